@@ -1,0 +1,1 @@
+"""The earlier methods of Table 3."""

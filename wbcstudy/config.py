@@ -1,0 +1,326 @@
+"""What a study and one of its runs are made of: frozen, typed, flat, and unknown keys are refused.
+
+`params/<study>.yaml` is a `StudyConfig`, one field a line. Every (encoder, loss, fold, seed) of it becomes a
+`RunConfig`, whose fields are the parameters of `notebooks/2_train.ipynb`, name for name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from wbcstudy.errors import StudyError
+from wbcstudy.registry import ENCODERS, LOSSES, pick, unknown_name
+
+# Five halvings in every encoder: 2 ** 5.
+SIZE_STEP_PX = 32
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class _Settings(BaseModel):
+    """The fields that a study and a run share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    dataset: str = "synthetic"
+    """Name of a dataset (`wbcstudy data list`) or path of a dataset.yaml."""
+    image_size: int = Field(256, ge=32, le=4096)
+    """Side in px to which images and masks are resized; a multiple of 32."""
+    batch_size: int = Field(8, ge=1, le=1024)
+    """Images per training step; lower it when memory runs out."""
+    augmented_copies: int = Field(4, ge=1, le=1000)
+    """Augmented passes over the training images that make one epoch."""
+    epochs: int = Field(100, ge=1, le=100_000)
+    """Epochs at most; early stopping usually ends sooner."""
+    patience: int = Field(10, ge=1)
+    """Epochs without a lower validation loss after which training stops."""
+    learning_rate: float = Field(1.0e-3, gt=0, le=1)
+    """Adam's learning rate."""
+    encoder_weights: str = "none"
+    """Start of the encoder: 'imagenet', the path of a .h5 file, or 'none' (random)."""
+    freeze_encoder: bool = False
+    """Train the decoder only; the encoder's batch norm then keeps its stored statistics."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of features dropped before the head (in the plain U-Net: also at its bottom)."""
+    batch_norm_momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of the running mean and variance; 0.99 needs hundreds of steps to settle."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Arithmetic of the convolutions; loss and probabilities are always float32."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of all cases kept for the test; used when folds is 1."""
+    validation_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of the remaining cases on which early stopping looks."""
+    split_seed: int = Field(0, ge=0)
+    """Seed of the split, the same for every run of a study."""
+    rotation_degrees: float = Field(180.0, ge=0, le=180)
+    """Augmentation: largest rotation either way, in degrees."""
+    zoom: float = Field(0.1, ge=0, lt=1)
+    """Augmentation: largest zoom in or out, as a share of the side."""
+    brightness: float = Field(0.1, ge=0, lt=1)
+    """Augmentation: largest change of brightness, as a share of 255."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _divisible(cls, value: int) -> int:
+        if value % SIZE_STEP_PX:
+            below = value // SIZE_STEP_PX * SIZE_STEP_PX
+            raise ValueError(
+                f"a multiple of {SIZE_STEP_PX} (every encoder halves the image five times); "
+                f"the nearest are {below or SIZE_STEP_PX} and {below + SIZE_STEP_PX}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _nothing_to_freeze(self):
+        if self.freeze_encoder and self.encoder_weights == "none":
+            raise ValueError(
+                "freeze_encoder: false with encoder_weights: none; a frozen random encoder cannot learn. "
+                "Give it weights (imagenet or a file), or set freeze_encoder: false"
+            )
+        return self
+
+
+class RunConfig(_Settings):
+    """One training: the parameters of `notebooks/2_train.ipynb`."""
+
+    study: str = "by_hand"
+    """Name of the study, the folder under outputs/."""
+    encoder: str = "resnet18"
+    """Encoder of the U-Net (`wbcstudy encoders` lists them)."""
+    loss: str = "cross_entropy"
+    """Loss that is minimised: cross_entropy, dice or binary_cross_entropy."""
+    fold: int = Field(0, ge=0)
+    """Index of the cross-validation part."""
+    folds: int = Field(1, ge=1, le=100)
+    """Number of parts; 1 is a single split by test_fraction."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """One integer for all generators: weights, order, augmentation, dropout."""
+
+    @field_validator("study")
+    @classmethod
+    def _plain_study(cls, value: str) -> str:
+        return _check_name(value)
+
+    @field_validator("encoder")
+    @classmethod
+    def _known_encoder(cls, value: str) -> str:
+        return _known(value, ENCODERS, "encoder")
+
+    @field_validator("loss")
+    @classmethod
+    def _known_loss(cls, value: str) -> str:
+        return _known(value, LOSSES, "loss")
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.fold >= self.folds:
+            raise ValueError(f"fold below folds ({self.folds}); folds count from 0. Got fold {self.fold}")
+        if ENCODERS[self.encoder].backbone is None and self.encoder_weights != "none":
+            raise ValueError(f"encoder_weights: none for {self.encoder!r}, of which no pretrained weights exist")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Name of the run, its folder and its parameter file."""
+        return run_name(self.encoder, self.loss, self.fold, self.seed)
+
+
+class StudyConfig(_Settings):
+    """All the trainings that one report reads: `params/<study>.yaml`."""
+
+    name: str = Field("demo", exclude=True)
+    """The file's stem; not a field of the file."""
+    encoders: tuple[str, ...] = ("resnet18",)
+    """Encoders to train, by name."""
+    losses: tuple[str, ...] = ("cross_entropy", "dice")
+    """Losses to train each encoder with."""
+    folds: int = Field(1, ge=1, le=100)
+    """Parts of the cross-validation; 1 is a single split by test_fraction."""
+    seeds: tuple[int, ...] = (0,)
+    """One training of each encoder, loss and fold per seed."""
+    baselines: tuple[str, ...] = ()
+    """Earlier methods to measure beside the U-Nets."""
+    also_score: tuple[str, ...] = ()
+    """Other datasets on which the finished runs are scored too."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        return _check_name(value)
+
+    @field_validator("encoders")
+    @classmethod
+    def _known_encoders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_known(name, ENCODERS, "encoder") for name in _distinct(value, "encoders"))
+
+    @field_validator("losses")
+    @classmethod
+    def _known_losses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_known(name, LOSSES, "loss") for name in _distinct(value, "losses"))
+
+    @field_validator("seeds")
+    @classmethod
+    def _some_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(seed < 0 for seed in value):
+            raise ValueError("seeds of 0 or more")
+        return _distinct(value, "seeds")
+
+    def runs(self) -> list[RunConfig]:
+        """Every run of the study, in the order encoder, loss, fold, seed.
+
+        The plain U-Net has no pretrained weights anywhere, so in a study with weights it starts from random ones and
+        is not frozen, as in the paper.
+        """
+        shared = self.model_dump(include=set(_Settings.model_fields))
+        from_scratch = {"encoder_weights": "none", "freeze_encoder": False}
+        return [
+            RunConfig(
+                **(shared if ENCODERS[encoder].backbone else shared | from_scratch),
+                study=self.name,
+                encoder=encoder,
+                loss=loss,
+                fold=fold,
+                folds=self.folds,
+                seed=seed,
+            )
+            for encoder in self.encoders
+            for loss in self.losses
+            for fold in range(self.folds)
+            for seed in self.seeds
+        ]
+
+
+def run_name(encoder: str, loss: str, fold: int, seed: int) -> str:
+    """`resnet50__cross_entropy__fold0__seed0`: the one place where run names are made."""
+    return f"{encoder}__{loss}__fold{fold}__seed{seed}"
+
+
+def read_study(path: str | Path) -> StudyConfig:
+    """Read `params/<study>.yaml`.
+
+    Raises:
+        StudyError: no such file, not YAML, an unknown or misspelt field, or a value out of range.
+    """
+    path = Path(path)
+    return make_config(StudyConfig, _read_yaml(path) | {"name": path.stem}, source=str(path))
+
+
+def read_run(path: str | Path) -> RunConfig:
+    """Read a run's `params.yaml`. Raises `StudyError` as `read_study` does."""
+    path = Path(path)
+    return make_config(RunConfig, _read_yaml(path), source=str(path))
+
+
+def make_config(kind: type[_Settings], values: dict[str, Any], source: str = "parameters"):
+    """Build a configuration, turning the first broken rule into a message for a person.
+
+    Args:
+        kind: `StudyConfig` or `RunConfig`.
+        values: field names and values.
+        source: where they come from, for the message.
+
+    Raises:
+        StudyError: unknown field (the nearest is suggested) or a value that breaks its rule.
+    """
+    known = [name for name in kind.model_fields if not (kind is StudyConfig and name == "name")]
+    for key in values:
+        if key not in kind.model_fields:
+            error = unknown_name(key, known, "parameter")
+            raise StudyError(f"{source}: {error.what}", expected=error.expected, fix=error.fix)
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        got = f"{field}: {first['input']!r}" if field else "the combination of values"
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, _UnknownName):
+            raise StudyError(f"{source}: {cause.told.what}", expected=cause.told.expected, fix=cause.told.fix) from None
+        rule = str(cause) if cause else first["msg"]
+        hint = ""
+        if isinstance(first["input"], str) and re.fullmatch(r"\d+e[+-]?\d+", first["input"]):
+            hint = " (YAML reads 1e-4 as text: write 1.0e-4)"
+        meaning = kind.model_fields[first["loc"][0]].description if first["loc"] else None
+        raise StudyError(
+            f"{source}: {got} cannot be used.",
+            expected=rule + hint,
+            fix=f"Change {field or 'one of the two'} in {source}." + (f" {field}: {meaning}" if meaning else ""),
+        ) from None
+
+
+def settings_hash(config: _Settings) -> str:
+    """Short SHA-256 of all fields: two configurations with one hash train the same."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_yaml(config: _Settings, path: Path) -> None:
+    """Write a configuration as papermill and `read_run` read it, each field with its help as a comment."""
+    lines = []
+    for name, value in config.model_dump(mode="json").items():
+        text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
+        # PyYAML ends a bare scalar with a document end mark.
+        text = text.removesuffix("...\n").strip()
+        lines.append(f"{name}: {text}  # {type(config).model_fields[name].description}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+class _UnknownName(ValueError):
+    """Carries the registry's error through pydantic."""
+
+    def __init__(self, told: StudyError) -> None:
+        super().__init__(told.what)
+        self.told = told
+
+
+def _known(name: str, table, kind: str) -> str:
+    try:
+        return pick(table, name, kind).name
+    except StudyError as error:
+        raise _UnknownName(error) from None
+
+
+def _distinct(values: tuple, what: str) -> tuple:
+    if not values:
+        raise ValueError(f"at least one of {what}")
+    if len(set(values)) != len(values):
+        raise ValueError(f"{what} without repetition")
+    return values
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value) or len(value) > 100:
+        raise ValueError("a name of at most 100 letters, digits, '_', '-' and '.', starting with a letter or digit")
+    return value
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(
+            f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.",
+            expected="a text file with one 'field: value' a line",
+            fix="Check the path; params/demo.yaml is an example.",
+        ) from None
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise StudyError(
+            f"{path} is not valid YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            expected="one 'field: value' a line",
+            fix="Compare it with params/demo.yaml; text with ': ' or '#' needs quotes.",
+        ) from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise StudyError(
+            f"{path} holds {type(values).__name__}, not fields.",
+            expected="one 'field: value' a line",
+            fix="Compare it with params/demo.yaml.",
+        )
+    return values

@@ -1,0 +1,1 @@
+"""Encoders, the U-Net, losses and training. Everything here imports Keras when it is used."""

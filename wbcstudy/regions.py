@@ -1,0 +1,36 @@
+"""Labels, regions and their colours. Nothing else in the package knows these numbers.
+
+A *label* is the integer of one pixel of a mask; labels are disjoint. A *region* is a named union of labels, and
+scores are per region: the cell is the nucleus and the cytoplasm together.
+"""
+
+from types import MappingProxyType
+
+import numpy as np
+
+BACKGROUND, CYTOPLASM, NUCLEUS = 0, 1, 2
+
+LABELS = MappingProxyType({"background": BACKGROUND, "cytoplasm": CYTOPLASM, "nucleus": NUCLEUS})
+NUM_LABELS = len(LABELS)
+
+REGIONS = MappingProxyType(
+    {"nucleus": (NUCLEUS,), "cytoplasm": (CYTOPLASM,), "cell": (CYTOPLASM, NUCLEUS)},
+)
+
+# Okabe and Ito's palette (2008): told apart with any of the common colour-vision deficiencies, and all of them
+# stand out from the violet, pink and grey of a stained smear.
+REGION_COLOURS = MappingProxyType({"nucleus": "#F0E442", "cytoplasm": "#009E73", "cell": "#0072B2"})
+DIFFERENCE_COLOURS = MappingProxyType({"missed": "#D55E00", "added": "#56B4E9", "confused": "#000000"})
+
+
+def region_mask(mask: np.ndarray, region: str) -> np.ndarray:
+    """Where a region is.
+
+    Args:
+        mask: integer labels, any shape.
+        region: a key of `REGIONS`.
+
+    Returns:
+        Boolean array of the same shape.
+    """
+    return np.isin(mask, REGIONS[region])

@@ -1,0 +1,1 @@
+"""Counts first, ratios from counts; NumPy and pandas only."""
