@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -252,6 +253,28 @@ def make_config(kind: type[_Settings], values: dict[str, Any], source: str = "pa
             expected=rule + hint,
             fix=f"Change {field or 'one of the two'} in {source}." + (f" {field}: {meaning}" if meaning else ""),
         ) from None
+
+
+def run_from_parameters(variables: dict[str, Any]) -> RunConfig:
+    """The configuration of a notebook, from the variables of its parameters cell.
+
+    papermill only warns about a parameter that the notebook does not have, and then trains the default. Here the
+    cell that it injected is read again and such a parameter is refused.
+
+    Args:
+        variables: the notebook's `globals()`.
+
+    Raises:
+        StudyError: unknown parameter, or a value that breaks its rule.
+    """
+    injected = [cell for cell in variables.get("In", []) if cell.startswith("# Parameters")]
+    names = {name for cell in injected for name in _assigned_names(cell)} | set(RunConfig.model_fields)
+    return make_config(RunConfig, {name: variables[name] for name in sorted(names)}, source="the parameters cell")
+
+
+def _assigned_names(source: str) -> list[str]:
+    statements = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return [target.id for node in statements for target in node.targets if isinstance(target, ast.Name)]
 
 
 def settings_hash(config: _Settings) -> str:

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from wbcstudy.config import RunConfig, read_run
+from wbcstudy.config import RunConfig, read_run, write_yaml
 from wbcstudy.errors import StudyError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCORE_COLUMNS = ("run", "case_id", "cell_type", "region", "tp", "fp", "fn", "tn")
 
@@ -42,9 +43,9 @@ class StudyFolder:
         return self.path / "split.json"
 
     @property
-    def settings(self) -> Path:
-        """The study's settings as first run; later ones must agree."""
-        return self.path / "study.yaml"
+    def dataset(self) -> Path:
+        """Facts about the images: counts, sizes and label shares, for the report."""
+        return self.path / "dataset.json"
 
     @property
     def runs(self) -> Path:
@@ -181,6 +182,8 @@ class Run:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """scores.csv: one row per test case and region. Case ids and cell types are text, as in the dataset."""
+        import pandas as pd  # half a second, which `wbcstudy status` need not spend
+
         # "NA" and "null" are fine names for a case; only an empty field is missing.
         text = {"run": str, "case_id": str, "cell_type": str, "region": str}
         return pd.read_csv(self.folder.scores, dtype=text, keep_default_na=False, na_values=[""])
@@ -188,6 +191,8 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """history.csv: one row per epoch."""
+        import pandas as pd
+
         return pd.read_csv(self.folder.history)
 
 
@@ -211,6 +216,63 @@ def load_runs(study: StudyFolder) -> list[Run]:
     """Every finished or failed run of a study, by name; unfinished ones are left out."""
     folders = sorted(path for path in study.runs.glob("*") if path.is_dir()) if study.runs.is_dir() else []
     return [load_run(RunFolder(path)) for path in folders if RunFolder(path).read_record() is not None]
+
+
+def start_run(config: RunConfig, outputs: Path | None = None) -> RunFolder:
+    """Make a run's folder and write its params.yaml; an interrupted run of the same settings is taken up again.
+
+    Args:
+        config: the run's settings.
+        outputs: folder of all studies; `outputs_folder()` if None.
+
+    Raises:
+        StudyError: the run is finished already, or the folder belongs to a run of other settings, or nothing can be
+            written there.
+    """
+    study = StudyFolder((outputs or outputs_folder()) / config.study)
+    folder = study.run(config.name)
+    if folder.status == "complete":
+        raise StudyError(
+            f"{folder.path} holds a finished run.",
+            expected="a run that is not finished, since results are never overwritten",
+            fix="Choose another study name (papermill: -p study my_second_try), or delete that folder.",
+        )
+    check_same_settings(folder, config)
+    try:
+        folder.figures.mkdir(parents=True, exist_ok=True)
+        with atomic_write(folder.params) as path:
+            write_yaml(config, path)
+    except OSError as error:
+        raise cannot_write(folder.path, error) from None
+    folder.record.unlink(missing_ok=True)
+    return folder
+
+
+def check_same_settings(folder: RunFolder, config: RunConfig) -> None:
+    """Refuse to mix settings in one run folder.
+
+    Raises:
+        StudyError: the folder has a params.yaml that says something else; the message names the fields.
+    """
+    if not folder.params.exists():
+        return
+    before, now = read_run(folder.params).model_dump(), config.model_dump()
+    changed = [f"{name} was {before[name]!r}, is now {now[name]!r}" for name in now if before[name] != now[name]]
+    if changed:
+        raise StudyError(
+            f"{folder.path} was run with other settings: {'; '.join(changed)}.",
+            expected="the settings of params.yaml in that folder, since one study has one set of settings",
+            fix=f"Copy the YAML file under a new name (a new study), or delete {folder.path.parents[1]} to start over.",
+        )
+
+
+def cannot_write(path: Path, error: OSError) -> StudyError:
+    """The error for a place that cannot be written: no permission, no space, read-only, a file in the way."""
+    return StudyError(
+        f"Cannot write to {path}: {error.strerror or error}.",
+        expected="a folder that you may write to, on a disk with free space",
+        fix="Check its permissions and the free space, or set WBCSTUDY_OUTPUTS to another folder.",
+    )
 
 
 def write_record(folder: RunFolder, record: dict[str, Any]) -> None:

@@ -1,0 +1,44 @@
+# The four commands: make study, make test, make lab, make help.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STUDY ?= params/demo.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help env study test lab lint lock clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: .venv/.installed  ## Set up: a virtual environment in .venv with the pinned dependencies
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "wbcstudy needs Python 3.11; found: $$($(PYTHON) --version 2>&1)."; \
+	  echo "Install Python 3.11, or name it: make env PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "This Python has no venv module. On Debian and Ubuntu: sudo apt install python3.11-venv"; exit 2; }
+	@echo "Installing the pinned dependencies into .venv (about 3 GB, some minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+study: env  ## Run the demo study (or STUDY=params/other.yaml) and say where the report is
+	@$(BIN)/wbcstudy run $(STUDY)
+
+test: env  ## Run all tests
+	@$(BIN)/python -m pytest
+
+lab: env  ## Open the notebooks in JupyterLab
+	@cd notebooks && ../$(BIN)/jupyter lab
+
+lint: env  ## Check the style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+lock: env  ## Pin the newest dependencies into requirements.lock (needs the `uv` command)
+	@uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
+
+clean:  ## Remove the environment and caches, never results
+	@rm -rf .venv .pytest_cache .ruff_cache build *.egg-info
