@@ -1,0 +1,160 @@
+"""Scores of cases and of runs.
+
+Two summaries stand side by side everywhere. *Pooled* (`dice`): counts are summed over the images first, as in the
+paper, so large cells weigh more. *Mean over images* (`dice_mean`): every image weighs the same; it has an interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wbcstudy.errors import StudyError
+from wbcstudy.regions import REGIONS
+from wbcstudy.runs import SCORE_COLUMNS, atomic_write
+from wbcstudy.scoring.counts import count_regions
+from wbcstudy.scoring.metrics import COUNTS, RATIOS, add_ratios
+
+
+def score_masks(
+    run: str,
+    case_ids: Sequence[str],
+    cell_types: Sequence[str | None],
+    references: Iterable[np.ndarray],
+    predictions: Iterable[np.ndarray],
+) -> pd.DataFrame:
+    """Score predicted masks against the expert's, one case at a time.
+
+    Args:
+        run: name of the run, or of the method, whose predictions these are.
+        case_ids: one per case.
+        cell_types: one per case; None where unknown.
+        references: the experts' masks, integer labels, (H, W); cases may differ in size. Read one by one.
+        predictions: the model's masks, in the same order, each of its reference's shape.
+
+    Returns:
+        One row per case and region (in the order of `REGIONS`): `runs.SCORE_COLUMNS`, then the ratios, which are NaN
+        where undefined. No rows for no cases. A row depends on its own case only, not on the order or the batch.
+
+    Raises:
+        StudyError: not as many ids, types, references and predictions; or masks that cannot be compared, with the
+            case's id.
+    """
+    rows: list[dict[str, Any]] = []
+    try:
+        for case_id, cell_type, reference, prediction in zip(
+            case_ids, cell_types, references, predictions, strict=True
+        ):
+            try:
+                counts = count_regions(reference, prediction)
+            except StudyError as error:
+                raise StudyError(f"Case {case_id}: {error.what}", expected=error.expected, fix=error.fix) from None
+            about = {"run": run, "case_id": str(case_id), "cell_type": cell_type or None}
+            rows += [about | {"region": region} | counts[region]._asdict() for region in REGIONS]
+    except ValueError as error:
+        if "zip()" not in str(error):
+            raise
+        raise StudyError(
+            "The lists of cases, cell types, references and predictions differ in length.",
+            expected="one of each per case",
+            fix="Pass the same cases, in the same order, to all four.",
+        ) from None
+    frame = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+    text = dict.fromkeys(("run", "case_id", "cell_type", "region"), "str")
+    return add_ratios(frame.astype(text | dict.fromkeys(COUNTS, "int64")))
+
+
+def pool_scores(frame: pd.DataFrame, by: Sequence[str] = ("run", "region")) -> pd.DataFrame:
+    """Sum the counts of each group and compute the ratios of the sums (the micro average of the paper).
+
+    Args:
+        frame: rows as `score_masks` makes them.
+        by: columns that make a group; cases without a cell type are a group of their own.
+
+    Returns:
+        One row per group: `by`, the summed counts, the ratios and `cases`, the number of rows summed. Groups stand in
+        order of first appearance.
+    """
+    by = list(by)
+    groups = frame.groupby(by, sort=False, dropna=False, observed=True)
+    sums = groups[list(COUNTS)].sum().astype("int64")
+    return add_ratios(sums).assign(cases=groups.size()).reset_index()
+
+
+def mean_scores(
+    frame: pd.DataFrame,
+    by: Sequence[str] = ("run", "region"),
+    column: str = "dice",
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Mean of a ratio over the cases of each group, with a percentile bootstrap interval over the cases.
+
+    The interval says how the mean would vary with other test images of the same kind; it does not hold the variation
+    between trainings. Cases with an undefined ratio are left out, and `n` says how many remain.
+
+    Args:
+        frame: rows as `score_masks` makes them: one per case within a group.
+        by: columns that make a group.
+        column: the ratio.
+        confidence: coverage of the interval, between 0 and 1.
+        resamples: bootstrap resamples.
+        seed: of the resampling. Groups and the order of the cases do not affect one another's intervals.
+
+    Returns:
+        One row per group, in order of first appearance: `by`, n, mean, ci_low, ci_high. The mean is NaN when no value
+        is defined, the interval when fewer than two are.
+    """
+    by = list(by)
+    rows = []
+    for key, values in frame.groupby(by, sort=False, dropna=False, observed=True)[column]:
+        rows.append(dict(zip(by, key, strict=True)) | _mean_row(values, confidence, resamples, seed))
+    return pd.DataFrame(rows, columns=[*by, "n", "mean", "ci_low", "ci_high"])
+
+
+def summarise(frame: pd.DataFrame) -> dict[str, dict[str, int | float | None]]:
+    """The scores of one run in the form that `run.json` keeps.
+
+    Args:
+        frame: rows as `score_masks` makes them.
+
+    Returns:
+        Region -> tp, fp, fn, tn and the pooled ratios, `dice_mean` (over images) and `n` (images with a defined
+        Dice). None where undefined, as JSON has no NaN. Regions without rows are absent.
+    """
+    pooled = pool_scores(frame, by=("region",)).set_index("region")
+    means = frame.groupby("region", sort=False)["dice"].agg(["mean", "count"])
+    return {
+        region: {name: int(pooled.loc[region, name]) for name in COUNTS}
+        | {name: _json_number(pooled.loc[region, name]) for name in RATIOS}
+        | {"dice_mean": _json_number(means.loc[region, "mean"]), "n": int(means.loc[region, "count"])}
+        for region in REGIONS
+        if region in pooled.index
+    }
+
+
+def write_scores(frame: pd.DataFrame, path: Path) -> None:
+    """Write scores.csv in one step: full precision, empty where undefined, the same bytes for the same scores."""
+    with atomic_write(path) as part:
+        frame.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def _mean_row(values: pd.Series, confidence: float, resamples: int, seed: int) -> dict[str, float]:
+    # Sorted, so that the same cases in another order draw the same resamples.
+    defined = np.sort(values.dropna().to_numpy(dtype=float))
+    n = len(defined)
+    low = high = np.nan
+    if n > 1:
+        drawn = np.random.default_rng(seed).integers(n, size=(resamples, n))
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(defined[drawn].mean(axis=1), [tail, 1 - tail])
+    return {"n": n, "mean": defined.mean() if n else np.nan, "ci_low": low, "ci_high": high}
+
+
+def _json_number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
