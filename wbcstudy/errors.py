@@ -19,6 +19,10 @@ class StudyError(Exception):
     def __str__(self) -> str:
         return f"{self.what}\nExpected: {self.expected}\nTo fix:   {self.fix}"
 
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks an exception for this: in a notebook the message stands alone, as on the command line.
+        return [str(self)]
+
     def __reduce__(self):
         # Keyword-only arguments do not survive pickling (worker processes) by themselves.
         return _rebuild, (type(self), self.what, self.expected, self.fix)

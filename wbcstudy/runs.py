@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from wbcstudy.config import RunConfig, read_run, write_yaml
 from wbcstudy.errors import StudyError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 SCORE_COLUMNS = ("run", "case_id", "cell_type", "region", "tp", "fp", "fn", "tn")
@@ -125,7 +126,7 @@ class RunFolder:
 
     @property
     def predictions(self) -> Path:
-        """Predicted masks of the test cases: a compressed NumPy file, case id -> uint8 (H, W) of labels."""
+        """Predicted masks of the test cases: a compressed NumPy file, read by `read_predictions`."""
         return self.path / "predictions.npz"
 
     @property
@@ -275,11 +276,39 @@ def cannot_write(path: Path, error: OSError) -> StudyError:
     )
 
 
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write JSON in one step; NaN is refused, since other readers do not know it."""
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_predictions(folder: RunFolder, case_ids: Sequence[str], masks: np.ndarray) -> None:
+    """Keep the predicted masks of the test cases, so that figures need no model.
+
+    Args:
+        folder: the run's folder.
+        case_ids: N names, any text.
+        masks: uint8 (N, S, S) of labels.
+    """
+    import numpy as np
+
+    with atomic_write(folder.predictions) as part:
+        np.savez_compressed(part, case_ids=np.array(case_ids, dtype=str), masks=masks)
+
+
+def read_predictions(folder: RunFolder) -> dict[str, np.ndarray]:
+    """Case id -> predicted mask, uint8 (S, S) of labels. Empty where the file is absent."""
+    import numpy as np
+
+    if not folder.predictions.exists():
+        return {}
+    with np.load(folder.predictions, allow_pickle=False) as stored:
+        return dict(zip(stored["case_ids"].tolist(), stored["masks"], strict=True))
+
+
 def write_record(folder: RunFolder, record: dict[str, Any]) -> None:
     """Write run.json in one step, with the time of writing (UTC, ISO 8601)."""
-    stamped = record | {"written": datetime.now(UTC).isoformat(timespec="seconds")}
-    with atomic_write(folder.record) as path:
-        path.write_text(json.dumps(stamped, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(folder.record, record | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
 @contextmanager

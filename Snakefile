@@ -1,0 +1,70 @@
+# The study's table of contents. `wbcstudy run params/X.yaml` prepares the run folders, calls Snakemake with
+# `--directory outputs/X`, and shows the progress; every path below is relative to that folder.
+#
+#   dataset   notebooks/1_dataset   Figure 1 and the counts
+#   train     notebooks/2_train     one papermill call per (encoder, loss, fold, seed)
+#   summary   notebooks/4_summary   Tables 1-3, Figure 2, the report
+#
+# A rule's output is the one file that its notebook writes last, so what lies half-done is never taken for finished.
+# A training that fails leaves a run.json that says so: the others go on, and the report shows the failure.
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+RUNS = Path("selected_runs.txt").read_text(encoding="utf-8").split()
+# The programs of this Python's environment, whatever the PATH of a cluster node says.
+BIN = Path(sys.executable).parent
+PAPERMILL = f"{BIN}/python -m papermill --kernel python3 --log-output --no-progress-bar --cwd '{ROOT}'"
+
+
+rule all:
+    input:
+        "report/index.html",
+
+
+rule dataset:
+    output:
+        "dataset.json",
+    log:
+        "logs/dataset.log",
+    params:
+        root=ROOT,
+    shell:
+        "{PAPERMILL} {params.root:q}/notebooks/1_dataset.ipynb dataset.ipynb "
+        "-f dataset_params.yaml > {log} 2>&1 && "
+        "{BIN}/wbcstudy page dataset.ipynb dataset.html >> {log} 2>&1"
+
+
+rule train:
+    input:
+        # Images that cannot be read should stop a study before its first training; a finished one stays finished
+        # when the pictures are drawn again, hence ancient.
+        ancient("dataset.json"),
+    output:
+        "runs/{run}/run.json",
+    log:
+        "logs/{run}.log",
+    # Once more for a training that was killed from outside: it goes on from its last finished epoch.
+    retries: 1
+    params:
+        root=ROOT,
+    shell:
+        "{{ {PAPERMILL} {params.root:q}/notebooks/2_train.ipynb runs/{wildcards.run}/train.ipynb "
+        "-f runs/{wildcards.run}/params.yaml || {BIN}/wbcstudy mark-failed runs/{wildcards.run}; }} > {log} 2>&1 && "
+        "{BIN}/wbcstudy page runs/{wildcards.run}/train.ipynb runs/{wildcards.run}/train.html >> {log} 2>&1"
+
+
+rule summary:
+    input:
+        "dataset.json",
+        expand("runs/{run}/run.json", run=RUNS),
+    output:
+        "report/index.html",
+    log:
+        "logs/summary.log",
+    params:
+        root=ROOT,
+    shell:
+        "{PAPERMILL} {params.root:q}/notebooks/4_summary.ipynb summary.ipynb "
+        "-f summary_params.yaml > {log} 2>&1 && "
+        "{BIN}/wbcstudy page summary.ipynb summary.html >> {log} 2>&1"

@@ -1,0 +1,356 @@
+"""From `params/<study>.yaml` to a running grid: prepares the folders, calls Snakemake, shows how far it is.
+
+Snakemake schedules (the `Snakefile` is the plan), papermill runs the notebooks, and this module stands between them
+and the command line.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import fnmatch
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from wbcstudy.config import RunConfig, StudyConfig, read_study, write_yaml
+from wbcstudy.errors import StudyError
+from wbcstudy.progress import Progress
+from wbcstudy.runs import (
+    StudyFolder,
+    atomic_write,
+    cannot_write,
+    check_same_settings,
+    outputs_folder,
+    project_root,
+)
+
+GRACE_S = 15
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study and the runs of it that were asked for.
+
+    Args:
+        source: the YAML file.
+        study: its settings.
+        folder: `outputs/<study>/`.
+        runs: the selected runs.
+    """
+
+    source: Path
+    study: StudyConfig
+    folder: StudyFolder
+    runs: tuple[RunConfig, ...]
+
+
+def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
+    """Read a study and select runs of it. Writes nothing.
+
+    Args:
+        source: `params/<study>.yaml`.
+        only: patterns on run names, as in file names ("resnet*", "*__dice__*"), of which one must match; none for all.
+
+    Raises:
+        StudyError: the file cannot be used, no run matches, or a run folder holds other settings.
+    """
+    source = Path(source)
+    study = read_study(source)
+    study = study.model_copy(update={"dataset": _portable(study.dataset)})
+    folder = StudyFolder(outputs_folder() / study.name)
+    runs = tuple(
+        run for run in study.runs() if not only or any(fnmatch.fnmatchcase(run.name, pattern) for pattern in only)
+    )
+    if not runs:
+        names = [run.name for run in study.runs()]
+        raise StudyError(
+            f"--only {' '.join(only)} selects none of the {len(names)} runs of {source}.",
+            expected=f"a pattern that matches some of: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}",
+            fix="Use * for any text, e.g. --only 'resnet18*'.",
+        )
+    for run in runs:
+        check_same_settings(folder.run(run.name), run)
+    return Plan(source, study, folder, runs)
+
+
+def prepare(plan: Plan) -> None:
+    """Write what the grid reads: the split and every run's params.yaml. All checks that are cheap come first.
+
+    Raises:
+        StudyError: the dataset cannot be used or has changed, or nothing can be written.
+    """
+    from wbcstudy.data.datasets import load_dataset
+    from wbcstudy.data.splits import load_or_make_splits
+
+    dataset = load_dataset(plan.study.dataset)
+    _check_weights(plan)
+    folder = plan.folder
+    try:
+        load_or_make_splits(folder.split, dataset, plan.study)
+        folder.logs.mkdir(parents=True, exist_ok=True)
+        for run in plan.runs:
+            target = folder.run(run.name)
+            target.path.mkdir(parents=True, exist_ok=True)
+            if not target.params.exists():
+                with atomic_write(target.params) as path:
+                    write_yaml(run, path)
+            if target.status == "failed":
+                # Asking again means trying again.
+                target.record.unlink()
+        selected = "\n".join(run.name for run in plan.runs) + "\n"
+        for name, text in {
+            "selected_runs.txt": selected,
+            "dataset_params.yaml": yaml.safe_dump({"study": plan.study.name, "dataset": plan.study.dataset}),
+            "summary_params.yaml": yaml.safe_dump({"study_file": _portable(str(plan.source))}),
+        }.items():
+            with atomic_write(folder.path / name) as path:
+                path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(folder.path, error) from None
+
+
+def run_study(
+    source: str | Path,
+    *,
+    jobs: int = 1,
+    only: Sequence[str] = (),
+    dry_run: bool = False,
+    show: Callable[[str], None] = print,
+) -> int:
+    """Run what is missing of a study, and its report.
+
+    Args:
+        source: `params/<study>.yaml`.
+        jobs: trainings at the same time.
+        only: patterns on run names; none for all.
+        dry_run: say what would run, and write nothing.
+        show: gets one line of progress at a time.
+
+    Returns:
+        0 if every selected run is complete and the report is there, 1 if a run failed or was stopped.
+
+    Raises:
+        StudyError: the study cannot be started.
+    """
+    plan = read_plan(source, only)
+    waiting = [run for run in plan.runs if plan.folder.run(run.name).status != "complete"]
+    if dry_run:
+        show(f"{plan.study.name}: {len(plan.runs)} runs, {len(plan.runs) - len(waiting)} finished, to run:")
+        for run in waiting:
+            show(f"  {run.name}")
+        return 0
+    with _lock(plan.folder) as lock:
+        prepare(plan)
+        show(f"Study {plan.study.name}: {len(plan.runs)} runs, {len(plan.runs) - len(waiting)} already finished.")
+        show(f"Results go to {_short(plan.folder.path)}, what the programs print to {_short(plan.folder.logs)}.")
+        code = _snakemake(plan, jobs, lock, show)
+    states = {run.name: plan.folder.run(run.name).status for run in plan.runs}
+    failed = [name for name, state in states.items() if state == "failed"]
+    unfinished = [name for name, state in states.items() if state in ("unfinished", "waiting")]
+    for name in failed:
+        record = plan.folder.run(name).read_record() or {}
+        show(f"Failed: {name}: {str(record.get('error', 'no reason recorded')).splitlines()[0]}")
+        show(f"  its notebook: {_short(plan.folder.run(name).page)}")
+    if code and not failed:
+        show(_explain(plan.folder))
+    if unfinished:
+        show(f"Not finished: {len(unfinished)} of {len(states)} runs. The same command continues them.")
+    if plan.folder.report.exists():
+        show(f"Report: {_short(plan.folder.report)}")
+    return 1 if code or failed or unfinished else 0
+
+
+def build_report(source: str | Path, show: Callable[[str], None] = print) -> int:
+    """Build tables, figures and the report again from the finished runs. Trains nothing.
+
+    Raises:
+        StudyError: no run of the study is finished.
+    """
+    plan = read_plan(source)
+    if not any(plan.folder.run(run.name).status in ("complete", "failed") for run in plan.runs):
+        raise StudyError(
+            f"No run of {plan.study.name} is finished, so there is nothing to report.",
+            expected=f"finished runs in {_short(plan.folder.runs)}",
+            fix=f"wbcstudy run {source}",
+        )
+    with _lock(plan.folder) as lock:
+        finished = tuple(run for run in plan.runs if plan.folder.run(run.name).status == "complete")
+        # Only the finished ones: preparing a failed run would ask for another try.
+        prepare(replace(plan, runs=finished))
+        code = _snakemake(plan, 1, lock, show, "--forcerun", "summary")
+    show(f"Report: {_short(plan.folder.report)}" if not code else _explain(plan.folder))
+    return code
+
+
+def study_status(source: str | Path) -> list[dict[str, object]]:
+    """One row per run: name, status, epoch, epochs, and pooled Dice where complete. Writes nothing."""
+    from wbcstudy.progress import last_epoch
+
+    plan = read_plan(source)
+    rows = []
+    for run in plan.runs:
+        folder = plan.folder.run(run.name)
+        record = folder.read_record() or {}
+        last = last_epoch(folder.history)
+        scores = record.get("scores") or {}
+        rows.append(
+            {
+                "run": run.name,
+                "status": folder.status,
+                "epoch": int(last["epoch"]) if last else 0,
+                "epochs": run.epochs,
+                "nucleus": (scores.get("nucleus") or {}).get("dice"),
+                "cytoplasm": (scores.get("cytoplasm") or {}).get("dice"),
+                "error": record.get("error"),
+            }
+        )
+    return rows
+
+
+def _snakemake(plan: Plan, jobs: int, lock: int, show: Callable[[str], None], *extra: str) -> int:
+    """Call Snakemake and show the runs' progress until it ends; its own words go to logs/snakemake.log."""
+    root = project_root()
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
+    command += ["--directory", str(plan.folder.path), "--cores", str(jobs), "--keep-going"]
+    # Results are never made again because a notebook or this package changed; only missing files count. Two calls on
+    # one study are kept apart by our own lock, which no kill leaves behind.
+    command += ["--rerun-triggers", "mtime", "--rerun-incomplete", "--nolock", "--nocolor", *extra]
+    environment = os.environ | {
+        "WBCSTUDY_ROOT": str(root),
+        "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),
+        "WBCSTUDY_THREADS": os.environ.get("WBCSTUDY_THREADS", str(threads)),
+        "PYTHONUNBUFFERED": "1",
+        # Debugger checks that frozen standard modules make the kernel print about.
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    with (plan.folder.logs / "snakemake.log").open("w", encoding="utf-8") as log:
+        child = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+        try:
+            with _terminate_as_interrupt():
+                Progress(plan.folder, plan.runs, show).follow(child)
+        except KeyboardInterrupt:
+            show("Stopping ...")
+            _stop(child)
+            show("Stopped. Finished runs are kept; the same command continues from the last finished epochs.")
+            raise
+    return child.returncode
+
+
+def _stop(child: subprocess.Popen) -> None:
+    """End Snakemake and everything that it started, notebook kernels in sessions of their own included."""
+    import psutil
+
+    try:
+        tree = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for process in tree:
+        _signal(process, signal.SIGTERM)
+    _, alive = psutil.wait_procs(tree, timeout=GRACE_S)
+    for process in alive:
+        _signal(process, signal.SIGKILL)
+    child.wait()
+
+
+def _signal(process, number: int) -> None:
+    import psutil
+
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        pass
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM (a scheduler, `kill`) ends the grid as Ctrl-C does. Outside the main thread nothing can be changed."""
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _lock(folder: StudyFolder) -> Iterator[int]:
+    """One `wbcstudy run` per study. The kernel drops the lock when the last process that holds it ends, however.
+
+    Raises:
+        StudyError: another one is running, or the folder cannot be written.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise cannot_write(folder.path, error) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StudyError(
+                f"The study {folder.name} is being run already.",
+                expected="one `wbcstudy run` or `wbcstudy report` per study at a time",
+                fix=f"Wait for it (wbcstudy status shows how far it is), or copy the YAML under a new name. "
+                f"The lock is {_short(folder.path / '.lock')}; it goes when the other ends.",
+            ) from None
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _explain(folder: StudyFolder) -> str:
+    """Why the grid ended with an error: the last words of the log that says so."""
+    for name in ("summary", "dataset", "snakemake"):
+        log = folder.logs / f"{name}.log"
+        if log.exists():
+            lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+            told = [line for line in lines if "Error" in line or "Exception" in line]
+            if told:
+                return f"Stopped with an error: {told[-1].strip()}\n  the whole log: {_short(log)}"
+    return f"Stopped with an error; see {_short(folder.logs)}."
+
+
+def _check_weights(plan: Plan) -> None:
+    """Weights that cannot be had should be known before the first training, not in the middle of the grid."""
+    from wbcstudy.nets.weights import find_weights
+
+    for config in {run.encoder: run for run in plan.runs}.values():
+        find_weights(config)
+
+
+def _portable(path: str) -> str:
+    """A dataset or file path as the notebooks, which run in the checkout, find it; registry names stay as they are."""
+    place = Path(path)
+    if not place.exists():
+        return path
+    place = place.resolve()
+    root = project_root()
+    return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

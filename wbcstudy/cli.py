@@ -1,0 +1,192 @@
+"""The `wbcstudy` command. No logic of its own: each command reads its words and calls the package."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wbcstudy.errors import StudyError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Which encoder and which loss should our U-Net use, on our cells, and is the difference real?",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, fetch.")
+weights_app = typer.Typer(no_args_is_help=True, help="ImageNet weights of the encoders: list, fetch.")
+app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
+
+StudyFile = Annotated[Path, typer.Argument(help="A study: params/<study>.yaml", show_default=False)]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ["WBCSTUDY_DEBUG"] = "1"
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at the same time.")] = 1,
+    only: Annotated[list[str] | None, typer.Option(help="Only runs whose name matches, e.g. 'resnet*'.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+) -> None:
+    """Run what is missing of a study, then build its report."""
+    from wbcstudy.batch import run_study
+
+    raise typer.Exit(run_study(study, jobs=jobs, only=only or (), dry_run=dry_run, show=_say))
+
+
+@app.command()
+def status(study: StudyFile) -> None:
+    """Show how far each run of a study is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from wbcstudy.batch import study_status
+
+    table = Table("run", "status", "epoch", "nucleus Dice", "cytoplasm Dice")
+    for row in study_status(study):
+        dice = ["-" if row[region] is None else f"{row[region]:.4f}" for region in ("nucleus", "cytoplasm")]
+        table.add_row(str(row["run"]), str(row["status"]), f"{row['epoch']} of at most {row['epochs']}", *dice)
+    Console().print(table)
+
+
+@app.command()
+def report(study: StudyFile) -> None:
+    """Build tables, figures and the report again from the finished runs."""
+    from wbcstudy.batch import build_report
+
+    raise typer.Exit(build_report(study, show=_say))
+
+
+@app.command()
+def encoders() -> None:
+    """List the encoders and losses that a study can name."""
+    from wbcstudy.registry import ENCODERS, LOSSES
+
+    typer.echo("Encoders")
+    for row in ENCODERS.values():
+        typer.echo(f"  {row.name:<22}{row.title}{'' if row.weights_url else ' (from random weights only)'}")
+    typer.echo("Losses")
+    for row in LOSSES.values():
+        typer.echo(f"  {row.name:<22}{row.source}")
+
+
+@app.command("page", hidden=True)
+def _page(notebook: Path, page: Path) -> None:
+    """Write an executed notebook as one self-contained page."""
+    from wbcstudy.reporting.html import write_notebook_page
+
+    write_notebook_page(notebook, page)
+
+
+@app.command("mark-failed", hidden=True)
+def _mark_failed(folder: Path) -> None:
+    """Record that a run's notebook ended with an error. Exits with 1 if it was only stopped."""
+    from wbcstudy.records import record_failure
+    from wbcstudy.runs import RunFolder
+
+    error = record_failure(RunFolder(folder), folder.parents[1] / "logs" / f"{folder.name}.log")
+    typer.echo(f"failed: {error}" if error else "stopped, not failed")
+    raise typer.Exit(0 if error else 1)
+
+
+@data_app.command("list")
+def _data_list() -> None:
+    """List the datasets that a study can name."""
+    from wbcstudy.data.datasets import DATASETS
+
+    for row in DATASETS.values():
+        typer.echo(f"{row.name:<22}{row.title}\n{'':<22}{row.description}")
+    typer.echo("Or a folder of your own, described by a dataset.yaml: see README.md, 'Your own data'.")
+
+
+@data_app.command("check")
+def _data_check(
+    dataset: Annotated[str, typer.Argument(help="A dataset's name, its folder, or its dataset.yaml.")],
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page, too.")] = None,
+) -> None:
+    """Read every image and mask, and say what is wrong with them. Exits with 1 on errors."""
+    from wbcstudy.data.check import check_dataset
+    from wbcstudy.runs import atomic_write
+
+    found = check_dataset(dataset)
+    typer.echo(found.text())
+    if html is not None:
+        with atomic_write(html) as path:
+            path.write_text(found.html(), encoding="utf-8")
+    raise typer.Exit(0 if found.ok else 1)
+
+
+@data_app.command("fetch")
+def _data_fetch(
+    dataset: Annotated[str, typer.Argument(help="segmentation_wbc")],
+    archive: Annotated[Path | None, typer.Option(help="A zip that is already here, instead of a download.")] = None,
+) -> None:
+    """Download a public dataset, verify every file, and unpack it into data/."""
+    from wbcstudy.data.fetch import fetch_segmentation_wbc
+    from wbcstudy.registry import pick
+
+    fetch = pick({"segmentation_wbc": fetch_segmentation_wbc}, dataset, "dataset to fetch")
+    typer.echo(f"Ready: {fetch(archive)}")
+
+
+@weights_app.command("list")
+def _weights_list() -> None:
+    """List each encoder's ImageNet weights: file, and whether it is in the cache."""
+    from wbcstudy.nets.weights import list_weights, weights_cache
+
+    typer.echo(f"Cache: {weights_cache()}")
+    for row in list_weights():
+        typer.echo(f"{row.encoder:<14}{row.state:<12}{row.file}")
+
+
+@weights_app.command("fetch")
+def _weights_fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Encoders; all if none is named.", metavar="[ENCODER]...")
+    ] = None,
+) -> None:
+    """Download ImageNet weights into the cache, for machines (cluster nodes) without a network."""
+    from wbcstudy.nets.weights import fetch_weights
+
+    for path in fetch_weights(names or None):
+        typer.echo(f"Ready: {path}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the command; errors that a user can mend are told in words and end with exit code 2."""
+    try:
+        app()
+    except StudyError as error:
+        _tell(str(error), 2)
+    except KeyboardInterrupt:
+        _tell("Stopped.", 130)
+    except Exception as error:
+        _tell(
+            f"Unexpected {type(error).__name__}: {error}\n"
+            "This is a mistake in wbcstudy. `wbcstudy --debug ...` shows where it happened.",
+            1,
+        )
+
+
+def _tell(words: str, code: int) -> None:
+    if os.environ.get("WBCSTUDY_DEBUG"):
+        raise
+    typer.echo(words, err=True)
+    raise SystemExit(code)

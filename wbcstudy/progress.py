@@ -1,0 +1,133 @@
+"""How far a grid is, read from the run folders: which run of how many, epoch, loss, time left."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from wbcstudy.config import RunConfig
+from wbcstudy.registry import ENCODERS, LOSSES
+from wbcstudy.runs import RunFolder, StudyFolder
+
+POLL_S = 1.0
+
+
+def last_epoch(history: Path) -> dict[str, str] | None:
+    """The last complete row of a history.csv, or None."""
+    rows = _read_rows(history)
+    return rows[-1] if rows else None
+
+
+def in_words(seconds: float) -> str:
+    """A duration for a person: '40 s', '12 min', '3 h 20 min'."""
+    if seconds < 90:
+        return f"{max(0, seconds):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Progress:
+    """Follows the runs of a grid and says one line for every epoch, run and step.
+
+    Args:
+        folder: `outputs/<study>/`.
+        runs: the runs that are followed.
+        show: gets one line at a time.
+    """
+
+    def __init__(self, folder: StudyFolder, runs: tuple[RunConfig, ...], show: Callable[[str], None]) -> None:
+        self._folder, self._show = folder, show
+        self._place = {run.name: place for place, run in enumerate(runs, start=1)}
+        self._open = {run.name: run for run in runs if folder.run(run.name).status != "complete"}
+        self._seen = {name: len(_read_rows(folder.run(name).history)) for name in self._open}
+        self._begun: set[str] = set()
+        self._steps = [
+            ("dataset", "Looking at the images (notebook 1_dataset)"),
+            ("summary", "Building tables, figures and the report (notebook 4_summary)"),
+        ]
+        # A log from an earlier call is not news.
+        self._old = {step: _modified(folder.logs / f"{step}.log") for step, _ in self._steps}
+        self._old |= {name: _modified(folder.logs / f"{name}.log") for name in self._open}
+        self._run_seconds: list[float] = []
+
+    def follow(self, child: subprocess.Popen) -> None:
+        """Say what happens until the process ends."""
+        while child.poll() is None:
+            self._look()
+            try:
+                child.wait(POLL_S)
+            except subprocess.TimeoutExpired:
+                continue
+        self._look()
+
+    def _look(self) -> None:
+        for step, text in list(self._steps):
+            if _modified(self._folder.logs / f"{step}.log") != self._old[step]:
+                self._show(f"{text} ...")
+                self._steps.remove((step, text))
+        for name, run in list(self._open.items()):
+            self._look_at(run, self._folder.run(name))
+
+    def _look_at(self, run: RunConfig, folder: RunFolder) -> None:
+        head = f"[{self._place[run.name]}/{len(self._place)}] {_title(run)}"
+        if run.name not in self._begun and _modified(self._folder.logs / f"{run.name}.log") != self._old[run.name]:
+            self._begun.add(run.name)
+            again = f", from epoch {self._seen[run.name] + 1} on" if self._seen[run.name] else ""
+            self._show(f"{head}: starting{again} ...")
+        rows = _read_rows(folder.history)
+        for row in rows[self._seen[run.name] :]:
+            left = (run.epochs - int(row["epoch"])) * float(row["seconds"])
+            self._show(
+                f"{head}: epoch {int(row['epoch']):>{len(str(run.epochs))}} of at most {run.epochs}, "
+                f"loss {float(row['loss']):.4f}, validation loss {float(row['val_loss']):.4f}, "
+                f"at most {in_words(left)} left{self._study_left(run, left)}"
+            )
+        self._seen[run.name] = max(self._seen[run.name], len(rows))
+        record = folder.read_record()
+        if record is None:
+            return
+        del self._open[run.name]
+        if record.get("status") == "complete":
+            self._run_seconds.append(float(record.get("wall_seconds") or 0))
+            dice = {region: (record["scores"].get(region) or {}).get("dice") for region in ("nucleus", "cytoplasm")}
+            told = ", ".join(f"{region} {value:.3f}" for region, value in dice.items() if value is not None)
+            self._show(
+                f"{head}: done after {record['epochs']} epochs, {in_words(self._run_seconds[-1])}; test Dice {told}"
+            )
+        else:
+            self._show(f"{head}: FAILED: {str(record.get('error', '')).splitlines()[0]}")
+
+    def _study_left(self, run: RunConfig, left: float) -> str:
+        """Time for the whole study, once a finished run tells what one takes."""
+        waiting = [name for name in self._open if name not in self._begun]
+        if not self._run_seconds or not waiting:
+            return ""
+        typical = sum(self._run_seconds) / len(self._run_seconds)
+        return f" (study: about {in_words(min(left, typical) + typical * len(waiting))})"
+
+
+def _title(run: RunConfig) -> str:
+    parts = [ENCODERS[run.encoder].title, LOSSES[run.loss].title]
+    if run.folds > 1:
+        parts.append(f"fold {run.fold}")
+    if run.seed:
+        parts.append(f"seed {run.seed}")
+    return ", ".join(parts)
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [row for row in rows if None not in row.values()]
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return None
