@@ -1,0 +1,69 @@
+"""The batches of one training epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wbcstudy.config import RunConfig
+from wbcstudy.data.augment import augment, make_augmentation
+from wbcstudy.errors import StudyError
+
+
+def make_batches(images: np.ndarray, masks: np.ndarray, config: RunConfig, epoch: int):
+    """One epoch: `augmented_copies` shuffled passes over the training images, each image augmented anew.
+
+    A pure function of its arguments: epoch 7 is the same whether or not epochs 1 to 6 were run in this process.
+    No image is left out. Where the batch size does not divide their number, the batches are made as equal as possible
+    (never larger than `batch_size`, sizes differ by at most one): a small last batch would give batch norm bad
+    statistics. Batches are prepared by TensorFlow while the network computes.
+
+    Args:
+        images: uint8 (N, S, S, 3), RGB.
+        masks: uint8 (N, S, S), labels.
+        config: augmented_copies, batch_size, seed and the limits of the augmentation are used.
+        epoch: from 1.
+
+    Returns:
+        tf.data.Dataset of (float32 (B, S, S, 3) within 0-255, uint8 (B, S, S)), of known length.
+
+    Raises:
+        StudyError: no image.
+    """
+    if not len(images):
+        raise StudyError(
+            "There is no training image.",
+            expected="at least one",
+            fix="Check the split: test_fraction and validation_fraction leave nothing to train on.",
+        )
+    import tensorflow as tf
+
+    order = make_order(len(images), config, epoch)
+    plan = make_augmentation(len(order), images.shape[1], config, epoch)
+    steps = -(-len(order) // config.batch_size)
+    bounds = np.arange(steps + 1) * len(order) // steps
+    # As tensors they are handed to the graph; as arrays they would be copied into it.
+    images, masks, order = tf.constant(images), tf.constant(masks), tf.constant(order)
+    transforms, brightness = tf.constant(plan.transforms), tf.constant(plan.brightness)
+
+    def batch(start, stop):
+        cases = order[start:stop]
+        return augment(
+            tf.gather(images, cases), tf.gather(masks, cases), transforms[start:stop], brightness[start:stop]
+        )
+
+    spans = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
+    return spans.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def make_order(count: int, config: RunConfig, epoch: int) -> np.ndarray:
+    """The order in which an epoch visits the images: one permutation after another.
+
+    Returns:
+        int64 (count * augmented_copies,), indices below `count`; each occurs `augmented_copies` times.
+    """
+    generator = np.random.default_rng((config.seed, epoch, _STREAM))
+    return np.concatenate([generator.permutation(count) for _ in range(config.augmented_copies)])
+
+
+# Keeps these draws apart from those of the augmentation.
+_STREAM = 0
