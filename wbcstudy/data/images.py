@@ -1,0 +1,262 @@
+"""Pixels: one image or mask file in, one array out, whatever format and mode it was saved in.
+
+Formats are BMP, PNG, JPEG and TIFF. Nothing else is tried, so a file that merely ends in .png is not handed to some
+decoder nobody thought of.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from wbcstudy.errors import StudyError
+from wbcstudy.regions import LABELS
+
+if TYPE_CHECKING:
+    from wbcstudy.data.folder import DatasetSpec
+
+FORMATS = ("BMP", "DIB", "PNG", "JPEG", "TIFF")
+# What Pillow raises on damaged files: each was seen when files were cut and bytes flipped.
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
+_DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
+_WHITE = 255
+# Below this, 16-bit grey values are those of a 12-bit camera: their high byte would be black.
+_TWELVE_BITS = 4096
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image as RGB.
+
+    Grey and 1-bit images are repeated over the three channels and palettes are applied. Where pixels are
+    transparent the image is laid on white, as a smear on its slide is. Of 16 bits a channel the high byte is kept
+    (value // 256). The orientation that a camera notes in EXIF is applied.
+
+    Args:
+        path: a BMP, PNG, JPEG or TIFF file with one page.
+
+    Returns:
+        uint8 (H, W, 3), RGB, 0-255.
+
+    Raises:
+        StudyError: missing, damaged, another format, larger than Pillow's limit, several pages, or a pixel type
+            without an agreed brightness (float, 32-bit, Lab, 16-bit grey that fills 12 bits only).
+    """
+    image = _open(Path(path))
+    if image.mode in _DEEP_GREY:
+        values = np.asarray(image).astype(np.uint16)
+        if 0 < values.max() < _TWELVE_BITS:
+            raise StudyError(
+                f"{path} has 16 bits a pixel of which the brightest is {values.max()}.",
+                expected="8 bits a channel, or 16 bits in full use (0-65535), of which the high byte is taken",
+                fix="Save it with 8 bits a channel: the camera wrote fewer than 16 bits, and how many is unknown.",
+            )
+        return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode not in ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LA", "PA", "RGBA", "La", "RGBa"):
+        raise StudyError(
+            f"{path} has pixels of type {image.mode!r}, whose brightness has no agreed scale.",
+            expected="8 bits a channel: RGB, grey or palette",
+            fix="Save the image as 8-bit RGB, for example in ImageJ: Image > Type > RGB Color.",
+        )
+    if _has_alpha(image):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (_WHITE,) * 4), image)
+    return np.array(image.convert("RGB"))
+
+
+def read_mask(path: Path, spec: DatasetSpec) -> tuple[np.ndarray, int]:
+    """Read a mask and turn its values or colours into labels.
+
+    Labels given as numbers match grey levels (8 or 16 bits; an RGB file must be grey) or, in a file with a palette,
+    palette *indices*. Labels given as '#rrggbb' match colours, those of the palette too. In a 1-bit file white is 1
+    where 1 is a listed value, else 255. Alpha must be opaque everywhere and is ignored then.
+
+    A pixel whose value is not listed takes the label of the nearest listed value (grey difference, or Euclidean
+    distance in RGB; of equally near ones the first in the order background, cytoplasm, nucleus), if that is within
+    `spec.tolerance`.
+
+    Args:
+        path: a BMP, PNG, JPEG or TIFF file with one page.
+        spec: the dataset's `labels` and `tolerance`.
+
+    Returns:
+        uint8 (H, W) of the labels in `regions.LABELS`, and the number of stray pixels (not listed, but near enough).
+
+    Raises:
+        StudyError: as `read_image`; half-transparent pixels; a value further than the tolerance from every listed
+            one, named with its pixel (row, column from 0) and file.
+    """
+    path = Path(path)
+    image = _open(path)
+    if _has_alpha(image):
+        image = _without_alpha(image, path)
+    listed = [(value, label) for name, label in LABELS.items() for value in spec.labels[name]]
+    if spec.uses_colours:
+        values = _colours(image, path)
+        points = np.array([_rgb(value) for value, _ in listed], float)
+        keys, where = np.unique(values, return_inverse=True)
+        channels = np.stack([keys >> 16, keys >> 8 & 255, keys & 255], axis=1).astype(float)
+        distances = np.sqrt(((channels[:, None, :] - points[None, :, :]) ** 2).sum(axis=2))
+    else:
+        values = _numbers(image, path, white=1 if any(value == 1 for value, _ in listed) else _WHITE)
+        keys, where = np.unique(values, return_inverse=True)
+        distances = np.abs(keys[:, None].astype(float) - np.array([value for value, _ in listed], float)[None, :])
+    nearest = distances.argmin(axis=1)
+    off = distances[np.arange(len(keys)), nearest]
+    where = where.reshape(values.shape)
+    if (off > spec.tolerance).any():
+        raise _unlisted(path, image, values, (off > spec.tolerance)[where], keys[off > spec.tolerance], spec)
+    table = np.array([label for _, label in listed], np.uint8)[nearest]
+    return table[where], int((off > 0)[where].sum())
+
+
+def read_instances(path: Path) -> np.ndarray:
+    """Read an instance map: 0 is background, k the k-th cell.
+
+    Args:
+        path: an 8- or 16-bit grey PNG, TIFF or BMP.
+
+    Returns:
+        uint16 (H, W).
+
+    Raises:
+        StudyError: not readable, or not grey.
+    """
+    image = _open(Path(path))
+    values = np.asarray(image)
+    if values.ndim != 2 or image.mode in ("1", "F") or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        raise StudyError(
+            f"{path} is no instance map: its pixels are of type {image.mode!r}.",
+            expected="one grey value of 8 or 16 bits a pixel: 0 for background, k for the k-th cell",
+            fix="Save the map as 16-bit grey PNG.",
+        )
+    return values.astype(np.uint16)
+
+
+def _open(path: Path) -> Image.Image:
+    """Decode a file fully, turned upright."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns at its limit and refuses at twice that; one limit is easier to explain.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+                    raise StudyError(
+                        f"{path} holds {image.n_frames} pages.",
+                        expected="one image a file",
+                        fix="Save the page you mean as a file of its own.",
+                    )
+                image.load()
+                return ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise StudyError(
+            f"{path} claims more pixels than can be decoded safely.",
+            expected=f"at most {Image.MAX_IMAGE_PIXELS:,} pixels",
+            fix="Crop or shrink the image, or remove the file if it is not yours: it may be made to exhaust memory.",
+        ) from None
+    except FileNotFoundError:
+        raise StudyError(
+            f"{path} does not exist.", expected="an image file", fix="Check the path and the patterns in dataset.yaml."
+        ) from None
+    except _DAMAGED as error:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        elif isinstance(error, Image.UnidentifiedImageError):
+            reason = "it is none of BMP, PNG, JPEG and TIFF, or its beginning is damaged"
+        raise StudyError(
+            f"{path} cannot be read: {reason}.",
+            expected="a whole BMP, PNG, JPEG or TIFF file",
+            fix="Copy the file again from its source, or remove it together with its partner.",
+        ) from None
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
+def _without_alpha(image: Image.Image, path: Path) -> Image.Image:
+    """The same image without its alpha, which must say nothing."""
+    alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    if (alpha != _WHITE).any():
+        row, column = np.argwhere(alpha != _WHITE)[0]
+        raise StudyError(
+            f"Mask {path} is transparent at row {row}, column {column} (alpha {alpha[row, column]}).",
+            expected="an opaque mask: what is transparent has no colour that a label could match",
+            fix="Flatten the mask (ImageMagick: convert in.png -background black -alpha remove -alpha off out.png).",
+        )
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        return image.convert("RGBA").convert("RGB")
+    image = image.copy()
+    image.info.pop("transparency", None)
+    return image
+
+
+def _numbers(image: Image.Image, path: Path, white: int) -> np.ndarray:
+    """Grey levels or palette indices, int64 (H, W)."""
+    if image.mode == "1":
+        return np.asarray(image).astype(np.int64) * white
+    values = np.asarray(image)
+    if image.mode in ("L", "P", "I", *_DEEP_GREY):
+        return values.astype(np.int64)
+    if image.mode == "RGB":
+        coloured = (values != values[..., :1]).any(axis=2)
+        if not coloured.any():
+            return values[..., 0].astype(np.int64)
+        row, column = np.argwhere(coloured)[0]
+        raise StudyError(
+            f"Mask {path} is coloured: {_hex(values[row, column])} at row {row}, column {column}.",
+            expected="grey levels, since the labels in dataset.yaml are numbers",
+            fix="Give the labels in dataset.yaml as colours, for example nucleus: '#ff0000'.",
+        )
+    raise _wrong_type(image, path)
+
+
+def _colours(image: Image.Image, path: Path) -> np.ndarray:
+    """Colours packed as 0xrrggbb, int64 (H, W)."""
+    if image.mode not in ("1", "L", "P", "RGB"):
+        raise _wrong_type(image, path)
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int64), 2, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _wrong_type(image: Image.Image, path: Path) -> StudyError:
+    return StudyError(
+        f"Mask {path} has pixels of type {image.mode!r}.",
+        expected="grey (8 or 16 bits), palette, RGB or 1 bit; 16-bit grey only where the labels are numbers",
+        fix="Save the mask as 8-bit PNG.",
+    )
+
+
+def _unlisted(path, image, values, bad, kinds, spec) -> StudyError:
+    """The error for values that no label lists, with the first pixel of them."""
+    row, column = np.argwhere(bad)[0]
+    name = (lambda key: f"'#{key:06x}'") if spec.uses_colours else str
+    value = name(int(values[row, column]))
+    more = ""
+    if image.mode == "P" and not spec.uses_colours:
+        red, green, blue = np.asarray(image.convert("RGB"))[row, column]
+        more = f" (a palette index; its colour is {_hex((red, green, blue))})"
+    others = ", ".join(name(int(key)) for key in kinds[:5]) + (", ..." if len(kinds) > 5 else "")
+    known = "; ".join(f"{label}: {', '.join(map(str, listed))}" for label, listed in spec.labels.items())
+    return StudyError(
+        f"Mask {path} has the value {value}{more} at row {row}, column {column}, which no label lists; "
+        f"{bad.sum()} such pixels in all ({others}).",
+        expected=f"values within {spec.tolerance:g} of {known}",
+        fix=f"Add {value} to the label it means under `labels` in dataset.yaml, or raise `tolerance` to let strays go "
+        "to the nearest label.",
+    )
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def _hex(rgb) -> str:
+    return "'#" + bytes(int(value) for value in rgb).hex() + "'"
