@@ -1,0 +1,156 @@
+"""A synthetic slide: its stains, its light and the camera that looks at it.
+
+Images are composed as optical density, where stains that lie on top of each other add up (Beer-Lambert law), and become
+intensities only in `expose`. That gives the dark lens where two red cells overlap, and stain variation between slides,
+without further rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+# Optical density (natural logarithm) in red, green and blue of a typical amount of each dye in a May-Grünwald-Giemsa
+# smear. Azure B and eosin make the violet of chromatin together; haemoglobin has its own colour and takes up eosin.
+_STAINS = {
+    "haemoglobin": (0.11, 0.46, 0.40),
+    "eosin": (0.13, 0.34, 0.21),
+    "eosin_granule": (0.14, 0.66, 0.66),
+    "azure": (0.42, 0.33, 0.07),
+    "violet": (1.12, 1.72, 0.60),
+    "basophil_granule": (1.55, 1.75, 0.72),
+}
+
+# Transmitted light through plasma, RGB: from a warm lamp to a white-balanced camera.
+_LIGHTS = np.array([(251, 233, 203), (248, 236, 218), (240, 232, 232), (250, 240, 232), (243, 228, 212)], np.float32)
+
+
+@dataclass(frozen=True)
+class Slide:
+    """What all images of one slide share.
+
+    Args:
+        stains: dye -> optical density in R, G, B of a typical amount, float32 (3,).
+        light: intensity behind empty plasma, R, G, B in 0-255, float32 (3,).
+        vignette: how much darker the corners are, as a fraction.
+        tilt: relative change of the light from top to bottom and from left to right.
+        focus_um: standard deviation of the microscope's blur.
+        noise: standard deviation of the camera's noise in grey levels at full light.
+        red_cover: fraction of the plasma that red cells cover.
+        red_overlap: probability that a red cell may lie on another.
+        pallor: how pale the red cells' centres are, 0-1.
+        platelets: platelets per red cell.
+        dirt: specks of dried stain per 1000 square micrometres.
+    """
+
+    stains: Mapping[str, np.ndarray]
+    light: np.ndarray
+    vignette: float
+    tilt: tuple[float, float]
+    focus_um: float
+    noise: float
+    red_cover: float
+    red_overlap: float
+    pallor: float
+    platelets: float
+    dirt: float
+
+
+def make_slide(number: int) -> Slide:
+    """The slide of a number: the same number is the same slide, in every smear.
+
+    Args:
+        number: any non-negative integer.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence([number, 0x51DE]))
+    # The buffer's pH moves all dyes together: alkaline slides are bluer, acid ones redder.
+    ph = rng.uniform(-1, 1)
+    blue = {"haemoglobin": -0.05, "eosin": -0.20, "eosin_granule": -0.10}
+    stains = {}
+    for name, density in _STAINS.items():
+        strength = np.exp(rng.normal(0, 0.09) + ph * blue.get(name, 0.14))
+        hue = np.exp(rng.normal(0, 0.05, 3))
+        stains[name] = np.float32(np.array(density) * strength * hue)
+    # Bluish stain also sits on red cells: salmon on one slide, mauve on the next.
+    stains["haemoglobin"] = stains["haemoglobin"] + np.float32(rng.beta(1.2, 3.0) * 0.6) * stains["azure"]
+    first, second = rng.choice(len(_LIGHTS), 2, replace=False)
+    mix = rng.uniform(0, 1)
+    light = (mix * _LIGHTS[first] + (1 - mix) * _LIGHTS[second]) * rng.uniform(0.93, 1.0)
+    return Slide(
+        stains=MappingProxyType(stains),
+        light=np.float32(light + rng.normal(0, 1.5, 3)),
+        vignette=rng.uniform(0.03, 0.13),
+        tilt=(rng.uniform(-0.05, 0.05), rng.uniform(-0.05, 0.05)),
+        focus_um=rng.uniform(0.08, 0.15),
+        noise=rng.uniform(1.5, 3.5),
+        red_cover=rng.uniform(0.25, 0.60),
+        red_overlap=rng.uniform(0.05, 0.35),
+        pallor=rng.uniform(0.25, 0.95),
+        platelets=rng.uniform(0.05, 0.15),
+        dirt=max(0.0, rng.uniform(-3, 3)),
+    )
+
+
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_px: float) -> np.ndarray:
+    """Gaussian noise with a given grain, mean 0 and standard deviation about 1.
+
+    Args:
+        rng: where the randomness comes from.
+        shape: height and width.
+        sigma_px: standard deviation of the Gaussian that smooths white noise.
+
+    Returns:
+        float32 (height, width).
+    """
+    from scipy.ndimage import gaussian_filter, zoom
+
+    # A wide Gaussian is computed on a coarse grid: the same look at a fraction of the time.
+    step = max(1.0, sigma_px / 2)
+    sigma = sigma_px / step
+    coarse = [int(np.ceil(length / step)) + 3 for length in shape]
+    noise = gaussian_filter(rng.standard_normal(coarse, dtype=np.float32), sigma, mode="wrap")
+    # Smoothing white noise with a normalised Gaussian leaves this standard deviation (Parseval).
+    noise *= max(1.0, 2 * np.sqrt(np.pi) * sigma)
+    if step > 1:
+        noise = zoom(noise, step, order=1, grid_mode=True, mode="nearest")
+    return noise[: shape[0], : shape[1]]
+
+
+def expose(density: np.ndarray, slide: Slide, rng: np.random.Generator, pixel_size_um: float) -> np.ndarray:
+    """Photograph a field.
+
+    Args:
+        density: optical density of the cells, float32 (H, W, 3), natural logarithm.
+        slide: its light, focus and noise.
+        rng: for plasma and noise.
+        pixel_size_um: side of a pixel.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    height, width = density.shape[:2]
+    # Dried plasma is a film of uneven thickness with a fine grain.
+    film = 0.12 + 0.05 * smooth_noise(rng, (height, width), 9 / pixel_size_um)
+    film += 0.025 * smooth_noise(rng, (height, width), max(0.8, 0.35 / pixel_size_um))
+    density = density + film[..., None] * (slide.stains["eosin"] * np.float32(0.8))
+
+    rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    columns = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    light = 1 - slide.vignette * (rows**2 + columns**2) / 2 + (slide.tilt[0] * rows + slide.tilt[1] * columns) / 2
+    image = np.exp(-density) * light[..., None] * slide.light
+
+    # The objective focuses the three colours a little differently.
+    sigma = max(0.45, slide.focus_um / pixel_size_um)
+    for channel, factor in enumerate((1.0, 0.92, 1.12)):
+        image[..., channel] = gaussian_filter(image[..., channel], sigma * factor)
+
+    # Photon noise grows with the square root of the light; interpolating the colour filter smooths it.
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    noise = gaussian_filter(noise, (0.5, 0.5, 0)) * np.float32(1.4)
+    image += noise * slide.noise * np.sqrt(np.clip(image, 1, None) / 255)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
