@@ -1,0 +1,108 @@
+"""Settings: what is refused, and in which words; what a study consists of."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wbcstudy.config import RunConfig, StudyConfig, make_config, read_run, read_study, run_from_parameters, write_yaml
+from wbcstudy.errors import StudyError
+from wbcstudy.registry import ENCODERS, LOSSES
+
+PARAMS = Path(__file__).parents[1] / "params"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"encoderz": ["resnet18"]}, "Did you mean 'encoders'"),
+        ({"encoders": ["resnet5"]}, "Did you mean 'resnet50'"),
+        ({"losses": ["dise"]}, "Did you mean 'dice'"),
+        ({"image_size": 300}, "288 and 320"),
+        ({"image_size": 0}, "image_size"),
+        ({"learning_rate": "1e-x"}, "learning_rate"),
+        ({"learning_rate": -1}, "greater than 0"),
+        ({"freeze_encoder": True}, "a frozen random encoder cannot learn"),
+        ({"seeds": [0, 0]}, "without repetition"),
+        ({"encoders": []}, "at least one"),
+        ({"test_fraction": 1.0}, "less than 1"),
+        ({"name": "../elsewhere"}, "letters, digits"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_told_in_words(values, words):
+    with pytest.raises(StudyError) as caught:
+        make_config(StudyConfig, values, "params/x.yaml")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("params/x.yaml")
+
+
+def test_yaml_text_for_a_number_in_scientific_notation_is_understood(tmp_path):
+    # YAML 1.1 reads 1e-4 as text.
+    path = tmp_path / "x.yaml"
+    path.write_text("learning_rate: 1e-4\n")
+    assert read_study(path).learning_rate == 1e-4
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [", "1: 2\n", "\x00", "dataset: !!python/object:os.system x"])
+def test_a_file_that_is_no_study_is_told_in_words(tmp_path, text):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match="Expected"):
+        read_study(path)
+
+
+def test_a_missing_file_is_told_in_words(tmp_path):
+    with pytest.raises(StudyError, match="Cannot read"):
+        read_study(tmp_path / "none.yaml")
+
+
+def test_the_runs_of_a_study_are_its_grid_and_have_distinct_names():
+    study = StudyConfig(encoders=("unet", "vgg16"), losses=("dice", "cross_entropy"), folds=3, seeds=(0, 5))
+    runs = study.runs()
+    assert len({run.name for run in runs}) == len(runs) == 2 * 2 * 3 * 2
+    assert runs[0].name == "unet__dice__fold0__seed0"
+    assert all(run.folds == 3 and run.study == study.name for run in runs)
+
+
+def test_the_plain_unet_of_a_pretrained_study_starts_from_random_weights():
+    study = StudyConfig(encoders=("unet", "vgg16"), encoder_weights="imagenet", freeze_encoder=True)
+    weights = {run.encoder: (run.encoder_weights, run.freeze_encoder) for run in study.runs()}
+    assert weights == {"unet": ("none", False), "vgg16": ("imagenet", True)}
+
+
+def test_a_configuration_reads_back_from_its_file(tmp_path):
+    run = RunConfig(encoder="vgg16", learning_rate=3e-5, encoder_weights="a file: of #mine.h5")
+    write_yaml(run, tmp_path / "params.yaml")
+    assert read_run(tmp_path / "params.yaml") == run
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text()) == run.model_dump(mode="json")
+
+
+@pytest.mark.parametrize("path", sorted(PARAMS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_that_we_ship_can_be_read(path):
+    assert read_study(path).name == path.stem
+
+
+def test_the_paper_settings_are_the_papers():
+    study = read_study(PARAMS / "tlemcen.yaml")
+    assert set(study.encoders) == set(ENCODERS)
+    assert study.losses == ("cross_entropy", "dice")
+    assert (study.image_size, study.learning_rate, study.patience) == (256, 1e-3, 10)
+    assert (study.encoder_weights, study.freeze_encoder, study.test_fraction) == ("imagenet", True, 0.2)
+
+
+def test_every_loss_of_the_registry_can_be_chosen():
+    assert {RunConfig(loss=name).loss for name in LOSSES} == set(LOSSES)
+
+
+class TestNotebookParameters:
+    def variables(self, **changed):
+        return {name: field.default for name, field in RunConfig.model_fields.items()} | changed
+
+    def test_the_variables_of_the_parameters_cell_are_the_run(self):
+        assert run_from_parameters(self.variables(encoder="vgg16", In=[])) == RunConfig(encoder="vgg16")
+
+    def test_a_misspelt_papermill_parameter_is_refused(self):
+        # papermill itself only warns, and would train the default.
+        variables = self.variables(In=["", "# Parameters\nepoch = 5\n"], epoch=5)
+        with pytest.raises(StudyError, match="Did you mean 'epochs'"):
+            run_from_parameters(variables)

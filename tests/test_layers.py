@@ -1,0 +1,86 @@
+"""Imports go one way, and what needs no TensorFlow does not wait for it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "wbcstudy"
+
+BOTTOM = {"errors", "regions", "registry", "config"}
+MAY_USE = {
+    "errors": set(),
+    "regions": {"errors"},
+    "registry": {"errors"},
+    "config": {"errors", "regions", "registry"},
+    "runs": BOTTOM,
+    "data": BOTTOM | {"runs", "data"},
+    "nets": BOTTOM | {"runs", "data", "nets"},
+    "baselines": {"errors", "regions", "data", "baselines"},
+    "scoring": BOTTOM | {"runs", "data", "scoring"},
+    "reporting": BOTTOM | {"runs", "data", "scoring", "reporting"},
+    "records": BOTTOM | {"runs", "data", "scoring"},
+    "progress": BOTTOM | {"runs"},
+    "batch": BOTTOM | {"runs", "data", "nets", "progress"},
+    "cli": BOTTOM | {"runs", "data", "nets", "scoring", "reporting", "records", "batch", "progress"},
+}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: imports are absolute"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("wbcstudy.")} - {"__version__"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    if path == PACKAGE / "__init__.py":
+        return
+    assert imported_rooms(path) <= MAY_USE[room(path)], f"see MAY_USE for what {room(path)} may import"
+
+
+def test_there_is_no_drawer_for_everything():
+    assert not list(PACKAGE.rglob("utils.py"))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "wbcstudy.config",
+        "wbcstudy.regions",
+        "wbcstudy.runs",
+        "wbcstudy.cli",
+        "wbcstudy.batch",
+        "wbcstudy.records",
+        "wbcstudy.data.datasets",
+        "wbcstudy.data.synthetic",
+        "wbcstudy.data.splits",
+        "wbcstudy.data.check",
+        "wbcstudy.nets.weights",
+        "wbcstudy.scoring.evaluation",
+        "wbcstudy.reporting.tables",
+        "wbcstudy.reporting.figures",
+        "wbcstudy.reporting.html",
+    ],
+)
+def test_imports_without_tensorflow(module):
+    code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'torch')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["wbcstudy.cli", "wbcstudy.runs", "wbcstudy.config"])
+def test_the_command_line_answers_without_loading_the_scientific_stack(module):
+    heavy = ("pandas", "matplotlib", "scipy", "skimage", "sklearn")
+    code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
