@@ -1,0 +1,218 @@
+"""How the tables are arranged: the paper's rows and columns, as cells of plain text.
+
+A layout knows no file format; `render` writes it as HTML and LaTeX, and escapes what has to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from wbcstudy.registry import ENCODERS, LOSSES
+from wbcstudy.reporting.tables import load_paper_table
+
+PAPER_NOTE = "Grey, “paper”: the number printed in the paper, for its own 87 images, which were never published."
+NOTHING = "\N{EN DASH}"
+METRIC_TITLES = {
+    "precision": "Precision",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "accuracy": "Accuracy",
+    "dice": "Dice",
+    "iou": "IoU",
+    "dice_mean": "Mean Dice [95 % interval]",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, whether it is the best of its column, the paper's number, whether it is an aside."""
+
+    text: str
+    best: bool = False
+    paper: str = ""
+    muted: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table as it is to be printed.
+
+    Args:
+        number: which of the paper's tables it is.
+        title: caption, without the number.
+        heads: (spanner or "", label) per column.
+        rows: (group or "", cells) per row; rows of a group follow one another.
+        words: how many columns on the left hold words.
+        notes: sentences below the table.
+    """
+
+    number: int
+    title: str
+    heads: Sequence[tuple[str, str]]
+    rows: Sequence[tuple[str, Sequence[Cell]]]
+    words: int = 1
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def stem(self) -> str:
+        """File name and HTML id: table1."""
+        return f"table{self.number}"
+
+    @property
+    def caption(self) -> str:
+        """The title with its number."""
+        return f"Table {self.number}. {self.title}"
+
+
+def layout_table1(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
+    """Table 1: a row per encoder and loss, the regions side by side.
+
+    Args:
+        table: from `tables.make_table1`.
+        notes: sentences to add below.
+    """
+    regions = list(dict.fromkeys(table["region"]))
+    metrics = ("precision", "dice", "dice_mean")
+    paper = load_paper_table(1).set_index(["encoder", "loss", "region"]).sort_index()
+    best = _best(table, metrics)
+    rows, previous, partly = [], None, []
+    for (encoder, loss), group in table.groupby(["encoder", "loss"], sort=False):
+        first, by_region = group.iloc[0], group.set_index("region")
+        cells = [Cell(ENCODERS[encoder].title if encoder != previous else ""), Cell(LOSSES[loss].title)]
+        previous = encoder
+        failed = first["failed"] == first["runs"]
+        for region in regions:
+            key = (encoder, loss, region)
+            for metric in metrics:
+                quoted = f"{paper.loc[key, metric]:.4f}" if metric in paper and key in paper.index else ""
+                if failed:
+                    cells.append(Cell("failed" if metric == "precision" else "", muted=True, paper=quoted))
+                else:
+                    cells.append(_number(by_region.loc[region], metric, best[region], quoted))
+        quoted = f"{paper.loc[(encoder, loss), 'epochs'].iloc[0]:g}" if (encoder, loss) in paper.index else ""
+        cells += [Cell(_count(first["best_epoch"])), Cell(_count(first["epochs"]), paper=quoted)]
+        rows.append(("", cells))
+        if 0 < first["failed"] < first["runs"]:
+            partly.append(f"{ENCODERS[encoder].title}, {LOSSES[loss].title}: {first['failed']} of {first['runs']}")
+    heads = [("", "Encoder"), ("", "Loss")]
+    heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
+    heads += [("", "Best epoch"), ("", "Epochs")]
+    what = ["Precision and Dice from pixels summed over all test images; the mean gives each image the same weight."]
+    what += ["Bold: best of its column.", PAPER_NOTE]
+    if partly:
+        what.append(f"Failed runs left out: {'; '.join(partly)}.")
+    title = "Each encoder with each loss, on the test images"
+    return Layout(1, title, heads, rows, words=2, notes=[*notes, *what])
+
+
+def layout_table2(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
+    """Table 2: a row per metric, and a column per region and loss, as in the paper.
+
+    Args:
+        table: from `tables.make_table2`; may be empty.
+        notes: sentences to add below.
+    """
+    metrics = ("precision", "sensitivity", "specificity", "dice", "iou")
+    paper = load_paper_table(2).set_index(["encoder", "loss", "region"])
+    columns = list(
+        table.sort_values("region", key=_region_rank, kind="stable")[["region", "loss"]].itertuples(index=False)
+    )
+    by_key = table.set_index(["region", "loss"])
+    best = _best(table, metrics)
+    rows = []
+    for metric in metrics if columns else ():
+        cells = [Cell(METRIC_TITLES[metric])]
+        for region, loss in columns:
+            row = by_key.loc[(region, loss)]
+            key = (row["encoder"], loss, region)
+            quoted = f"{paper.loc[key, metric]:.4f}" if key in paper.index else ""
+            cells.append(_number(row, metric, best[region], quoted))
+        rows.append(("", cells))
+    heads = [("", "Metric"), *((region.capitalize(), LOSSES[loss].title) for region, loss in columns)]
+    name = ENCODERS[table["encoder"].iloc[0]].title if len(table) else "no run is complete"
+    what = ["From pixels summed over all test images. Bold: best loss of its region."]
+    if any(cell.paper for _, cells in rows for cell in cells):
+        what.append(PAPER_NOTE)
+    return Layout(2, f"Five metrics of the best encoder: {name}", heads, rows, notes=[*notes, *what])
+
+
+def layout_table3(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
+    """Table 3: the quoted methods, then the measured ones.
+
+    Args:
+        table: from `tables.make_table3`.
+        notes: sentences to add below.
+    """
+    regions = list(dict.fromkeys(table["region"]))
+    metrics = ("precision", "sensitivity", "accuracy", "dice")
+    measured = table[table["kind"] == "measured"]
+    # The best of one method alone says nothing.
+    best = _best(measured if len(set(measured["method"])) > 1 else measured.head(0), metrics, regions)
+    groups = {
+        "quoted": "Quoted from the paper (its own images, another split; what its precision is, is not always clear)",
+        "measured": "Measured here, on this study's test images",
+    }
+    rows = []
+    for (kind, method), group in table.groupby(["kind", "method"], sort=False):
+        first, by_region = group.iloc[0], group.set_index("region")
+        cells = [Cell(_authors(method, first["reference"])), Cell(str(first["algorithm"]))]
+        for region in regions:
+            for metric in metrics:
+                known = region in by_region.index
+                marks = best[region] if kind == "measured" else {}
+                cells.append(_number(by_region.loc[region], metric, marks) if known else Cell(NOTHING))
+        rows.append((groups[kind], cells))
+    heads = [("", "Method"), ("", "Algorithm")]
+    heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
+    what = [f"{NOTHING}: not printed in the paper."]
+    return Layout(3, "Earlier methods", heads, rows, words=2, notes=[*notes, *what])
+
+
+def _number(row: pd.Series, metric: str, best: dict[str, float], quoted: str = "") -> Cell:
+    value = row.get(metric)
+    if pd.isna(value):
+        return Cell(NOTHING, paper=quoted)
+    text = f"{value:.4f}"
+    if metric == "dice_mean" and pd.notna(row["dice_ci_low"]):
+        text += f" [{row['dice_ci_low']:.3f}, {row['dice_ci_high']:.3f}]"
+    # Equal as printed is equal.
+    return Cell(text, best=f"{value:.4f}" == f"{best.get(metric, -1):.4f}", paper=quoted)
+
+
+def _best(table: pd.DataFrame, metrics: Sequence[str], regions: Iterable[str] = ()) -> dict[str, dict[str, float]]:
+    """Region -> metric -> highest value; a single row has no best."""
+    best: dict[str, dict[str, float]] = {region: {} for region in regions}
+    for region, group in table.groupby("region", sort=False):
+        highest = group[list(metrics)].max().dropna() if len(group) > 1 else pd.Series(dtype=float)
+        best[region] = highest.to_dict()
+    return best
+
+
+def _region_rank(regions: pd.Series) -> pd.Series:
+    order = list(dict.fromkeys(regions))
+    return regions.map(order.index)
+
+
+def _count(value) -> str:
+    return NOTHING if pd.isna(value) else f"{float(value):g}"
+
+
+_AUTHORS = {
+    "benazzouz2013": "Benazzouz et al.",
+    "baghli2014": "Baghli et al.",
+    "benomar2021": "Benomar et al.",
+    "settouti2020": "Settouti et al.",
+    "saidi2018": "Saidi et al.",
+    "settouti2020_ivsel": "Settouti et al.",
+    "unet_resnet50": "The paper itself",
+}
+
+
+def _authors(method: str, reference) -> str:
+    """The authors, with the number in the paper's list of references."""
+    if method in _AUTHORS:
+        return _AUTHORS[method] + (f" [{reference}]" if str(reference).isdigit() else "")
+    return str(reference)

@@ -1,0 +1,249 @@
+"""The paper's three tables as tidy frames, from run folders. How they look is `layout`'s matter.
+
+Several trainings of one encoder and loss make one row: counts are pooled over the folds (each case is tested once),
+and ratios are averaged over the seeds. Failed runs are counted and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+import pandas as pd
+
+from wbcstudy.errors import StudyError
+from wbcstudy.registry import ENCODERS, LOSSES
+from wbcstudy.runs import Run
+from wbcstudy.scoring.evaluation import mean_scores, pool_scores
+from wbcstudy.scoring.metrics import COUNTS, RATIOS, dice
+
+# The paper's tables hold these two; `cell` is in scores.csv for those who want it.
+TABLE_REGIONS = ("nucleus", "cytoplasm")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The encoder and loss with the best validation Dice.
+
+    Args:
+        encoder: by name.
+        loss: by name.
+        dice: its pooled Dice on the validation cases, mean over the regions.
+    """
+
+    encoder: str
+    loss: str
+    dice: float
+
+    @property
+    def title(self) -> str:
+        """As in a sentence: ResNet-50 with cross-entropy."""
+        loss = LOSSES[self.loss].title
+        return f"{ENCODERS[self.encoder].title} with {'the Dice loss' if self.loss == 'dice' else loss.lower()}"
+
+
+@dataclass(frozen=True)
+class MeasuredMethod:
+    """Another method's scores on the same test cases, for Table 3.
+
+    Args:
+        method: short name, unique.
+        reference: who described it; free text.
+        algorithm: what it is; free text.
+        scores: rows as `scoring.evaluation.score_masks` makes them.
+    """
+
+    method: str
+    reference: str
+    algorithm: str
+    scores: pd.DataFrame
+
+
+def load_paper_table(number: int) -> pd.DataFrame:
+    """The numbers that the paper prints in its Table 1, 2 or 3, as fractions ("quoted", never measured here)."""
+    with (files("wbcstudy.reporting") / "paper" / f"table{number}.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file, dtype={"reference": str})
+
+
+def make_table1(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> pd.DataFrame:
+    """Table 1: every encoder and loss.
+
+    Args:
+        runs: finished and failed runs of one study.
+        regions: rows to make.
+
+    Returns:
+        One row per encoder, loss and region in the paper's order: pooled precision and dice, `dice_mean` over the
+        images (each image's mean over the seeds) with its 95 % interval, the median over runs of best_epoch and
+        epochs, n (images with a defined Dice), seeds and folds (how many are in), runs (all) and failed. Scores are
+        NaN where no run is complete. No runs give no rows.
+    """
+    columns = ["encoder", "loss", "region", "precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high"]
+    columns += ["best_epoch", "epochs", "n", "seeds", "folds", "runs", "failed"]
+    rows = []
+    for (encoder, loss), group in group_runs(runs).items():
+        done = [run for run in group if run.complete]
+        scores = average_scores(read_scores(done))
+        about = {
+            "seeds": len({run.config.seed for run in done}),
+            "folds": len({run.config.fold for run in done}),
+            "runs": len(group),
+            "failed": len(group) - len(done),
+        }
+        about |= {name: _median(run.record.get(name) for run in done) for name in ("best_epoch", "epochs")}
+        for region in regions:
+            found = scores.loc[region].to_dict() if region in scores.index else {"n": 0}
+            rows.append({"encoder": encoder, "loss": loss, "region": region} | about | found)
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    return table.assign(**{name: _whole(table[name]) for name in ("best_epoch", "epochs", "n")})
+
+
+def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Best | None:
+    """The encoder and loss with the highest pooled Dice on the *validation* cases, mean over the regions.
+
+    The test cases have no say, since a choice made on them would make their score too good. Of equals, the first in
+    the paper's order wins.
+
+    Returns:
+        None when no complete run has defined validation scores.
+    """
+    best = None
+    for (encoder, loss), group in group_runs(runs).items():
+        value = _validation_dice([run for run in group if run.complete], regions)
+        if not np.isnan(value) and (best is None or value > best.dice):
+            best = Best(encoder, loss, value)
+    return best
+
+
+def make_table2(runs: Iterable[Run], encoder: str | None, regions: Sequence[str] = TABLE_REGIONS) -> pd.DataFrame:
+    """Table 2: five pooled metrics of one encoder, a row per loss and region.
+
+    Args:
+        runs: finished and failed runs of one study.
+        encoder: usually `pick_best(runs).encoder`; None gives no rows.
+        regions: rows to make.
+    """
+    columns = ["encoder", "loss", "region", "precision", "sensitivity", "specificity", "dice", "iou"]
+    rows = []
+    for (name, loss), group in group_runs(runs).items():
+        if name == encoder:
+            scores = average_scores(read_scores(run for run in group if run.complete))
+            for region in regions:
+                found = scores.loc[region].to_dict() if region in scores.index else {}
+                rows.append({"encoder": name, "loss": loss, "region": region} | found)
+    return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def make_table3(
+    runs: Iterable[Run], measured: Iterable[MeasuredMethod] = (), regions: Sequence[str] = TABLE_REGIONS
+) -> pd.DataFrame:
+    """Table 3: what the paper quotes, and beside it what was measured here.
+
+    Args:
+        runs: finished and failed runs of one study; the best on validation is shown.
+        measured: other methods, scored on the same test cases.
+        regions: rows to make.
+
+    Returns:
+        One row per method and region: method, reference, algorithm, kind, region, the pooled ratios, dice_mean with
+        its interval, n. `kind` is "quoted" (printed in the paper: other images, definition unclear) or "measured".
+        Quoted rows come first. NaN where a number was not printed.
+    """
+    columns = ["method", "reference", "algorithm", "kind", "region", *RATIOS]
+    columns += ["dice_mean", "dice_ci_low", "dice_ci_high", "n"]
+    quoted = load_paper_table(3).assign(kind="quoted")
+    quoted = quoted[quoted["region"].isin(regions)]
+    rows = []
+    for method in measured:
+        about = {"method": method.method, "reference": method.reference, "algorithm": method.algorithm}
+        rows += _measured_rows(about, average_scores(method.scores.assign(seed=0)), regions)
+    runs = list(runs)
+    if best := pick_best(runs, regions):
+        done = [run for run in group_runs(runs)[best.encoder, best.loss] if run.complete]
+        network = "U-Net" if ENCODERS[best.encoder].backbone is None else f"U-Net {ENCODERS[best.encoder].title}"
+        algorithm = f"{network}, {LOSSES[best.loss].title.lower() if best.loss != 'dice' else 'Dice loss'}"
+        about = {"method": f"{best.encoder}__{best.loss}", "reference": "This study", "algorithm": algorithm}
+        rows += _measured_rows(about, average_scores(read_scores(done)), regions)
+    table = pd.concat([quoted, pd.DataFrame(rows)], ignore_index=True).reindex(columns=columns)
+    return table.assign(n=_whole(table["n"]))
+
+
+def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
+    """Runs by (encoder, loss), in the paper's order of encoders and losses."""
+    encoders, losses = list(ENCODERS), list(LOSSES)
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (encoders.index(run.config.encoder), losses.index(run.config.loss))):
+        groups.setdefault((run.config.encoder, run.config.loss), []).append(run)
+    return groups
+
+
+def read_scores(runs: Iterable[Run]) -> pd.DataFrame:
+    """The scores of complete runs in one frame, with encoder, loss, fold and seed; empty for none.
+
+    Raises:
+        StudyError: a run that says it is complete has no scores.csv.
+    """
+    frames = []
+    for run in runs:
+        try:
+            scores = run.scores
+        except FileNotFoundError:
+            raise StudyError(
+                f"{run.folder.scores} is missing, though the run says it is complete.",
+                expected="a run folder with all its files",
+                fix=f"Delete {run.folder.path} and run the study again; only this run is repeated.",
+            ) from None
+        config = run.config
+        frames.append(scores.assign(encoder=config.encoder, loss=config.loss, fold=config.fold, seed=config.seed))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def average_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per region: counts pooled within each seed, ratios averaged over the seeds.
+
+    Args:
+        scores: rows as `read_scores` gives them for one encoder and loss; may be empty.
+
+    Returns:
+        Indexed by region: the ratios, dice_mean, dice_ci_low, dice_ci_high and n. The interval is over the images,
+        each with its mean Dice over the seeds.
+    """
+    if scores.empty:
+        return pd.DataFrame()
+    ratios = pool_scores(scores, by=("seed", "region")).groupby("region", sort=False)[list(RATIOS)].mean()
+    cases = scores.groupby(["region", "case_id"], sort=False)["dice"].mean().reset_index()
+    means = mean_scores(cases, by=("region",)).set_index("region")
+    names = {"mean": "dice_mean", "ci_low": "dice_ci_low", "ci_high": "dice_ci_high"}
+    return ratios.join(means.rename(columns=names))
+
+
+def _measured_rows(about: dict, scores: pd.DataFrame, regions: Sequence[str]) -> list[dict]:
+    kept = [region for region in regions if region in scores.index]
+    return [about | {"kind": "measured", "region": region} | scores.loc[region].to_dict() for region in kept]
+
+
+def _validation_dice(runs: list[Run], regions: Sequence[str]) -> float:
+    """Pooled over folds, mean over seeds and regions; NaN if any is undefined."""
+    values = []
+    for region in regions:
+        sums: dict[int, np.ndarray] = {}
+        for run in runs:
+            counts = (run.record.get("validation") or {}).get(region)
+            if counts is None:
+                return np.nan
+            sums[run.config.seed] = sums.get(run.config.seed, 0) + np.array([counts[name] for name in COUNTS])
+        values += [dice(*counts) for counts in sums.values()]
+    return float(np.mean(values)) if values else np.nan
+
+
+def _median(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else np.nan
+
+
+def _whole(column: pd.Series) -> pd.Series:
+    """As integers, where all are whole, so that a CSV says 13 and not 13.0."""
+    numbers = column.astype(float)
+    return numbers.astype("Int64") if (numbers.dropna() % 1 == 0).all() else numbers
