@@ -31,6 +31,7 @@ __all__ = [
     "Dataset",
     "DatasetRow",
     "find_duplicates",
+    "find_spec",
     "image_digest",
     "load_dataset",
     "load_folder",
@@ -205,6 +206,14 @@ def load_dataset(name_or_path: str | Path, data_folder: Path | None = None) -> D
         StudyError: unknown name (the nearest is named), a set that was not fetched yet, no dataset.yaml there, or a
             folder whose files do not fit its dataset.yaml.
     """
+    dataset = load_folder(find_spec(name_or_path, data_folder))
+    if isinstance(name_or_path, str) and name_or_path in DATASETS:
+        return replace(dataset, title=DATASETS[name_or_path].title)
+    return dataset
+
+
+def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path:
+    """The `dataset.yaml` of a dataset, made if it is a synthetic one. Arguments and errors as for `load_dataset`."""
     if isinstance(name_or_path, str) and name_or_path in DATASETS:
         row = DATASETS[name_or_path]
         place = (Path(data_folder) if data_folder else runs.data_folder()) / row.place
@@ -216,17 +225,8 @@ def load_dataset(name_or_path: str | Path, data_folder: Path | None = None) -> D
                 expected="its files in the data folder",
                 fix=f"Run `{row.how}` (or with `--archive FILE` for a zip you already have).",
             )
-        return replace(load_folder(place / SPEC_FILE), title=row.title)
-    return load_folder(find_spec(name_or_path))
-
-
-def find_spec(path: str | Path) -> Path:
-    """The dataset.yaml that a path means: itself, or the one in that folder.
-
-    Raises:
-        StudyError: there is none; for what looks like a name, the nearest name is suggested.
-    """
-    places = [Path(path).expanduser()]
+        return place / SPEC_FILE
+    places = [Path(name_or_path).expanduser()]
     if not places[0].is_absolute():
         try:
             places.append(runs.project_root() / places[0])
@@ -239,16 +239,17 @@ def find_spec(path: str | Path) -> Path:
                 return candidate
     if any(place.is_dir() for place in places):
         raise StudyError(
-            f"There is no {SPEC_FILE} in the folder {path}.",
+            f"There is no {SPEC_FILE} in the folder {name_or_path}.",
             expected=f"a folder with {SPEC_FILE}, which says what its files are",
             fix="Write one: the README, 'Your own data', has an example of ten lines.",
         )
-    if isinstance(path, str) and not set("/\\") & set(path) and not path.endswith((".yaml", ".yml")):
-        pick(DATASETS, path, "dataset")
+    text = str(name_or_path)
+    if isinstance(name_or_path, str) and not set("/\\") & set(text) and not text.endswith((".yaml", ".yml")):
+        pick(DATASETS, text, "dataset")
     raise StudyError(
-        f"There is no dataset at {path}.",
+        f"There is no dataset at {text}.",
         expected=f"a name ({', '.join(DATASETS)}), or the path of a {SPEC_FILE} or its folder",
-        fix=f"Check the path; it was looked for as {' and '.join(map(str, places))}.",
+        fix=f"Check the path; it was looked for as {' and '.join(dict.fromkeys(map(str, places)))}.",
     )
 
 
