@@ -1,0 +1,107 @@
+"""Colour of each pixel, in seven spaces, with smoothed copies."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from wbcstudy.baselines.base import check_image
+from wbcstudy.errors import StudyError
+
+#: Components of each colour space, in the order of the features.
+COMPONENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "rgb": ("red", "green", "blue"),
+        "hsv": ("hue", "saturation", "value"),
+        "lab": ("lab_l", "lab_a", "lab_b"),
+        "luv": ("luv_l", "luv_u", "luv_v"),
+        "ycbcr": ("luma", "cb", "cr"),
+        "hed": ("haematoxylin", "eosin", "dab"),
+        "nrg": ("red_share", "green_share"),
+    }
+)
+SPACES = tuple(COMPONENTS)
+
+
+def colour_features(image: np.ndarray, spaces: Sequence[str] = SPACES, sigmas_px: Sequence[float] = ()) -> np.ndarray:
+    """Colour components of each pixel, followed by Gaussian-smoothed copies.
+
+    The components keep scikit-image's ranges: RGB, HSV and the shares 0 to 1; L 0 to 100, a, b, u and v about -130 to
+    225; luma 16 to 235, Cb and Cr 16 to 240; stains (Ruifrok and Johnston 2001) as optical densities, 0 or more. The
+    shares r/(r+g+b) and g/(r+g+b) of a black pixel are 1/3, those of grey. Hue is an angle and jumps from 1 to 0 at
+    red; a smoothed hue is the mean of the numbers, not of the angles.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        spaces: keys of `COMPONENTS`, in the wanted order.
+        sigmas_px: for each, all components smoothed with a Gaussian of this standard deviation, in px of this image;
+            the border is mirrored. Empty for no smoothed copies.
+
+    Returns:
+        float32 (H, W, F), with F as `feature_names(spaces, sigmas_px)` is long.
+
+    Raises:
+        StudyError: not such an image, an unknown or missing colour space, or a sigma that is not above 0.
+    """
+    check_image(image)
+    _check(spaces, sigmas_px)
+    rgb = image.astype(np.float32) / 255
+    converters = _converters()
+    plain = np.concatenate([converters[space](rgb) for space in spaces], axis=-1).astype(np.float32, copy=False)
+    if not len(sigmas_px):
+        return plain
+    from scipy.ndimage import gaussian_filter
+
+    copies = [plain]
+    for sigma in sigmas_px:
+        # Channel by channel on contiguous planes: three times faster than one call on interleaved ones.
+        planes = [
+            gaussian_filter(np.ascontiguousarray(plain[..., k]), sigma, truncate=3) for k in range(plain.shape[-1])
+        ]
+        copies.append(np.stack(planes, axis=-1))
+    return np.concatenate(copies, axis=-1)
+
+
+def feature_names(spaces: Sequence[str] = SPACES, sigmas_px: Sequence[float] = ()) -> tuple[str, ...]:
+    """Names of `colour_features`' components, in order: "green", …, "green_s2" for those smoothed with 2 px.
+
+    Raises:
+        StudyError: an unknown or missing colour space, or a sigma that is not above 0.
+    """
+    _check(spaces, sigmas_px)
+    plain = tuple(name for space in spaces for name in COMPONENTS[space])
+    return plain + tuple(f"{name}_s{sigma:g}" for sigma in sigmas_px for name in plain)
+
+
+def _check(spaces, sigmas_px) -> None:
+    unknown = [space for space in spaces if space not in COMPONENTS]
+    if unknown or not len(spaces) or isinstance(spaces, str):
+        raise StudyError(
+            f"Unknown colour space {unknown[0]!r}." if unknown else "No colour space was named.",
+            expected=f"a list of one or more of {', '.join(SPACES)}",
+            fix="Change `spaces`.",
+        )
+    for sigma in sigmas_px:
+        if not sigma > 0:
+            raise StudyError(
+                f"Cannot smooth with sigma {sigma!r} px.", expected="numbers above 0", fix="Change `sigmas_px`."
+            )
+
+
+def _converters() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    from skimage import color
+
+    return {
+        "rgb": lambda rgb: rgb,
+        "hsv": color.rgb2hsv,
+        "lab": color.rgb2lab,
+        "luv": color.rgb2luv,
+        "ycbcr": color.rgb2ycbcr,
+        "hed": color.rgb2hed,
+        "nrg": _shares,
+    }
+
+
+def _shares(rgb: np.ndarray) -> np.ndarray:
+    total = rgb.sum(axis=-1, keepdims=True)
+    return np.divide(rgb[..., :2], total, out=np.full_like(rgb[..., :2], 1 / 3), where=total > 0)
