@@ -173,7 +173,10 @@ def make_case(
     """
     index, seed = _check_integer("index", index, 0), _check_integer("seed", seed, 0)
     slides = _check_integer("slides", slides, 1)
-    height_px, width_px = size_px if isinstance(size_px, (tuple, list)) and len(size_px) == 2 else (size_px, size_px)
+    sides = size_px if isinstance(size_px, (tuple, list)) else (size_px, size_px)
+    height_px, width_px = (
+        _check_integer("size_px", side, _SMALLEST_PX, _LARGEST_PX) for side in _check_pair("size_px", sides)
+    )
     turn, place = divmod(index, len(CELL_TYPES))
     order = np.random.default_rng(np.random.SeedSequence([seed, 1, turn])).permutation(len(CELL_TYPES))
     return make_smear(

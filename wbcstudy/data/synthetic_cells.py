@@ -289,7 +289,7 @@ def draw_white_cell(
     density = density * (1 - 0.55 * cover) + cover * violet[..., None] * stains["violet"]
 
     if cell_type == "eosinophil":
-        balls = _granules(rng, outline, cell, x, y, spacing_um=0.80, radius_um=(0.36, 0.52), keep=0.95)
+        balls = _granules(rng, outline, cell, x, y, spacing_um=0.95, radius_um=(0.40, 0.56), keep=0.96)
         balls *= 1 - 0.75 * inside
         density = density * (1 - 0.45 * balls[..., None]) + balls[..., None] * stains["eosin_granule"]
     if cell_type == "basophil":
@@ -319,7 +319,7 @@ def _granules(rng, outline, cell, x, y, *, spacing_um, radius_um, keep) -> np.nd
     grid_y, grid_x = np.meshgrid(rows, columns, indexing="ij")
     grid_x = grid_x + (np.arange(len(rows)) % 2)[:, None] * spacing_um / 2
     points = np.stack([grid_x.ravel(), grid_y.ravel()], axis=1)
-    points += rng.normal(0, 0.24 * spacing_um, points.shape)
+    points += rng.normal(0, 0.18 * spacing_um, points.shape)
     points = points[rng.random(len(points)) < keep]
     sizes = rng.uniform(*radius_um, len(points)).astype(np.float32)
     shades = rng.uniform(0.7, 1.1, len(points)).astype(np.float32)
