@@ -1,0 +1,147 @@
+"""Runs become methods: the trainings of one encoder with one loss, over all folds and seeds, are one method.
+
+Scores of methods are compared case by case, so the folds are laid end to end (each case is tested once per seed) and
+the seeds are averaged for each case before anything is compared. Methods that are no runs of ours (an earlier method,
+say) keep their name and count as one training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from wbcstudy.config import split_run_name
+from wbcstudy.errors import StudyError
+from wbcstudy.registry import ENCODERS, LOSSES
+
+# Run -> (encoder, loss, fold, seed).
+Trainings = Mapping[str, Sequence]
+# Case id -> the slide, patient or laboratory that the case shares with others.
+Groups = Mapping[str, Hashable]
+
+_LOSS_WORDS = {"dice": "the Dice loss"}
+
+
+def add_methods(frame: pd.DataFrame, trainings: Trainings | pd.DataFrame | None = None) -> pd.DataFrame:
+    """A copy of a scores frame with the columns `method`, `fold` and `seed`.
+
+    Args:
+        frame: rows as `score_masks` makes them, of any number of runs.
+        trainings: run -> (encoder, loss, fold, seed), or a frame with these columns and `run`; None reads them from
+            the run's name. A run that is not listed and whose name tells nothing is a method by itself, fold 0, seed 0.
+
+    Raises:
+        StudyError: one run scored one case and region twice.
+    """
+    frame = frame.reset_index(drop=True)
+    twice = frame.duplicated(["run", "case_id", "region"])
+    if twice.any():
+        row = frame[twice].iloc[0]
+        raise StudyError(
+            f"Run {row['run']} has more than one score of case {row['case_id']}, {row['region']}.",
+            expected="one row per run, case and region",
+            fix="Pass the scores of one dataset, each scores.csv once.",
+        )
+    if isinstance(trainings, pd.DataFrame):
+        columns = trainings.reset_index()[["run", "encoder", "loss", "fold", "seed"]]
+        trainings = {run: about for run, *about in columns.itertuples(index=False)}
+    known = {run: _training(run, trainings or {}) for run in frame["run"].unique()}
+    about = pd.DataFrame([known[run] for run in frame["run"]], columns=["method", "fold", "seed"])
+    return frame.drop(columns=about.columns, errors="ignore").join(about)
+
+
+def case_table(
+    frame: pd.DataFrame, region: str, column: str = "dice", trainings: Trainings | pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """One row per case, one column per method: the method's score of the case, mean over its trainings.
+
+    Args:
+        frame: rows as `score_masks` makes them, of any number of runs.
+        region: the one to look at.
+        column: a ratio, or any numeric column.
+        trainings: as in `add_methods`.
+
+    Returns:
+        Floats, cases sorted by id, methods in order of appearance. NaN where the score is undefined for *any* of the
+        method's trainings (the mean over the others would be of other conditions), or the method did not see the case.
+        Empty where the frame has no row of the region.
+
+    Raises:
+        StudyError: as `add_methods`, or no such column.
+    """
+    if column not in frame:
+        numeric = [name for name in frame if pd.api.types.is_numeric_dtype(frame[name])]
+        raise StudyError(
+            f"The scores have no column {column!r}.", expected=", ".join(numeric), fix="Use one of these names."
+        )
+    rows = add_methods(frame[frame["region"] == region], trainings)
+    order = list(rows["method"].unique())
+    means = rows.groupby(["case_id", "method"])[column].mean(skipna=False).astype(float)
+    # pivot_table would average the undefined away.
+    return means.unstack("method").reindex(columns=order).sort_index()  # noqa: PD010
+
+
+def average_groups(table: pd.DataFrame, groups: Groups | None) -> pd.DataFrame:
+    """One row per group of cases, the mean of its complete rows, so that rows are independent of one another.
+
+    Args:
+        table: one row per case; rows with a NaN are left out.
+        groups: case id -> group. A case without one, or with None or NaN, stands for itself. None: every case does.
+    """
+    table = table.dropna()
+    if groups is None or table.empty:
+        return table
+    return table.groupby(group_names(table.index, groups)).mean()
+
+
+def group_names(case_ids: Sequence[str], groups: Groups | None) -> np.ndarray:
+    """The group of each case, as text; a case without one is a group of its own.
+
+    Args:
+        case_ids: N names.
+        groups: case id -> group, or None.
+
+    Returns:
+        N strings; a group's name never meets that of a case alone.
+    """
+    found = [(groups or {}).get(case) for case in case_ids]
+    return np.array(
+        [f"case {case}" if pd.isna(name) else f"group {name}" for case, name in zip(case_ids, found, strict=True)],
+        dtype=str,
+    )
+
+
+def method_title(method: str, of: str = "method") -> str:
+    """A method as a reader calls it: "ResNet-18 with the Dice loss".
+
+    Args:
+        method: as in the column `method`.
+        of: "encoder" or "loss" for that part alone, where the other does not vary.
+    """
+    encoder, _, loss = method.partition("__")
+    if encoder not in ENCODERS or loss not in LOSSES:
+        return method
+    encoder_words = ENCODERS[encoder].title
+    loss_words = _LOSS_WORDS.get(loss) or LOSSES[loss].title.lower()
+    return {"encoder": encoder_words, "loss": loss_words}.get(of, f"{encoder_words} with {loss_words}")
+
+
+def what_varies(methods: Sequence[str]) -> str:
+    """What tells the methods apart: "encoder", "loss", or "method" where both do or some are no runs of ours."""
+    parts = [method.partition("__") for method in methods]
+    if any(encoder not in ENCODERS or loss not in LOSSES for encoder, _, loss in parts):
+        return "method"
+    encoders, losses = {part[0] for part in parts}, {part[2] for part in parts}
+    if len(losses) == 1:
+        return "encoder"
+    return "loss" if len(encoders) == 1 else "method"
+
+
+def _training(run: str, trainings: Trainings) -> tuple[str, int, int]:
+    about = trainings.get(run) or split_run_name(run)
+    if about is None:
+        return run, 0, 0
+    encoder, loss, fold, seed = about
+    return f"{encoder}__{loss}", int(fold), int(seed)

@@ -1,0 +1,228 @@
+"""Is the difference real? Methods compared in pairs on the same cases (all together: `ranks`).
+
+What the tests can say, and what they cannot: they treat the cases as independent draws of images of one kind, and the
+trainings as given. Cases that belong together (one slide, one patient) are passed as `groups` and count as one. A
+result that is not significant shows that the cases do not tell the methods apart, never that the methods are equal;
+`power.smallest_detectable_difference` says what would have been seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from wbcstudy.scoring.methods import Groups, Trainings, add_methods, average_groups, case_table
+
+# With five cases the smallest two-sided p of the signed-rank test is 2 / 2 ** 5 = 0.0625, whatever the scores.
+MIN_CASES = 6
+# Up to here the null distribution is exact, beyond it is normal; the same border as scipy.stats.wilcoxon's.
+EXACT_CASES = 50
+PAIR_COLUMNS = ("method_a", "method_b", "n", "difference", "ci_low", "ci_high", "median", "p", "p_holm", "note")
+
+
+class Shift(NamedTuple):
+    """A typical difference with its interval, in the unit of the differences."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def hodges_lehmann(differences: Sequence[float], confidence: float = 0.95) -> Shift:
+    """The typical difference (pseudomedian) and the interval that belongs to Wilcoxon's signed-rank test.
+
+    The estimate is the median of the means of all pairs of differences, each with itself too. The interval holds
+    every shift that the two-sided test would not reject, so it leaves out 0 where p < 1 - confidence (no ties).
+    Assumes independent differences that are symmetric about the typical one.
+
+    Args:
+        differences: n numbers; NaN is left out.
+        confidence: coverage, between 0 and 1; exact up to 50 differences, hence at least this.
+
+    Returns:
+        Estimate and ends. NaN estimate for none; NaN ends where n is too small for the confidence (below 6 for 95 %).
+
+    Source:
+        Hodges, Lehmann (1963), Annals of Mathematical Statistics 34, 598-611; Hollander, Wolfe, Chicken (2014),
+        Nonparametric Statistical Methods, 3rd edition, equations 3.23 and following (estimate), 3.27 and following
+        (interval).
+    """
+    values = np.asarray(differences, dtype=float)
+    values = values[~np.isnan(values)]
+    n = len(values)
+    if n == 0:
+        return Shift(np.nan, np.nan, np.nan)
+    first, second = np.triu_indices(n)
+    walsh = np.sort((values[first] + values[second]) / 2)
+    cut = _signed_rank_cut(n, (1 - confidence) / 2)
+    ends = (np.nan, np.nan) if cut < 0 else (float(walsh[cut]), float(walsh[-cut - 1]))
+    return Shift(float(np.median(walsh)), *ends)
+
+
+def wilcoxon_p(differences: Sequence[float]) -> float:
+    """Two-sided p value of Wilcoxon's signed-rank test that differences are symmetric about 0.
+
+    Zeros are ranked with the others and then dropped (Pratt), so that many cases without a difference speak against
+    one; Wilcoxon's own way, to drop them first, would forget them. Exact up to 50 differences without zeros and
+    ties and up to 13 with them, otherwise normal with correction for ties, without continuity correction.
+
+    Args:
+        differences: n numbers; NaN is left out. Equal up to 1e-12 counts as tied.
+
+    Returns:
+        p; 1 where all differences are 0; NaN for fewer than 6, since no result of so few could reach 0.05.
+
+    Source:
+        Wilcoxon (1945), Biometrics Bulletin 1, 80-83; Pratt (1959), JASA 54, 655-667. Computed by SciPy.
+    """
+    from scipy.stats import wilcoxon
+
+    values = np.asarray(differences, dtype=float)
+    # Dice of 0.9 - 0.8 and 0.8 - 0.7 are one difference, though not in binary.
+    values = values[~np.isnan(values)].round(12)
+    if len(values) < MIN_CASES:
+        return np.nan
+    if not values.any():
+        return 1.0
+    return float(wilcoxon(values, zero_method="pratt", method="auto").pvalue)
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's adjusted p values: rejecting those below alpha errs anywhere in the family with at most alpha.
+
+    Args:
+        p_values: of one family of tests, however dependent. NaN (not tested) is no member and stays NaN.
+
+    Returns:
+        Floats of the same length, each at least its p and at most 1.
+
+    Source:
+        Holm (1979), Scandinavian Journal of Statistics 6, 65-70.
+    """
+    p_values = np.asarray(p_values, dtype=float)
+    adjusted = np.full(len(p_values), np.nan)
+    tested = np.flatnonzero(~np.isnan(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    steps = p_values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def paired_differences(
+    frame: pd.DataFrame,
+    region: str,
+    column: str = "dice",
+    trainings: Trainings | pd.DataFrame | None = None,
+    groups: Groups | None = None,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Every pair of methods on the cases that both scored.
+
+    Trainings of a method are averaged for each case first (folds laid end to end). Cases undefined for one of the two
+    are left out of this pair. With groups, the differences of a group are averaged to one, so that n counts groups.
+    Assumes as `hodges_lehmann`.
+
+    Args:
+        frame: rows as `score_masks` makes them, of several runs on one dataset.
+        region: the one to compare.
+        column: a ratio where higher is better.
+        trainings: run -> (encoder, loss, fold, seed); None reads the runs' names.
+        groups: case id -> group, where cases are not independent.
+        confidence: of each interval by itself; the intervals are not adjusted for the number of pairs, p_holm is.
+
+    Returns:
+        One row per pair, methods in order of appearance: method_a, method_b, n, difference (a minus b, Hodges and
+        Lehmann's typical one), ci_low, ci_high (its interval), median (of the plain differences), p (Wilcoxon), p_holm
+        (family: all pairs of this region), note (why p or the interval is NaN, else empty). No rows for one method.
+
+    Raises:
+        StudyError: as `case_table`.
+    """
+    table = case_table(frame, region, column, trainings)
+    rows = []
+    for a, b in itertools.combinations(table.columns, 2):
+        differences = unit_differences(table, a, b, groups)
+        shift, n = hodges_lehmann(differences, confidence), len(differences)
+        median = float(np.median(differences)) if n else np.nan
+        rows.append((a, b, n, *shift, median, wilcoxon_p(differences), np.nan, _pair_note(differences)))
+    pairs = pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
+    return pairs.assign(p_holm=holm(pairs["p"].to_numpy(dtype=float)))
+
+
+def unit_differences(table: pd.DataFrame, a: str, b: str, groups: Groups | None = None) -> np.ndarray:
+    """The differences a minus b of independent units: cases that both have, or the means of their groups.
+
+    Args:
+        table: as `case_table` makes it.
+        a: a method.
+        b: another.
+        groups: case id -> group.
+    """
+    return average_groups((table[a] - table[b]).to_frame("difference"), groups)["difference"].to_numpy(dtype=float)
+
+
+def variance_components(
+    frame: pd.DataFrame,
+    region: str,
+    column: str = "dice",
+    trainings: Trainings | pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Seed-to-seed spread beside case-to-case spread, per method.
+
+    A difference between two methods that is small beside `sd_seeds` may turn round with another seed; one that is small
+    beside `se_cases` may turn round with other test images. Two or three seeds give a rough sd only. With several folds
+    a seed stands for as many trainings, whose mean varies less than one training does.
+
+    Args:
+        frame: rows as `score_masks` makes them.
+        region: the one to look at.
+        column: a ratio.
+        trainings: run -> (encoder, loss, fold, seed); None reads the runs' names.
+
+    Returns:
+        One row per method, in order of appearance: method, n (cases defined for all its trainings), seeds, mean,
+        sd_seeds (sd over seeds of the mean over cases; NaN for one seed), sd_cases (sd over cases of the mean over
+        seeds; NaN for one case), se_cases (sd_cases / sqrt(n): the same for the mean, to set beside sd_seeds). All sd
+        with n - 1, in the unit of the ratio. Cases that one of the seeds did not score are left out.
+    """
+    rows = add_methods(frame[frame["region"] == region], trainings)
+    result = []
+    for method, part in rows.groupby("method", sort=False):
+        means = part.groupby(["case_id", "seed"])[column].mean(skipna=False)
+        table = means.unstack("seed").dropna()  # noqa: PD010  (pivot_table would average the undefined away)
+        n, seeds = table.shape
+        sd_seeds = table.mean().std(ddof=1) if n and seeds > 1 else np.nan
+        sd_cases = table.mean(axis=1).std(ddof=1) if n > 1 else np.nan
+        mean = table.to_numpy().mean() if n else np.nan
+        result.append((method, n, seeds, mean, sd_seeds, sd_cases, sd_cases / np.sqrt(n) if n else np.nan))
+    return pd.DataFrame(result, columns=["method", "n", "seeds", "mean", "sd_seeds", "sd_cases", "se_cases"])
+
+
+@lru_cache(maxsize=256)
+def _signed_rank_cut(n: int, tail: float) -> int:
+    """The largest c with P(T+ <= c) <= tail under no difference; -1 where even P(T+ = 0) is more."""
+    if n > EXACT_CASES:
+        from scipy.stats import norm
+
+        sd = np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+        return int(np.floor(n * (n + 1) / 4 + norm.ppf(tail) * sd))
+    # Each rank is in the sum or not, with probability 1/2.
+    distribution = np.ones(1)
+    for rank in range(1, n + 1):
+        longer = np.zeros(len(distribution) + rank)
+        longer[: len(distribution)] += distribution / 2
+        longer[rank:] += distribution / 2
+        distribution = longer
+    # (1 - 0.95) / 2 is a little more than 0.025; a tie of the two must count as reached.
+    return int(np.searchsorted(np.cumsum(distribution), tail * (1 + 1e-9), side="right")) - 1
+
+
+def _pair_note(differences: np.ndarray) -> str:
+    if len(differences) < MIN_CASES:
+        return f"{len(differences)} in common: at least {MIN_CASES} are needed before p can reach 0.05."
+    return "" if differences.round(12).any() else "No case differs."
