@@ -18,7 +18,7 @@ MAY_USE = {
     "runs": BOTTOM,
     "data": BOTTOM | {"runs", "data"},
     "nets": BOTTOM | {"runs", "data", "nets"},
-    "baselines": {"errors", "regions", "data", "baselines"},
+    "baselines": {"errors", "regions", "registry", "data", "baselines"},
     "scoring": BOTTOM | {"runs", "data", "scoring"},
     "reporting": BOTTOM | {"runs", "data", "scoring", "reporting"},
     "records": BOTTOM | {"runs", "data", "scoring"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,15 +55,7 @@ def finish_run(
         "config": config.model_dump(mode="json"),
         "code_version": __version__,
         "commit": _commit(),
-        "dataset": {
-            "name": dataset.name,
-            "title": dataset.title,
-            "fingerprint": dataset.fingerprint,
-            "cases": len(dataset.cases),
-            "citation": dataset.citation,
-            "licence": dataset.licence,
-            "acknowledgement": dataset.acknowledgement,
-        },
+        "dataset": describe_dataset(dataset),
         "split_hash": split_hash(splits),
         "split": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
@@ -74,7 +67,22 @@ def finish_run(
         "validation": validation,
     }
     write_record(folder, record)
+    # Only now: a run that is stopped while it is scored goes on from its trained weights.
+    shutil.rmtree(folder.checkpoint, ignore_errors=True)
     return record
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """What a record and the report say of a dataset: name, title, fingerprint, cases, citation and the rest."""
+    return {
+        "name": dataset.name,
+        "title": dataset.title,
+        "fingerprint": dataset.fingerprint,
+        "cases": len(dataset.cases),
+        "citation": dataset.citation,
+        "licence": dataset.licence,
+        "acknowledgement": dataset.acknowledgement,
+    }
 
 
 def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:

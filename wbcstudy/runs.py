@@ -141,11 +141,7 @@ class RunFolder:
 
     def read_record(self) -> dict[str, Any] | None:
         """run.json as a dict, or None where it is absent or was cut off."""
-        try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
-            return None
-        return record if isinstance(record, dict) else None
+        return read_json(self.record)
 
     @property
     def status(self) -> str:
@@ -282,6 +278,15 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
         part.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where the file is absent, damaged or holds something else."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
 def write_predictions(folder: RunFolder, case_ids: Sequence[str], masks: np.ndarray) -> None:
     """Keep the predicted masks of the test cases, so that figures need no model.
 
@@ -350,6 +355,15 @@ def project_root() -> Path:
         expected="a folder with notebooks/2_train.ipynb, params/ and Snakefile",
         fix="Go to your copy of the wbcstudy repository, or set WBCSTUDY_ROOT to it.",
     )
+
+
+def find_study_file(path: str | Path) -> Path:
+    """A study's YAML, counted from the current folder or, where it is not there, from the checkout.
+
+    A notebook opened in JupyterLab runs in notebooks/, where `params/demo.yaml` is not.
+    """
+    path = Path(path).expanduser()
+    return path if path.exists() or path.is_absolute() else project_root() / path
 
 
 def outputs_folder() -> Path:

@@ -106,14 +106,29 @@ class CheckReport:
         ]
         return pd.DataFrame(rows, columns=columns)
 
-    def facts(self) -> dict[str, str]:
-        """The summary, as pairs of words: cases, image sizes, cell types, groups, label shares, stray pixels."""
-        strays = [case.stray_pixels for case in self.cases if case.stray_pixels]
+    @property
+    def label_shares(self) -> dict[str, float]:
+        """Label name -> share of all pixels of all readable cases, 0-1."""
         pixels = np.array([case.width_px * case.height_px for case in self.cases], float)
-        shares = {
+        return {
             name: float(np.average([case.shares[name] for case in self.cases], weights=pixels)) if self.cases else 0.0
             for name in LABELS
         }
+
+    def stop_on_errors(self) -> None:
+        """Raise `StudyError` with the first errors, if there are any."""
+        if self.ok:
+            return
+        more = f"; and {len(self.errors) - 3} more" if len(self.errors) > 3 else ""
+        raise StudyError(
+            f"{self.name} cannot be used: {'; '.join(error.what for error in self.errors[:3])}{more}",
+            expected="images and masks without errors",
+            fix=f"{self.errors[0].fix} `wbcstudy data check` lists all {len(self.errors)}.",
+        )
+
+    def facts(self) -> dict[str, str]:
+        """The summary, as pairs of words: cases, image sizes, cell types, groups, label shares, stray pixels."""
+        strays = [case.stray_pixels for case in self.cases if case.stray_pixels]
         types, groups = Counter(c.cell_type for c in self.cases), {c.group for c in self.cases} - {None}
         sizes = Counter(f"{case.width_px}x{case.height_px}" for case in self.cases).most_common()
         shown = ", ".join(f"{size} ({n})" for size, n in sizes[:4])
@@ -126,7 +141,9 @@ class CheckReport:
             if set(types) - {None}
             else "-",
             "groups": str(len(groups)) if groups else "-",
-            "label shares": ", ".join(f"{name} {share:.1%}" for name, share in shares.items()) if self.cases else "-",
+            "label shares": ", ".join(f"{name} {share:.1%}" for name, share in self.label_shares.items())
+            if self.cases
+            else "-",
             "stray pixels": f"{sum(strays)} in {len(strays)} masks" if strays else "none",
         }
 

@@ -67,3 +67,21 @@ def make_order(count: int, config: RunConfig, epoch: int) -> np.ndarray:
 
 # Keeps these draws apart from those of the augmentation.
 _STREAM = 0
+
+
+def show_augmented(part, config: RunConfig, count: int = 6) -> tuple[np.ndarray, ...]:
+    """The first images of the first training epoch, before and after augmentation, for a person to look at.
+
+    Args:
+        part: has `.images`, uint8 (N, S, S, 3), and `.masks`, uint8 (N, S, S); N > 0.
+        config: as for `make_batches`.
+        count: images at most.
+
+    Returns:
+        images uint8 (C, S, S, 3), masks uint8 (C, S, S), augmented images float32 (C, S, S, 3) and their masks uint8.
+    """
+    cases = make_order(len(part.images), config, epoch=1)[:count]
+    plan = make_augmentation(len(cases), part.images.shape[1], config, epoch=1)
+    images, masks = part.images[cases], part.masks[cases]
+    moved = (tensor.numpy() for tensor in augment(images, masks, plan.transforms, plan.brightness))
+    return images, masks, *moved

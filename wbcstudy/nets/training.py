@@ -37,6 +37,7 @@ __all__ = [
     "predict_probabilities",
     "set_seed",
     "train",
+    "training_facts",
     "validate",
 ]
 
@@ -102,8 +103,8 @@ def train(
 ) -> TrainingResult:
     """Train a model and leave `model.keras` and `history.csv` in the run's folder.
 
-    After each epoch the folder holds a checkpoint of it; where one is found, the training goes on from there. The
-    checkpoint goes away once the model is written.
+    After each epoch the folder holds a checkpoint of it; where one is found, the training goes on from there. It stays
+    until the run is complete, so that a run which is stopped later, while it is scored, need not train again.
 
     Args:
         model: what `build_unet(config)` returned; its weights are changed in place and are the best epoch's at the end.
@@ -154,8 +155,28 @@ def train(
         fit_seconds=float(history["seconds"].sum()),
         steps_per_epoch=steps,
     )
-    checkpoint.remove()
     return result
+
+
+def training_facts(model, result: TrainingResult) -> dict[str, Any]:
+    """What run.json says of a training.
+
+    Returns:
+        best_epoch, epochs, stopped_early, parameters, fit_seconds (of all sittings), wall_seconds (of this process,
+        start-up included), peak_memory_mb, device.
+    """
+    import psutil
+
+    return {
+        "best_epoch": result.best_epoch,
+        "epochs": result.epochs,
+        "stopped_early": result.stopped_early,
+        "parameters": count_parameters(model),
+        "fit_seconds": round(result.fit_seconds, 1),
+        "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "device": device_name(),
+    }
 
 
 def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:

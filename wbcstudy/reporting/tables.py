@@ -15,7 +15,7 @@ import pandas as pd
 
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES
-from wbcstudy.runs import Run
+from wbcstudy.runs import Run, read_predictions
 from wbcstudy.scoring.evaluation import mean_scores, pool_scores
 from wbcstudy.scoring.metrics import COUNTS, RATIOS, dice
 
@@ -115,6 +115,25 @@ def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Be
         if not np.isnan(value) and (best is None or value > best.dice):
             best = Best(encoder, loss, value)
     return best
+
+
+def pick_examples(runs: Iterable[Run], best: Best | None, count: int = 5, seed: int = 0) -> dict[str, np.ndarray]:
+    """Test cases drawn by seed, with what the best encoder and loss predicted for them.
+
+    Args:
+        runs: complete runs of one study.
+        best: as `pick_best` gives it; None gives no examples.
+        count: cases at most.
+        seed: of the draw.
+
+    Returns:
+        Case id -> predicted mask, uint8 (S, S) of labels, from the first of the best pair's runs; {} for none.
+    """
+    group = group_runs(runs).get((best.encoder, best.loss), []) if best else []
+    found = read_predictions(group[0].folder) if group else {}
+    names = sorted(found)
+    drawn = np.random.default_rng(seed).choice(len(names), min(count, len(names)), replace=False)
+    return {names[place]: found[names[place]] for place in sorted(drawn)}
 
 
 def make_table2(runs: Iterable[Run], encoder: str | None, regions: Sequence[str] = TABLE_REGIONS) -> pd.DataFrame:
