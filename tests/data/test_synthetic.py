@@ -17,6 +17,9 @@ from scipy import ndimage
 
 from wbcstudy.data import synthetic
 from wbcstudy.data.synthetic import CELL_TYPES, make_case, make_smear, pixel_size, write_synthetic_dataset
+from wbcstudy.data.synthetic_cells import Outline
+from wbcstudy.data.synthetic_field import Field, Placed, draw_field
+from wbcstudy.data.synthetic_slide import make_slide
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
 
@@ -116,6 +119,28 @@ def test_touching_cells_keep_most_of_themselves():
         if not any(cell.touches_border for cell in smear.cells):
             assert below > 0.6 * above
     assert any(len(smear.cells) == 2 for smear in smears)
+
+
+def test_the_cell_on_top_has_the_pixels():
+    field, slide = Field(128, 128, 0.16), make_slide(0)
+    below, above = (Placed("lymphocyte", Outline(5.0, ()), np.array(centre)) for centre in ((9.0, 10.0), (13.0, 10.0)))
+    both, alone = (draw_field(np.random.SeedSequence(0), field, slide, cells) for cells in ([below, above], [below]))
+    # The lower cell's nucleus does not show through the upper one's cytoplasm.
+    assert ((alone.nuclei == 1) & (both.instances == 2) & (both.nuclei == 0)).any()
+    np.testing.assert_array_equal(both.nuclei[both.nuclei > 0], both.instances[both.nuclei > 0])
+    np.testing.assert_array_equal((both.instances == 1), (alone.instances == 1) & (both.instances != 2))
+
+
+def test_the_mask_is_the_shape_at_pixel_centres():
+    # Noise moves the outline by a fraction of a micrometre; a circle of 5 um has an area of 25 pi.
+    field = Field(128, 128, 0.16)
+    disc = Placed("monocyte", Outline(5.0, ()), np.array([10.24, 10.24]))
+    drawn = draw_field(np.random.SeedSequence(1), field, make_slide(0), [disc])
+    y, x = np.mgrid[:128, :128]
+    away = np.hypot(x - 63.5, y - 63.5) * 0.16
+    inside = drawn.instances == 1
+    assert inside[away < 4.4].all() and not inside[away > 5.6].any()
+    assert inside.sum() * 0.16**2 == pytest.approx(25 * np.pi, rel=0.04)
 
 
 def test_a_cell_can_be_cut_by_the_border():

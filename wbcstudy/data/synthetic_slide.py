@@ -90,7 +90,7 @@ def make_slide(number: int) -> Slide:
         red_overlap=rng.uniform(0.05, 0.35),
         pallor=rng.uniform(0.25, 0.95),
         platelets=rng.uniform(0.05, 0.15),
-        dirt=max(0.0, rng.uniform(-3, 3)),
+        dirt=max(0.0, rng.uniform(-1.5, 0.8)),
     )
 
 
