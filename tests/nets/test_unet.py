@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+
+from wbcstudy.config import RunConfig
+from wbcstudy.errors import StudyError
+from wbcstudy.nets.keras_compat import build_backbone, load_keras, load_segmentation_models
+from wbcstudy.nets.losses import build_loss
+from wbcstudy.nets.models import load_model
+from wbcstudy.nets.unet import build_unet, resolve_precision
+from wbcstudy.nets.weights import load_weights
+from wbcstudy.registry import ENCODERS
+
+PRETRAINED = [encoder.name for encoder in ENCODERS.values() if encoder.backbone]
+SIZE = 64
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def trained(request, cells):
+    """(encoder, model after two steps of training, weights before them)."""
+    keras = load_keras()
+    keras.backend.clear_session()
+    model = build_unet(RunConfig(encoder=request.param, image_size=SIZE))
+    before = {variable.path: variable.numpy() for variable in model.trainable_variables}
+    # Keras' default compiles a graph, which for ResNet-152 takes longer than two steps without one.
+    model.compile(keras.optimizers.Adam(1e-3), build_loss("cross_entropy"), run_eagerly=True)
+    batch = cells(2, SIZE)
+    losses = [float(model.train_on_batch(batch.images, batch.masks)) for _ in range(2)]
+    assert np.isfinite(losses).all()
+    return request.param, model, before
+
+
+def test_output_is_float32_probabilities_of_three_labels(trained, cells):
+    _, model, _ = trained
+    output = model(cells(2, SIZE).images, training=False).numpy()
+    assert output.dtype == np.float32
+    assert output.shape == (2, SIZE, SIZE, 3)
+    np.testing.assert_allclose(output.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_two_steps_train_every_weight(trained):
+    _, model, before = trained
+    unmoved = [v.path for v in model.trainable_variables if np.array_equal(v.numpy(), before[v.path])]
+    # A bias right before a batch norm has no gradient by construction; nothing else may be left behind.
+    assert len(unmoved) <= 0.05 * len(before), unmoved
+
+
+def test_a_saved_model_gives_equal_outputs(trained, cells, tmp_path):
+    name, model, _ = trained
+    # A fresh optimiser, as `train` does: its moments would be two thirds of the file.
+    model.compile("adam", build_loss("cross_entropy"))
+    model.save(tmp_path / "model.keras")
+    images = cells(2, SIZE, seed=1).images
+    loaded = load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images, training=False).numpy(), model(images, training=False).numpy())
+    assert loaded.name == name
+
+
+def test_first_layer_is_the_preprocessing_of_segmentation_models(trained):
+    name, model, _ = trained
+    images = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3)).astype(np.float32)
+    layer = model.layers[1]
+    assert layer.name == "preprocessing"
+    expected = images
+    if ENCODERS[name].backbone:
+        expected = load_segmentation_models().get_preprocessing(ENCODERS[name].backbone)(images.copy())
+    np.testing.assert_allclose(layer(images).numpy(), expected, atol=1e-4)
+
+
+def test_momentum_is_set_on_every_batch_norm(trained):
+    keras = load_keras()
+    _, model, _ = trained
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert {layer.momentum for layer in norms} == {RunConfig().batch_norm_momentum}
+
+
+@pytest.fixture(scope="module", params=PRETRAINED)
+def weights_file(request, tmp_path_factory, write_h5):
+    """(encoder without weights, file for it in the layout of the public ones, what is in the file)."""
+    keras = load_keras()
+    keras.backend.clear_session()
+    backbone = build_backbone(ENCODERS[request.param].backbone, keras.Input((None, None, 3)))
+    draw = np.random.default_rng(1)
+    # The public files list layers without weights too. Positive numbers: a variance is among them.
+    layers = {
+        layer.name: [draw.uniform(0, 0.05, w.shape).astype(np.float32) for w in layer.weights]
+        for layer in backbone.layers
+    }
+    return backbone, write_h5(tmp_path_factory.mktemp("weights") / f"{request.param}.h5", layers), layers
+
+
+def test_weights_of_keras_2_are_loaded_layer_by_layer(weights_file):
+    backbone, path, layers = weights_file
+    load_weights(backbone, path)
+    for layer in backbone.layers:
+        for weight, expected in zip(layer.weights, layers[layer.name], strict=True):
+            np.testing.assert_array_equal(weight.numpy(), expected)
+    ours = [variable.numpy() for variable in backbone.variables]
+    # Keras' own reader of such files, by the order of layers, as an oracle.
+    backbone.load_weights(path)
+    for mine, theirs in zip(ours, backbone.variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs.numpy())
+
+
+@pytest.fixture(scope="module")
+def mobilenet_file(tmp_path_factory, write_h5):
+    model = build_backbone("mobilenet", load_keras().Input((None, None, 3)))
+    layers = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    return write_h5(tmp_path_factory.mktemp("frozen") / "mobilenet.h5", layers), layers
+
+
+def test_a_run_starts_with_the_weights_of_its_file(mobilenet_file):
+    path, layers = mobilenet_file
+    model = build_unet(RunConfig(encoder="mobilenet", encoder_weights=str(path), seed=9))
+    for name, arrays in layers.items():
+        for weight, expected in zip(model.get_layer(name).get_weights(), arrays, strict=True):
+            np.testing.assert_array_equal(weight, expected)
+
+
+def test_a_frozen_encoder_keeps_weights_and_batch_norm_statistics(mobilenet_file, cells):
+    path, layers = mobilenet_file
+    config = RunConfig(encoder="mobilenet", encoder_weights=str(path), freeze_encoder=True)
+    model = build_unet(config)
+    before = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    batch = cells(4)
+    model.compile("adam", build_loss("dice"), run_eagerly=True)
+    for _ in range(2):
+        model.train_on_batch(batch.images, batch.masks)
+    changed = {
+        name
+        for name, arrays in before.items()
+        if any((a != b).any() for a, b in zip(arrays, model.get_layer(name).get_weights(), strict=True))
+    }
+    assert set(before) - changed == set(layers)
+
+
+def test_a_frozen_encoder_normalises_by_its_stored_statistics_in_training_too(mobilenet_file, cells):
+    path, _ = mobilenet_file
+    keras = load_keras()
+    model = build_unet(RunConfig(encoder="mobilenet", encoder_weights=str(path), freeze_encoder=True))
+    deepest = keras.Model(model.input, model.get_layer("conv_pw_13_relu").output)
+    images = cells(2).images
+    np.testing.assert_array_equal(deepest(images, training=True).numpy(), deepest(images, training=False).numpy())
+
+
+def test_wrong_weights_are_refused_with_layer_and_shapes(mobilenet_file, tmp_path, write_h5):
+    path, layers = mobilenet_file
+    with pytest.raises(StudyError, match="54 layers with weights and none named 'block1_conv1'"):
+        build_unet(RunConfig(encoder="vgg16", encoder_weights=str(path)))
+    wide = {
+        name: [np.zeros((*array.shape[:-1], array.shape[-1] + 1)) for array in arrays]
+        for name, arrays in layers.items()
+    }
+    with pytest.raises(StudyError, match=r"'conv1' has shapes \[\(3, 3, 3, 33\)\]"):
+        build_unet(RunConfig(encoder="mobilenet", encoder_weights=str(write_h5(tmp_path / "wide.h5", wide))))
+
+
+def test_the_seed_decides_the_weights():
+    def weights(seed):
+        return build_unet(RunConfig(encoder="unet", seed=seed)).get_layer("bottoma_conv").get_weights()[0]
+
+    np.testing.assert_array_equal(weights(3), weights(3))
+    assert not np.array_equal(weights(3), weights(4))
+
+
+def test_bfloat16_computes_in_half_precision_and_answers_in_float32(cells):
+    keras = load_keras()
+    model = build_unet(RunConfig(encoder="unet", precision="bfloat16"))
+    assert model.get_layer("bottoma_conv").compute_dtype == "bfloat16"
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+    assert model(cells(1).images, training=False).dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_precision_auto_is_one_of_the_two():
+    assert resolve_precision("auto") in ("float32", "bfloat16")
+    assert resolve_precision("bfloat16") == "bfloat16"
+
+
+def test_images_of_other_sizes_can_be_given_to_one_model():
+    model = build_unet(RunConfig(encoder="mobilenet"))
+    assert model(np.zeros((1, 32, 96, 3), np.uint8), training=False).shape == (1, 32, 96, 3)
+
+
+def test_the_plain_unet_normalises_before_each_3x3_convolution_and_drops_out():
+    keras = load_keras()
+    model = build_unet(RunConfig(encoder="unet", dropout=0.4))
+    convolutions = [layer for layer in model.layers if layer.name.endswith(("a_conv", "b_conv"))]
+    assert len(convolutions) == 18
+    for layer in convolutions:
+        assert isinstance(layer.input._keras_history.operation, keras.layers.BatchNormalization)
+    rates = {layer.name: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    assert rates == {"bottom_dropout": 0.4, "head_dropout": 0.4}

@@ -1,0 +1,186 @@
+import hashlib
+import shutil
+import threading
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from wbcstudy import registry
+from wbcstudy.config import RunConfig
+from wbcstudy.errors import StudyError
+from wbcstudy.nets import weights
+from wbcstudy.nets.weights import fetch_weights, find_weights, list_weights, read_h5, weights_cache
+
+CONTENT = b"stands in for the weights of resnet18"
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serve a folder at 127.0.0.1; gives (address, folder)."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}/", folder
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Empty caches, and CONTENT as the right file of resnet18."""
+    monkeypatch.setenv("WBCSTUDY_WEIGHTS", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    row = replace(registry.ENCODERS["resnet18"], weights_md5=hashlib.md5(CONTENT).hexdigest())
+    monkeypatch.setattr(weights, "ENCODERS", MappingProxyType({**registry.ENCODERS, "resnet18": row}))
+    return tmp_path / "cache"
+
+
+FILE = registry.ENCODERS["resnet18"].weights_file
+
+
+def fetch(address):
+    return fetch_weights(["resnet18"], urls={"resnet18": address + FILE}, pause_s=0)
+
+
+def test_a_fetched_file_is_verified_kept_and_not_fetched_again(server, cache):
+    address, folder = server
+    (folder / FILE).write_bytes(CONTENT)
+    assert fetch(address) == [cache / FILE]
+    assert (cache / FILE).read_bytes() == CONTENT
+    (folder / FILE).unlink()
+    assert fetch(address) == [cache / FILE]
+    assert find_weights(RunConfig(encoder="resnet18", encoder_weights="imagenet")) == cache / FILE
+
+
+@pytest.mark.parametrize("served", [CONTENT[:-1], b"<html>please log in</html>", None])
+def test_a_wrong_or_missing_file_leaves_nothing_behind_and_says_what_to_do(server, cache, served):
+    address, folder = server
+    if served is not None:
+        (folder / FILE).write_bytes(served)
+    with pytest.raises(StudyError) as caught:
+        fetch(address)
+    message = str(caught.value)
+    assert address + FILE in message
+    assert str(cache / FILE) in message
+    assert hashlib.md5(CONTENT).hexdigest() in message
+    assert "wbcstudy weights fetch resnet18" in message
+    assert not list(cache.glob("*"))
+    assert not list(cache.glob(".*"))
+
+
+def test_without_a_network_the_message_is_the_same():
+    with pytest.raises(StudyError, match="cannot be had") as caught:
+        fetch("http://127.0.0.1:9/")
+    assert "wbcstudy weights fetch resnet18" in str(caught.value)
+
+
+def test_a_server_that_fails_once_is_asked_again(server, monkeypatch):
+    address, folder = server
+    (folder / FILE).write_bytes(CONTENT)
+    asked = []
+
+    def get(handler):
+        asked.append(handler.path)
+        if len(asked) == 1:
+            return handler.send_error(503)
+        return SimpleHTTPRequestHandler.do_GET(handler)
+
+    monkeypatch.setattr(QuietHandler, "do_GET", get, raising=False)
+    fetch(address)
+    assert len(asked) == 2
+
+
+def test_a_damaged_file_in_the_cache_is_replaced(server, cache):
+    address, folder = server
+    (folder / FILE).write_bytes(CONTENT)
+    cache.mkdir()
+    (cache / FILE).write_bytes(b"cut off")
+    fetch(address)
+    assert (cache / FILE).read_bytes() == CONTENT
+
+
+def test_a_right_file_in_the_cache_of_keras_is_used_and_a_wrong_one_is_not(tmp_path):
+    place = tmp_path / "keras" / "models" / FILE
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENT)
+    assert fetch_weights(["resnet18"]) == [place]
+    place.write_bytes(b"another file")
+    with pytest.raises(StudyError):
+        fetch("http://127.0.0.1:9/")
+
+
+def test_list_tells_absent_damaged_and_right(cache):
+    cache.mkdir()
+    (cache / FILE).write_bytes(CONTENT)
+    (cache / registry.ENCODERS["vgg16"].weights_file).write_bytes(b"cut off")
+    rows = {row.encoder: row for row in list_weights()}
+    assert set(rows) == set(registry.ENCODERS) - {"unet"}
+    assert (rows["resnet18"].present, rows["resnet18"].verified) == (True, True)
+    assert rows["resnet18"].size_bytes == len(CONTENT)
+    assert (rows["vgg16"].present, rows["vgg16"].verified) == (True, False)
+    assert (rows["vgg19"].present, rows["vgg19"].verified, rows["vgg19"].size_bytes) == (False, False, 0)
+
+
+def test_what_a_run_starts_with(tmp_path):
+    assert find_weights(RunConfig(encoder="vgg16", encoder_weights="none")) is None
+    mine = tmp_path / "mine.h5"
+    mine.touch()
+    assert find_weights(RunConfig(encoder="vgg16", encoder_weights=str(mine))) == mine
+    with pytest.raises(StudyError, match="there is no file"):
+        find_weights(RunConfig(encoder="vgg16", encoder_weights=str(tmp_path / "absent.h5")))
+
+
+@pytest.mark.parametrize(("name", "message"), [("resnet81", "Did you mean 'resnet18'"), ("unet", "No pretrained")])
+def test_fetch_refuses_what_has_no_weights(name, message):
+    with pytest.raises(StudyError, match=message):
+        fetch_weights([name])
+
+
+def test_without_the_variable_the_cache_is_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("WBCSTUDY_WEIGHTS")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert weights_cache() == tmp_path / ".cache" / "wbcstudy" / "weights"
+
+
+def test_reads_files_of_weights_and_of_whole_models(tmp_path, write_h5):
+    import h5py
+
+    arrays = [np.ones((2, 3), np.float32), np.zeros(3, np.float32)]
+    path = write_h5(tmp_path / "weights.h5", {"input": [], "dense": arrays})
+    whole = tmp_path / "whole.h5"
+    with h5py.File(path) as source, h5py.File(whole, "w") as target:
+        group = target.create_group("model_weights")
+        for key in source:
+            source.copy(key, group)
+        group.attrs.update(source.attrs)
+    for file in (path, whole):
+        saved = read_h5(file)
+        assert list(saved) == ["dense"]
+        np.testing.assert_array_equal(saved["dense"][0], arrays[0])
+
+
+def test_files_of_other_kinds_are_refused_by_name(tmp_path, write_h5):
+    import h5py
+
+    text = tmp_path / "text.h5"
+    text.write_text("version https://git-lfs.github.com/spec/v1")
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["x"] = [1]
+    cut = tmp_path / "cut.h5"
+    shutil.copy(write_h5(tmp_path / "whole.h5", {"a": [np.ones((50, 50))]}), cut)
+    cut.write_bytes(cut.read_bytes()[:2000])
+    for path in (text, other, cut):
+        with pytest.raises(StudyError, match=path.name):
+            read_h5(path)
