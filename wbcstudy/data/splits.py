@@ -192,45 +192,53 @@ def _choose(units, pool: list[int], fraction: float, *, least: int, keep: int, r
     sizes = counts.sum(axis=1)
     total, wanted = int(sizes.sum()), fraction * counts.sum(axis=0)
     target = min(max(round(total * fraction), 1), total - 1)
-    # With units of one size a single try reaches the best proportions.
+    if np.sort(sizes)[: len(sizes) - keep + 1].sum() > target + sizes.max():
+        # Even the smallest units cannot use up so many: no need to count what is left.
+        keep = 0
     best, best_error = None, np.inf
-    for _ in range(_TRIES if len(set(sizes.tolist())) > 1 or sizes[0] > 1 else 1):
+    # Where every unit is a single case, exchanges alone reach the best proportions.
+    for _ in range(_TRIES if sizes.max() > 1 else 1):
         order = rng.permutation(len(pool))
         chosen = np.zeros(len(pool), bool)
-        chosen[order[_nearest_sum(sizes[order], target)]] = True
-        _repair(chosen, sizes, least, keep)
+        chosen[order[_nearest_sum(sizes[order].tolist(), target, least, keep)]] = True
         _exchange(chosen, counts, sizes, wanted, rng)
-        error = ((counts[chosen].sum(axis=0) - wanted) ** 2).sum()
-        if error < best_error - 1e-9:
-            best, best_error = chosen, error
+        off = counts[chosen].sum(axis=0) - wanted
+        if (off**2).sum() < best_error - 1e-9:
+            best, best_error = chosen, (off**2).sum()
+        if abs(off).max() <= 0.5:
+            # No whole number of cases is nearer.
+            break
     return [unit for unit, yes in zip(pool, best, strict=True) if yes]
 
 
-def _nearest_sum(sizes: np.ndarray, target: int) -> list[int]:
+def _nearest_sum(sizes: list[int], target: int, least: int, keep: int) -> list[int]:
     """Positions whose sizes add up as near to a target as any choice can (of two equally near, to the smaller).
 
-    Bit k of `reach[i]` tells whether the first i sizes can add up to k.
+    At least `least` positions are chosen and `keep` left. The first ones are preferred: shuffle for a random choice.
+
+    In `reach[i][a, b]`, bit k tells whether some of the first i sizes add up to k when a of them are chosen and b left;
+    a and b count only as far as they are asked for, so that the table stays small.
     """
-    reach = [1]
-    for size in sizes.tolist():
-        reach.append(reach[-1] | reach[-1] << size)
-    total = int(sizes.sum())
-    attainable = [k for k in range(1, total) if reach[-1] >> k & 1]
-    goal = min(attainable, key=lambda k: (abs(k - target), k))
-    chosen = []
-    for i in range(len(sizes), 0, -1):
-        if not reach[i - 1] >> goal & 1:
-            chosen.append(i - 1)
-            goal -= int(sizes[i - 1])
+    reach = [{(0, 0): 1}]
+    for size in sizes:
+        step: dict[tuple[int, int], int] = {}
+        for (a, b), sums in reach[-1].items():
+            for state, reached in (((min(a + 1, least), b), sums << size), ((a, min(b + 1, keep)), sums)):
+                step[state] = step.get(state, 0) | reached
+        reach.append(step)
+    sums = reach[-1][least, keep]
+    goal = min((k for k in range(sum(sizes)) if sums >> k & 1), key=lambda k: (abs(k - target), k))
+    a, b, chosen = least, keep, []
+    for i in reversed(range(len(sizes))):
+        leave = [((a, before), goal) for before in (b, b - 1) if min(before + 1, keep) == b]
+        take = [((before, b), goal - sizes[i]) for before in (a, a - 1) if min(before + 1, least) == a]
+        for state, rest in leave + take:
+            if rest >= 0 and reach[i].get(state, 0) >> rest & 1:
+                if rest < goal:
+                    chosen.append(i)
+                (a, b), goal = state, rest
+                break
     return chosen
-
-
-def _repair(chosen: np.ndarray, sizes: np.ndarray, least: int, keep: int) -> None:
-    """Move the smallest units until both sides have as many as they need."""
-    for side, need in ((False, keep), (True, least)):
-        while (chosen == side).sum() < need:
-            movable = np.flatnonzero(chosen != side)
-            chosen[movable[sizes[movable].argmin()]] = side
 
 
 def _exchange(chosen: np.ndarray, counts: np.ndarray, sizes: np.ndarray, wanted: np.ndarray, rng) -> None:

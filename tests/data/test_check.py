@@ -1,0 +1,207 @@
+"""A check lists everything, with the file, and does not stop at the first."""
+
+import tracemalloc
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wbcstudy.data.check import check_dataset
+from wbcstudy.data.datasets import load_dataset
+from wbcstudy.errors import StudyError
+
+FACTS = "case_id,cell_type,group\n000,monocyte,p1\n001,monocyte,p1\n002,basophil,p2\n003,,\n"
+
+
+def told(findings):
+    return "\n".join(finding.what for finding in findings)
+
+
+def test_a_clean_dataset(make_folder):
+    path = make_folder(citation="Us, 2024")
+    report = check_dataset(path)
+    assert report.ok
+    assert (report.errors, report.warnings, len(report.cases)) == ((), (), 4)
+    text = report.text()
+    for line in ("cases         4", "image sizes   16x12 (4) px", "cite          Us, 2024", "small can be used."):
+        assert line in text
+
+
+def test_shares_are_those_of_the_masks(make_folder):
+    frame = check_dataset(make_folder(facts=FACTS)).frame()
+    assert frame.loc[0, ["case_id", "width_px", "height_px", "cell_type", "group"]].tolist() == [
+        "000",
+        16,
+        12,
+        "monocyte",
+        "p1",
+    ]
+    # The mask drawn in conftest: 80 px of cell, of which 16 nucleus, in 192.
+    np.testing.assert_allclose(
+        frame.loc[0, ["background", "cytoplasm", "nucleus"]].astype(float), [112 / 192, 64 / 192, 16 / 192]
+    )
+
+
+def test_name_path_folder_and_dataset_give_one_report(make_folder):
+    path = make_folder()
+    assert check_dataset(path) == check_dataset(path.parent) == check_dataset(load_dataset(path))
+
+
+def test_every_broken_file_is_listed_at_once(make_folder):
+    path = make_folder(cases=8)
+    folder = path.parent
+    (folder / "images/000.bmp").write_bytes((folder / "images/000.bmp").read_bytes()[:100])
+    (folder / "masks/001.png").write_bytes(b"no image")
+    Image.new("L", (5, 4)).save(folder / "masks/002.png")
+    Image.new("L", (16, 12), 77).save(folder / "masks/003.png")
+    (folder / "masks/004.png").unlink()
+    (folder / "images/005.bmp").unlink()
+    report = check_dataset(path)
+    errors = told(report.errors)
+    for name in (
+        "images/000.bmp",
+        "masks/001.png",
+        "masks/002.png",
+        "masks/003.png",
+        "images/004.bmp",
+        "masks/005.png",
+    ):
+        assert name in errors
+    assert len(report.errors) == 6
+    assert not report.ok
+    assert [case.case_id for case in report.cases] == ["006", "007"]
+    assert "small cannot be used" in report.text()
+    assert report.text().count("To fix:") >= 6
+
+
+def test_both_files_of_a_case_are_read_even_if_the_first_is_broken(make_folder):
+    path = make_folder()
+    (path.parent / "images/000.bmp").write_bytes(b"")
+    (path.parent / "masks/000.png").write_bytes(b"")
+    assert len(check_dataset(path).errors) == 2
+
+
+def test_a_partnerless_file_is_read_too(make_folder):
+    path = make_folder()
+    (path.parent / "masks/000.png").unlink()
+    (path.parent / "images/000.bmp").write_bytes(b"")
+    assert "cannot be read" in told(check_dataset(path).errors)
+
+
+def test_a_broken_description_is_an_error_of_the_report(make_folder):
+    path = make_folder(tolerence=3)
+    report = check_dataset(path)
+    assert "tolerence" in told(report.errors)
+    assert not report.ok
+    assert "<li>" in report.html()
+
+
+def test_broken_facts_do_not_hide_broken_files(make_folder):
+    path = make_folder(facts=FACTS.replace("003,,\n", "004,,\n"))
+    (path.parent / "images/000.bmp").write_bytes(b"")
+    errors = told(check_dataset(path).errors)
+    assert "lacks: 003" in errors
+    assert "lists cases without image: 004" in errors
+    assert "000.bmp cannot be read" in errors
+
+
+def test_oddities_are_warnings(make_folder):
+    path = make_folder(cases=6, tolerance=5, facts=FACTS + "004,neutrophil,\n005,monocyte,\n")
+    folder = path.parent
+    picture = Image.open(folder / "images/000.bmp")
+    picture.save(folder / "images/003.bmp")
+    mask = np.array(Image.open(folder / "masks/001.png"))
+    mask[0, :3] = 4
+    Image.fromarray(mask).save(folder / "masks/001.png")
+    Image.new("L", (16, 12)).save(folder / "masks/004.png")
+    Image.new("RGB", (16, 12), (9, 9, 9)).save(folder / "images/005.bmp")
+    report = check_dataset(path)
+    assert report.ok
+    warnings = told(report.warnings)
+    assert "masks/001.png has 3 stray pixels" in warnings
+    assert "images/000.bmp and" in warnings
+    assert "images/003.bmp show the same picture, but their cell types and groups differ" in warnings
+    assert "masks/004.png marks no cell" in warnings
+    assert "images/005.bmp is nearly black: its brightest value is 9" in warnings
+    assert "1 of 6 cases have no cell type" in warnings
+    assert "Only one case shows: basophil, neutrophil" in warnings
+    assert "stray pixels  3 in 1 masks" in report.text()
+
+
+def test_a_label_that_never_occurs(make_folder):
+    path = make_folder(cases=2, labels={"background": [0, 128], "cytoplasm": 100, "nucleus": 255})
+    warnings = told(check_dataset(path).warnings)
+    assert "No mask has any cytoplasm" in warnings
+    assert "2 readable cases cannot be split" in warnings
+
+
+@pytest.mark.parametrize(("size", "kind"), [((5, 4), "errors"), ((16, 12), "warnings")])
+def test_instance_maps_that_do_not_fit(make_folder, size, kind):
+    path = make_folder(instances="cells/{case}.png")
+    (path.parent / "cells").mkdir()
+    for k in range(4):
+        mask = np.array(Image.open(path.parent / f"masks/{k:03d}.png"))
+        Image.fromarray((mask > 0).astype(np.uint16)).save(path.parent / f"cells/{k:03d}.png")
+    assert check_dataset(path).warnings == ()
+    Image.new("I;16", size).save(path.parent / "cells/002.png")
+    findings = getattr(check_dataset(path), kind)
+    assert len(findings) == 1
+    assert "cells/002.png" in findings[0].what
+
+
+def test_an_empty_folder(make_folder):
+    report = check_dataset(make_folder(cases=0))
+    assert "No image in" in told(report.errors)
+    assert report.frame().empty
+    assert "cases         0" in report.text()
+
+
+def test_nothing_to_check(tmp_path):
+    with pytest.raises(StudyError, match="There is no dataset"):
+        check_dataset(tmp_path / "nowhere")
+
+
+class Page(HTMLParser):
+    """Collects tags and addresses."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_loads_nothing_and_runs_no_names(make_folder):
+    evil = "<script>alert(1)</script>"
+    path = make_folder(
+        title=evil,
+        citation=evil,
+        facts=FACTS.replace("monocyte", evil).replace("p1", "<img src=x>"),
+        images="images/{case}.*",
+    )
+    for part, end in (("images", "bmp"), ("masks", "png")):
+        file = path.parent / part / f"003.{end}"
+        file.rename(file.with_name(f"<b>&.{end}"))
+    page = Page(check_dataset(path).html())
+    assert not {"script", "img", "b", "link"} & set(page.tags)
+    assert page.addresses == []
+    assert page.tags.count("tr") >= 4
+
+
+def test_only_one_case_is_in_memory(make_folder, tmp_path):
+    peaks = []
+    for cases in (3, 3, 12):
+        path = make_folder(cases=cases, place=tmp_path / f"{len(peaks)}_{cases}")
+        for file in (path.parent / "images").iterdir():
+            Image.effect_noise((300, 300), 50).convert("RGB").save(file)
+            Image.new("L", (300, 300)).save(path.parent / "masks" / f"{file.stem}.png")
+        tracemalloc.start()
+        check_dataset(path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The first look also pays for what Pillow loads once.
+    assert peaks[2] < 1.3 * peaks[1]
