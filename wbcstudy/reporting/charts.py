@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -24,6 +25,7 @@ from wbcstudy.reporting.canvas import (
     plain,
     styled,
 )
+from wbcstudy.reporting.tables import loss_title
 
 LOSS_COLOURS = {"cross_entropy": "#0072B2", "dice": "#E69F00", "binary_cross_entropy": "#CC79A7"}
 
@@ -52,6 +54,7 @@ def fig_history(history: pd.DataFrame, best_epoch: int | None, title: str) -> St
                 path_effects=RIM,
             )
     _mark_best(right, best_epoch)
+    right.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, nbins=6))
     right.set(xlabel="epoch", ylabel="Dice, validation", ylim=(0, 1.02))
     if right.get_lines():
         right.legend(frameon=False, loc="lower right")
@@ -90,7 +93,8 @@ def fig_learning_curves(
         )
     for axis in panels[len(histories) :]:
         axis.set_axis_off()
-    figure.supxlabel("epoch", fontsize=9)
+    for axis in panels[max(0, len(histories) - width) : len(histories)]:
+        axis.set_xlabel("epoch")
     figure.supylabel("loss", fontsize=9)
     handles = [Line2D([], [], color="#0072B2", label="training"), Line2D([], [], color=INK, label="validation")]
     add_legend(figure, [*handles, Line2D([], [], color="#D55E00", ls=":", label="best epoch (weights kept)")])
@@ -129,37 +133,50 @@ def fig_scores(scores: pd.DataFrame) -> StudyFigure:
     Args:
         scores: rows as `tables.read_scores` gives them: encoder, loss, region, dice.
     """
-    import seaborn as sns
-
     if scores.empty or scores["dice"].isna().all():
         return make_blank("No run has scores yet.")
     shown = scores.assign(
         encoder=scores["encoder"].map(lambda name: ENCODERS[name].title),
-        loss=scores["loss"].map(lambda name: LOSSES[name].title),
+        loss=scores["loss"].map(loss_title),
     )
     encoders = [row.title for row in ENCODERS.values() if row.title in set(shown["encoder"])]
-    losses = [row.title for row in LOSSES.values() if row.title in set(shown["loss"])]
-    palette = {LOSSES[name].title: colour for name, colour in LOSS_COLOURS.items()}
+    losses = [title for title in map(loss_title, LOSSES) if title in set(shown["loss"])]
+    palette = {loss_title(name): colour for name, colour in LOSS_COLOURS.items()}
     palette |= {title: "#777777" for title in losses if title not in palette}
-    common = {"x": "dice", "y": "encoder", "hue": "loss", "order": encoders, "hue_order": losses, "palette": palette}
+    step = 0.8 / len(losses)
+    generator = np.random.default_rng(0)
     figure, axes = make_axes(1, len(DRAWN), 8.6, 0.9 + 0.32 * len(encoders) * len(losses) + 0.6, sharey=True)
     for axis, region in zip(np.ravel(axes), DRAWN, strict=True):
         part = shown[shown["region"] == region].dropna(subset="dice")
-        sns.boxplot(part, **common, ax=axis, fliersize=0, linewidth=0.8, boxprops={"alpha": 0.45}, legend=False)
-        sns.stripplot(part, **common, ax=axis, dodge=True, size=2.5, jitter=0.2, alpha=0.7, legend=False)
-        axis.set(title=region.capitalize(), xlabel="Dice of one image", ylabel="")
+        for (encoder, loss), values in part.groupby(["encoder", "loss"])["dice"]:
+            middle = encoders.index(encoder) + (losses.index(loss) - (len(losses) - 1) / 2) * step
+            axis.boxplot(
+                values,
+                positions=[middle],
+                widths=0.8 * step,
+                orientation="horizontal",
+                showfliers=False,
+                patch_artist=True,
+                boxprops={"facecolor": (*to_rgb(palette[loss]), 0.35), "linewidth": 0.8},
+                medianprops={"color": INK, "linewidth": 1.4},
+                manage_ticks=False,
+            )
+            heights = middle + generator.uniform(-0.25, 0.25, len(values)) * step
+            axis.plot(values, heights, ".", color=palette[loss], ms=4, alpha=0.8, mec=INK, mew=0.3)
+        axis.set(title=region.capitalize(), xlabel="Dice of one image", ylim=(len(encoders) - 0.5, -0.5))
+        axis.set_yticks(range(len(encoders)), encoders)
         axis.set_xlim(right=1.005)
     add_legend(figure, [Patch(color=palette[title], label=title) for title in losses])
     return figure
 
 
 def run_title(name: str) -> str:
-    """A run's name for people: `resnet18__dice__fold0__seed0` is ResNet-18, Dice."""
+    """A run's name for people: `resnet18__dice__fold0__seed0` is ResNet-18, Dice loss."""
     encoder, _, rest = name.partition("__")
     loss, _, more = rest.partition("__")
     words = [
         ENCODERS[encoder].title if encoder in ENCODERS else encoder,
-        LOSSES[loss].title if loss in LOSSES else loss,
+        loss_title(loss) if loss in LOSSES else loss,
     ]
     words += [
         part.replace("fold", "fold ").replace("seed", "seed ")
@@ -176,6 +193,7 @@ def _draw_losses(axis, history: pd.DataFrame, best_epoch: int | None) -> None:
     # The first epochs of a run are often ten times the rest; a log scale shows both.
     if (history[["loss", "val_loss"]].dropna() > 0).all(axis=None):
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         axis.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, nbins=6))

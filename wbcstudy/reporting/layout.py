@@ -10,8 +10,18 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from wbcstudy.registry import ENCODERS, LOSSES
-from wbcstudy.reporting.tables import load_paper_table
+from wbcstudy.config import RunConfig, StudyConfig
+from wbcstudy.registry import ENCODERS
+from wbcstudy.reporting.tables import (
+    MeasuredMethod,
+    load_paper_table,
+    loss_title,
+    make_table1,
+    make_table2,
+    make_table3,
+    pick_best,
+)
+from wbcstudy.runs import Run
 
 PAPER_NOTE = "Grey, “paper”: the number printed in the paper, for its own 87 images, which were never published."
 NOTHING = "\N{EN DASH}"
@@ -67,6 +77,47 @@ class Layout:
         return f"Table {self.number}. {self.title}"
 
 
+def make_layouts(runs: Iterable[Run], measured: Iterable[MeasuredMethod] = ()) -> list[tuple[pd.DataFrame, Layout]]:
+    """Tables 1 to 3 of a study, each as its tidy frame and its layout.
+
+    Args:
+        runs: finished and failed runs of one study.
+        measured: other methods for Table 3.
+    """
+    runs = list(runs)
+    best = pick_best(runs)
+    notes = [weights_note(run.config for run in runs)] if runs else []
+    table1 = make_table1(runs)
+    table2 = make_table2(runs, best.encoder if best else None)
+    table3 = make_table3(runs, measured)
+    chosen = ["The encoder was chosen on the validation images, not on the test images."] if best else []
+    return [
+        (table1, layout_table1(table1, notes)),
+        (table2, layout_table2(table2, [*notes, *chosen])),
+        (table3, layout_table3(table3, notes)),
+    ]
+
+
+def weights_note(configs: Iterable[RunConfig | StudyConfig]) -> str:
+    """What the encoders started from, in a sentence."""
+    configs = list(configs)
+    # The plain U-Net never has weights, so it says nothing about the others.
+    starts = {
+        (config.encoder_weights, config.freeze_encoder)
+        for config in configs
+        if not isinstance(config, RunConfig) or ENCODERS[config.encoder].backbone
+    }
+    words = []
+    for weights, frozen in sorted(starts) or [("none", False)]:
+        if weights == "none":
+            words.append("trained from scratch, no ImageNet weights")
+        else:
+            source = "ImageNet weights" if weights == "imagenet" else f"weights from the file {weights}"
+            words.append(f"encoders started from {source}, {'kept as they were' if frozen else 'and trained further'}")
+    sentence = "; ".join(words)
+    return sentence[0].upper() + sentence[1:] + "."
+
+
 def layout_table1(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
     """Table 1: a row per encoder and loss, the regions side by side.
 
@@ -81,7 +132,7 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
     rows, previous, partly = [], None, []
     for (encoder, loss), group in table.groupby(["encoder", "loss"], sort=False):
         first, by_region = group.iloc[0], group.set_index("region")
-        cells = [Cell(ENCODERS[encoder].title if encoder != previous else ""), Cell(LOSSES[loss].title)]
+        cells = [Cell(ENCODERS[encoder].title if encoder != previous else ""), Cell(loss_title(loss))]
         previous = encoder
         failed = first["failed"] == first["runs"]
         for region in regions:
@@ -96,7 +147,7 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
         cells += [Cell(_count(first["best_epoch"])), Cell(_count(first["epochs"]), paper=quoted)]
         rows.append(("", cells))
         if 0 < first["failed"] < first["runs"]:
-            partly.append(f"{ENCODERS[encoder].title}, {LOSSES[loss].title}: {first['failed']} of {first['runs']}")
+            partly.append(f"{ENCODERS[encoder].title}, {loss_title(loss)}: {first['failed']} of {first['runs']}")
     heads = [("", "Encoder"), ("", "Loss")]
     heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
     heads += [("", "Best epoch"), ("", "Epochs")]
@@ -131,7 +182,7 @@ def layout_table2(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
             quoted = f"{paper.loc[key, metric]:.4f}" if key in paper.index else ""
             cells.append(_number(row, metric, best[region], quoted))
         rows.append(("", cells))
-    heads = [("", "Metric"), *((region.capitalize(), LOSSES[loss].title) for region, loss in columns)]
+    heads = [("", "Metric"), *((region.capitalize(), loss_title(loss)) for region, loss in columns)]
     name = ENCODERS[table["encoder"].iloc[0]].title if len(table) else "no run is complete"
     what = ["From pixels summed over all test images. Bold: best loss of its region."]
     if any(cell.paper for _, cells in rows for cell in cells):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from wbcstudy.reporting.layout import Cell, Layout
-from wbcstudy.runs import atomic_write
+from wbcstudy.reporting.layout import Cell, Layout, make_layouts
+from wbcstudy.reporting.tables import MeasuredMethod
+from wbcstudy.runs import Run, StudyFolder, atomic_write
 
 
 def format_html(layout: Layout, title: bool = True) -> str:
@@ -47,8 +49,8 @@ def format_html(layout: Layout, title: bool = True) -> str:
         table_border_bottom_color="#333333",
         table_margin_left="0px",
         data_row_padding="4px",
-        data_row_padding_horizontal="9px",
-        column_labels_padding_horizontal="9px",
+        data_row_padding_horizontal="8px",
+        column_labels_padding_horizontal="8px",
         row_group_font_weight="bold",
         container_padding_x="0px",
         container_padding_y="0px",
@@ -56,7 +58,7 @@ def format_html(layout: Layout, title: bool = True) -> str:
     )
     style = (
         f"#{layout.stem} .quoted {{color:#6b7280;font-size:85%;white-space:nowrap}} "
-        f"#{layout.stem} .gt_row {{vertical-align:top}} "
+        f"#{layout.stem} .gt_row {{vertical-align:top;white-space:nowrap}} "
         f"#{layout.stem} .gt_col_heading, #{layout.stem} .gt_column_spanner {{font-weight:600}}"
     )
     # After great_tables' own style, so that this one wins.
@@ -123,6 +125,21 @@ def write_table(frame: pd.DataFrame, layout: Layout, folder: Path) -> list[Path]
         with atomic_write(paths[-1]) as part:
             part.write_text(text, encoding="utf-8")
     return paths
+
+
+def write_tables(study: StudyFolder, runs: Iterable[Run], measured: Iterable[MeasuredMethod] = ()) -> list[Path]:
+    """Write Tables 1 to 3 of a study into its folder, each as .csv, .html and .tex.
+
+    Args:
+        study: where.
+        runs: finished and failed runs.
+        measured: other methods for Table 3.
+
+    Returns:
+        The nine paths.
+    """
+    made = make_layouts(runs, measured)
+    return [path for frame, layout in made for path in write_table(frame, layout, study.tables)]
 
 
 _LATEX = {

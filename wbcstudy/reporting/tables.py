@@ -40,8 +40,8 @@ class Best:
     @property
     def title(self) -> str:
         """As in a sentence: ResNet-50 with cross-entropy."""
-        loss = LOSSES[self.loss].title
-        return f"{ENCODERS[self.encoder].title} with {'the Dice loss' if self.loss == 'dice' else loss.lower()}"
+        article = "the " if self.loss == "dice" else ""
+        return f"{ENCODERS[self.encoder].title} with {article}{loss_words(self.loss)}"
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,16 @@ class MeasuredMethod:
     reference: str
     algorithm: str
     scores: pd.DataFrame
+
+
+def loss_title(name: str) -> str:
+    """As in tables: Cross-entropy, but Dice loss, since Dice alone is the coefficient."""
+    return "Dice loss" if name == "dice" else LOSSES[name].title
+
+
+def loss_words(name: str) -> str:
+    """As within a sentence: cross-entropy, Dice loss."""
+    return loss_title(name) if name == "dice" else loss_title(name).lower()
 
 
 def load_paper_table(number: int) -> pd.DataFrame:
@@ -182,7 +192,7 @@ def make_table3(
     if best := pick_best(runs, regions):
         done = [run for run in group_runs(runs)[best.encoder, best.loss] if run.complete]
         network = "U-Net" if ENCODERS[best.encoder].backbone is None else f"U-Net {ENCODERS[best.encoder].title}"
-        algorithm = f"{network}, {LOSSES[best.loss].title.lower() if best.loss != 'dice' else 'Dice loss'}"
+        algorithm = f"{network}, {loss_words(best.loss)}"
         about = {"method": f"{best.encoder}__{best.loss}", "reference": "This study", "algorithm": algorithm}
         rows += _measured_rows(about, average_scores(read_scores(done)), regions)
     table = pd.concat([quoted, pd.DataFrame(rows)], ignore_index=True).reindex(columns=columns)

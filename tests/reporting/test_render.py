@@ -1,0 +1,88 @@
+import re
+
+import pandas as pd
+import pytest
+from fake_study import make_study
+
+from wbcstudy.config import StudyConfig
+from wbcstudy.reporting.layout import Cell, Layout, make_layouts
+from wbcstudy.reporting.render import escape_latex, format_html, format_latex, format_page, write_tables
+from wbcstudy.reporting.tables import MeasuredMethod
+from wbcstudy.runs import StudyFolder
+
+EVIL = "<script>alert('x')</script> 50 % & $a_b$ #1 {x} ~^\\"
+
+
+@pytest.fixture
+def runs(tmp_path):
+    config = StudyConfig(name="s", encoders=("resnet18", "unet"))
+    return make_study(tmp_path, config, failed=["unet__dice__fold0__seed0"], cases=3)
+
+
+@pytest.fixture
+def layouts(runs):
+    evil = MeasuredMethod("evil", EVIL, EVIL, runs[0].scores)
+    return [layout for _, layout in make_layouts(runs, [evil])]
+
+
+def test_names_from_data_are_escaped_in_html_and_latex(layouts):
+    page, tex = format_page(layouts[2]), format_latex(layouts[2])
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert r"50 \% \& \$a\_b\$ \#1 \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}" in tex
+
+
+def test_html_shows_the_papers_numbers_apart_and_loads_nothing(layouts):
+    page = format_page(layouts[0])
+    assert '<span class="quoted">paper 0.9547</span>' in page
+    assert page.count("<strong>") >= 6 and "<em>failed</em>" in page
+    assert "Trained from scratch, no ImageNet weights." in page
+    assert not re.search(r"""(?:src|href)\s*=|url\(|@import""", page)
+
+
+def test_every_latex_row_has_every_column(layouts):
+    for layout in layouts:
+        tex = format_latex(layout)
+        columns = len(re.search(r"\\begin\{tabular\}\{([lr]+)\}", tex)[1])
+        assert columns == len(layout.heads)
+        body = tex[tex.index(r"\toprule") : tex.index(r"\bottomrule")]
+        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert len(rows) >= len(layout.rows) + 2
+        for row in rows:
+            spans = [int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d+)\}", row)]
+            assert len(re.findall(r"(?<!\\)&", row)) + 1 + sum(spans) == columns, row
+
+
+def test_latex_is_balanced_and_its_caption_has_no_number(layouts):
+    for layout in layouts:
+        tex = format_latex(layout)
+        plain = re.sub(r"\\[{}\\]", "", tex)
+        assert plain.count("{") == plain.count("}")
+        assert re.findall(r"\\begin\{(\w+)\}", tex) == re.findall(r"\\end\{(\w+)\}", tex)[::-1]
+        assert r"\caption{Table" not in tex
+        assert tex.isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a & b", r"a \& b"), ("95 %", r"95 \%"), ("“x”", "``x''"), ("[1]", "{[}1{]}"), ("a\nb", "a b"), ("", "")],
+)
+def test_latex_escapes(text, expected):
+    assert escape_latex(text) == expected
+
+
+def test_a_cell_of_every_kind():
+    cells = [Cell("1", best=True), Cell("failed", muted=True, paper="0.5"), Cell("")]
+    layout = Layout(9, "T", [("", "a"), ("", "b"), ("", "c")], [("", cells)])
+    assert "<strong>1</strong>" in format_html(layout)
+    assert r"\textbf{1} & \textit{failed} \textcolor{gray}{\scriptsize 0.5} &  \\" in format_latex(layout)
+
+
+def test_tables_are_written_thrice_with_the_same_bytes(runs, tmp_path):
+    study = StudyFolder(tmp_path / "s")
+    paths = write_tables(study, runs)
+    assert [path.name for path in paths] == [f"table{n}.{kind}" for n in (1, 2, 3) for kind in ("csv", "html", "tex")]
+    before = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in write_tables(study, runs)] == before
+    table1 = pd.read_csv(paths[0])
+    assert table1.loc[table1["encoder"] == "resnet18", "dice"].between(0.8, 1).all()
+    assert "13.0" not in paths[0].read_text().split("\n")[1]

@@ -1,0 +1,257 @@
+"""What the report says in words and small lists: plain text and numbers, from records and settings alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from wbcstudy.config import StudyConfig
+from wbcstudy.registry import ENCODERS
+from wbcstudy.reporting.layout import weights_note
+from wbcstudy.reporting.tables import TABLE_REGIONS, loss_words, make_table1, pick_best
+from wbcstudy.runs import Run, StudyFolder
+
+GLOSSARY = (
+    ("Dice", "overlap of the predicted and the expert's region: 1 is the same pixels, 0 is none in common; F-score."),
+    ("Dice, mean Dice", "from the pixels of all test images together, as in the paper; mean of the images' own Dice."),
+    ("95 % interval", "where the mean over images would lie with other test images of this kind (bootstrap)."),
+    ("Precision", "of the pixels that the model calls a region, the share that are."),
+    ("Sensitivity", "of the expert's pixels of a region, the share that the model found; also called recall."),
+    ("Specificity", "of the pixels outside a region, the share that the model left alone."),
+    ("Accuracy", "of all pixels, the share that are right; high for small regions whatever the model does."),
+    ("IoU", "common pixels over all pixels of either; never higher than Dice."),
+    ("Encoder", "the half of the network that reads the image, borrowed from a known network."),
+    ("Loss", "the number that training makes small."),
+    ("Epoch, best epoch", "one pass of training; the one with the lowest validation loss, whose weights are kept."),
+    (
+        "Training, validation, test",
+        "images to learn from; to stop and to choose by; to report on, used for nothing else.",
+    ),
+    ("Measured, quoted", "computed here; printed in the paper, for other images."),
+)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`, `2 losses`."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{'' if number == 1 else plural}"
+
+
+def tell_answer(runs: Iterable[Run]) -> list[str]:
+    """What the study answers, best pair first; a sentence or two."""
+    runs = list(runs)
+    best = pick_best(runs)
+    if best is None:
+        return ["There is no answer yet: no run is complete with scores that are defined."]
+    table = make_table1(runs).dropna(subset="dice")
+    rows = table[(table["encoder"] == best.encoder) & (table["loss"] == best.loss)].set_index("region")
+    parts = []
+    for region in TABLE_REGIONS:
+        if region in rows.index:
+            row = rows.loc[region]
+            span = ""
+            if pd.notna(row["dice_ci_low"]):
+                span = f", 95 % interval {row['dice_ci_low']:.3f} to {row['dice_ci_high']:.3f}"
+            parts.append(f"{row['dice']:.3f} for the {region} (mean over images {row['dice_mean']:.3f}{span})")
+    first = f"Best on validation: {best.title}."
+    if parts:
+        first += f" On {count(int(rows['n'].max()), 'test image')}, its Dice is {' and '.join(parts)}."
+    pairs = table[["encoder", "loss"]].drop_duplicates()
+    if len(pairs) == 1:
+        return [first, "It is the only encoder and loss that was measured, so there is nothing to compare it with."]
+    spans = []
+    for region in TABLE_REGIONS:
+        values = table.loc[table["region"] == region, "dice"]
+        if len(values):
+            spans.append(f"{values.min():.3f} to {values.max():.3f} for the {region}")
+    return [first, f"All {len(pairs)} measured pairs of encoder and loss lie within {' and '.join(spans)}."]
+
+
+def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> list[str]:
+    """What a reader must know before believing the tables: weights, failed and unfinished runs, mixed runs."""
+    runs = list(runs)
+    said = [weights_note(run.config for run in runs) if runs else weights_note([config])]
+    states = {run.name: study.run(run.name).status for run in config.runs()}
+    for state, words in (("failed", "failed"), ("unfinished", "not finished"), ("waiting", "not started")):
+        names = [name for name, found in states.items() if found == state]
+        if names:
+            said.append(f"{len(names)} of {count(len(states), 'run')} {words}: {', '.join(names)}.")
+    done = [run.record for run in runs if run.complete]
+    for what, values in (
+        ("versions of the data", {(record.get("dataset") or {}).get("fingerprint") for record in done}),
+        ("splits", {record.get("split_hash") for record in done}),
+        ("versions of this program", {record.get("code_version") for record in done}),
+        ("TensorFlow versions", {(record.get("packages") or {}).get("tensorflow") for record in done}),
+    ):
+        if len(values) > 1:
+            said.append(f"The runs used {len(values)} different {what}; compare them with care.")
+    return said
+
+
+def list_runs(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """One row per run of the study, finished or not, for the page's table of runs."""
+    found = {run.name: run for run in runs}
+    names = list(dict.fromkeys([*(run.name for run in config.runs()), *found]))
+    rows = []
+    for name in names:
+        folder, record = study.run(name), found[name].record if name in found else {}
+        target = next((path for path in (folder.page, folder.notebook) if path.exists()), None)
+        notebook = folder.notebook if folder.notebook.exists() else None
+        scores = record.get("scores") or {}
+        rows.append(
+            {
+                "name": name,
+                "status": folder.status,
+                "link": relative_link(target, study),
+                "notebook": relative_link(notebook, study),
+                "epochs": f"{record['best_epoch']} of {record['epochs']}" if "epochs" in record else "",
+                "dice": [_number(scores.get(region, {}).get("dice")) for region in TABLE_REGIONS],
+                "time": tell_seconds(record.get("wall_seconds")),
+                "memory": tell_memory(record.get("peak_memory_mb")),
+                "error": _shorten(str(record.get("error", ""))),
+                "advice": str(record.get("advice", "")),
+            }
+        )
+    return rows
+
+
+def describe_data(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable[Run]) -> list[tuple[str, str]]:
+    """Name and value of each fact on the data."""
+    rows = [("Dataset", f"{dataset.get('title') or config.dataset} ({dataset.get('name') or config.dataset})")]
+    if dataset.get("cases") is not None:
+        rows.append(("Cases", f"{dataset['cases']} images with their masks"))
+    shares = dataset.get("label_shares")
+    if shares:
+        rows.append(("Label shares", ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())))
+    parts = [run.record["split"] for run in runs if run.complete and run.record.get("split")]
+    if parts:
+        sizes = [f"{_span(part[name] for part in parts)} {name}" for name in ("train", "validation", "test")]
+        rows.append(("Split", ", ".join(sizes).replace("train,", "training,") + _folds(config)))
+    rows.append(("Size", f"resized to {config.image_size} x {config.image_size} px"))
+    if dataset.get("fingerprint"):
+        rows.append(("Fingerprint", str(dataset["fingerprint"])))
+    return rows
+
+
+def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable[Run]) -> str:
+    """A methods paragraph to paste into a paper; what is not known is left out."""
+    runs = list(runs)
+    done = [run for run in runs if run.complete]
+    record = done[0].record if done else {}
+    encoders = _join([ENCODERS[name].title for name in config.encoders])
+    losses = _join([loss_words(name) for name in config.losses])
+    version = f" {record['code_version']}" if record.get("code_version") else ""
+    commit = f" (commit {record['commit']})" if record.get("commit") else ""
+    cases = f"{dataset['cases']} images of " if dataset.get("cases") else ""
+    text = [
+        f"U-Nets with {count(len(config.encoders), 'encoder')} ({encoders}) were trained with "
+        f"{count(len(config.losses), 'loss')} ({losses}), using wbcstudy{version}{commit}.",
+        f"The data were {cases}{dataset.get('title') or config.dataset}, resized to "
+        f"{config.image_size} x {config.image_size} pixels (masks by nearest neighbour).",
+    ]
+    parts = [run.record["split"] for run in done if run.record.get("split")]
+    sizes = ""
+    if parts:
+        sizes = " into {} training, {} validation and {} test images".format(
+            *(_span(part[name] for part in parts) for name in ("train", "validation", "test"))
+        )
+    text.append(
+        f"Cases were divided{sizes} with seed {config.split_seed}, stratified by cell type where it is known"
+        + (f", in {config.folds} folds of a cross-validation" if config.folds > 1 else "")
+        + "; every network used the same division."
+    )
+    text.append(
+        "Training images and their masks were flipped together, rotated by up to "
+        f"{config.rotation_degrees:g} degrees and zoomed by up to {100 * config.zoom:g} %, and the brightness of the "
+        f"images was changed by up to {100 * config.brightness:g} %; an epoch was "
+        f"{count(config.augmented_copies, 'augmented pass')} over the training images."
+    )
+    text.append(
+        f"Networks were {_start(config)} and optimised with Adam (learning rate {config.learning_rate:g}, batch size "
+        f"{config.batch_size}) for at most {config.epochs} epochs, until the validation loss had not fallen for "
+        f"{count(config.patience, 'epoch')}; the weights of the best epoch were kept. Dropout was "
+        f"{config.dropout:g}, the momentum of batch normalisation {config.batch_norm_momentum:g}, arithmetic "
+        f"{config.precision}."
+    )
+    seeds = f"seed {config.seeds[0]}" if len(config.seeds) == 1 else f"seeds {_join([str(s) for s in config.seeds])}"
+    text.append(f"Each encoder and loss was trained with {seeds}.")
+    text.append(
+        "Precision and Dice are computed from the pixels of all test images together; mean Dice is the mean "
+        "over images, with a 95 % percentile bootstrap interval over images. The encoder to report was chosen by "
+        "its Dice on the validation images."
+    )
+    packages = ", ".join(f"{name} {number}" for name, number in (record.get("packages") or {}).items())
+    where = [record[key] for key in ("device", "platform") if record.get(key)]
+    if packages:
+        python = f"Python {record['python']}, " if record.get("python") else ""
+        text.append(f"Software: {python}{packages}. Hardware: {', '.join(map(str, where)) or 'not recorded'}.")
+    if dataset.get("citation"):
+        text.append(f"Data: {dataset['citation']}")
+    return " ".join(text)
+
+
+def list_settings(config: StudyConfig) -> list[tuple[str, str, str]]:
+    """Name, value and meaning of every setting, as in the study's file."""
+    values = config.model_dump(mode="json")
+    fields = type(config).model_fields
+    return [(name, _value(value), fields[name].description or "") for name, value in values.items()]
+
+
+def tell_seconds(seconds: float | None) -> str:
+    """1 h 02 min, 3 min 20 s or 12 s; empty where unknown."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def tell_memory(megabytes: float | None) -> str:
+    """850 MB or 1.2 GB; empty where unknown."""
+    if megabytes is None:
+        return ""
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"
+
+
+def _start(config: StudyConfig) -> str:
+    if config.encoder_weights == "none":
+        return "trained from scratch (random weights)"
+    source = "ImageNet weights" if config.encoder_weights == "imagenet" else f"the weights {config.encoder_weights}"
+    plain = "; the plain U-Net started from random weights" if "unet" in config.encoders else ""
+    return f"started with encoders from {source} ({'frozen' if config.freeze_encoder else 'trained further'}{plain})"
+
+
+def _folds(config: StudyConfig) -> str:
+    return f" in each of {config.folds} folds" if config.folds > 1 else ", the same for every run"
+
+
+def _span(values: Iterable[int]) -> str:
+    known = sorted(set(values))
+    return str(known[0]) if len(known) == 1 else f"{known[0]} to {known[-1]}"
+
+
+def _join(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _value(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _shorten(text: str, most: int = 1200) -> str:
+    return text if len(text) <= most else text[:most] + " ..."
+
+
+def relative_link(path: Path | None, study: StudyFolder) -> str:
+    """How the report links to a file; empty for none."""
+    return quote(os.path.relpath(path, study.report.parent).replace(os.sep, "/")) if path else ""

@@ -1,0 +1,199 @@
+"""Pages: a run's notebook as HTML, and the study's report. Each is one file that loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from wbcstudy import __version__
+from wbcstudy.config import StudyConfig
+from wbcstudy.errors import StudyError
+from wbcstudy.reporting import facts
+from wbcstudy.reporting.layout import make_layouts
+from wbcstudy.reporting.render import format_html
+from wbcstudy.reporting.tables import TABLE_REGIONS, MeasuredMethod
+from wbcstudy.runs import Run, StudyFolder, atomic_write
+
+# Wide enough for a sharp print of a page's width, small enough to send by mail.
+EMBEDDED_WIDTH_PX = 1300
+
+# The browser refuses all requests and scripts, even those that a printed result asks for.
+POLICY = (
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:\">"
+)
+
+# File stem in figures/ -> heading, caption.
+FIGURES = {
+    "figure1": (
+        "Figure 1. Images and the expert's masks",
+        "Some images of the dataset above the regions that the expert marked.",
+    ),
+    "figure2": (
+        "Figure 2. Test images, expert and prediction",
+        "Five test images, drawn by seed. Missed: cell of the expert that the model calls background; added: the "
+        "reverse; confused: nucleus called cytoplasm, or the reverse.",
+    ),
+    "scores": (
+        "Every test image's Dice",
+        "A point is an image; the box holds the middle half of the images, its line is the median.",
+    ),
+    "learning_curves": (
+        "Learning curves",
+        "A panel per run. A validation curve that still falls at its end would have gained from more epochs; one that "
+        "rises while the training curve falls shows overfitting.",
+    ),
+    "label_shares": ("How much of each image is cell", "A bar per case, the fullest on the left."),
+}
+
+
+def write_notebook_page(notebook: Path, page: Path) -> None:
+    """Write an executed notebook as one page with its images in it, that asks no server for anything.
+
+    Formulas in `$...$` stay as typed, since the program that sets them would have to be loaded.
+
+    Args:
+        notebook: .ipynb, executed or not.
+        page: .html to write, in one step.
+
+    Raises:
+        StudyError: the notebook is absent or not a notebook.
+    """
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    try:
+        content = nbformat.read(notebook, as_version=4)
+    except (OSError, ValueError, nbformat.validator.NotebookValidationError) as error:
+        raise StudyError(
+            f"Cannot read {notebook}: {error}",
+            expected="a Jupyter notebook (.ipynb)",
+            fix="Run it again; an interrupted run may have left half a file.",
+        ) from None
+    content.metadata["title"] = Path(notebook).resolve().parent.name
+    # Progress bars leave live widgets behind, and showing those takes a script from a server.
+    content.metadata.pop("widgets", None)
+    exporter = HTMLExporter(template_name="lab", embed_images=True, exclude_anchor_links=True)
+    body, _ = exporter.from_notebook_node(content)
+    with atomic_write(Path(page)) as part:
+        part.write_text(_without_requests(body), encoding="utf-8")
+
+
+def write_report(
+    study: StudyFolder,
+    config: StudyConfig,
+    runs: Iterable[Run],
+    dataset: Mapping[str, Any] | None = None,
+    figures: Mapping[str, Path] | None = None,
+    measured: Iterable[MeasuredMethod] = (),
+) -> Path:
+    """Write `report/index.html`: what was asked, the answer, and everything needed to judge and repeat it.
+
+    Args:
+        study: where; links to run pages, tables and figures are made for what exists there.
+        config: the study's settings.
+        runs: finished and failed runs.
+        dataset: name, title, fingerprint, cases, citation, licence, acknowledgement, and if at hand label_shares
+            (label -> mean share, 0-1). By default what the first complete run recorded.
+        figures: stem (a key of `FIGURES`) -> PNG file; by default those that exist in the study's folder.
+        measured: other methods for Table 3.
+
+    Returns:
+        The page, one file without scripts or requests.
+    """
+    runs = list(runs)
+    recorded = next((run.record.get("dataset") for run in runs if run.complete), None)
+    dataset = dict(dataset or recorded or {"name": config.dataset})
+    if figures is None:
+        figures = {stem: study.figures / f"{stem}.png" for stem in FIGURES}
+    shown = {stem: Path(path) for stem, path in figures.items() if Path(path).is_file()}
+    page = _template().render(
+        study=study.name,
+        policy=Markup(POLICY),
+        version=__version__,
+        answer=facts.tell_answer(runs),
+        cautions=facts.tell_cautions(study, config, runs),
+        data=facts.describe_data(config, dataset, runs),
+        dataset=dataset,
+        tables=[
+            {
+                "layout": layout,
+                "html": Markup(format_html(layout, title=False)),
+                "files": _files(study, study.tables, layout.stem),
+            }
+            for _, layout in make_layouts(runs, measured)
+        ],
+        figures={stem: _figure(study, stem, path) for stem, path in shown.items()},
+        regions=TABLE_REGIONS,
+        runs=facts.list_runs(study, config, runs),
+        methods=facts.tell_methods(config, dataset, runs),
+        settings=facts.list_settings(config),
+        glossary=facts.GLOSSARY,
+        written=max((str(run.record.get("written", "")) for run in runs), default=""),
+    )
+    with atomic_write(study.report) as part:
+        part.write_text(page, encoding="utf-8")
+    return study.report
+
+
+def _template():
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("wbcstudy.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
+
+
+def _figure(study: StudyFolder, stem: str, path: Path) -> dict[str, Any]:
+    title, caption = FIGURES.get(stem, (stem.replace("_", " ").capitalize(), ""))
+    source, width, height = _embed(path)
+    files = _files(study, path.parent, stem)
+    return {"title": title, "caption": caption, "src": source, "width": width, "height": height, "files": files}
+
+
+def _embed(path: Path) -> tuple[str, int, int]:
+    """A PNG as a data URI, no wider than a page, and the width and height in px at which it is read well."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        # A tenth above the size in inches that the file gives (a CSS inch has 96 px).
+        scale = 105 / (image.info.get("dpi") or (150, 150))[0]
+        shown = round(image.width * scale), round(image.height * scale)
+        picture = image.convert("RGB")
+    if picture.width > EMBEDDED_WIDTH_PX:
+        height = round(picture.height * EMBEDDED_WIDTH_PX / picture.width)
+        picture = picture.resize((EMBEDDED_WIDTH_PX, height), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", *shown
+
+
+def _files(study: StudyFolder, folder: Path, stem: str) -> list[tuple[str, str]]:
+    """(kind, link) of the files of a table or figure that exist."""
+    kinds = ("csv", "tex", "html", "png", "svg")
+    there = [(kind, folder / f"{stem}.{kind}") for kind in kinds]
+    return [(kind.upper(), facts.relative_link(path, study)) for kind, path in there if path.exists()]
+
+
+def _without_requests(body: str) -> str:
+    """Drop the scripts of a page that nbconvert made, and forbid what is left to load anything.
+
+    Text, images and tables need no script. The policy holds for whatever a cell may have printed.
+    """
+    body = re.sub(r"<script\b[^>]*>.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
+    body = re.sub(r"<link\b[^>]*>", "", body, flags=re.IGNORECASE)
+    # What is left of elements that would ask a server; the policy below would refuse them, with an error each.
+    remote = r"""(<(?:img|iframe|video|audio|source|embed)\b[^>]*?)\s(?:src|srcset)\s*=\s*(["'])(?:https?:)?//.*?\2"""
+    body = re.sub(remote, r"\1", body, flags=re.IGNORECASE)
+    return body.replace("<head>", f"<head>{POLICY}", 1)
