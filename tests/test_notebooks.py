@@ -2,6 +2,7 @@
 
 import ast
 import io
+import itertools
 import tokenize
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class TestEveryNotebook:
     def test_has_prose_before_each_cell(self, path):
         cells = read(path).cells
         assert cells[0].cell_type == "markdown"
-        for before, cell in zip(cells, cells[1:], strict=False):
+        for before, cell in itertools.pairwise(cells):
             assert cell.cell_type == "markdown" or before.cell_type == "markdown"
 
     def test_has_one_parameters_cell_with_help_on_each_line(self, path):

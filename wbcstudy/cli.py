@@ -148,7 +148,8 @@ def _weights_list() -> None:
 
     typer.echo(f"Cache: {weights_cache()}")
     for row in list_weights():
-        typer.echo(f"{row.encoder:<14}{row.state:<12}{row.file}")
+        state = "absent" if row.path is None else "present" if row.verified else "damaged"
+        typer.echo(f"{row.encoder:<14}{state:<10}{row.file}")
 
 
 @weights_app.command("fetch")
@@ -160,8 +161,7 @@ def _weights_fetch(
     """Download ImageNet weights into the cache, for machines (cluster nodes) without a network."""
     from wbcstudy.nets.weights import fetch_weights
 
-    for path in fetch_weights(names or None):
-        typer.echo(f"Ready: {path}")
+    fetch_weights(names or (), progress=True, report=_say)
 
 
 def _say(line: str) -> None:
@@ -190,3 +190,7 @@ def _tell(words: str, code: int) -> None:
         raise
     typer.echo(words, err=True)
     raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Bad input on the command line: one screen of words, a non-zero exit code, nothing half-written."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from wbcstudy.data.synthetic import write_synthetic_dataset
+
+SCREEN_LINES = 24
+
+
+@pytest.fixture
+def cells(places):
+    """A small folder of images with a dataset.yaml, and a study on it."""
+    folder = write_synthetic_dataset(places / "cells", cases=10, seed=3, size_px=32, slides=5, instances=False)
+    study = places / "small.yaml"
+    study.write_text(f"dataset: {folder}\nencoders: [mobilenet]\nlosses: [dice]\nimage_size: 32\nepochs: 1\n")
+    return study
+
+
+def change(study, old, new):
+    study.write_text(study.read_text().replace(old, new))
+
+
+def check_refused(result, places, *words):
+    code, _, told = result
+    assert code == 2
+    for word in words:
+        assert word in told
+    assert "Expected:" in told and "To fix:" in told
+    assert "Traceback" not in told
+    assert len(told.splitlines()) <= SCREEN_LINES
+    assert not (places / "outputs").exists() or not any((places / "outputs").rglob("params.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("epochs:", "epoch:", ["Unknown parameter 'epoch'", "Did you mean 'epochs'"]),
+        ("mobilenet", "mobilnet", ["Unknown encoder 'mobilnet'", "Did you mean 'mobilenet'"]),
+        ("image_size: 32", "image_size: 50", ["32 and 64"]),
+        ("epochs: 1", "epochs: 1\nencoder_weights: nothere.h5", ["nothere.h5"]),
+        ("epochs: 1", "epochs: 1\nencoder_weights: none\nfreeze_encoder: true", ["cannot learn"]),
+    ],
+)
+def test_settings_that_cannot_be_used(command, cells, places, old, new, words):
+    change(cells, old, new)
+    check_refused(command("run", cells), places, *words)
+
+
+def test_a_misspelt_dataset(command, cells, places):
+    cells.write_text("dataset: synthetik\n")
+    check_refused(command("run", cells), places, "Unknown dataset 'synthetik'", "'synthetic'")
+
+
+def test_a_dataset_that_was_not_fetched(command, cells, places):
+    cells.write_text("dataset: segmentation_wbc_2\n")
+    check_refused(command("run", cells), places, "wbcstudy data fetch segmentation_wbc")
+
+
+def test_imagenet_weights_that_are_not_at_hand(command, cells, places, monkeypatch):
+    monkeypatch.setenv("WBCSTUDY_WEIGHTS", str(places / "weights"))
+    # A proxy that refuses stands for a machine without a network.
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("HOME", str(places))
+    change(cells, "epochs: 1", "epochs: 1\nencoder_weights: imagenet")
+    check_refused(
+        command("run", cells),
+        places,
+        "mobilenet_1_0_224_tf_no_top.h5",
+        "725ccbd03d61d7ced5b5c4cd17e7d527",
+        str(places / "weights"),
+        "wbcstudy weights fetch",
+    )
+
+
+def test_an_image_without_mask(command, cells, places):
+    mask = next((places / "cells" / "masks").glob("*.png"))
+    mask.unlink()
+    check_refused(command("run", cells), places, mask.stem)
+
+
+def test_an_empty_folder(command, cells, places):
+    for path in (places / "cells" / "images").iterdir():
+        path.unlink()
+    check_refused(command("run", cells), places, "images")
+
+
+@pytest.mark.parametrize("trouble", ["truncated image", "unlisted colour", "another size"])
+def test_files_that_cannot_be_used_are_found_by_the_check(command, cells, places, trouble):
+    image = sorted((places / "cells" / "images").glob("*.png"))[4]
+    mask = places / "cells" / "masks" / image.name
+    if trouble == "truncated image":
+        image.write_bytes(image.read_bytes()[:200])
+    elif trouble == "unlisted colour":
+        Image.new("L", (32, 32), 77).save(mask)
+    else:
+        Image.new("L", (32, 31), 0).save(mask)
+    code, told, _ = command("data", "check", places / "cells")
+    assert code == 1
+    assert image.name in told
+    assert {"truncated image": "trunc", "unlisted colour": "77", "another size": "32x31"}[trouble] in told
+
+
+def test_an_output_folder_that_cannot_be_written(command, cells, places):
+    (places / "outputs").write_text("a file is in the way")
+    code, _, told = command("run", cells)
+    assert code == 2
+    assert "Cannot write" in told and "WBCSTUDY_OUTPUTS" in told
+
+
+def test_a_pattern_that_selects_no_run(command, cells, places):
+    check_refused(command("run", cells, "--only", "vgg*"), places, "mobilenet__dice__fold0__seed0")
+
+
+def test_a_dry_run_lists_and_writes_nothing(command, cells, places):
+    code, told, _ = command("run", cells, "--dry-run")
+    assert code == 0
+    assert "mobilenet__dice__fold0__seed0" in told
+    assert not (places / "outputs").exists()
+
+
+def test_the_status_of_a_study_that_never_ran(command, cells, places):
+    code, told, _ = command("status", cells)
+    assert code == 0
+    assert "waiting" in told
+    assert not (places / "outputs").exists()
+
+
+def test_a_report_of_nothing_is_refused(command, cells, places):
+    check_refused(command("report", cells), places, "nothing to report")
+
+
+def test_the_lists(command, places):
+    assert "resnet152" in command("encoders")[1]
+    assert "segmentation_wbc_2" in command("data", "list")[1]
+    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5" in command("weights", "list")[1]
+
+
+def test_an_unknown_set_to_fetch(command, places):
+    check_refused(command("data", "fetch", "segmentation_wcb"), places, "'segmentation_wbc'")
+
+
+def test_a_mistake_of_ours_is_told_without_a_traceback(command, cells, monkeypatch):
+    monkeypatch.setattr("wbcstudy.batch.read_plan", lambda *args: 1 / 0)
+    code, _, told = command("status", cells)
+    assert code == 1
+    assert "ZeroDivisionError" in told and "Traceback" not in told and "--debug" in told
+
+
+def test_debug_shows_the_traceback(places):
+    done = subprocess.run(
+        [sys.executable, "-m", "wbcstudy.cli", "--debug", "run", "none.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" in done.stderr and done.returncode == 1

@@ -1,0 +1,252 @@
+"""The whole way, as a user goes it: one command from images to the report. Small, but nothing is left out."""
+
+import csv
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, find_chromium
+
+from wbcstudy.data.synthetic import write_synthetic_dataset
+from wbcstudy.runs import SCORE_COLUMNS, RunFolder, StudyFolder, read_predictions
+
+pytestmark = pytest.mark.slow
+
+ODD_TITLE = "Cells <script>alert('x')</script> & more"
+
+
+class Study:
+    """A study of three short trainings, of which one is made to fail at first."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.file = place / "small study.yaml".replace(" ", "_")
+        cells = write_synthetic_dataset(place / "cells", cases=15, seed=3, size_px=64, slides=5)
+        described = yaml.safe_load((cells / "dataset.yaml").read_text())
+        (cells / "dataset.yaml").write_text(yaml.safe_dump(described | {"title": ODD_TITLE}))
+        self.settings = {
+            "dataset": str(cells),
+            "encoders": ["mobilenet"],
+            "losses": ["cross_entropy", "dice", "binary_cross_entropy"],
+            "image_size": 32,
+            "batch_size": 4,
+            "augmented_copies": 1,
+            "epochs": 2,
+        }
+        self.write()
+        self.folder = StudyFolder(place / "outputs" / self.file.stem)
+
+    def write(self, **changed) -> None:
+        self.file.write_text(yaml.safe_dump(self.settings | changed))
+
+    def run_folder(self, loss: str) -> RunFolder:
+        return self.folder.run(f"mobilenet__{loss}__fold0__seed0")
+
+    def call(self, *words) -> subprocess.CompletedProcess:
+        environment = os.environ | {
+            "WBCSTUDY_ROOT": str(ROOT),
+            "WBCSTUDY_OUTPUTS": str(self.place / "outputs"),
+            "WBCSTUDY_DATA": str(self.place / "data"),
+        }
+        return subprocess.run(
+            [sys.executable, *map(str, words)],
+            capture_output=True,
+            text=True,
+            cwd=self.place,
+            env=environment,
+            check=False,
+        )
+
+    def wbcstudy(self, *words) -> subprocess.CompletedProcess:
+        return self.call("-m", "wbcstudy.cli", *words)
+
+    def written(self, loss: str) -> int:
+        return self.run_folder(loss).record.stat().st_mtime_ns
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    study = Study(tmp_path_factory.mktemp("study"))
+    # A checkpoint of some other training makes the third run fail, as a user's mix-up would.
+    foreign = study.run_folder("binary_cross_entropy").checkpoint
+    foreign.mkdir(parents=True)
+    np.savez(foreign / "state.npz", about=np.array(json.dumps({"fingerprint": "another", "rows": []})))
+    study.first = study.wbcstudy("run", study.file)
+    study.first_report = study.folder.report.read_text(encoding="utf-8") if study.folder.report.exists() else ""
+    study.first_written = {loss: study.written(loss) for loss in ("cross_entropy", "dice")}
+    (foreign / "state.npz").unlink()
+    study.second = study.wbcstudy("run", study.file)
+    return study
+
+
+class TestAGridWithAFailure:
+    def test_ends_with_an_error_but_with_a_report(self, study):
+        assert study.first.returncode == 1, study.first.stdout + study.first.stderr
+        assert "FAILED" in study.first.stdout
+        assert "Report: outputs/small_study/report/index.html" in study.first.stdout
+
+    def test_shows_progress_that_a_person_can_follow(self, study):
+        lines = study.first.stdout.splitlines()
+        (line,) = [line for line in lines if line.startswith("[2/3] MobileNet, Dice: epoch 2 of at most 2, loss ")]
+        assert "validation loss" in line and "left" in line
+
+    def test_the_report_shows_what_failed_and_why(self, study):
+        assert "holds a checkpoint of another training" in study.first_report
+        assert "mobilenet__binary_cross_entropy__fold0__seed0/train.html" in study.first_report
+
+    def test_a_name_from_the_data_is_shown_and_never_executed(self, study):
+        assert "<script>alert" not in study.first_report
+        assert "Cells &lt;script&gt;alert" in study.first_report
+
+    def test_running_again_tries_only_what_is_missing(self, study):
+        assert study.second.returncode == 0, study.second.stdout + study.second.stderr
+        assert "3 runs, 2 already finished" in study.second.stdout
+        assert {loss: study.written(loss) for loss in study.first_written} == study.first_written
+        assert study.run_folder("binary_cross_entropy").status == "complete"
+
+
+class TestTheFilesThatOthersRead:
+    def test_a_run_folder_is_complete(self, study):
+        folder = study.run_folder("dice")
+        files = {path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file()}
+        expected = {"params.yaml", "train.ipynb", "train.html", "history.csv", "scores.csv", "run.json", "model.keras"}
+        expected |= {f"figures/{stem}.png" for stem in ("augmentation", "history", "predictions")}
+        assert expected <= files
+        assert not folder.checkpoint.exists()
+        assert not [name for name in files if ".part-" in name]
+
+    def test_the_record_says_everything(self, study):
+        record = study.run_folder("dice").read_record()
+        assert record["status"] == "complete"
+        assert set(record) >= {
+            *("study", "run", "config", "code_version", "dataset", "split_hash", "packages", "device", "seed"),
+            *("best_epoch", "epochs", "fit_seconds", "wall_seconds", "peak_memory_mb", "scores", "validation"),
+        }
+        assert record["split"] == {"train": 9, "validation": 3, "test": 3}
+
+    def test_the_history_has_one_row_per_epoch(self, study):
+        with study.run_folder("dice").history.open() as file:
+            assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+
+    def test_the_scores_are_those_of_the_stored_predictions(self, study):
+        folder = study.run_folder("dice")
+        scores = pd.read_csv(folder.scores)
+        assert tuple(scores.columns[: len(SCORE_COLUMNS)]) == SCORE_COLUMNS
+        split = json.loads(study.folder.split.read_text())["folds"][0]
+        assert set(scores["case_id"]) == set(split["test"]) == set(read_predictions(folder))
+        nucleus = scores[scores["region"] == "nucleus"].set_index("case_id")
+        for case, mask in read_predictions(folder).items():
+            assert (mask == 2).sum() == nucleus.loc[case, "tp"] + nucleus.loc[case, "fp"]
+            assert mask.size == nucleus.loc[case, ["tp", "fp", "fn", "tn"]].sum()
+
+    def test_the_split_has_no_group_on_two_sides(self, study):
+        group = pd.read_csv(study.place / "cells" / "cases.csv").set_index("case_id")["group"]
+        fold = json.loads(study.folder.split.read_text())["folds"][0]
+        parts = [set(group[fold[part]]) for part in ("train", "validation", "test")]
+        assert sum(map(len, parts)) == len(set.union(*parts))
+
+    def test_tables_and_figures_are_there(self, study):
+        for stem in ("table1", "table2", "table3"):
+            for suffix in ("csv", "html", "tex"):
+                assert (study.folder.tables / f"{stem}.{suffix}").stat().st_size
+        for stem in ("figure1", "figure2", "learning_curves", "scores"):
+            for suffix in ("png", "svg"):
+                assert (study.folder.figures / f"{stem}.{suffix}").stat().st_size
+
+    def test_table_1_is_the_pooled_scores(self, study):
+        table = pd.read_csv(study.folder.tables / "table1.csv").set_index(["loss", "region"])
+        scores = pd.read_csv(study.run_folder("dice").scores)
+        sums = scores[scores["region"] == "cytoplasm"][["tp", "fp", "fn"]].sum()
+        dice = 2 * sums["tp"] / (2 * sums["tp"] + sums["fp"] + sums["fn"])
+        assert table.loc[("dice", "cytoplasm"), "dice"] == pytest.approx(dice)
+
+
+class TestASecondStart:
+    def test_a_finished_study_does_nothing(self, study):
+        before = {loss: study.written(loss) for loss in study.settings["losses"]}
+        done = study.wbcstudy("run", study.file)
+        assert done.returncode == 0
+        assert "3 runs, 3 already finished" in done.stdout and "starting" not in done.stdout
+        assert {loss: study.written(loss) for loss in study.settings["losses"]} == before
+
+    def test_other_settings_are_refused_and_nothing_is_changed(self, study):
+        study.write(epochs=3)
+        done = study.wbcstudy("run", study.file)
+        study.write()
+        assert done.returncode == 2
+        assert "epochs was 2, is now 3" in done.stderr and "new name" in done.stderr
+        assert "epochs: 2" in study.run_folder("dice").params.read_text()
+
+    def test_changed_images_are_refused(self, study):
+        mask = sorted((study.place / "cells" / "masks").glob("*.png"))[0]
+        before = mask.read_bytes()
+        mask.write_bytes(sorted((study.place / "cells" / "masks").glob("*.png"))[1].read_bytes())
+        done = study.wbcstudy("run", study.file)
+        mask.write_bytes(before)
+        assert done.returncode == 2
+        assert "split.json" in done.stderr and "Traceback" not in done.stderr
+
+    def test_two_at_once_are_kept_apart(self, study):
+        with (study.folder.path / ".lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            done = study.wbcstudy("run", study.file)
+        assert done.returncode == 2
+        assert "is being run already" in done.stderr
+
+    def test_status_tells_how_far_each_run_is(self, study):
+        told = study.wbcstudy("status", study.file).stdout
+        assert told.count("complete") == 3
+
+
+def test_a_run_repeated_by_hand_gives_equal_scores(study):
+    params = study.run_folder("dice").params
+    notebook = ROOT / "notebooks" / "2_train.ipynb"
+    done = study.call("-m", "papermill", notebook, "again.ipynb", "-f", params, "-p", "study", "again", "-k", "python3")
+    assert done.returncode == 0, done.stderr[-2000:]
+    again = RunFolder(study.place / "outputs" / "again" / "runs" / params.parent.name)
+    assert again.scores.read_bytes() == study.run_folder("dice").scores.read_bytes()
+    losses = ["epoch", "loss", "val_loss"]
+    pd.testing.assert_frame_equal(
+        pd.read_csv(again.history)[losses], pd.read_csv(study.run_folder("dice").history)[losses], check_exact=True
+    )
+
+
+def test_a_misspelt_parameter_by_hand_stops_before_training(study):
+    notebook = ROOT / "notebooks" / "2_train.ipynb"
+    done = study.call("-m", "papermill", notebook, "typo.ipynb", "-p", "epoch", "1", "-k", "python3")
+    assert done.returncode != 0
+    assert "Did you mean 'epochs'" in done.stderr
+    assert not (study.place / "outputs" / "by_hand").exists()
+
+
+def test_the_report_opens_in_a_browser_without_a_request_or_an_error(study):
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium found; on Debian: apt install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1300, "height": 900})
+        requests, complaints = [], []
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        for target in (study.folder.report, study.run_folder("dice").page, study.folder.path / "dataset.html"):
+            page.goto(target.as_uri())
+            broken = page.evaluate("[...document.images].filter(image => !image.naturalWidth).length")
+            assert broken == 0
+        page.goto(study.folder.report.as_uri())
+        assert page.locator("h1").count() == 1
+        page.get_by_role("link", name="mobilenet__dice__fold0__seed0").first.click()
+        assert page.url.endswith("train.html")
+        browser.close()
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert complaints == []
