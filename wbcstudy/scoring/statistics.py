@@ -9,7 +9,7 @@ result that is not significant shows that the cases do not tell the methods apar
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -68,8 +68,9 @@ def wilcoxon_p(differences: Sequence[float]) -> float:
     """Two-sided p value of Wilcoxon's signed-rank test that differences are symmetric about 0.
 
     Zeros are ranked with the others and then dropped (Pratt), so that many cases without a difference speak against
-    one; Wilcoxon's own way, to drop them first, would forget them. Exact up to 50 differences without zeros and
-    ties and up to 13 with them, otherwise normal with correction for ties, without continuity correction.
+    one; Wilcoxon's own way, to drop them first, would forget them. Up to 50 differences p is exact, with ties and zeros
+    too (SciPy's is so up to 13 only, and slowly); beyond it is normal, with correction for ties and without one for
+    continuity.
 
     Args:
         differences: n numbers; NaN is left out. Equal up to 1e-12 counts as tied.
@@ -78,9 +79,10 @@ def wilcoxon_p(differences: Sequence[float]) -> float:
         p; 1 where all differences are 0; NaN for fewer than 6, since no result of so few could reach 0.05.
 
     Source:
-        Wilcoxon (1945), Biometrics Bulletin 1, 80-83; Pratt (1959), JASA 54, 655-667. Computed by SciPy.
+        Wilcoxon (1945), Biometrics Bulletin 1, 80-83; Pratt (1959), JASA 54, 655-667; exact distribution with ties:
+        Streitberg, Röhmel (1986), Statistical Software Newsletter 12, 10-17. More than 50: SciPy.
     """
-    from scipy.stats import wilcoxon
+    from scipy.stats import rankdata, wilcoxon
 
     values = np.asarray(differences, dtype=float)
     # Dice of 0.9 - 0.8 and 0.8 - 0.7 are one difference, though not in binary.
@@ -89,7 +91,13 @@ def wilcoxon_p(differences: Sequence[float]) -> float:
         return np.nan
     if not values.any():
         return 1.0
-    return float(wilcoxon(values, zero_method="pratt", method="auto").pvalue)
+    if len(values) > EXACT_CASES:
+        return float(wilcoxon(values, zero_method="pratt", method="asymptotic").pvalue)
+    # Ties share a half rank: doubled, all are whole numbers.
+    ranks = (2 * rankdata(np.abs(values))).astype(int)[values != 0]
+    chances = _rank_sums(ranks)
+    reached = ranks[values[values != 0] > 0].sum()
+    return float(min(1, 2 * min(chances[: reached + 1].sum(), chances[reached:].sum())))
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -211,15 +219,20 @@ def _signed_rank_cut(n: int, tail: float) -> int:
 
         sd = np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
         return int(np.floor(n * (n + 1) / 4 + norm.ppf(tail) * sd))
-    # Each rank is in the sum or not, with probability 1/2.
-    distribution = np.ones(1)
-    for rank in range(1, n + 1):
-        longer = np.zeros(len(distribution) + rank)
-        longer[: len(distribution)] += distribution / 2
-        longer[rank:] += distribution / 2
-        distribution = longer
     # (1 - 0.95) / 2 is a little more than 0.025; a tie of the two must count as reached.
-    return int(np.searchsorted(np.cumsum(distribution), tail * (1 + 1e-9), side="right")) - 1
+    reached = np.cumsum(_rank_sums(range(1, n + 1)))
+    return int(np.searchsorted(reached, tail * (1 + 1e-9), side="right")) - 1
+
+
+def _rank_sums(ranks: Iterable[int]) -> np.ndarray:
+    """Probability of each sum, from 0, when every rank is in it or not with probability 1/2."""
+    chances = np.ones(1)
+    for rank in ranks:
+        longer = np.zeros(len(chances) + rank)
+        longer[: len(chances)] += chances / 2
+        longer[rank:] += chances / 2
+        chances = longer
+    return chances
 
 
 def _pair_note(differences: np.ndarray) -> str:

@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_scores import frame_of
+
+from wbcstudy.errors import StudyError
+from wbcstudy.scoring.breakdown import pareto_front, scores_by_cell_type, worst_cases
+
+TYPES = {"a": "monocyte", "b": "basophil", "c": "monocyte", "d": None}
+
+
+def test_scores_by_cell_type():
+    frame = frame_of(
+        {
+            ("unet", "dice", 0, 0): {"a": 0.5, "b": None, "c": 0.7, "d": 0.9},
+            ("vgg16", "dice", 0, 0): {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4},
+        },
+        cell_types=TYPES,
+    )
+    found = scores_by_cell_type(frame, "nucleus", resamples=200)
+    assert found["method"].tolist() == ["unet__dice"] * 3 + ["vgg16__dice"] * 3
+    assert found["cell_type"].iloc[:2].tolist() == ["basophil", "monocyte"] and found["cell_type"].isna().sum() == 2
+    assert found["n"].tolist() == [0, 2, 1, 1, 2, 1]
+    np.testing.assert_allclose(found["mean"], [np.nan, 0.6, 0.9, 0.2, 0.2, 0.4], atol=1e-6)
+    monocytes = found.iloc[1]
+    assert monocytes["ci_low"] == pytest.approx(0.5) and monocytes["ci_high"] == pytest.approx(0.7)
+    assert found["ci_low"].isna().tolist() == [True, False, True, True, False, True]
+    one_slide = scores_by_cell_type(frame, "nucleus", groups=dict.fromkeys("abcd", "slide"), resamples=50)
+    assert one_slide["ci_low"].isna().all() and one_slide["mean"].equals(found["mean"])
+    assert scores_by_cell_type(frame, "cytoplasm").empty
+
+
+def test_worst_cases_by_the_mean_of_nucleus_and_cytoplasm():
+    nucleus = {"a": 0.9, "b": 0.5, "c": None, "d": 0.7, "e": None}
+    cytoplasm = {"a": 0.1, "b": 0.7, "c": 0.2, "d": 0.5, "e": None}
+    parts = [
+        frame_of({"r": scores}, region, TYPES)
+        for region, scores in (("nucleus", nucleus), ("cytoplasm", cytoplasm), ("cell", dict.fromkeys("abcde", 0.01)))
+    ]
+    worst = worst_cases(pd.concat(parts), n=4)
+    assert list(worst) == ["case_id", "cell_type", "mean", "nucleus", "cytoplasm"]
+    # c: its cytoplasm alone; a: 0.5; b and d tie; e is undefined altogether.
+    assert worst["case_id"].tolist() == ["c", "a", "b", "d"]
+    assert worst["cell_type"].tolist()[:3] == ["monocyte", "monocyte", "basophil"]
+    np.testing.assert_allclose(worst["mean"], [0.2, 0.5, 0.6, 0.6], atol=1e-6)
+    assert len(worst_cases(pd.concat(parts), n=2)) == 2
+    assert worst_cases(pd.concat(parts).iloc[:0]).empty
+
+
+def test_pareto_front_picture():
+    seconds = [1, 2, 3, 4, 2, np.nan, 1]
+    dices = [0.5, 0.7, 0.6, 0.9, 0.7, 1.0, 0.4]
+    assert pareto_front(seconds, dices).tolist() == [True, True, False, True, True, False, False]
+    assert pareto_front([], []).shape == (0,)
+    with pytest.raises(StudyError, match="Costs of shape"):
+        pareto_front([1, 2], [1])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=15))
+def test_every_method_is_on_the_front_or_beaten_by_one_that_is(points):
+    cost, quality = np.array(points, dtype=float).T
+    front = pareto_front(cost, quality)
+    assert front.any()
+    for index in np.flatnonzero(~front):
+        beaten = (cost[front] <= cost[index]) & (quality[front] >= quality[index])
+        assert (beaten & ((cost[front] < cost[index]) | (quality[front] > quality[index]))).any()
+    # On the front, paying more always buys more.
+    order = np.lexsort((quality[front], cost[front]))
+    assert (np.diff(quality[front][order])[np.diff(cost[front][order]) > 0] > 0).all()

@@ -1,0 +1,85 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
+
+from wbcstudy.errors import StudyError
+from wbcstudy.regions import NUCLEUS
+from wbcstudy.scoring.calibration import BIN_COLUMNS, count_confidence, reliability
+
+
+def pixels(n, seed=0, honest=True):
+    """Probabilities of three labels, and references drawn from them (or always the likeliest label)."""
+    generator = np.random.default_rng(seed)
+    probabilities = generator.dirichlet([1, 1, 1], size=n)
+    drawn = (generator.random((n, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+    return probabilities, drawn if honest else probabilities.argmax(axis=1)
+
+
+def test_by_hand():
+    probabilities = np.array([[[0.7, 0.2, 0.1], [0.8, 0.1, 0.1]], [[0.0, 0.1, 0.9], [0.3, 0.3, 0.4]]])
+    references = np.array([[0, 1], [2, 2]])
+    counts = count_confidence(probabilities, references, bins=2)
+    # 0.7, 0.8 and 0.9 above one half, of which two are right; 0.4 below, and right.
+    np.testing.assert_allclose(counts, [[1, 0.4, 1], [3, 2.4, 2]])
+    found = reliability(counts)
+    assert found.ece == pytest.approx((1 * 0.6 + 3 * (0.8 - 2 / 3)) / 4)
+    assert found.largest_gap == pytest.approx(0.6)
+    assert found.curve["gap"].tolist() == pytest.approx([-0.6, 0.8 - 2 / 3])
+    assert found.curve[["low", "high"]].to_numpy().tolist() == [[0, 0.5], [0.5, 1]]
+
+
+def test_honest_probabilities_have_a_small_error_and_the_over_careful_a_large_one():
+    honest, careful = (reliability(count_confidence(*pixels(20_000, 0, honest))) for honest in (True, False))
+    assert honest.ece < 0.02 and careful.ece > 0.2
+    assert (careful.curve["gap"].dropna() < 0).all()
+
+
+def test_the_curve_of_one_region_is_scikit_learns():
+    probabilities, references = pixels(5000)
+    curve = reliability(count_confidence(probabilities, references, 10, "nucleus")).curve.dropna()
+    correct, confidence = calibration_curve(references == NUCLEUS, probabilities[:, NUCLEUS], n_bins=10)
+    np.testing.assert_allclose(curve["correct"], correct)
+    np.testing.assert_allclose(curve["confidence"], confidence)
+    cell = reliability(count_confidence(probabilities, references, 10, "cell"))
+    assert cell.ece < 0.03
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 20), st.integers(0, 60))
+def test_counts_of_images_add_up(seed, bins, cut):
+    probabilities, references = pixels(60, seed)
+    whole = count_confidence(probabilities, references, bins)
+    parts = [count_confidence(probabilities[part], references[part], bins) for part in (slice(cut), slice(cut, None))]
+    np.testing.assert_allclose(whole, sum(parts))
+    assert whole[:, 0].sum() == 60 and 0 <= reliability(whole).ece <= reliability(whole).largest_gap + 1e-12 <= 1 + 1e-9
+
+
+def test_a_frame_read_back_from_csv_will_do(tmp_path):
+    counts = count_confidence(*pixels(100))
+    pd.DataFrame(counts, columns=list(BIN_COLUMNS)).to_csv(tmp_path / "bins.csv", index_label="bin")
+    assert reliability(pd.read_csv(tmp_path / "bins.csv")).ece == pytest.approx(reliability(counts).ece)
+
+
+def test_borders_belong_to_the_lower_bin_and_sums_above_one_to_the_last():
+    sure = np.array([[0.0, 0.0, 1.0], [0.5, 0.5, 0.0]], dtype=np.float32)
+    assert count_confidence(sure, np.array([2, 0]), 2)[:, 0].tolist() == [1, 1]
+    above = np.array([[0.0, 0.5000001, 0.5]], dtype=np.float32)
+    assert count_confidence(above, np.array([2]), 4, "cell")[:, 0].tolist() == [0, 0, 0, 1]
+
+
+def test_no_pixels_and_wrong_input():
+    empty = reliability(count_confidence(np.zeros((0, 3)), np.zeros(0, dtype=int)))
+    assert np.isnan(empty.ece) and len(empty.curve) == 15 and (empty.curve["n"] == 0).all()
+    with pytest.raises(StudyError, match="shape"):
+        count_confidence(np.zeros((4, 4)), np.zeros((4, 4), dtype=int))
+    with pytest.raises(StudyError, match="Unknown region"):
+        count_confidence(*pixels(5), region="nuclei")
+    with pytest.raises(StudyError, match="between -1 and 1"):
+        count_confidence(np.array([[-1.0, 1, 1]]), np.array([0]))
+    with pytest.raises(StudyError, match="between nan"):
+        count_confidence(np.array([[np.nan, 0, 1]]), np.array([0]))
+    with pytest.raises(StudyError, match="Counts of shape"):
+        reliability(np.zeros((15, 2)))

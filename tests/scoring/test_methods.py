@@ -1,0 +1,80 @@
+import numpy as np
+import pandas as pd
+import pytest
+from made_scores import frame_of
+
+from wbcstudy.config import run_name, split_run_name
+from wbcstudy.errors import StudyError
+from wbcstudy.scoring.methods import add_methods, average_groups, case_table, group_names, method_title, what_varies
+
+DICE, ENTROPY = "resnet18__dice", "resnet18__cross_entropy"
+
+
+def test_a_run_name_is_read_as_it_was_made():
+    assert split_run_name(run_name("mobilenetv2", "binary_cross_entropy", 4, 123)) == (
+        "mobilenetv2",
+        "binary_cross_entropy",
+        4,
+        123,
+    )
+    assert split_run_name("otsu") is None
+
+
+def test_folds_are_laid_end_to_end_and_seeds_averaged_case_by_case():
+    frame = frame_of(
+        {
+            ("resnet18", "dice", 0, 0): {"a": 0.5, "b": 0.8},
+            ("resnet18", "dice", 1, 0): {"c": 0.25},
+            ("resnet18", "dice", 0, 1): {"a": 0.7, "b": 1.0},
+            ("resnet18", "dice", 1, 1): {"c": 0.75},
+            "otsu": {"c": 0.125, "a": 0.0, "b": 1.0},
+        }
+    )
+    table = case_table(frame, "nucleus")
+    assert list(table) == [DICE, "otsu"] and list(table.index) == ["a", "b", "c"]
+    np.testing.assert_allclose(table.to_numpy(), [[0.6, 0], [0.9, 1], [0.5, 0.125]], atol=1e-6)
+    assert case_table(frame, "cytoplasm").empty
+
+
+def test_a_case_undefined_for_one_seed_is_undefined_for_the_method():
+    frame = frame_of(
+        {("resnet18", "dice", 0, 0): {"a": None, "b": 0.5}, ("resnet18", "dice", 0, 1): {"a": 0.5, "b": 0.5}}
+    )
+    assert case_table(frame, "nucleus")[DICE].isna().tolist() == [True, False]
+
+
+def test_trainings_may_be_given_as_dict_or_frame():
+    frame = frame_of({"first": {"a": 0.5}, "second": {"a": 1.0}})
+    given = {"first": ("unet", "dice", 0, 0), "second": ("unet", "dice", 0, 1)}
+    listed = pd.DataFrame([(run, *about) for run, about in given.items()])
+    listed.columns = ["run", "encoder", "loss", "fold", "seed"]
+    for trainings in (given, listed, listed.set_index("run")):
+        assert case_table(frame, "nucleus", trainings=trainings).loc["a"].to_dict() == {"unet__dice": 0.75}
+    assert list(case_table(frame, "nucleus")) == ["first", "second"]
+
+
+def test_the_same_scores_twice_are_refused():
+    frame = frame_of({("resnet18", "dice", 0, 0): {"a": 0.5}})
+    with pytest.raises(StudyError, match="more than one score of case a"):
+        add_methods(pd.concat([frame, frame]))
+    with pytest.raises(StudyError, match="no column 'jaccard'"):
+        case_table(frame, "nucleus", "jaccard")
+
+
+def test_groups_are_averaged_and_cases_without_one_stand_alone():
+    table = pd.DataFrame({"m": [0.0, 1.0, 0.5, np.nan, 0.25]}, index=list("abcde"))
+    groups = {"a": 1, "b": 1, "c": None, "d": 1}
+    assert average_groups(table, groups)["m"].to_dict() == {"case c": 0.5, "case e": 0.25, "group 1": 0.5}
+    assert average_groups(table, None)["m"].tolist() == [0, 1, 0.5, 0.25]
+    # A case called "1" does not join the group called 1.
+    assert len(set(group_names(["1", "a"], {"a": 1}))) == 2
+
+
+def test_titles_are_words():
+    assert method_title(DICE) == "ResNet-18 with the Dice loss"
+    assert method_title(ENTROPY) == "ResNet-18 with cross-entropy"
+    assert method_title(ENTROPY, "encoder") == "ResNet-18" and method_title(ENTROPY, "loss") == "cross-entropy"
+    assert method_title("otsu", "encoder") == "otsu"
+    assert what_varies([DICE, "unet__dice"]) == "encoder"
+    assert what_varies([DICE, ENTROPY]) == "loss"
+    assert what_varies([DICE, ENTROPY, "unet__dice"]) == what_varies([DICE, "otsu"]) == "method"

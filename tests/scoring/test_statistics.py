@@ -1,0 +1,203 @@
+"""Paired tests: published examples, other programs' results, laws, and false alarms under simulation."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_scores import frame_from_array, frame_of, noisy
+from scipy.stats import wilcoxon
+from statsmodels.stats.multitest import multipletests
+
+from wbcstudy.scoring.statistics import (
+    hodges_lehmann,
+    holm,
+    paired_differences,
+    variance_components,
+    wilcoxon_p,
+)
+
+# Hollander and Wolfe, example 3.1: depression factor IV of nine patients, before and after.
+BEFORE = np.array([1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30])
+AFTER = np.array([0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29])
+METHODS = ("unet__dice", "vgg16__dice", "vgg19__dice", "mobilenet__dice")
+
+# Multiples of 1/64: sums and differences are exact, and ties and zeros do occur.
+differences = st.lists(st.integers(-32, 32).map(lambda value: value / 64), min_size=1, max_size=30)
+
+
+def test_hollander_and_wolfe_example():
+    shift = hodges_lehmann(BEFORE - AFTER, 0.95)
+    assert shift.estimate == pytest.approx(0.46)
+    # R's wilcox.test(conf.int = TRUE) prints the same ends.
+    assert (shift.low, shift.high) == (pytest.approx(0.010), pytest.approx(0.786))
+    assert wilcoxon_p(BEFORE - AFTER) == pytest.approx(20 / 512)
+
+
+def test_wilcoxon_agrees_with_scipy_and_handles_what_scipy_does_not():
+    values = np.random.default_rng(0).normal(0.3, 1, 60)
+    assert wilcoxon_p(values) == pytest.approx(wilcoxon(values).pvalue, rel=1e-9)
+    assert wilcoxon_p(values[:50]) == pytest.approx(wilcoxon(values[:50]).pvalue, rel=1e-9)
+    assert wilcoxon_p([*values[:20], np.nan]) == pytest.approx(wilcoxon(values[:20]).pvalue, rel=1e-9)
+    # With ties and zeros SciPy goes through all signs, which takes seconds beyond a few cases.
+    tied = np.array([0.5, 0.5, -0.25, 1, 0, 0.75, -0.25, 0])
+    assert wilcoxon_p(tied) == pytest.approx(wilcoxon(tied, zero_method="pratt").pvalue)
+    assert np.isnan(wilcoxon_p([0.1] * 5)) and wilcoxon_p([0.1] * 6) == pytest.approx(2 / 64)
+    assert wilcoxon_p([0.0] * 8) == 1
+
+
+def test_cases_without_a_difference_speak_against_one():
+    few, many = [0.01] * 7, [0.01] * 7 + [0.0] * 6
+    assert wilcoxon_p(few) <= wilcoxon_p(many)
+
+
+def test_holm_textbook_example():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.04, np.nan, 0.01]), [0.04, np.nan, 0.02])
+    assert holm([]).shape == (0,)
+
+
+# Few: statsmodels' multipletests collects garbage at every call.
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_agrees_with_statsmodels(p_values):
+    np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1])
+
+
+@settings(max_examples=50, deadline=None)
+@given(differences, st.sampled_from([0.8, 0.95, 0.99]))
+def test_the_typical_difference_lies_in_its_interval_and_turns_with_the_pair(values, confidence):
+    values = np.array(values)
+    shift, turned = hodges_lehmann(values, confidence), hodges_lehmann(-values[::-1], confidence)
+    assert (turned.estimate, turned.low, turned.high) == pytest.approx(
+        (-shift.estimate, -shift.high, -shift.low), nan_ok=True
+    )
+    assert np.isnan(shift.low) or shift.low <= shift.estimate <= shift.high
+    assert hodges_lehmann(values + 0.5, confidence).estimate == pytest.approx(shift.estimate + 0.5)
+    if len(values) >= 6:
+        assert wilcoxon_p(values) == pytest.approx(wilcoxon_p(-values))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=6, max_size=25, unique_by=lambda value: round(abs(value), 9)))
+def test_the_interval_leaves_out_zero_where_the_test_is_significant(values):
+    values = np.array([value for value in values if abs(value) > 1e-6])
+    if len(values) < 6:
+        return
+    shift = hodges_lehmann(values, 0.95)
+    assert (shift.low > 0 or shift.high < 0) == (wilcoxon_p(values) <= 0.05)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(1)
+    shifts = [hodges_lehmann(generator.laplace(0.3, 1, size=15)) for _ in range(300)]
+    assert np.mean([shift.low <= 0.3 <= shift.high for shift in shifts]) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 300)
+
+
+def test_a_table_of_pairs():
+    frame = frame_of(
+        {
+            ("unet", "dice", 0, 0): {f"c{i}": 0.5 for i in range(8)},
+            ("vgg16", "dice", 0, 0): {f"c{i}": 0.6 + i / 100 for i in range(7)} | {"c7": None},
+            ("vgg19", "dice", 0, 0): {f"c{i}": 0.9 for i in range(4)},
+        }
+    )
+    pairs = paired_differences(frame, "nucleus")
+    assert pairs[["method_a", "method_b", "n"]].to_numpy().tolist() == [
+        ["unet__dice", "vgg16__dice", 7],
+        ["unet__dice", "vgg19__dice", 4],
+        ["vgg16__dice", "vgg19__dice", 4],
+    ]
+    first, second, _ = pairs.itertuples()
+    assert first.difference == pytest.approx(-0.13) and first.median == pytest.approx(-0.13)
+    assert first.ci_low <= first.difference <= first.ci_high < 0
+    # Only one pair could be tested, so it is a family of one.
+    assert first.p == first.p_holm == pytest.approx(2 / 2**7) and first.note == ""
+    assert np.isnan(second.p) and np.isnan(second.p_holm) and "at least 6" in second.note
+    assert paired_differences(frame[frame["run"].str.startswith("unet")], "nucleus").empty
+    assert paired_differences(frame, "cytoplasm").empty
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31))
+def test_pairs_turn_with_the_methods_and_do_not_heed_the_order_of_rows(seed):
+    frame = frame_from_array(noisy(12, [0, 0.01, 0.02], seed), METHODS[:3])
+    shuffled = frame.sample(frac=1, random_state=seed)
+    by_pair = {
+        (row.method_a, row.method_b): row for row in paired_differences(shuffled, "nucleus").itertuples(index=False)
+    }
+    for row in paired_differences(frame, "nucleus").itertuples(index=False):
+        same = by_pair.get((row.method_a, row.method_b))
+        other = same or by_pair[row.method_b, row.method_a]
+        sign = 1 if same else -1
+        assert other.difference == pytest.approx(sign * row.difference, abs=1e-12)
+        assert other.median == pytest.approx(sign * row.median, abs=1e-12)
+        assert (other.p, other.p_holm) == pytest.approx((row.p, row.p_holm))
+
+
+def test_groups_count_once():
+    rng = np.random.default_rng(0)
+    # Ten images of each of five slides: many images, few slides.
+    array = np.repeat(noisy(5, [0, 0.0], 3, noise=0.02), 10, axis=0) + 0.0001 * rng.standard_normal((50, 2))
+    frame = frame_from_array(array, METHODS[:2])
+    slides = {case: int(case[1:]) // 10 for case in frame["case_id"]}
+    naive, grouped = paired_differences(frame, "nucleus"), paired_differences(frame, "nucleus", groups=slides)
+    assert naive["n"].item() == 50 and naive["p"].item() < 0.05
+    assert grouped["n"].item() == 5 and np.isnan(grouped["p"].item())
+    assert grouped["difference"].item() == pytest.approx(
+        hodges_lehmann((array[:, 0] - array[:, 1]).reshape(5, 10).mean(axis=1)).estimate, abs=1e-6
+    )
+
+
+def alarms(offsets, studies, n, seed):
+    """Share of simulated studies in which some pair comes out as different."""
+    found = []
+    for study in range(studies):
+        pairs = paired_differences(
+            frame_from_array(noisy(n, offsets, seed + study), METHODS[: len(offsets)]), "nucleus"
+        )
+        found.append((pairs["p_holm"] < 0.05).any())
+    return np.mean(found)
+
+
+@pytest.mark.parametrize(("methods", "studies", "seed"), [(2, 150, 1000), (4, 80, 5000)])
+def test_methods_that_are_alike_are_seldom_told_apart(methods, studies, seed):
+    nominal = 0.05
+    assert alarms([0] * methods, studies, 20, seed) <= nominal + 3 * np.sqrt(nominal * (1 - nominal) / studies)
+
+
+def test_a_planted_difference_is_found_and_only_that():
+    pairs = paired_differences(frame_from_array(noisy(40, [0, 0, 0, -0.03], 4), METHODS), "nucleus")
+    found = pairs[pairs["p_holm"] < 0.05]
+    assert set(found["method_b"]) == {METHODS[3]} and len(found) == 3
+    assert found["difference"].between(0.02, 0.04).all()
+    assert (found["ci_low"] > 0).all()
+
+
+def test_spread_over_seeds_stands_beside_spread_over_cases():
+    generator = np.random.default_rng(0)
+    cases, seeds = 0.04 * generator.standard_normal(200), 0.01 * generator.standard_normal(20)
+    frame = frame_of(
+        {
+            ("unet", "dice", 0, seed): {f"c{i}": 0.8 + case + seeds[seed] for i, case in enumerate(cases)}
+            for seed in range(20)
+        }
+        | {("vgg16", "dice", 0, 0): {"c0": 0.5, "c1": 0.7, "c2": None}}
+    )
+    unet, vgg = variance_components(frame, "nucleus").itertuples(index=False)
+    assert (unet.n, unet.seeds) == (200, 20)
+    assert unet.sd_seeds == pytest.approx(seeds.std(ddof=1), rel=1e-3)
+    assert unet.sd_cases == pytest.approx(cases.std(ddof=1), rel=1e-3)
+    assert unet.se_cases == pytest.approx(unet.sd_cases / np.sqrt(200))
+    assert (vgg.n, vgg.seeds, vgg.mean) == (2, 1, pytest.approx(0.6)) and np.isnan(vgg.sd_seeds)
+    assert variance_components(frame, "cytoplasm").empty
+
+
+def test_seeds_are_compared_on_the_same_cases_though_a_fold_failed():
+    hard = {"c2": 0.1, "c3": 0.1}
+    runs = {("unet", "dice", fold, seed): {} for fold, seed in itertools.product((0, 1), (0, 1))}
+    runs[("unet", "dice", 0, 0)] = runs[("unet", "dice", 0, 1)] = {"c0": 0.9, "c1": 0.9}
+    runs[("unet", "dice", 1, 0)] = hard
+    (row,) = variance_components(frame_of(runs), "nucleus").itertuples()
+    assert (row.n, row.mean, row.sd_seeds) == (2, pytest.approx(0.9), 0)
