@@ -14,7 +14,9 @@ from wbcstudy.reporting.tables import (
     make_table2,
     make_table3,
     pick_best,
+    pick_examples,
 )
+from wbcstudy.runs import write_predictions
 from wbcstudy.scoring.metrics import COUNTS
 
 CONTRACT1 = ["encoder", "loss", "region", "precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high"]
@@ -168,3 +170,19 @@ def test_tables_say_what_the_encoders_started_from():
     assert weights_note(scratch.runs()) == "Trained from scratch, no ImageNet weights."
     assert weights_note(paper.runs()) == "Encoders started from ImageNet weights, kept as they were."
     assert "file /A/B.h5" in weights_note([StudyConfig(encoder_weights="/A/B.h5")])
+
+
+def test_examples_are_drawn_by_seed_from_the_best_run(tmp_path):
+    runs = runs_of(tmp_path, failed=["unet__dice__fold0__seed0"])
+    for index, run in enumerate(runs):
+        write_predictions(run.folder, [f"c{n}" for n in range(9)], np.full((9, 4, 4), index % 3, np.uint8))
+    best = pick_best(runs)
+    first = pick_examples(runs, best, seed=1)
+    position = next(
+        i for i, run in enumerate(runs) if (run.config.encoder, run.config.loss) == (best.encoder, best.loss)
+    )
+    assert len(first) == 5 and set(first) <= {f"c{n}" for n in range(9)}
+    assert all((mask == position % 3).all() for mask in first.values())
+    assert list(pick_examples(runs, best, seed=1)) == list(first) != list(pick_examples(runs, best, seed=2))
+    assert len(pick_examples(runs, best, count=50)) == 9
+    assert pick_examples(runs, None) == {} == pick_examples([], best)
