@@ -72,6 +72,7 @@ def test_every_broken_file_is_listed_at_once(make_folder):
     assert not report.ok
     assert [case.case_id for case in report.cases] == ["006", "007"]
     assert "small cannot be used" in report.text()
+    assert "2 readable of 7" in report.text()
     assert report.text().count("To fix:") >= 6
 
 

@@ -118,6 +118,7 @@ class TestImages:
         with pytest.raises(StudyError, match=r"a\.png cannot be read: it is none of BMP, PNG, JPEG and TIFF"):
             read_image(tmp_path / "a.png")
 
+    @pytest.mark.filterwarnings("ignore:Image size")
     def test_more_pixels_than_pillow_allows(self, tmp_path, monkeypatch):
         Image.fromarray(IMAGE).save(tmp_path / "a.png")
         for limit in (5, 2):  # Pillow only warns at the first
@@ -137,6 +138,7 @@ def whole_files(tmp_path_factory):
     return folder, paths
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("name", ["a.bmp", "a.png", "a.jpg", "a.tif"])
 class TestDamagedFiles:
     @pytest.mark.parametrize("share", [0.02, 0.3, 0.7])
@@ -237,6 +239,12 @@ class TestMasks:
         assert "a.png has the value 7 at row 1, column 2" in text
         assert "Add 7 to the label it means under `labels` in dataset.yaml, or raise `tolerance`" in text
         assert "cytoplasm: 128" in text
+
+    def test_unlisted_values_are_listed_by_frequency_so_that_one_look_is_enough(self, tmp_path):
+        # Who does not know the colours of the masks learns them from here.
+        Image.fromarray(np.array([[9, 8, 8, 7, 8, 9, 0]], np.uint8)).save(tmp_path / "a.png")
+        with pytest.raises(StudyError, match="pixels with unlisted values: 8 3, 9 2, 7 1"):
+            read_mask(tmp_path / "a.png", spec())
 
     def test_an_unlisted_palette_index_tells_its_colour(self, tmp_path):
         palette().save(tmp_path / "a.png")

@@ -2,8 +2,9 @@
 
 import itertools
 import json
-import multiprocessing
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -242,18 +243,28 @@ class TestSaved:
         with pytest.raises(StudyError, match="Cannot write"):
             load_or_make_splits(tmp_path / "file" / "split.json", dataset, StudyConfig())
 
-    def test_of_several_processes_the_first_wins(self, tmp_path, dataset):
-        context = multiprocessing.get_context("fork")
-        barrier, answers = context.Barrier(4), context.Queue()
+    def test_of_several_runs_that_start_at_once_the_first_wins(self, tmp_path, dataset, monkeypatch):
+        barrier = threading.Barrier(4)
 
-        def work():
+        def all_at_once(*args, **kwargs):
             barrier.wait(30)
-            answers.put(split_hash(load_or_make_splits(tmp_path / "new" / "split.json", dataset, StudyConfig())))
+            return make_splits(*args, **kwargs)
 
-        workers = [context.Process(target=work) for _ in range(4)]
-        for worker in workers:
-            worker.start()
-        assert len({answers.get(timeout=60) for _ in workers}) == 1
-        for worker in workers:
-            worker.join(10)
-        assert [path.name for path in (tmp_path / "new").iterdir()] == ["split.json"]
+        monkeypatch.setattr("wbcstudy.data.splits.make_splits", all_at_once)
+        path = tmp_path / "new" / "split.json"
+        with ThreadPoolExecutor(4) as pool:
+            made = pool.map(lambda _: load_or_make_splits(path, dataset, StudyConfig()), range(4))
+            assert len({split_hash(splits) for splits in made}) == 1
+        assert [entry.name for entry in path.parent.iterdir()] == ["split.json"]
+
+    def test_a_run_with_other_settings_that_starts_at_once_is_refused(self, tmp_path, dataset, monkeypatch):
+        path = tmp_path / "split.json"
+
+        def meanwhile(*args, **kwargs):
+            monkeypatch.undo()
+            load_or_make_splits(path, dataset, StudyConfig(split_seed=1))
+            return make_splits(*args, **kwargs)
+
+        monkeypatch.setattr("wbcstudy.data.splits.make_splits", meanwhile)
+        with pytest.raises(StudyError, match="split_seed was 1, is 0"):
+            load_or_make_splits(path, dataset, StudyConfig())

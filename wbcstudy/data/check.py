@@ -70,6 +70,7 @@ class CheckReport:
         name: the dataset's name, or its path where dataset.yaml cannot be read.
         title: its title.
         folder: where it lies.
+        found: number of images found.
         cases: the readable cases.
         errors: what keeps the dataset from being used.
         warnings: what it can be used in spite of.
@@ -79,6 +80,7 @@ class CheckReport:
     name: str
     title: str
     folder: Path
+    found: int
     cases: tuple[CheckedCase, ...]
     errors: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
@@ -133,7 +135,9 @@ class CheckReport:
         sizes = Counter(f"{case.width_px}x{case.height_px}" for case in self.cases).most_common()
         shown = ", ".join(f"{size} ({n})" for size, n in sizes[:4])
         return {
-            "cases": str(len(self.cases)),
+            "cases": str(self.found)
+            if self.found == len(self.cases)
+            else f"{len(self.cases)} readable of {self.found}",
             "image sizes": (shown + (f", and {len(sizes) - 4} more" if len(sizes) > 4 else "") + " px")
             if sizes
             else "-",
@@ -203,7 +207,7 @@ def check_dataset(dataset: Dataset | str | Path, data_folder: Path | None = None
     try:
         spec = dataset.spec if isinstance(dataset, Dataset) else read_spec(spec_path)
     except StudyError as error:
-        return CheckReport(str(spec_path), str(spec_path), folder, (), (_finding(error),), (), {})
+        return CheckReport(str(spec_path), str(spec_path), folder, 0, (), (_finding(error),), (), {})
     found = find_files(folder, spec)
     errors, warnings = [_finding(problem) for problem in found.problems], []
     facts = {}
@@ -228,7 +232,14 @@ def check_dataset(dataset: Dataset | str | Path, data_folder: Path | None = None
     notes = {"cite": spec.citation, "acknowledge": spec.acknowledgement, "licence": spec.licence}
     notes = {name: value for name, value in notes.items() if value}
     return CheckReport(
-        spec.name, spec.title or spec.name, folder, tuple(checked), tuple(errors), tuple(warnings), notes
+        spec.name,
+        spec.title or spec.name,
+        folder,
+        len(found.images),
+        tuple(checked),
+        tuple(errors),
+        tuple(warnings),
+        notes,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -347,6 +348,7 @@ def _generate(row: DatasetRow, place: Path) -> None:
             expected="a folder you may write to",
             fix="Set WBCSTUDY_DATA to a folder of yours.",
         ) from None
+    print(f"Drawing {row.title.lower()} into {place}; only this once ...", file=sys.stderr, flush=True)
     try:
         made = workshop / place.name
         write_synthetic_dataset(made, **row.generator)

@@ -7,8 +7,8 @@ decoder nobody thought of.
 from __future__ import annotations
 
 import struct
-import warnings
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +110,7 @@ def read_mask(path: Path, spec: DatasetSpec) -> tuple[np.ndarray, int]:
     off = distances[np.arange(len(keys)), nearest]
     where = where.reshape(values.shape)
     if (off > spec.tolerance).any():
-        raise _unlisted(path, image, values, (off > spec.tolerance)[where], keys[off > spec.tolerance], spec)
+        raise _unlisted(path, image, values, (off > spec.tolerance)[where], spec)
     table = np.array([label for _, label in listed], np.uint8)[nearest]
     return table[where], int((off > 0)[where].sum())
 
@@ -141,23 +141,22 @@ def read_instances(path: Path) -> np.ndarray:
 def _open(path: Path) -> Image.Image:
     """Decode a file fully, turned upright."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns at its limit and refuses at twice that; one limit is easier to explain.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
-                    raise StudyError(
-                        f"{path} holds {image.n_frames} pages.",
-                        expected="one image a file",
-                        fix="Save the page you mean as a file of its own.",
-                    )
-                image.load()
-                return ImageOps.exif_transpose(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        with Image.open(path, formats=FORMATS) as image:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                # Pillow itself only warns up to twice its limit; one limit is easier to explain.
+                raise Image.DecompressionBombError
+            if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+                raise StudyError(
+                    f"{path} holds {image.n_frames} pages.",
+                    expected="one image a file",
+                    fix="Save the page you mean as a file of its own.",
+                )
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombError, MemoryError):
         raise StudyError(
             f"{path} claims more pixels than can be decoded safely.",
-            expected=f"at most {Image.MAX_IMAGE_PIXELS:,} pixels",
+            expected=f"at most {Image.MAX_IMAGE_PIXELS or 0:,} pixels",
             fix="Crop or shrink the image, or remove the file if it is not yours: it may be made to exhaust memory.",
         ) from None
     except FileNotFoundError:
@@ -234,8 +233,8 @@ def _wrong_type(image: Image.Image, path: Path) -> StudyError:
     )
 
 
-def _unlisted(path, image, values, bad, kinds, spec) -> StudyError:
-    """The error for values that no label lists, with the first pixel of them."""
+def _unlisted(path, image, values, bad, spec) -> StudyError:
+    """The error for values that no label lists: the first pixel of them, and which values are the most frequent."""
     row, column = np.argwhere(bad)[0]
     name = (lambda key: f"'#{key:06x}'") if spec.uses_colours else str
     value = name(int(values[row, column]))
@@ -243,11 +242,12 @@ def _unlisted(path, image, values, bad, kinds, spec) -> StudyError:
     if image.mode == "P" and not spec.uses_colours:
         red, green, blue = np.asarray(image.convert("RGB"))[row, column]
         more = f" (a palette index; its colour is {_hex((red, green, blue))})"
-    others = ", ".join(name(int(key)) for key in kinds[:5]) + (", ..." if len(kinds) > 5 else "")
+    kinds = Counter(values[bad].tolist()).most_common()
+    others = ", ".join(f"{name(key)} {n}" for key, n in kinds[:6]) + (", ..." if len(kinds) > 6 else "")
     known = "; ".join(f"{label}: {', '.join(map(str, listed))}" for label, listed in spec.labels.items())
     return StudyError(
         f"Mask {path} has the value {value}{more} at row {row}, column {column}, which no label lists; "
-        f"{bad.sum()} such pixels in all ({others}).",
+        f"pixels with unlisted values: {others}.",
         expected=f"values within {spec.tolerance:g} of {known}",
         fix=f"Add {value} to the label it means under `labels` in dataset.yaml, or raise `tolerance` to let strays go "
         "to the nearest label.",
