@@ -21,7 +21,7 @@ def clean_up(
     *,
     min_nucleus_px: float = 40,
     min_cell_px: float = 120,
-    opening_px: float = 2,
+    opening_px: float = 3,
     keep_central: bool = False,
 ) -> np.ndarray:
     """Keep what looks like cells: pieces of some size, without holes, that hold a nucleus.

@@ -58,7 +58,15 @@ def _rows(*rows: MethodRow) -> Mapping[str, MethodRow]:
 # In the order of the paper's references, our yardsticks first.
 METHODS: Mapping[str, MethodRow] = _rows(
     MethodRow("otsu_levels", "Three-level Otsu", "", "Two thresholds on green", "otsu_levels:OtsuLevels", False),
-    MethodRow("forest", "Smoothed-colour forest", "", "Random forest on smoothed colour", "forest:ColourForest", True),
+    MethodRow(
+        "forest",
+        "Smoothed-colour forest",
+        "",
+        "Random forest on smoothed colour",
+        "forest:ColourForest",
+        True,
+        search={"min_leaf": (1, 5, 20)},
+    ),
     MethodRow(
         "benazzouz2013",
         "Benazzouz 2013",
@@ -66,6 +74,7 @@ METHODS: Mapping[str, MethodRow] = _rows(
         "Otsu + region growing",
         "benazzouz2013:OtsuGrowing",
         False,
+        search={"max_distance": (2.0, 3.0, 4.0), "max_reach_px": (20, 40, 80)},
         quoted_as="benazzouz2013",
     ),
     MethodRow(
@@ -75,6 +84,7 @@ METHODS: Mapping[str, MethodRow] = _rows(
         "Watershed + evidence theory",
         "baghli2014:EvidenceWatershed",
         True,
+        search={"region_px": (50, 94), "background_components": (3, 6)},
         quoted_as="baghli2014",
     ),
     MethodRow(
@@ -84,6 +94,7 @@ METHODS: Mapping[str, MethodRow] = _rows(
         "Decorrelation stretch + Otsu + watershed",
         "benomar2021:StretchWatershed",
         False,
+        search={"opening_px": (3, 5), "stray_px": (20.0, 40.0, float("inf"))},
         quoted_as="benomar2021",
     ),
     MethodRow(
