@@ -45,9 +45,7 @@ def colour_features(image: np.ndarray, spaces: Sequence[str] = SPACES, sigmas_px
     """
     check_image(image)
     _check(spaces, sigmas_px)
-    rgb = image.astype(np.float32) / 255
-    converters = _converters()
-    plain = np.concatenate([converters[space](rgb) for space in spaces], axis=-1).astype(np.float32, copy=False)
+    plain = colour_components(image.astype(np.float32) / 255, spaces)
     if not len(sigmas_px):
         return plain
     from scipy.ndimage import gaussian_filter
@@ -60,6 +58,24 @@ def colour_features(image: np.ndarray, spaces: Sequence[str] = SPACES, sigmas_px
         ]
         copies.append(np.stack(planes, axis=-1))
     return np.concatenate(copies, axis=-1)
+
+
+def colour_components(rgb: np.ndarray, spaces: Sequence[str]) -> np.ndarray:
+    """Colour components of an image whose values are no longer whole numbers, say after a colour normalisation.
+
+    Args:
+        rgb: float (H, W, 3), 0-1.
+        spaces: as for `colour_features`; the components' ranges are said there.
+
+    Returns:
+        float32 (H, W, F).
+
+    Raises:
+        StudyError: an unknown or missing colour space.
+    """
+    _check(spaces, ())
+    converters = _converters()
+    return np.concatenate([converters[space](rgb) for space in spaces], axis=-1).astype(np.float32, copy=False)
 
 
 def feature_names(spaces: Sequence[str] = SPACES, sigmas_px: Sequence[float] = ()) -> tuple[str, ...]:

@@ -1,0 +1,332 @@
+"""Two classifiers that learn from few labels and many examples without: co-Forest and SETRED.
+
+Both follow scikit-learn: a y of -1 is an example without a label, as for `sklearn.semi_supervised`. Both are written
+here because no kept library has them as published (in `sslearn` 1.1.0 a co-Forest tree labels its own examples and
+loses its bootstrap, and SETRED's cut-edge statistic is a random draw instead of the neighbours' labels).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from wbcstudy.baselines.cut_edges import cut_edge_statistic, neighbourhoods
+
+UNLABELLED = -1
+_SEEDS = np.iinfo(np.int32).max
+
+
+class _SemiSupervised(ClassifierMixin, BaseEstimator):
+    """What the two share: which examples have a label."""
+
+    def _split(self, x, y):
+        """Labelled examples, their class numbers, and the examples without a label; sets `classes_`."""
+        x, y = validate_data(self, x, y)
+        check_classification_targets(y)
+        known = y != UNLABELLED if y.dtype.kind in "iuf" else np.ones(len(y), bool)
+        if not known.any():
+            raise ValueError("No example has a label: every y is -1.")
+        self.classes_, numbers = np.unique(y[known], return_inverse=True)
+        return x[known], numbers, x[~known]
+
+    def predict(self, X):
+        """The most probable class of each example.
+
+        Args:
+            X: float (n, F).
+
+        Returns:
+            (n,) of `classes_`.
+        """
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+
+class CoForestClassifier(_SemiSupervised):
+    """Co-Forest: each tree of a random forest is taught by the others.
+
+    Li, Zhou: Improve computer-aided diagnosis with machine learning techniques using undiagnosed samples, IEEE
+    Transactions on Systems, Man, and Cybernetics A 37, 2007, pp. 1088-1098.
+
+    1. Grow N random trees, each on a bootstrap of the labelled examples.
+    2. In each round and for each tree: its *concomitant ensemble* are all other trees. Their error e is estimated on
+       the labelled examples, where only trees vote that have not learnt from the example (out of bag).
+    3. If e fell since the tree last changed (from e'; 0.5 at first), draw unlabelled examples, fewer than e' W' / e.
+       Those that more than the share theta of the ensemble agree on, get its label; W is the sum of these shares.
+    4. If e W < e' W', grow the tree again on its own bootstrap and these examples. Trees of a round change together.
+    5. End when no tree changes.
+
+    Reconstructed: W' = min(|U| / 10, 100) before the first change, for the printed start of 0 would draw nothing; a
+    tree keeps its bootstrap when it grows again, so that "out of bag" stays true.
+
+    Args:
+        n_estimators: N, number of trees, 2 or more.
+        theta: share of the ensemble that must agree for a label, 0-1.
+        max_iter: rounds at most; the rounds end by themselves, as e falls in each.
+        max_features: features a tree looks at in each node, as for scikit-learn's trees.
+        min_samples_leaf: smallest leaf, as for scikit-learn's trees.
+        random_state: None, an integer or a `RandomState`.
+
+    Attributes:
+        classes_: the labels, sorted.
+        estimators_: the trees.
+        in_bag_: bool (N, labelled examples), what each tree's bootstrap holds.
+        taught_: an int array a tree, numbers of the unlabelled examples it last learnt from; `taught_y_`, their classes
+            by number.
+        history_: one dict a round: "error", "weight", "drawn" (number drawn), "changed", each (N,).
+    """
+
+    def __init__(
+        self, n_estimators=10, theta=0.75, max_iter=100, max_features="sqrt", min_samples_leaf=1, random_state=None
+    ):
+        self.n_estimators = n_estimators
+        self.theta = theta
+        self.max_iter = max_iter
+        self.max_features = max_features
+        self.min_samples_leaf = min_samples_leaf
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        """Learn.
+
+        Args:
+            X: float (n, F).
+            y: (n,) labels; -1 for an example without one. At least one has a label.
+        """
+        if self.n_estimators < 2:
+            raise ValueError(f"n_estimators = {self.n_estimators}: a tree needs at least one other to be taught by.")
+        rng = check_random_state(self.random_state)
+        x, y, unlabelled = self._split(X, y)
+        number, trees = len(x), range(self.n_estimators)
+        bags = [rng.randint(number, size=number) for _ in trees]
+        self.in_bag_ = np.stack([np.bincount(bag, minlength=number) > 0 for bag in bags])
+        self.estimators_ = [self._grow(x[bag], y[bag], rng) for bag in bags]
+        self.taught_ = [np.empty(0, np.int64) for _ in trees]
+        self.taught_y_ = [np.empty(0, np.int64) for _ in trees]
+        self.history_: list[dict[str, np.ndarray]] = []
+        error = np.full(self.n_estimators, 0.5)
+        weight = np.full(self.n_estimators, min(len(unlabelled) / 10, 100.0))
+        on_labelled = self._votes(x)
+        on_unlabelled = self._votes(unlabelled)
+        for _ in range(self.max_iter if len(unlabelled) else 0):
+            now = {
+                "error": np.array([out_of_bag_error(on_labelled, self.in_bag_, y, tree) for tree in trees]),
+                "weight": np.zeros(self.n_estimators),
+                "drawn": np.zeros(self.n_estimators, np.int64),
+                "changed": np.zeros(self.n_estimators, bool),
+            }
+            counts = _count(on_unlabelled, len(self.classes_))
+            for tree in trees:
+                if not now["error"][tree] < error[tree]:
+                    continue
+                drawn = rng.permutation(len(unlabelled))[
+                    : draw_limit(error[tree], weight[tree], now["error"][tree], len(unlabelled))
+                ]
+                label, share = concomitant_vote(counts, on_unlabelled, tree, drawn)
+                sure = share > self.theta
+                now["drawn"][tree], now["weight"][tree] = len(drawn), share[sure].sum()
+                if sure.any() and now["error"][tree] * now["weight"][tree] < error[tree] * weight[tree]:
+                    now["changed"][tree] = True
+                    self.taught_[tree], self.taught_y_[tree] = drawn[sure], label[sure]
+            self.history_.append(now)
+            if not now["changed"].any():
+                break
+            for tree in np.flatnonzero(now["changed"]):
+                error[tree], weight[tree] = now["error"][tree], now["weight"][tree]
+                self.estimators_[tree] = self._grow(
+                    np.concatenate([x[bags[tree]], unlabelled[self.taught_[tree]]]),
+                    np.concatenate([y[bags[tree]], self.taught_y_[tree]]),
+                    rng,
+                )
+                on_labelled[tree] = self._vote(tree, x)
+                on_unlabelled[tree] = self._vote(tree, unlabelled)
+        self.n_iter_ = len(self.history_)
+        return self
+
+    def predict_proba(self, X):
+        """Share of the trees that vote for each class.
+
+        Args:
+            X: float (n, F).
+
+        Returns:
+            float64 (n, C), rows sum to 1.
+        """
+        check_is_fitted(self, "estimators_")
+        x = validate_data(self, X, reset=False)
+        return _count(self._votes(x), len(self.classes_)).T / self.n_estimators
+
+    def _grow(self, x, y, rng):
+        tree = DecisionTreeClassifier(
+            max_features=self.max_features,
+            min_samples_leaf=self.min_samples_leaf,
+            random_state=rng.randint(_SEEDS),
+        )
+        return tree.fit(x, y)
+
+    def _vote(self, tree, x):
+        return self.estimators_[tree].predict(x) if len(x) else np.empty(0, np.int64)
+
+    def _votes(self, x):
+        return np.stack([self._vote(tree, x) for tree in range(self.n_estimators)]).astype(np.int16)
+
+
+def _count(votes, classes):
+    """Votes for each class: (trees, n) class numbers -> int (classes, n)."""
+    return np.stack([(votes == one).sum(0) for one in range(classes)])
+
+
+def out_of_bag_error(votes, in_bag, y, tree) -> float:
+    """Error of a tree's concomitant ensemble on the labelled examples (co-Forest, step 2).
+
+    Args:
+        votes: int (N, n), the class each tree votes for.
+        in_bag: bool (N, n), whether the tree has learnt from the example.
+        y: int (n,), the true classes.
+        tree: the tree that does not vote.
+
+    Returns:
+        Share of wrong majority votes (a tie goes to the first class) among the examples that at least one other tree
+        has not learnt from; 1 where there is none, so that such an ensemble teaches nothing.
+    """
+    allowed = ~in_bag
+    allowed[tree] = False
+    counts = np.stack([((votes == one) & allowed).sum(0) for one in range(int(max(votes.max(), y.max())) + 1)])
+    judged = allowed.any(0)
+    return float(np.mean(counts.argmax(0)[judged] != y[judged])) if judged.any() else 1.0
+
+
+def concomitant_vote(counts, votes, tree, examples) -> tuple[np.ndarray, np.ndarray]:
+    """What all trees but one say about examples (co-Forest, step 3).
+
+    Args:
+        counts: int (C, n), votes of all trees for each class.
+        votes: int (N, n), the class each tree votes for.
+        tree: the tree that does not vote.
+        examples: int (k,), which of the n examples.
+
+    Returns:
+        Class numbers (k,) and the share of the N - 1 trees that vote for them (k,).
+    """
+    others = counts[:, examples].copy()
+    others[votes[tree, examples], np.arange(len(examples))] -= 1
+    return others.argmax(0), others.max(0) / (len(votes) - 1)
+
+
+def draw_limit(error_before: float, weight_before: float, error: float, available: int) -> int:
+    """How many examples co-Forest may draw: the most that keeps their weight below e' W' / e.
+
+    Args:
+        error_before: e', positive.
+        weight_before: W'.
+        error: e, 0 or more; 0 allows all.
+        available: number of unlabelled examples.
+    """
+    if error == 0:
+        return available
+    # An example weighs at most 1, and the weight must stay below the limit: the next smaller integer.
+    return int(min(available, max(0, np.ceil(error_before * weight_before / error) - 1)))
+
+
+class SetredClassifier(_SemiSupervised):
+    """SETRED: self-training that throws out labels at odds with the neighbours'.
+
+    Li, Zhou: SETRED: self-training with editing, PAKDD 2005, LNCS 3518, pp. 611-621.
+
+    1. Train the learner on the labelled examples.
+    2. In each round, the learner labels unlabelled examples; of each class the surest are candidates, as many as the
+       class's share among the labelled examples asks for (at least one).
+    3. Join labelled examples and candidates in a relative neighbourhood graph, edges weighing 1 / (1 + distance). A
+       candidate's statistic is the weight of its edges to examples with another label (*cut* edges). If labels were
+       drawn at random by class shares, its mean and variance were known (`cut_edge_statistic`): keep the candidate if
+       the statistic is so small that this has a probability below theta.
+    4. Train again on all that was labelled or kept. End when nothing is left to label, or after `max_iter` rounds.
+
+    Reconstructed: candidates a round; a rejected candidate is not proposed again; edges longer than that to the
+    `n_neighbors`-th neighbour are left out, which keeps the graph affordable (the edges within are exact).
+
+    Args:
+        estimator: the learner, with `predict_proba`; None for a decision tree with leaves of at least 5 examples.
+        theta: significance level, 0-1.
+        max_iter: rounds at most.
+        candidates: wanted candidates a round.
+        n_neighbors: neighbours among which edges are looked for.
+        random_state: None, an integer or a `RandomState`.
+
+    Attributes:
+        classes_: the labels, sorted.
+        estimator_: the learner, trained.
+        history_: one dict a round: "proposed" and "kept", each the candidates' numbers among the unlabelled examples.
+        added_: int (k,), numbers of the unlabelled examples that were kept; `added_y_` their classes by number.
+    """
+
+    def __init__(self, estimator=None, theta=0.1, max_iter=40, candidates=100, n_neighbors=10, random_state=None):
+        self.estimator = estimator
+        self.theta = theta
+        self.max_iter = max_iter
+        self.candidates = candidates
+        self.n_neighbors = n_neighbors
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        """Learn.
+
+        Args:
+            X: float (n, F); distances are Euclidean, so bring features to one scale first.
+            y: (n,) labels; -1 for an example without one. At least one has a label.
+        """
+        rng = check_random_state(self.random_state)
+        x, y, unlabelled = self._split(X, y)
+        prior = np.bincount(y, minlength=len(self.classes_)) / len(y)
+        quota = np.maximum(1, np.round(prior * self.candidates)).astype(int)
+        left = np.arange(len(unlabelled))
+        self.added_, self.added_y_ = np.empty(0, np.int64), np.empty(0, np.int64)
+        self.history_: list[dict[str, np.ndarray]] = []
+        self._train(x, y, rng)
+        for _ in range(self.max_iter):
+            if len(left) == 0 or len(self.classes_) == 1:
+                break
+            proposed, label = self._propose(unlabelled, left, quota, rng)
+            all_x = np.concatenate([x, unlabelled[self.added_], unlabelled[proposed]])
+            all_y = np.concatenate([y, self.added_y_, label])
+            first = len(all_x) - len(proposed)
+            keep = np.zeros(len(proposed), bool)
+            for k, (near, distance) in enumerate(neighbourhoods(all_x, first, self.n_neighbors)):
+                keep[k] = cut_edge_statistic(distance, all_y[near] != label[k], prior[label[k]])[-1] < self.theta
+            left = np.setdiff1d(left, proposed, assume_unique=True)
+            self.history_.append({"proposed": proposed, "kept": proposed[keep]})
+            if keep.any():
+                self.added_ = np.concatenate([self.added_, proposed[keep]])
+                self.added_y_ = np.concatenate([self.added_y_, label[keep]])
+                self._train(np.concatenate([x, unlabelled[self.added_]]), np.concatenate([y, self.added_y_]), rng)
+        self.n_iter_ = len(self.history_)
+        return self
+
+    def predict_proba(self, X):
+        """The learner's probabilities.
+
+        Args:
+            X: float (n, F).
+
+        Returns:
+            float64 (n, C), rows sum to 1.
+        """
+        check_is_fitted(self, "estimator_")
+        return self.estimator_.predict_proba(validate_data(self, X, reset=False))
+
+    def _train(self, x, y, rng):
+        learner = DecisionTreeClassifier(min_samples_leaf=5) if self.estimator is None else clone(self.estimator)
+        if "random_state" in learner.get_params():
+            learner.set_params(random_state=rng.randint(_SEEDS))
+        self.estimator_ = learner.fit(x, y)
+
+    def _propose(self, unlabelled, left, quota, rng):
+        left = rng.permutation(left)  # a tree gives many examples the same probability: ties go by lot
+        probability = self.estimator_.predict_proba(unlabelled[left])
+        label, sureness = probability.argmax(1), probability.max(1)
+        order = np.argsort(-sureness, kind="stable")
+        chosen = np.concatenate([order[label[order] == one][: quota[one]] for one in range(len(quota))])
+        return left[chosen], label[chosen]
