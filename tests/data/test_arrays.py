@@ -34,7 +34,7 @@ def test_an_unknown_case(make_folder):
 sizes = st.integers(1, 40)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.uint8, st.tuples(sizes, sizes), elements=st.sampled_from([0, 1, 2])), sizes, sizes)
 def test_resizing_a_mask_invents_no_label(mask, height, width):
     small = resize_mask(mask, height, width)
@@ -42,7 +42,7 @@ def test_resizing_a_mask_invents_no_label(mask, height, width):
     assert set(np.unique(small)) <= set(np.unique(mask))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(hnp.arrays(np.uint8, st.tuples(sizes, sizes, st.just(3))), sizes, sizes)
 def test_resizing_an_image_stays_within_its_range(image, height, width):
     small = resize_image(image, height, width)

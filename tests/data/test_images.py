@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -149,6 +149,7 @@ class TestDamagedFiles:
         with pytest.raises(StudyError, match=f"cut_{name} cannot be read"):
             read_image(folder / f"cut_{name}")
 
+    @settings(deadline=None)  # a busy machine is no failure
     @given(where=st.floats(0, 0.999), value=st.integers(0, 255))
     def test_a_flipped_byte_never_shows_a_traceback(self, whole_files, name, where, value):
         folder, files = whole_files
@@ -279,6 +280,7 @@ class TestMasks:
         for labels in (COLOURS, {"background": (0,), "cytoplasm": (1,), "nucleus": (2,)}):
             np.testing.assert_array_equal(read_mask(tmp_path / "a.png", spec(labels))[0], LABEL)
 
+    @settings(deadline=None)  # a busy machine is no failure
     @given(st.lists(st.integers(0, 255), min_size=1, max_size=40), st.integers(0, 255))
     def test_nearest_value_by_brute_force(self, tmp_path_factory, values, tolerance):
         path = tmp_path_factory.mktemp("m") / "a.png"
