@@ -55,6 +55,21 @@ def _rows(*rows: MethodRow) -> Mapping[str, MethodRow]:
     return MappingProxyType({row.name: row for row in rows})
 
 
+def _few_labels(learner: str, title: str, algorithm: str, package: str = "") -> MethodRow:
+    """A row of reference 13; those of another package's learner have the package's name."""
+    full = f"{package}_{learner}" if package else learner
+    return MethodRow(
+        full if package else f"bechar2018_{learner}",
+        f"Bechar 2018, {title}",
+        "13",
+        algorithm,
+        "bechar2018:FewLabelsSuperpixels",
+        True,
+        fixed=MappingProxyType({"learner": full}),
+        needs=package,
+    )
+
+
 # In the order of the paper's references, our yardsticks first.
 METHODS: Mapping[str, MethodRow] = _rows(
     MethodRow("otsu_levels", "Three-level Otsu", "", "Two thresholds on green", "otsu_levels:OtsuLevels", False),
@@ -138,6 +153,30 @@ METHODS: Mapping[str, MethodRow] = _rows(
         True,
         search=MappingProxyType({"sigma_px": (0.0, 2.0), "share": (0.05, 0.2)}),
         quoted_as="settouti2020_ivsel",
+    ),
+    MethodRow(
+        "bechar2019",
+        "Bechar 2019",
+        "12",
+        "Superpixel classification",
+        "bechar2019:SuperpixelForest",
+        True,
+        search=MappingProxyType({"normalisation": ("comprehensive", "none", "affine", "stretch")}),
+    ),
+    _few_labels("tree", "tree", "Superpixels, few labels, decision tree"),
+    _few_labels("forest", "forest", "Superpixels, few labels, random forest"),
+    _few_labels("coforest", "co-Forest", "Superpixels, few labels, co-Forest"),
+    _few_labels("setred", "SETRED", "Superpixels, few labels, SETRED"),
+    _few_labels("coforest", "sslearn's co-Forest", "Superpixels, few labels, co-Forest of sslearn", "sslearn"),
+    _few_labels("setred", "sslearn's SETRED", "Superpixels, few labels, SETRED of sslearn", "sslearn"),
+    MethodRow(
+        "khouani2020",
+        "Khouani 2020",
+        "14",
+        "Mask R-CNN",
+        "khouani2020:MaskRcnn",
+        True,
+        needs="torchvision",
     ),
 )
 
