@@ -71,7 +71,7 @@ def test_groups_are_averaged_and_cases_without_one_stand_alone():
 
 
 def test_titles_are_words():
-    assert method_title(DICE) == "ResNet-18 with the Dice loss"
+    assert method_title(DICE) == "ResNet-18 with Dice loss"
     assert method_title(ENTROPY) == "ResNet-18 with cross-entropy"
     assert method_title(ENTROPY, "encoder") == "ResNet-18" and method_title(ENTROPY, "loss") == "cross-entropy"
     assert method_title("otsu", "encoder") == "otsu"

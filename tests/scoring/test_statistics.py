@@ -89,6 +89,18 @@ def test_the_interval_leaves_out_zero_where_the_test_is_significant(values):
     assert (shift.low > 0 or shift.high < 0) == (wilcoxon_p(values) <= 0.05)
 
 
+def test_thousands_of_cases_give_what_all_pairs_would():
+    values = np.random.default_rng(0).normal(0.01, 0.05, 1001).round(3)
+    first, second = np.triu_indices(1001)
+    means = np.sort(values[first] + values[second]) / 2
+    found = hodges_lehmann(values)
+    assert found.estimate == pytest.approx(np.median(means), abs=1e-12)
+    # The normal approximation of Hollander and Wolfe (3.29).
+    cut = int(1001 * 1002 / 4 - 1.959964 * np.sqrt(1001 * 1002 * 2003 / 24))
+    assert (found.low, found.high) == pytest.approx((means[cut], means[-cut - 1]), abs=1e-12)
+    assert np.isfinite(hodges_lehmann(np.full(600, 0.1)).low)
+
+
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     generator = np.random.default_rng(1)
     shifts = [hodges_lehmann(generator.laplace(0.3, 1, size=15)) for _ in range(300)]

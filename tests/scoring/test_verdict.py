@@ -53,9 +53,9 @@ def test_a_leader_among_methods_that_differ_from_each_other():
 
 def test_losses_and_other_methods_have_their_own_words():
     losses = verdict(made([0.03, 0], methods=("unet__dice", "unet__cross_entropy")), "nucleus")
-    assert losses.startswith("The Dice loss is better than cross-entropy")
+    assert losses.startswith("Dice loss is better than cross-entropy")
     frame = pd.concat([made([0.03]), frame_of({"otsu": dict.fromkeys((f"c{i:03}" for i in range(100)), 0.5)})])
-    assert verdict(frame, "nucleus").startswith("ResNet-18 with the Dice loss is better than otsu")
+    assert verdict(frame, "nucleus").startswith("ResNet-18 with Dice loss is better than otsu")
     three = verdict(made([0.05, 0.02, 0]), "nucleus")
     assert "better than both other encoders" in three and "It is ahead of MobileNet by 0.03" in three
 
@@ -69,7 +69,7 @@ def test_too_few_images_for_any_statement():
 
 def test_nothing_to_compare():
     assert verdict(made([0]), "nucleus") == (
-        "Only one method was measured (ResNet-18 with the Dice loss), so there is nothing to compare."
+        "Only one method was measured (ResNet-18 with Dice loss), so there is nothing to compare."
     )
     assert verdict(made([0, 0]), "cytoplasm") == "No cytoplasm Dice was measured, so there is nothing to compare."
 

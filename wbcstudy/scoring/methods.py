@@ -21,8 +21,6 @@ Trainings = Mapping[str, Sequence]
 # Case id -> the slide, patient or laboratory that the case shares with others.
 Groups = Mapping[str, Hashable]
 
-_LOSS_WORDS = {"dice": "the Dice loss"}
-
 
 def add_methods(frame: pd.DataFrame, trainings: Trainings | pd.DataFrame | None = None) -> pd.DataFrame:
     """A copy of a scores frame with the columns `method`, `fold` and `seed`.
@@ -114,7 +112,7 @@ def group_names(case_ids: Sequence[str], groups: Groups | None) -> np.ndarray:
 
 
 def method_title(method: str, of: str = "method") -> str:
-    """A method as a reader calls it: "ResNet-18 with the Dice loss".
+    """A method as a reader calls it: "ResNet-18 with Dice loss".
 
     Args:
         method: as in the column `method`.
@@ -124,7 +122,8 @@ def method_title(method: str, of: str = "method") -> str:
     if encoder not in ENCODERS or loss not in LOSSES:
         return method
     encoder_words = ENCODERS[encoder].title
-    loss_words = _LOSS_WORDS.get(loss) or LOSSES[loss].title.lower()
+    # "Dice" alone is the coefficient.
+    loss_words = "Dice loss" if loss == "dice" else LOSSES[loss].title.lower()
     return {"encoder": encoder_words, "loss": loss_words}.get(of, f"{encoder_words} with {loss_words}")
 
 

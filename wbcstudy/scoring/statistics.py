@@ -22,6 +22,8 @@ from wbcstudy.scoring.methods import Groups, Trainings, add_methods, average_gro
 MIN_CASES = 6
 # Up to here the null distribution is exact, beyond it is normal; the same border as scipy.stats.wilcoxon's.
 EXACT_CASES = 50
+# Up to here the means of all pairs are kept in memory.
+MANY_CASES = 500
 PAIR_COLUMNS = ("method_a", "method_b", "n", "difference", "ci_low", "ci_high", "median", "p", "p_holm", "note")
 
 
@@ -57,11 +59,11 @@ def hodges_lehmann(differences: Sequence[float], confidence: float = 0.95) -> Sh
     n = len(values)
     if n == 0:
         return Shift(np.nan, np.nan, np.nan)
-    first, second = np.triu_indices(n)
-    walsh = np.sort((values[first] + values[second]) / 2)
-    cut = _signed_rank_cut(n, (1 - confidence) / 2)
-    ends = (np.nan, np.nan) if cut < 0 else (float(walsh[cut]), float(walsh[-cut - 1]))
-    return Shift(float(np.median(walsh)), *ends)
+    count, cut = n * (n + 1) // 2, _signed_rank_cut(n, (1 - confidence) / 2)
+    middle = ((count - 1) // 2, count // 2)
+    ends = () if cut < 0 else (cut, count - 1 - cut)
+    found = _pair_means(values, (*middle, *ends))
+    return Shift(float(np.mean(found[:2])), *(found[2:] if ends else (np.nan, np.nan)))
 
 
 def wilcoxon_p(differences: Sequence[float]) -> float:
@@ -222,6 +224,27 @@ def _signed_rank_cut(n: int, tail: float) -> int:
     # (1 - 0.95) / 2 is a little more than 0.025; a tie of the two must count as reached.
     reached = np.cumsum(_rank_sums(range(1, n + 1)))
     return int(np.searchsorted(reached, tail * (1 + 1e-9), side="right")) - 1
+
+
+def _pair_means(values: np.ndarray, places: Sequence[int]) -> list[float]:
+    """The means of all pairs (each value with itself too) that stand at these places of their order, from 0."""
+    n = len(values)
+    if n <= MANY_CASES:
+        first, second = np.triu_indices(n)
+        means = np.sort((values[first] + values[second]) / 2)
+        return [float(means[place]) for place in places]
+    # Half of n squared means are too many to keep: halve the span until the number below it is right.
+    ordered = np.sort(values)
+    found = []
+    for place in places:
+        low, high = ordered[0], ordered[-1]
+        while (middle := (low + high) / 2) not in (low, high):
+            ranks = np.searchsorted(ordered, 2 * middle - ordered, side="right")
+            # Ordered pairs count twice, except those of a value with itself.
+            below = (ranks.sum() + np.searchsorted(ordered, middle, side="right")) // 2
+            low, high = (low, middle) if below > place else (middle, high)
+        found.append(float(high))
+    return found
 
 
 def _rank_sums(ranks: Iterable[int]) -> np.ndarray:

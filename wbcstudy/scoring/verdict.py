@@ -51,6 +51,15 @@ class Comparison:
     sd_seeds: float
     pairs: pd.DataFrame = field(repr=False)
 
+    def lead_over(self, method: str) -> dict[str, float]:
+        """The leader beside another method: behind (leader minus method, typical), ci_low, ci_high, p_holm.
+
+        Args:
+            method: another than the leader.
+        """
+        row = _row(self.pairs, self.leader, method)
+        return {"behind": row["difference"]} | {name: row[name] for name in ("ci_low", "ci_high", "p_holm")}
+
 
 def compare_methods(
     frame: pd.DataFrame,
