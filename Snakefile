@@ -3,6 +3,7 @@
 #
 #   dataset   notebooks/1_dataset   Figure 1 and the counts
 #   train     notebooks/2_train     one papermill call per (encoder, loss, fold, seed)
+#   baseline  notebooks/3_baseline  the same for each (earlier method, fold)
 #   summary   notebooks/4_summary   Tables 1-3, Figure 2, the report
 #
 # A rule's output is the one file that its notebook writes last, so what lies half-done is never taken for finished.
@@ -12,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 RUNS = Path("selected_runs.txt").read_text(encoding="utf-8").split()
+BASELINES = Path("selected_baselines.txt").read_text(encoding="utf-8").split()
 # The programs of this Python's environment, whatever the PATH of a cluster node says.
 BIN = Path(sys.executable).parent
 PAPERMILL = f"{BIN}/python -m papermill --kernel python3 --log-output --no-progress-bar --cwd '{ROOT}'"
@@ -54,10 +56,28 @@ rule train:
         "{BIN}/wbcstudy page runs/{wildcards.run}/train.ipynb runs/{wildcards.run}/train.html >> {log} 2>&1"
 
 
+rule baseline:
+    input:
+        ancient("dataset.json"),
+    output:
+        "baselines/{method}/run.json",
+    log:
+        "logs/{method}.log",
+    params:
+        root=ROOT,
+    shell:
+        "{{ {PAPERMILL} {params.root:q}/notebooks/3_baseline.ipynb baselines/{wildcards.method}/baseline.ipynb "
+        "-f baselines/{wildcards.method}/params.yaml || {BIN}/wbcstudy mark-failed baselines/{wildcards.method}; }} "
+        "> {log} 2>&1 && "
+        "{BIN}/wbcstudy page baselines/{wildcards.method}/baseline.ipynb baselines/{wildcards.method}/baseline.html "
+        ">> {log} 2>&1"
+
+
 rule summary:
     input:
         "dataset.json",
         expand("runs/{run}/run.json", run=RUNS),
+        expand("baselines/{method}/run.json", method=BASELINES),
     output:
         "report/index.html",
     log:

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wbcstudy.config import RunConfig, StudyConfig, make_config, read_run, read_study, run_from_parameters, write_yaml
+from wbcstudy.config import (
+    RunConfig,
+    StudyConfig,
+    config_from_parameters,
+    make_config,
+    read_run,
+    read_study,
+    write_yaml,
+)
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES
 
@@ -99,10 +107,10 @@ class TestNotebookParameters:
         return {name: field.default for name, field in RunConfig.model_fields.items()} | changed
 
     def test_the_variables_of_the_parameters_cell_are_the_run(self):
-        assert run_from_parameters(self.variables(encoder="vgg16", In=[])) == RunConfig(encoder="vgg16")
+        assert config_from_parameters(RunConfig, self.variables(encoder="vgg16", In=[])) == RunConfig(encoder="vgg16")
 
     def test_a_misspelt_papermill_parameter_is_refused(self):
         # papermill itself only warns, and would train the default.
         variables = self.variables(In=["", "# Parameters\nepoch = 5\n"], epoch=5)
         with pytest.raises(StudyError, match="Did you mean 'epochs'"):
-            run_from_parameters(variables)
+            config_from_parameters(RunConfig, variables)

@@ -23,8 +23,8 @@ MAY_USE = {
     "reporting": BOTTOM | {"runs", "data", "scoring", "reporting"},
     "records": BOTTOM | {"runs", "data", "scoring"},
     "progress": BOTTOM | {"runs"},
-    "batch": BOTTOM | {"runs", "data", "nets", "progress"},
-    "cli": BOTTOM | {"runs", "data", "nets", "scoring", "reporting", "records", "batch", "progress"},
+    "batch": BOTTOM | {"runs", "data", "nets", "baselines", "progress"},
+    "cli": BOTTOM | {"runs", "data", "nets", "baselines", "scoring", "reporting", "records", "batch", "progress"},
 }
 
 

@@ -19,10 +19,12 @@ from pathlib import Path
 
 import yaml
 
-from wbcstudy.config import RunConfig, StudyConfig, read_study, write_yaml
+from wbcstudy.baselines.methods import method_row
+from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig, read_study, write_yaml
 from wbcstudy.errors import StudyError
 from wbcstudy.progress import Progress
 from wbcstudy.runs import (
+    RunFolder,
     StudyFolder,
     atomic_write,
     cannot_write,
@@ -43,12 +45,20 @@ class Plan:
         study: its settings.
         folder: `outputs/<study>/`.
         runs: the selected runs.
+        baselines: the selected earlier methods.
     """
 
     source: Path
     study: StudyConfig
     folder: StudyFolder
     runs: tuple[RunConfig, ...]
+    baselines: tuple[BaselineConfig, ...] = ()
+
+    @property
+    def work(self) -> dict[str, tuple[RunFolder, RunConfig | BaselineConfig]]:
+        """Name -> folder and settings of everything that is to be done, trainings first."""
+        runs = {run.name: (self.folder.run(run.name), run) for run in self.runs}
+        return runs | {one.name: (self.folder.baseline(one.name), one) for one in self.baselines}
 
 
 def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
@@ -65,19 +75,22 @@ def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
     study = read_study(source)
     study = study.model_copy(update={"dataset": _portable(study.dataset)})
     folder = StudyFolder(outputs_folder() / study.name)
-    runs = tuple(
-        run for run in study.runs() if not only or any(fnmatch.fnmatchcase(run.name, pattern) for pattern in only)
-    )
-    if not runs:
-        names = [run.name for run in study.runs()]
+    for name in study.baselines:
+        method_row(name)
+    everything = [*study.runs(), *study.baseline_runs()]
+    chosen = [one for one in everything if not only or any(fnmatch.fnmatchcase(one.name, pattern) for pattern in only)]
+    if not chosen:
+        names = [one.name for one in everything]
         raise StudyError(
             f"--only {' '.join(only)} selects none of the {len(names)} runs of {source}.",
             expected=f"a pattern that matches some of: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}",
             fix="Use * for any text, e.g. --only 'resnet18*'.",
         )
-    for run in runs:
-        check_same_settings(folder.run(run.name), run)
-    return Plan(source, study, folder, runs)
+    runs = tuple(one for one in chosen if isinstance(one, RunConfig))
+    plan = Plan(source, study, folder, runs, tuple(one for one in chosen if isinstance(one, BaselineConfig)))
+    for place, config in plan.work.values():
+        check_same_settings(place, config)
+    return plan
 
 
 def prepare(plan: Plan) -> None:
@@ -95,18 +108,17 @@ def prepare(plan: Plan) -> None:
     try:
         load_or_make_splits(folder.split, dataset, plan.study)
         folder.logs.mkdir(parents=True, exist_ok=True)
-        for run in plan.runs:
-            target = folder.run(run.name)
+        for target, config in plan.work.values():
             target.path.mkdir(parents=True, exist_ok=True)
             if not target.params.exists():
                 with atomic_write(target.params) as path:
-                    write_yaml(run, path)
+                    write_yaml(config, path)
             if target.status == "failed":
                 # Asking again means trying again.
                 target.record.unlink()
-        selected = "\n".join(run.name for run in plan.runs) + "\n"
         for name, text in {
-            "selected_runs.txt": selected,
+            "selected_runs.txt": "".join(f"{run.name}\n" for run in plan.runs),
+            "selected_baselines.txt": "".join(f"{one.name}\n" for one in plan.baselines),
             "dataset_params.yaml": yaml.safe_dump({"study": plan.study.name, "dataset": plan.study.dataset}),
             "summary_params.yaml": yaml.safe_dump({"study_file": _portable(str(plan.source))}),
         }.items():
@@ -140,24 +152,26 @@ def run_study(
         StudyError: the study cannot be started.
     """
     plan = read_plan(source, only)
-    waiting = [run for run in plan.runs if plan.folder.run(run.name).status != "complete"]
+    count = len(plan.work)
+    waiting = [name for name, (folder, _) in plan.work.items() if folder.status != "complete"]
     if dry_run:
-        show(f"{plan.study.name}: {len(plan.runs)} runs, {len(plan.runs) - len(waiting)} finished, to run:")
-        for run in waiting:
-            show(f"  {run.name}")
+        show(f"{plan.study.name}: {count} runs, {count - len(waiting)} finished, to run:")
+        for name in waiting:
+            show(f"  {name}")
         return 0
     with _lock(plan.folder) as lock:
         prepare(plan)
-        show(f"Study {plan.study.name}: {len(plan.runs)} runs, {len(plan.runs) - len(waiting)} already finished.")
+        show(f"Study {plan.study.name}: {count} runs, {count - len(waiting)} already finished.")
         show(f"Results go to {_short(plan.folder.path)}, what the programs print to {_short(plan.folder.logs)}.")
         code = _snakemake(plan, jobs, lock, show)
-    states = {run.name: plan.folder.run(run.name).status for run in plan.runs}
+    states = {name: folder.status for name, (folder, _) in plan.work.items()}
     failed = [name for name, state in states.items() if state == "failed"]
     unfinished = [name for name, state in states.items() if state in ("unfinished", "waiting")]
     for name in failed:
-        record = plan.folder.run(name).read_record() or {}
+        failed_folder, _ = plan.work[name]
+        record = failed_folder.read_record() or {}
         show(f"Failed: {name}: {str(record.get('error', 'no reason recorded')).splitlines()[0]}")
-        show(f"  its notebook: {_short(plan.folder.run(name).page)}")
+        show(f"  its notebook: {_short(failed_folder.page)}")
     if code and not failed:
         show(_explain(plan.folder))
     if unfinished:
@@ -174,16 +188,22 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
         StudyError: no run of the study is finished.
     """
     plan = read_plan(source)
-    if not any(plan.folder.run(run.name).status in ("complete", "failed") for run in plan.runs):
+    if not any(folder.status in ("complete", "failed") for folder, _ in plan.work.values()):
         raise StudyError(
             f"No run of {plan.study.name} is finished, so there is nothing to report.",
             expected=f"finished runs in {_short(plan.folder.runs)}",
             fix=f"wbcstudy run {source}",
         )
     with _lock(plan.folder) as lock:
-        finished = tuple(run for run in plan.runs if plan.folder.run(run.name).status == "complete")
         # Only the finished ones: preparing a failed run would ask for another try.
-        prepare(replace(plan, runs=finished))
+        done = {name for name, (folder, _) in plan.work.items() if folder.status == "complete"}
+        prepare(
+            replace(
+                plan,
+                runs=tuple(run for run in plan.runs if run.name in done),
+                baselines=tuple(one for one in plan.baselines if one.name in done),
+            )
+        )
         code = _snakemake(plan, 1, lock, show, "--forcerun", "summary")
     show(f"Report: {_short(plan.folder.report)}" if not code else _explain(plan.folder))
     return code
@@ -195,17 +215,18 @@ def study_status(source: str | Path) -> list[dict[str, object]]:
 
     plan = read_plan(source)
     rows = []
-    for run in plan.runs:
-        folder = plan.folder.run(run.name)
+    for name, (folder, config) in plan.work.items():
         record = folder.read_record() or {}
         last = last_epoch(folder.history)
         scores = record.get("scores") or {}
+        # An earlier method's scores are kept per clean-up.
+        scores = scores.get("raw", scores)
         rows.append(
             {
-                "run": run.name,
+                "run": name,
                 "status": folder.status,
-                "epoch": int(last["epoch"]) if last else 0,
-                "epochs": run.epochs,
+                "epoch": int(last["epoch"]) if last else None,
+                "epochs": config.epochs if isinstance(config, RunConfig) else None,
                 "nucleus": (scores.get("nucleus") or {}).get("dice"),
                 "cytoplasm": (scores.get("cytoplasm") or {}).get("dice"),
                 "error": record.get("error"),
@@ -243,7 +264,7 @@ def _snakemake(plan: Plan, jobs: int, lock: int, show: Callable[[str], None], *e
         )
         try:
             with _terminate_as_interrupt():
-                Progress(plan.folder, plan.runs, show).follow(child)
+                Progress(plan.folder.logs, plan.work, show).follow(child)
         except KeyboardInterrupt:
             show("Stopping ...")
             _stop(child)

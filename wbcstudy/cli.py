@@ -57,7 +57,8 @@ def status(study: StudyFile) -> None:
     table = Table("run", "status", "epoch", "nucleus Dice", "cytoplasm Dice")
     for row in study_status(study):
         dice = ["-" if row[region] is None else f"{row[region]:.4f}" for region in ("nucleus", "cytoplasm")]
-        table.add_row(str(row["run"]), str(row["status"]), f"{row['epoch']} of at most {row['epochs']}", *dice)
+        epochs = "-" if row["epochs"] is None else f"{row['epoch'] or 0} of at most {row['epochs']}"
+        table.add_row(str(row["run"]), str(row["status"]), epochs, *dice)
     Console().print(table)
 
 
@@ -82,6 +83,16 @@ def encoders() -> None:
         typer.echo(f"  {row.name:<22}{row.source}")
 
 
+@app.command()
+def methods() -> None:
+    """List the earlier methods that a study can measure under `baselines`."""
+    from wbcstudy.baselines.methods import METHODS
+
+    for row in METHODS.values():
+        missing = "" if row.available else f" (needs the package {row.needs})"
+        typer.echo(f"{row.name:<22}[{row.reference or '-':>2}] {row.algorithm}{missing}")
+
+
 @app.command("page", hidden=True)
 def _page(notebook: Path, page: Path) -> None:
     """Write an executed notebook as one self-contained page."""
@@ -96,7 +107,8 @@ def _mark_failed(folder: Path) -> None:
     from wbcstudy.records import record_failure
     from wbcstudy.runs import RunFolder
 
-    error = record_failure(RunFolder(folder), folder.parents[1] / "logs" / f"{folder.name}.log")
+    act = "baseline" if folder.parent.name == "baselines" else "train"
+    error = record_failure(RunFolder(folder, act), folder.parents[1] / "logs" / f"{folder.name}.log")
     typer.echo(f"failed: {error}" if error else "stopped, not failed")
     raise typer.Exit(0 if error else 1)
 

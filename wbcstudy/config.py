@@ -24,8 +24,8 @@ SIZE_STEP_PX = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-class _Settings(BaseModel):
-    """The fields that a study and a run share."""
+class _DataSettings(BaseModel):
+    """The fields about images and their split, which trainings and earlier methods share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
@@ -33,6 +33,28 @@ class _Settings(BaseModel):
     """Name of a dataset (`wbcstudy data list`) or path of a dataset.yaml."""
     image_size: int = Field(256, ge=32, le=4096)
     """Side in px to which images and masks are resized; a multiple of 32."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of all cases kept for the test; used when folds is 1."""
+    validation_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of the remaining cases on which early stopping looks."""
+    split_seed: int = Field(0, ge=0)
+    """Seed of the split, the same for every run of a study."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _divisible(cls, value: int) -> int:
+        if value % SIZE_STEP_PX:
+            below = value // SIZE_STEP_PX * SIZE_STEP_PX
+            raise ValueError(
+                f"a multiple of {SIZE_STEP_PX} (every encoder halves the image five times); "
+                f"the nearest are {below or SIZE_STEP_PX} and {below + SIZE_STEP_PX}"
+            )
+        return value
+
+
+class _Settings(_DataSettings):
+    """The fields that a study and a run share."""
+
     batch_size: int = Field(8, ge=1, le=1024)
     """Images per training step; lower it when memory runs out."""
     augmented_copies: int = Field(4, ge=1, le=1000)
@@ -53,29 +75,12 @@ class _Settings(BaseModel):
     """Momentum of the running mean and variance; 0.99 needs hundreds of steps to settle."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Arithmetic of the convolutions; loss and probabilities are always float32."""
-    test_fraction: float = Field(0.2, gt=0, lt=1)
-    """Share of all cases kept for the test; used when folds is 1."""
-    validation_fraction: float = Field(0.2, gt=0, lt=1)
-    """Share of the remaining cases on which early stopping looks."""
-    split_seed: int = Field(0, ge=0)
-    """Seed of the split, the same for every run of a study."""
     rotation_degrees: float = Field(180.0, ge=0, le=180)
     """Augmentation: largest rotation either way, in degrees."""
     zoom: float = Field(0.1, ge=0, lt=1)
     """Augmentation: largest zoom in or out, as a share of the side."""
     brightness: float = Field(0.1, ge=0, lt=1)
     """Augmentation: largest change of brightness, as a share of 255."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _divisible(cls, value: int) -> int:
-        if value % SIZE_STEP_PX:
-            below = value // SIZE_STEP_PX * SIZE_STEP_PX
-            raise ValueError(
-                f"a multiple of {SIZE_STEP_PX} (every encoder halves the image five times); "
-                f"the nearest are {below or SIZE_STEP_PX} and {below + SIZE_STEP_PX}"
-            )
-        return value
 
     @model_validator(mode="after")
     def _nothing_to_freeze(self):
@@ -120,8 +125,7 @@ class RunConfig(_Settings):
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.fold >= self.folds:
-            raise ValueError(f"fold below folds ({self.folds}); folds count from 0. Got fold {self.fold}")
+        _check_fold(self)
         if ENCODERS[self.encoder].backbone is None and self.encoder_weights != "none":
             raise ValueError(f"encoder_weights: none for {self.encoder!r}, of which no pretrained weights exist")
         return self
@@ -130,6 +134,40 @@ class RunConfig(_Settings):
     def name(self) -> str:
         """Name of the run, its folder and its parameter file."""
         return run_name(self.encoder, self.loss, self.fold, self.seed)
+
+
+class BaselineConfig(_DataSettings):
+    """One earlier method on one fold: the parameters of `notebooks/3_baseline.ipynb`."""
+
+    study: str = "by_hand"
+    """Name of the study, the folder under outputs/."""
+    method: str = "otsu_levels"
+    """The earlier method (`wbcstudy methods` lists them)."""
+    fold: int = Field(0, ge=0)
+    """Index of the cross-validation part."""
+    folds: int = Field(1, ge=1, le=100)
+    """Number of parts; 1 is a single split by test_fraction."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Seeds of a method that learns at random; the others need none and use the first."""
+
+    @field_validator("study", "method")
+    @classmethod
+    def _plain_names(cls, value: str) -> str:
+        return _check_name(value)
+
+    @field_validator("seeds")
+    @classmethod
+    def _some_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return _check_seeds(value)
+
+    @model_validator(mode="after")
+    def _known_fold(self):
+        return _check_fold(self)
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.method}__fold{self.fold}"
 
 
 class StudyConfig(_Settings):
@@ -147,6 +185,8 @@ class StudyConfig(_Settings):
     """One training of each encoder, loss and fold per seed."""
     baselines: tuple[str, ...] = ()
     """Earlier methods to measure beside the U-Nets."""
+    baseline_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Seeds of the earlier methods that learn at random."""
     also_score: tuple[str, ...] = ()
     """Other datasets on which the finished runs are scored too."""
 
@@ -165,12 +205,26 @@ class StudyConfig(_Settings):
     def _known_losses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_known(name, LOSSES, "loss") for name in _distinct(value, "losses"))
 
-    @field_validator("seeds")
+    @field_validator("seeds", "baseline_seeds")
     @classmethod
     def _some_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(seed < 0 for seed in value):
-            raise ValueError("seeds of 0 or more")
-        return _distinct(value, "seeds")
+        return _check_seeds(value)
+
+    @field_validator("baselines")
+    @classmethod
+    def _distinct_baselines(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(value, "baselines") if value else value
+
+    def baseline_runs(self) -> list[BaselineConfig]:
+        """Every earlier method on every fold, in the order method, fold."""
+        shared = self.model_dump(include=set(_DataSettings.model_fields))
+        return [
+            BaselineConfig(
+                **shared, study=self.name, method=method, fold=fold, folds=self.folds, seeds=self.baseline_seeds
+            )
+            for method in self.baselines
+            for fold in range(self.folds)
+        ]
 
     def runs(self) -> list[RunConfig]:
         """Every run of the study, in the order encoder, loss, fold, seed.
@@ -218,17 +272,21 @@ def read_study(path: str | Path) -> StudyConfig:
     return make_config(StudyConfig, _read_yaml(path) | {"name": path.stem}, source=str(path))
 
 
-def read_run(path: str | Path) -> RunConfig:
-    """Read a run's `params.yaml`. Raises `StudyError` as `read_study` does."""
+def read_run(path: str | Path, kind: type[_DataSettings] = RunConfig):
+    """Read a `params.yaml` of a run or, with `kind=BaselineConfig`, of an earlier method.
+
+    Raises:
+        StudyError: as `read_study` does.
+    """
     path = Path(path)
-    return make_config(RunConfig, _read_yaml(path), source=str(path))
+    return make_config(kind, _read_yaml(path), source=str(path))
 
 
-def make_config(kind: type[_Settings], values: dict[str, Any], source: str = "parameters"):
+def make_config(kind: type[_DataSettings], values: dict[str, Any], source: str = "parameters"):
     """Build a configuration, turning the first broken rule into a message for a person.
 
     Args:
-        kind: `StudyConfig` or `RunConfig`.
+        kind: `StudyConfig`, `RunConfig` or `BaselineConfig`.
         values: field names and values.
         source: where they come from, for the message.
 
@@ -261,21 +319,22 @@ def make_config(kind: type[_Settings], values: dict[str, Any], source: str = "pa
         ) from None
 
 
-def run_from_parameters(variables: dict[str, Any]) -> RunConfig:
+def config_from_parameters(kind: type[_DataSettings], variables: dict[str, Any]):
     """The configuration of a notebook, from the variables of its parameters cell.
 
     papermill only warns about a parameter that the notebook does not have, and then trains the default. Here the
     cell that it injected is read again and such a parameter is refused.
 
     Args:
+        kind: `RunConfig` or `BaselineConfig`.
         variables: the notebook's `globals()`.
 
     Raises:
         StudyError: unknown parameter, or a value that breaks its rule.
     """
     injected = [cell for cell in variables.get("In", []) if cell.startswith("# Parameters")]
-    names = {name for cell in injected for name in _assigned_names(cell)} | set(RunConfig.model_fields)
-    return make_config(RunConfig, {name: variables[name] for name in sorted(names)}, source="the parameters cell")
+    names = {name for cell in injected for name in _assigned_names(cell)} | set(kind.model_fields)
+    return make_config(kind, {name: variables[name] for name in sorted(names)}, source="the parameters cell")
 
 
 def _assigned_names(source: str) -> list[str]:
@@ -283,13 +342,13 @@ def _assigned_names(source: str) -> list[str]:
     return [target.id for node in statements for target in node.targets if isinstance(target, ast.Name)]
 
 
-def settings_hash(config: _Settings) -> str:
+def settings_hash(config: _DataSettings) -> str:
     """Short SHA-256 of all fields: two configurations with one hash train the same."""
     text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write_yaml(config: _Settings, path: Path) -> None:
+def write_yaml(config: _DataSettings, path: Path) -> None:
     """Write a configuration as papermill and `read_run` read it, each field with its help as a comment."""
     lines = []
     for name, value in config.model_dump(mode="json").items():
@@ -321,6 +380,18 @@ def _distinct(values: tuple, what: str) -> tuple:
     if len(set(values)) != len(values):
         raise ValueError(f"{what} without repetition")
     return values
+
+
+def _check_seeds(values: tuple[int, ...]) -> tuple[int, ...]:
+    if any(not 0 <= seed < 2**32 for seed in values):
+        raise ValueError("seeds from 0 to 4294967295")
+    return _distinct(values, "seeds")
+
+
+def _check_fold(config):
+    if config.fold >= config.folds:
+        raise ValueError(f"fold below folds ({config.folds}); folds count from 0. Got fold {config.fold}")
+    return config
 
 
 def _check_name(value: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from wbcstudy.config import RunConfig
+from wbcstudy.config import BaselineConfig, RunConfig
 from wbcstudy.registry import ENCODERS, LOSSES
-from wbcstudy.runs import RunFolder, StudyFolder
+from wbcstudy.runs import RunFolder
 
 POLL_S = 1.0
 
@@ -32,24 +32,29 @@ class Progress:
     """Follows the runs of a grid and says one line for every epoch, run and step.
 
     Args:
-        folder: `outputs/<study>/`.
-        runs: the runs that are followed.
+        logs: the study's folder of logs.
+        work: name -> folder and settings of what is followed.
         show: gets one line at a time.
     """
 
-    def __init__(self, folder: StudyFolder, runs: tuple[RunConfig, ...], show: Callable[[str], None]) -> None:
-        self._folder, self._show = folder, show
-        self._place = {run.name: place for place, run in enumerate(runs, start=1)}
-        self._open = {run.name: run for run in runs if folder.run(run.name).status != "complete"}
-        self._seen = {name: len(_read_rows(folder.run(name).history)) for name in self._open}
+    def __init__(
+        self,
+        logs: Path,
+        work: Mapping[str, tuple[RunFolder, RunConfig | BaselineConfig]],
+        show: Callable[[str], None],
+    ) -> None:
+        self._logs, self._show = logs, show
+        self._place = {name: place for place, name in enumerate(work, start=1)}
+        self._open = {name: (folder, run) for name, (folder, run) in work.items() if folder.status != "complete"}
+        self._seen = {name: len(_read_rows(folder.history)) for name, (folder, _) in self._open.items()}
         self._begun: set[str] = set()
         self._steps = [
             ("dataset", "Looking at the images (notebook 1_dataset)"),
             ("summary", "Building tables, figures and the report (notebook 4_summary)"),
         ]
         # A log from an earlier call is not news.
-        self._old = {step: _modified(folder.logs / f"{step}.log") for step, _ in self._steps}
-        self._old |= {name: _modified(folder.logs / f"{name}.log") for name in self._open}
+        self._old = {step: _modified(logs / f"{step}.log") for step, _ in self._steps}
+        self._old |= {name: _modified(logs / f"{name}.log") for name in self._open}
         self._run_seconds: list[float] = []
 
     def follow(self, child: subprocess.Popen) -> None:
@@ -64,15 +69,15 @@ class Progress:
 
     def _look(self) -> None:
         for step, text in list(self._steps):
-            if _modified(self._folder.logs / f"{step}.log") != self._old[step]:
+            if _modified(self._logs / f"{step}.log") != self._old[step]:
                 self._show(f"{text} ...")
                 self._steps.remove((step, text))
-        for name, run in list(self._open.items()):
-            self._look_at(run, self._folder.run(name))
+        for folder, run in list(self._open.values()):
+            self._look_at(run, folder)
 
-    def _look_at(self, run: RunConfig, folder: RunFolder) -> None:
+    def _look_at(self, run: RunConfig | BaselineConfig, folder: RunFolder) -> None:
         head = f"[{self._place[run.name]}/{len(self._place)}] {_title(run)}"
-        if run.name not in self._begun and _modified(self._folder.logs / f"{run.name}.log") != self._old[run.name]:
+        if run.name not in self._begun and _modified(self._logs / f"{run.name}.log") != self._old[run.name]:
             self._begun.add(run.name)
             again = f", from epoch {self._seen[run.name] + 1} on" if self._seen[run.name] else ""
             self._show(f"{head}: starting{again} ...")
@@ -90,25 +95,31 @@ class Progress:
             return
         del self._open[run.name]
         if record.get("status") == "complete":
-            self._run_seconds.append(float(record.get("wall_seconds") or 0))
-            dice = {region: (record["scores"].get(region) or {}).get("dice") for region in ("nucleus", "cytoplasm")}
+            scores = record["scores"].get("raw", record["scores"])
+            dice = {region: (scores.get(region) or {}).get("dice") for region in ("nucleus", "cytoplasm")}
             told = ", ".join(f"{region} {value:.3f}" for region, value in dice.items() if value is not None)
-            self._show(
-                f"{head}: done after {record['epochs']} epochs, {in_words(self._run_seconds[-1])}; test Dice {told}"
-            )
+            after = ""
+            if isinstance(run, RunConfig):
+                self._run_seconds.append(float(record.get("wall_seconds") or 0))
+                after = f" after {record['epochs']} epochs, {in_words(self._run_seconds[-1])}"
+            self._show(f"{head}: done{after}; test Dice {told}")
         else:
             self._show(f"{head}: FAILED: {str(record.get('error', '')).splitlines()[0]}")
 
     def _study_left(self, run: RunConfig, left: float) -> str:
         """Time for the whole study, once a finished run tells what one takes."""
-        waiting = [name for name in self._open if name not in self._begun]
+        waiting = [
+            name for name, (_, one) in self._open.items() if isinstance(one, RunConfig) and name not in self._begun
+        ]
         if not self._run_seconds or not waiting:
             return ""
         typical = sum(self._run_seconds) / len(self._run_seconds)
         return f" (study: about {in_words(min(left, typical) + typical * len(waiting))})"
 
 
-def _title(run: RunConfig) -> str:
+def _title(run: RunConfig | BaselineConfig) -> str:
+    if isinstance(run, BaselineConfig):
+        return f"{run.method}, fold {run.fold}" if run.folds > 1 else run.method
     parts = [ENCODERS[run.encoder].title, LOSSES[run.loss].title]
     if run.folds > 1:
         parts.append(f"fold {run.fold}")

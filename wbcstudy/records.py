@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from wbcstudy import __version__
-from wbcstudy.config import RunConfig, read_run
+from wbcstudy.config import BaselineConfig, RunConfig, read_run
 from wbcstudy.data.datasets import Dataset
 from wbcstudy.data.splits import Split, split_hash
 from wbcstudy.errors import StudyError
 from wbcstudy.runs import RunFolder, write_record
 
 PACKAGES = ("tensorflow", "keras", "segmentation-models", "numpy", "pandas", "scikit-learn", "papermill", "snakemake")
-
-OUT_OF_MEMORY = "Lower batch_size (now {batch_size}) or image_size (now {image_size}), and run the study again."
 
 
 def finish_run(
@@ -47,28 +45,41 @@ def finish_run(
     Returns:
         What was written.
     """
-    split = splits[config.fold]
-    record = {
-        "status": "complete",
-        "study": config.study,
-        "run": config.name,
-        "config": config.model_dump(mode="json"),
-        "code_version": __version__,
-        "commit": _commit(),
-        "dataset": describe_dataset(dataset),
-        "split_hash": split_hash(splits),
-        "split": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "seed": config.seed,
-        **training,
-        "scores": scores,
-        "validation": validation,
-    }
+    record = _describe_run(config, dataset, splits) | {"seed": config.seed} | training
+    record |= {"scores": scores, "validation": validation}
     write_record(folder, record)
     # Only now: a run that is stopped while it is scored goes on from its trained weights.
     shutil.rmtree(folder.checkpoint, ignore_errors=True)
+    return record
+
+
+def finish_baseline(
+    folder: RunFolder,
+    config: BaselineConfig,
+    dataset: Dataset,
+    splits: tuple[Split, ...],
+    *,
+    method: dict[str, Any],
+    scores: dict[str, dict[str, Any]],
+    measured: dict[str, Any],
+) -> dict[str, Any]:
+    """Write run.json of an earlier method: the last thing that its notebook does.
+
+    Args:
+        folder: its folder.
+        config: its settings.
+        dataset: what it was run on.
+        splits: all folds; it used `splits[config.fold]`.
+        method: name, title, reference, algorithm, learns, quoted_as.
+        scores: variant ("raw", "cleaned", "central") -> counts and ratios per region on the test cases, all seeds
+            together.
+        measured: seeds, params, fit_seconds, seconds_per_image.
+
+    Returns:
+        What was written.
+    """
+    record = _describe_run(config, dataset, splits) | {"method": method} | measured | {"scores": scores}
+    write_record(folder, record)
     return record
 
 
@@ -98,7 +109,7 @@ def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
     Returns:
         The error in one line, or None if the run was only stopped.
     """
-    config = read_run(folder.params)
+    config = read_run(folder.params, RunConfig if folder.act == "train" else BaselineConfig)
     error = _notebook_error(folder.notebook)
     advice = f"Read {folder.page.name}: the cell that failed is marked. Then run the study again."
     if error is None:
@@ -106,11 +117,11 @@ def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
         if "DeadKernelError" not in words and "Kernel died" not in words:
             return None
         error = "The notebook's process was killed, most often because the machine ran out of memory."
-        advice = OUT_OF_MEMORY.format(batch_size=config.batch_size, image_size=config.image_size)
+        advice = _memory_advice(config)
     elif error.startswith("KeyboardInterrupt"):
         return None
     elif "ResourceExhausted" in error or error.startswith("MemoryError"):
-        advice = OUT_OF_MEMORY.format(batch_size=config.batch_size, image_size=config.image_size)
+        advice = _memory_advice(config)
     write_record(
         folder,
         {
@@ -124,6 +135,24 @@ def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
         },
     )
     return error
+
+
+def _describe_run(config: RunConfig | BaselineConfig, dataset: Dataset, splits: tuple[Split, ...]) -> dict[str, Any]:
+    split = splits[config.fold]
+    return {
+        "status": "complete",
+        "study": config.study,
+        "run": config.name,
+        "config": config.model_dump(mode="json"),
+        "code_version": __version__,
+        "commit": _commit(),
+        "dataset": describe_dataset(dataset),
+        "split_hash": split_hash(splits),
+        "split": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
 
 
 def _notebook_error(notebook: Path) -> str | None:
@@ -141,6 +170,11 @@ def _notebook_error(notebook: Path) -> str | None:
                 # A message for a person stands by itself; any other is told apart by its type.
                 return message if output.ename == StudyError.__name__ else f"{output.ename}: {message}"
     return None
+
+
+def _memory_advice(config: RunConfig | BaselineConfig) -> str:
+    batch = f"batch_size (now {config.batch_size}) or " if isinstance(config, RunConfig) else ""
+    return f"Lower {batch}image_size (now {config.image_size}), and run the study again."
 
 
 def _version(package: str) -> str | None:

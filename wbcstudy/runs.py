@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wbcstudy.config import RunConfig, read_run, write_yaml
+from wbcstudy.config import BaselineConfig, RunConfig, read_run, write_yaml
 from wbcstudy.errors import StudyError
 
 if TYPE_CHECKING:
@@ -73,16 +73,32 @@ class StudyFolder:
         """The self-contained page."""
         return self.path / "report" / "index.html"
 
+    @property
+    def baselines(self) -> Path:
+        """Folder of the earlier methods' folders."""
+        return self.path / "baselines"
+
     def run(self, name: str) -> RunFolder:
         """The folder of one run."""
         return RunFolder(self.runs / name)
 
+    def baseline(self, name: str) -> RunFolder:
+        """The folder of one earlier method on one fold."""
+        return RunFolder(self.baselines / name, act="baseline")
+
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`outputs/<study>/runs/<run>/`: every file in it, by name."""
+    """`outputs/<study>/runs/<run>/`: every file in it, by name.
+
+    Args:
+        path: the folder.
+        act: stem of the executed notebook: "train", or "baseline" in the folder of an earlier method, which holds the
+            same files but those of a network.
+    """
 
     path: Path
+    act: str = "train"
 
     @property
     def name(self) -> str:
@@ -97,12 +113,12 @@ class RunFolder:
     @property
     def notebook(self) -> Path:
         """The executed notebook."""
-        return self.path / "train.ipynb"
+        return self.path / f"{self.act}.ipynb"
 
     @property
     def page(self) -> Path:
         """The executed notebook as a page."""
-        return self.path / "train.html"
+        return self.path / f"{self.act}.html"
 
     @property
     def history(self) -> Path:
@@ -113,6 +129,10 @@ class RunFolder:
     def scores(self) -> Path:
         """One row per test case and region; the columns are `SCORE_COLUMNS` and ratios."""
         return self.path / "scores.csv"
+
+    def scores_of(self, variant: str) -> Path:
+        """Scores of the prediction as it is ("raw", scores.csv) or after a clean-up ("cleaned", "central")."""
+        return self.scores if variant == "raw" else self.path / f"scores_{variant}.csv"
 
     @property
     def record(self) -> Path:
@@ -179,11 +199,7 @@ class Run:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """scores.csv: one row per test case and region. Case ids and cell types are text, as in the dataset."""
-        import pandas as pd  # half a second, which `wbcstudy status` need not spend
-
-        # "NA" and "null" are fine names for a case; only an empty field is missing.
-        text = {"run": str, "case_id": str, "cell_type": str, "region": str}
-        return pd.read_csv(self.folder.scores, dtype=text, keep_default_na=False, na_values=[""])
+        return read_score_file(self.folder.scores)
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -191,6 +207,15 @@ class Run:
         import pandas as pd
 
         return pd.read_csv(self.folder.history)
+
+
+def read_score_file(path: Path) -> pd.DataFrame:
+    """A scores.csv. Case ids and cell types are text, as in the dataset."""
+    import pandas as pd  # half a second, which `wbcstudy status` need not spend
+
+    # "NA" and "null" are fine names for a case; only an empty field is missing.
+    text = {"run": str, "case_id": str, "cell_type": str, "region": str}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 
 def load_run(folder: RunFolder) -> Run:
@@ -227,7 +252,16 @@ def start_run(config: RunConfig, outputs: Path | None = None) -> RunFolder:
             written there.
     """
     study = StudyFolder((outputs or outputs_folder()) / config.study)
-    folder = study.run(config.name)
+    return _start(study.run(config.name), config)
+
+
+def start_baseline(config: BaselineConfig, outputs: Path | None = None) -> RunFolder:
+    """Make the folder of an earlier method; arguments and errors as `start_run`."""
+    study = StudyFolder((outputs or outputs_folder()) / config.study)
+    return _start(study.baseline(config.name), config)
+
+
+def _start(folder: RunFolder, config: RunConfig | BaselineConfig) -> RunFolder:
     if folder.status == "complete":
         raise StudyError(
             f"{folder.path} holds a finished run.",
@@ -245,7 +279,7 @@ def start_run(config: RunConfig, outputs: Path | None = None) -> RunFolder:
     return folder
 
 
-def check_same_settings(folder: RunFolder, config: RunConfig) -> None:
+def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -> None:
     """Refuse to mix settings in one run folder.
 
     Raises:
@@ -253,7 +287,7 @@ def check_same_settings(folder: RunFolder, config: RunConfig) -> None:
     """
     if not folder.params.exists():
         return
-    before, now = read_run(folder.params).model_dump(), config.model_dump()
+    before, now = read_run(folder.params, type(config)).model_dump(), config.model_dump()
     changed = [f"{name} was {before[name]!r}, is now {now[name]!r}" for name in now if before[name] != now[name]]
     if changed:
         raise StudyError(

@@ -4,6 +4,8 @@ A classifier of pixels leaves specks, holes and bridges. Clean-up moves the scor
 does, so it is done in one place, with one setting, and results are reported with and without it.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from wbcstudy.errors import StudyError
@@ -64,6 +66,22 @@ def clean_up(
             break
         mask = cleaned
     return _central(cleaned) if keep_central else cleaned
+
+
+def clean_variants(predictions: Mapping[int, np.ndarray]) -> dict[str, Mapping[int, np.ndarray]]:
+    """Predictions as they are and cleaned up in two ways.
+
+    Args:
+        predictions: seed -> uint8 (N, H, W) of labels.
+
+    Returns:
+        "raw" -> the same; "cleaned" -> each mask after `clean_up`; "central" -> after `clean_up` with `keep_central`.
+    """
+
+    def cleaned(**options):
+        return {seed: np.stack([clean_up(mask, **options) for mask in masks]) for seed, masks in predictions.items()}
+
+    return {"raw": predictions, "cleaned": cleaned(), "central": cleaned(keep_central=True)}
 
 
 def _clean_once(mask: np.ndarray, min_nucleus: float, min_cell: float, radius: float) -> np.ndarray:

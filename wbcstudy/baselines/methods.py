@@ -1,6 +1,5 @@
 """The methods of Table 3 by name. One row is everything about the method; its module is loaded when it is built."""
 
-import difflib
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import CYTOPLASM, NUCLEUS
+from wbcstudy.registry import pick
 
 _NOTHING: Mapping = MappingProxyType({})
 
@@ -49,6 +49,11 @@ class MethodRow:
     def available(self) -> bool:
         """Whether the package that it needs is installed."""
         return not self.needs or find_spec(self.needs) is not None
+
+    def facts(self) -> dict[str, object]:
+        """For run.json: name, title, reference, algorithm, learns, quoted_as."""
+        names = ("name", "title", "reference", "algorithm", "learns", "quoted_as")
+        return {name: getattr(self, name) for name in names}
 
 
 def _rows(*rows: MethodRow) -> Mapping[str, MethodRow]:
@@ -187,14 +192,7 @@ def method_row(name: str) -> MethodRow:
     Raises:
         StudyError: unknown name; the message lists the known ones and the nearest.
     """
-    if name in METHODS:
-        return METHODS[name]
-    near = difflib.get_close_matches(str(name), METHODS, n=1, cutoff=0.5)
-    raise StudyError(
-        f"Unknown earlier method {name!r}.",
-        expected=", ".join(METHODS),
-        fix=f"Did you mean {near[0]!r}?" if near else "Use one of these names.",
-    )
+    return pick(METHODS, name, "earlier method")
 
 
 def build_method(name: str, **params):

@@ -6,7 +6,7 @@ paper, so large cells weigh more. *Mean over images* (`dice_mean`): every image 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,21 @@ def score_masks(
     frame = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
     text = dict.fromkeys(("run", "case_id", "cell_type", "region"), "str")
     return add_ratios(frame.astype(text | dict.fromkeys(COUNTS, "int64")))
+
+
+def score_seeds(name: str, cases, predictions: Mapping[int, np.ndarray]) -> pd.DataFrame:
+    """`score_masks` for several seeds of one method, in one frame.
+
+    Args:
+        name: the method on its fold; the runs are called `<name>__seed<s>`.
+        cases: has case_ids, cell_types and masks, uint8 (N, S, S).
+        predictions: seed -> uint8 (N, S, S) of labels.
+    """
+    frames = [
+        score_masks(f"{name}__seed{seed}", cases.case_ids, cases.cell_types, cases.masks, masks)
+        for seed, masks in predictions.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
 
 
 def pool_scores(frame: pd.DataFrame, by: Sequence[str] = ("run", "region")) -> pd.DataFrame:
