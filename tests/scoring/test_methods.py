@@ -43,6 +43,11 @@ def test_a_case_undefined_for_one_seed_is_undefined_for_the_method():
     assert case_table(frame, "nucleus")[DICE].isna().tolist() == [True, False]
 
 
+def test_a_method_without_any_defined_score_does_not_take_the_cases_from_the_others():
+    frame = frame_of({("unet", "dice", 0, 0): {"a": None, "b": None}, "otsu": {"a": 0.5, "b": 0.5}})
+    assert list(case_table(frame, "nucleus")) == ["otsu"]
+
+
 def test_trainings_may_be_given_as_dict_or_frame():
     frame = frame_of({"first": {"a": 0.5}, "second": {"a": 1.0}})
     given = {"first": ("unet", "dice", 0, 0), "second": ("unet", "dice", 0, 1)}

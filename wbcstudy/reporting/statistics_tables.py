@@ -84,8 +84,8 @@ def layout_ranks(table: pd.DataFrame, notes: Iterable[str] = (), number: int = 4
     heads = [kind.capitalize(), "Mean Dice", "Mean rank", "Behind the leader [95 % interval]", "p (Holm)"]
     heads += [*(["Spread over seeds"] if several else []), "Spread over images"]
     what = [
-        "Bold: cannot be told apart from the leader (Wilcoxon's signed-rank test of every pair on the same images, "
-        "Holm's correction, p at least 0.05); this does not mean that there is no difference.",
+        "Bold: leads, or cannot be told apart from the leader (Wilcoxon's signed-rank test of every pair on the same "
+        "images, Holm's correction, p at least 0.05); this does not mean that there is no difference.",
         "Behind the leader: the typical difference of one image (Hodges and Lehmann).",
         "Spread: standard deviation of the mean Dice "
         + ("from seed to seed, and " if several else "")

@@ -64,6 +64,7 @@ def case_table(
     Returns:
         Floats, cases sorted by id, methods in order of appearance. NaN where the score is undefined for *any* of the
         method's trainings (the mean over the others would be of other conditions), or the method did not see the case.
+        A method without any defined score is left out, so that it does not take the cases from the others.
         Empty where the frame has no row of the region.
 
     Raises:
@@ -78,7 +79,7 @@ def case_table(
     order = list(rows["method"].unique())
     means = rows.groupby(["case_id", "method"])[column].mean(skipna=False).astype(float)
     # pivot_table would average the undefined away.
-    return means.unstack("method").reindex(columns=order).sort_index()  # noqa: PD010
+    return means.unstack("method").reindex(columns=order).sort_index().dropna(axis=1, how="all")  # noqa: PD010
 
 
 def average_groups(table: pd.DataFrame, groups: Groups | None) -> pd.DataFrame:
