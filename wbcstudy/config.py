@@ -256,10 +256,14 @@ def run_name(encoder: str, loss: str, fold: int, seed: int) -> str:
     return f"{encoder}__{loss}__fold{fold}__seed{seed}"
 
 
-def split_run_name(name: str) -> tuple[str, str, int, int] | None:
-    """The encoder, loss, fold and seed of a run's name; None for a name that `run_name` does not make."""
-    found = re.fullmatch(r"(.+?)__(.+)__fold(\d+)__seed(\d+)", name)
-    return (found[1], found[2], int(found[3]), int(found[4])) if found else None
+def split_run_name(name: str) -> tuple[str, int, int] | None:
+    """What was trained or measured, the fold and the seed, from a run's name.
+
+    The first part is `<encoder>__<loss>`, or the name of an earlier method (`otsu_levels__fold0__seed0`). None for a
+    name of another form.
+    """
+    found = re.fullmatch(r"(.+)__fold(\d+)__seed(\d+)", name)
+    return (found[1], int(found[2]), int(found[3])) if found else None
 
 
 def read_study(path: str | Path) -> StudyConfig:

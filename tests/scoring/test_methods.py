@@ -12,11 +12,11 @@ DICE, ENTROPY = "resnet18__dice", "resnet18__cross_entropy"
 
 def test_a_run_name_is_read_as_it_was_made():
     assert split_run_name(run_name("mobilenetv2", "binary_cross_entropy", 4, 123)) == (
-        "mobilenetv2",
-        "binary_cross_entropy",
+        "mobilenetv2__binary_cross_entropy",
         4,
         123,
     )
+    assert split_run_name("otsu_levels__fold1__seed2") == ("otsu_levels", 1, 2)
     assert split_run_name("otsu") is None
 
 
@@ -27,7 +27,8 @@ def test_folds_are_laid_end_to_end_and_seeds_averaged_case_by_case():
             ("resnet18", "dice", 1, 0): {"c": 0.25},
             ("resnet18", "dice", 0, 1): {"a": 0.7, "b": 1.0},
             ("resnet18", "dice", 1, 1): {"c": 0.75},
-            "otsu": {"c": 0.125, "a": 0.0, "b": 1.0},
+            "otsu__fold0__seed0": {"a": 0.0, "b": 1.0},
+            "otsu__fold1__seed0": {"c": 0.125},
         }
     )
     table = case_table(frame, "nucleus")

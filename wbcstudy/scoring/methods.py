@@ -1,8 +1,8 @@
 """Runs become methods: the trainings of one encoder with one loss, over all folds and seeds, are one method.
 
 Scores of methods are compared case by case, so the folds are laid end to end (each case is tested once per seed) and
-the seeds are averaged for each case before anything is compared. Methods that are no runs of ours (an earlier method,
-say) keep their name and count as one training.
+the seeds are averaged for each case before anything is compared. Earlier methods have folds and seeds too, and keep
+their name; scores under any other name count as one training.
 """
 
 from __future__ import annotations
@@ -140,8 +140,7 @@ def what_varies(methods: Sequence[str]) -> str:
 
 
 def _training(run: str, trainings: Trainings) -> tuple[str, int, int]:
-    about = trainings.get(run) or split_run_name(run)
-    if about is None:
-        return run, 0, 0
-    encoder, loss, fold, seed = about
-    return f"{encoder}__{loss}", int(fold), int(seed)
+    if run in trainings:
+        encoder, loss, fold, seed = trainings[run]
+        return f"{encoder}__{loss}", int(fold), int(seed)
+    return split_run_name(run) or (run, 0, 0)
