@@ -57,7 +57,7 @@ class StretchWatershed(Method):
 
     required_labels = (NUCLEUS,)
 
-    def __init__(self, sigma_px=1.5, opening_px=4, min_nucleus_px=100, cluster_px=8, stray_px=20.0, max_images=24):
+    def __init__(self, sigma_px=1.5, opening_px=4, min_nucleus_px=100, cluster_px=8, stray_px=20.0, max_images=80):
         self.sigma_px = sigma_px
         self.opening_px = opening_px
         self.min_nucleus_px = min_nucleus_px
