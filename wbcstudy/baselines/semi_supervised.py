@@ -42,7 +42,8 @@ class _SemiSupervised(ClassifierMixin, BaseEstimator):
         Returns:
             (n,) of `classes_`.
         """
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        probability = self.predict_proba(X)  # first, for it refuses what has not learnt
+        return self.classes_[probability.argmax(1)]
 
 
 class CoForestClassifier(_SemiSupervised):
@@ -65,7 +66,7 @@ class CoForestClassifier(_SemiSupervised):
     Args:
         n_estimators: N, number of trees, 2 or more.
         theta: share of the ensemble that must agree for a label, 0-1.
-        max_iter: rounds at most; the rounds end by themselves, as e falls in each.
+        max_rounds: rounds at most; the rounds end by themselves, as e falls in each.
         max_features: features a tree looks at in each node, as for scikit-learn's trees.
         min_samples_leaf: smallest leaf, as for scikit-learn's trees.
         random_state: None, an integer or a `RandomState`.
@@ -77,14 +78,15 @@ class CoForestClassifier(_SemiSupervised):
         taught_: an int array a tree, numbers of the unlabelled examples it last learnt from; `taught_y_`, their classes
             by number.
         history_: one dict a round: "error", "weight", "drawn" (number drawn), "changed", each (N,).
+        n_rounds_: number of rounds, the last of which changed nothing.
     """
 
     def __init__(
-        self, n_estimators=10, theta=0.75, max_iter=100, max_features="sqrt", min_samples_leaf=1, random_state=None
+        self, n_estimators=10, theta=0.75, max_rounds=100, max_features="sqrt", min_samples_leaf=1, random_state=None
     ):
         self.n_estimators = n_estimators
         self.theta = theta
-        self.max_iter = max_iter
+        self.max_rounds = max_rounds
         self.max_features = max_features
         self.min_samples_leaf = min_samples_leaf
         self.random_state = random_state
@@ -111,7 +113,7 @@ class CoForestClassifier(_SemiSupervised):
         weight = np.full(self.n_estimators, min(len(unlabelled) / 10, 100.0))
         on_labelled = self._votes(x)
         on_unlabelled = self._votes(unlabelled)
-        for _ in range(self.max_iter if len(unlabelled) else 0):
+        for _ in range(self.max_rounds if len(unlabelled) else 0):
             now = {
                 "error": np.array([out_of_bag_error(on_labelled, self.in_bag_, y, tree) for tree in trees]),
                 "weight": np.zeros(self.n_estimators),
@@ -143,7 +145,7 @@ class CoForestClassifier(_SemiSupervised):
                 )
                 on_labelled[tree] = self._vote(tree, x)
                 on_unlabelled[tree] = self._vote(tree, unlabelled)
-        self.n_iter_ = len(self.history_)
+        self.n_rounds_ = len(self.history_)
         return self
 
     def predict_proba(self, X):
@@ -243,7 +245,7 @@ class SetredClassifier(_SemiSupervised):
        candidate's statistic is the weight of its edges to examples with another label (*cut* edges). If labels were
        drawn at random by class shares, its mean and variance were known (`cut_edge_statistic`): keep the candidate if
        the statistic is so small that this has a probability below theta.
-    4. Train again on all that was labelled or kept. End when nothing is left to label, or after `max_iter` rounds.
+    4. Train again on all that was labelled or kept. End when nothing is left to label, or after `max_rounds` rounds.
 
     Reconstructed: candidates a round; a rejected candidate is not proposed again; edges longer than that to the
     `n_neighbors`-th neighbour are left out, which keeps the graph affordable (the edges within are exact).
@@ -251,7 +253,7 @@ class SetredClassifier(_SemiSupervised):
     Args:
         estimator: the learner, with `predict_proba`; None for a decision tree with leaves of at least 5 examples.
         theta: significance level, 0-1.
-        max_iter: rounds at most.
+        max_rounds: rounds at most.
         candidates: wanted candidates a round.
         n_neighbors: neighbours among which edges are looked for.
         random_state: None, an integer or a `RandomState`.
@@ -260,13 +262,14 @@ class SetredClassifier(_SemiSupervised):
         classes_: the labels, sorted.
         estimator_: the learner, trained.
         history_: one dict a round: "proposed" and "kept", each the candidates' numbers among the unlabelled examples.
+        n_rounds_: number of rounds.
         added_: int (k,), numbers of the unlabelled examples that were kept; `added_y_` their classes by number.
     """
 
-    def __init__(self, estimator=None, theta=0.1, max_iter=40, candidates=100, n_neighbors=10, random_state=None):
+    def __init__(self, estimator=None, theta=0.1, max_rounds=40, candidates=100, n_neighbors=10, random_state=None):
         self.estimator = estimator
         self.theta = theta
-        self.max_iter = max_iter
+        self.max_rounds = max_rounds
         self.candidates = candidates
         self.n_neighbors = n_neighbors
         self.random_state = random_state
@@ -286,7 +289,7 @@ class SetredClassifier(_SemiSupervised):
         self.added_, self.added_y_ = np.empty(0, np.int64), np.empty(0, np.int64)
         self.history_: list[dict[str, np.ndarray]] = []
         self._train(x, y, rng)
-        for _ in range(self.max_iter):
+        for _ in range(self.max_rounds):
             if len(left) == 0 or len(self.classes_) == 1:
                 break
             proposed, label = self._propose(unlabelled, left, quota, rng)
@@ -302,7 +305,7 @@ class SetredClassifier(_SemiSupervised):
                 self.added_ = np.concatenate([self.added_, proposed[keep]])
                 self.added_y_ = np.concatenate([self.added_y_, label[keep]])
                 self._train(np.concatenate([x, unlabelled[self.added_]]), np.concatenate([y, self.added_y_]), rng)
-        self.n_iter_ = len(self.history_)
+        self.n_rounds_ = len(self.history_)
         return self
 
     def predict_proba(self, X):
