@@ -34,7 +34,7 @@ def load_keras():
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     threads = _threads()
     # The loader of the CUDA and oneDNN libraries talks before any log level is read.
-    with _quiet_start() if "TF_CPP_MIN_LOG_LEVEL" not in os.environ else contextlib.nullcontext():
+    with _quiet_start() if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3" else contextlib.nullcontext():
         # Level 2 would still print errors about absent GPUs; what concerns a user comes as an exception.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import keras

@@ -158,14 +158,26 @@ def train(
     return result
 
 
-def training_facts(model, result: TrainingResult) -> dict[str, Any]:
+def training_facts(model, result: TrainingResult, images: np.ndarray, batch_size: int = 8) -> dict[str, Any]:
     """What run.json says of a training.
 
+    Args:
+        model: the trained network.
+        result: of its training.
+        images: uint8 (N, S, S, 3); segmented once more to take the time, N > 0.
+        batch_size: images at a time.
+
     Returns:
-        best_epoch, epochs, stopped_early, parameters, fit_seconds (of all sittings), wall_seconds (of this process,
-        start-up included), peak_memory_mb, device.
+        best_epoch, epochs, stopped_early, parameters, fit_seconds (of all sittings), seconds_per_image,
+        wall_seconds (of this process, start-up included), peak_memory_mb, device.
     """
     import psutil
+
+    # The graph for this shape may still have to be built; that is not the time of an image.
+    predict_masks(model, images[:batch_size], batch_size)
+    start = time.perf_counter()
+    predict_masks(model, images, batch_size)
+    seconds_per_image = (time.perf_counter() - start) / len(images)
 
     return {
         "best_epoch": result.best_epoch,
@@ -173,6 +185,7 @@ def training_facts(model, result: TrainingResult) -> dict[str, Any]:
         "stopped_early": result.stopped_early,
         "parameters": count_parameters(model),
         "fit_seconds": round(result.fit_seconds, 1),
+        "seconds_per_image": round(seconds_per_image, 5),
         "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "device": device_name(),

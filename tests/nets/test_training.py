@@ -1,0 +1,369 @@
+import re
+import subprocess
+import sys
+import textwrap
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from wbcstudy.config import RunConfig
+from wbcstudy.errors import StudyError
+from wbcstudy.nets import training
+from wbcstudy.nets.checkpoint import Checkpoint
+from wbcstudy.nets.keras_compat import load_keras
+from wbcstudy.nets.losses import build_loss
+from wbcstudy.nets.models import count_parameters, device_name, load_model, peak_memory_mb
+from wbcstudy.nets.training import HISTORY_COLUMNS, predict_masks, predict_probabilities, train, validate
+from wbcstudy.nets.unet import build_unet
+from wbcstudy.runs import RunFolder
+
+CONFIG = RunConfig(encoder="unet", loss="dice", image_size=32, batch_size=4, augmented_copies=1, epochs=4, dropout=0.5)
+
+
+class Interrupted(Exception):
+    """Stands in for a power cut."""
+
+
+@pytest.fixture(scope="module")
+def parts(cells):
+    return cells(6), cells(3, seed=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    """A plain U-Net of a few thousand weights: what is tested here does not depend on the width."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wbcstudy.nets.unet.UNET_WIDTHS", (4, 8))
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(parts, tmp_path_factory):
+    """(folder, result, weights, lines) of a training that was never interrupted."""
+    folder, lines = RunFolder(tmp_path_factory.mktemp("finished") / "run"), []
+    model = build_unet(CONFIG)
+    result = train(model, *parts, CONFIG, folder, lines.append)
+    return folder, result, model.get_weights(), lines
+
+
+def assert_same(history, weights, finished):
+    _, result, expected, _ = finished
+    pd.testing.assert_frame_equal(
+        history.drop(columns="seconds"), result.history.drop(columns="seconds"), check_exact=True
+    )
+    for mine, theirs in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_one_seed_gives_one_training_to_the_last_bit(finished, parts, tmp_path):
+    model = build_unet(CONFIG)
+    result = train(model, *parts, CONFIG, RunFolder(tmp_path), print)
+    assert_same(result.history, model.get_weights(), finished)
+
+
+def test_another_seed_gives_another_training(finished, parts, tmp_path):
+    config = CONFIG.model_copy(update={"seed": 1, "epochs": 1})
+    result = train(build_unet(config), *parts, config, RunFolder(tmp_path), print)
+    assert result.history["loss"][0] != finished[1].history["loss"][0]
+
+
+@pytest.mark.parametrize("last", [[1, 3], [4]], ids=str)
+def test_an_interrupted_training_ends_as_if_it_had_not_been(finished, parts, tmp_path, last):
+    folder = RunFolder(tmp_path)
+    for epoch in last:
+
+        def cut(line, epoch=epoch):
+            if line.startswith(f"epoch {epoch}/"):
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            train(build_unet(CONFIG), *parts, CONFIG, folder, cut)
+        assert not folder.model.exists()
+        assert folder.status == "unfinished"
+        assert list(pd.read_csv(folder.history)["epoch"]) == list(range(1, epoch + 1))
+
+    lines = []
+    model = build_unet(CONFIG)
+    result = train(model, *parts, CONFIG, folder, lines.append)
+    assert lines[0].startswith(f"continuing after epoch {last[-1]}")
+    assert_same(result.history, model.get_weights(), finished)
+    assert_same(pd.read_csv(folder.history), load_model(folder.model).get_weights(), finished)
+    assert (result.best_epoch, result.epochs) == (finished[1].best_epoch, finished[1].epochs)
+
+
+def test_an_interruption_within_an_epoch_repeats_that_epoch(finished, parts, tmp_path, monkeypatch):
+    def cut(model, *args):
+        if len(pd.read_csv(tmp_path / "history.csv")) == 2:
+            raise Interrupted
+        return validate(model, *args)
+
+    model = build_unet(CONFIG)
+    with monkeypatch.context() as patch:
+        (tmp_path / "history.csv").write_text("epoch\n")
+        patch.setattr(training, "validate", cut)
+        with pytest.raises(Interrupted):
+            train(model, *parts, CONFIG, RunFolder(tmp_path), print)
+    model = build_unet(CONFIG)
+    assert_same(train(model, *parts, CONFIG, RunFolder(tmp_path), print).history, model.get_weights(), finished)
+
+
+def test_a_killed_process_is_continued_by_another(finished, parts, tmp_path):
+    np.savez(
+        tmp_path / "parts.npz", **{f"{i}{k}": getattr(p, k) for i, p in enumerate(parts) for k in ("images", "masks")}
+    )
+    program = f"""
+        import os, types, numpy as np
+        from pathlib import Path
+        from wbcstudy.config import RunConfig
+        from wbcstudy.runs import RunFolder
+        from wbcstudy.nets import unet
+        from wbcstudy.nets.training import train
+        unet.UNET_WIDTHS = (4, 8)
+        a = np.load({str(tmp_path / "parts.npz")!r})
+        parts = [types.SimpleNamespace(images=a[f"{{i}}images"], masks=a[f"{{i}}masks"]) for i in range(2)]
+        config = RunConfig(**{CONFIG.model_dump()!r})
+        def cut(line):
+            if line.startswith("epoch 2/"):
+                os._exit(9)
+        train(unet.build_unet(config), *parts, config, RunFolder(Path({str(tmp_path / "run")!r})), cut)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == 9, done.stderr
+    assert done.stderr == ""
+    model = build_unet(CONFIG)
+    result = train(model, *parts, CONFIG, RunFolder(tmp_path / "run"), print)
+    assert_same(result.history, model.get_weights(), finished)
+
+
+def test_a_run_that_is_stopped_after_its_training_need_not_train_again(finished, parts, monkeypatch):
+    def no_training(*args):
+        raise Interrupted
+
+    monkeypatch.setattr(training, "make_batches", no_training)
+    model = build_unet(CONFIG)
+    result = train(model, *parts, CONFIG, finished[0], print)
+    assert_same(result.history, model.get_weights(), finished)
+
+
+def test_history_is_one_row_per_epoch_in_the_file_as_in_the_result(finished):
+    folder, result, _, _ = finished
+    history = pd.read_csv(folder.history)
+    assert tuple(history.columns) == HISTORY_COLUMNS
+    assert list(history["epoch"]) == [1, 2, 3, 4]
+    pd.testing.assert_frame_equal(history, result.history, check_exact=True)
+    assert result.best_epoch == history["epoch"][history["val_loss"].argmin()]
+    assert result.fit_seconds == pytest.approx(history["seconds"].sum())
+    assert result.steps_per_epoch == 2
+
+
+def test_one_line_per_epoch_tells_what_a_person_waits_for(finished):
+    lines = finished[3]
+    assert len(lines) == 4
+    for epoch, line in enumerate(lines, 1):
+        assert re.fullmatch(
+            rf"epoch {epoch}/4  loss \d\.\d{{4}}  val_loss \d+\.\d{{4}}  nucleus \d\.\d{{3}}  cytoplasm \d\.\d{{3}}  "
+            r"\d+\.\d s, at most \d+ (s|min) left",
+            line,
+        ), line
+
+
+@pytest.mark.parametrize("change", ["settings", "images"])
+def test_a_checkpoint_of_another_training_is_refused_and_kept(parts, tmp_path, change, cells):
+    folder = RunFolder(tmp_path)
+
+    def cut(line):
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(build_unet(CONFIG), *parts, CONFIG, folder, cut)
+    before = {path: path.read_bytes() for path in folder.checkpoint.iterdir()}
+    config = CONFIG.model_copy(update={"learning_rate": 1e-4}) if change == "settings" else CONFIG
+    other = (cells(6, seed=7), parts[1]) if change == "images" else parts
+    with pytest.raises(StudyError, match="another training") as caught:
+        train(build_unet(config), *other, config, folder, print)
+    assert f"Delete {folder.checkpoint}" in str(caught.value)
+    assert {path: path.read_bytes() for path in folder.checkpoint.iterdir()} == before
+
+
+@pytest.mark.parametrize("damage", ["cut off", "best epoch lost"])
+def test_a_damaged_checkpoint_is_not_used(finished, parts, tmp_path, damage):
+    folder = RunFolder(tmp_path)
+
+    def cut(line):
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(build_unet(CONFIG), *parts, CONFIG, folder, cut)
+    if damage == "cut off":
+        state = folder.checkpoint / "state.npz"
+        state.write_bytes(state.read_bytes()[:5000])
+    else:
+        (folder.checkpoint / "best-1.npz").unlink()
+    lines = []
+    model = build_unet(CONFIG)
+    result = train(model, *parts, CONFIG, folder, lines.append)
+    assert "damaged" in lines[0]
+    assert_same(result.history, model.get_weights(), finished)
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Make validation losses come from a list; gives (set the list, weights of each epoch)."""
+    seen = []
+
+    def script(losses):
+        def fake(model, *_):
+            seen.append(model.get_weights())
+            return {"val_loss": losses[len(seen) - 1], "val_dice_nucleus": 0.5, "val_dice_cytoplasm": 0.5}
+
+        monkeypatch.setattr(training, "validate", fake)
+        return seen
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "best", "ended"),
+    [
+        ([], 1, 0, False),
+        ([1.0], 1, 1, False),
+        ([3.0, 2.0, 2.5], 2, 2, False),
+        ([3.0, 2.0, 2.5, 2.6], 2, 2, True),
+        ([3.0, 2.0, 2.0, 2.0], 2, 2, True),  # equal is not lower
+        ([3.0, 2.0, 2.5, 1.9, 2.2], 2, 4, False),
+        ([1.0, 2.0], 1, 1, True),
+        ([3.0, 2.0, 1.0], 1, 3, False),
+    ],
+)
+def test_patience_counts_the_epochs_since_the_lowest_validation_loss(tmp_path, losses, patience, best, ended):
+    rows = [{"epoch": epoch, "val_loss": loss} for epoch, loss in enumerate(losses, 1)]
+    checkpoint = Checkpoint(tmp_path, None, CONFIG.model_copy(update={"patience": patience}), "", rows)
+    assert (checkpoint.best_epoch, checkpoint.patience_ended) == (best, ended)
+
+
+def test_patience_ends_the_training_and_the_best_weights_stay(parts, tmp_path, scripted):
+    seen = scripted([3.0, 2.0, 2.5, 2.6, 1.0])
+    config = CONFIG.model_copy(update={"epochs": 5, "patience": 2})
+    model = build_unet(config)
+    result = train(model, *parts, config, RunFolder(tmp_path), lambda line: None)
+    assert (result.best_epoch, result.epochs, result.stopped_early) == (2, 4, True)
+    for now, then in zip(model.get_weights(), seen[1], strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(parts, tmp_path, scripted):
+    scripted([1.0, float("nan")])
+    with pytest.raises(StudyError, match="nan in epoch 2") as caught:
+        train(build_unet(CONFIG), *parts, CONFIG, RunFolder(tmp_path), print)
+    assert "Lower learning_rate (now 0.001)" in str(caught.value)
+
+
+def test_out_of_memory_names_what_to_lower(parts, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    for error in (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"), MemoryError()):
+
+        def fail(*args, error=error):
+            raise error
+
+        monkeypatch.setattr(training, "make_batches", fail)
+        with pytest.raises(StudyError, match="Out of memory") as caught:
+            train(build_unet(CONFIG), *parts, CONFIG, RunFolder(tmp_path), print)
+        assert "batch_size (now 4) or image_size (now 32)" in str(caught.value)
+
+
+def test_no_images_are_refused(parts, cells, tmp_path):
+    for chosen, part in (((cells(0), parts[1]), "training"), ((parts[0], cells(0)), "validation")):
+        with pytest.raises(StudyError, match=f"no {part} image"):
+            train(build_unet(CONFIG), *chosen, CONFIG, RunFolder(tmp_path), print)
+
+
+def test_validation_is_one_number_whatever_the_batch_size(parts):
+    model = build_unet(CONFIG)
+    scores = [validate(model, parts[0], CONFIG.model_copy(update={"batch_size": size})) for size in (1, 4, 6)]
+    for other in scores[1:]:
+        assert other == pytest.approx(scores[0], rel=1e-4)
+    probabilities = predict_probabilities(model, parts[0].images)
+    assert scores[0]["val_loss"] == pytest.approx(float(build_loss("dice")(parts[0].masks, probabilities)), rel=1e-4)
+    predicted, reference = probabilities.argmax(-1) == 2, parts[0].masks == 2
+    dice = 2 * (predicted & reference).sum() / (predicted.sum() + reference.sum())
+    assert scores[0]["val_dice_nucleus"] == pytest.approx(dice, abs=1e-3)
+
+
+def test_predictions_are_masks_of_labels_and_none_for_no_image(parts):
+    model = build_unet(CONFIG)
+    images = parts[0].images
+    probabilities, masks = predict_probabilities(model, images, 4), predict_masks(model, images, 4)
+    assert (probabilities.dtype, probabilities.shape) == (np.float32, (6, 32, 32, 3))
+    assert masks.dtype == np.uint8
+    np.testing.assert_array_equal(masks, probabilities.argmax(-1))
+    assert predict_probabilities(model, images[:0]).shape == (0, 32, 32, 3)
+    assert predict_masks(model, images[:0]).shape == (0, 32, 32)
+
+
+def test_a_finished_model_loads_in_another_process_with_and_without_its_loss(finished, parts, tmp_path):
+    folder, _, _, _ = finished
+    np.save(tmp_path / "images.npy", parts[0].images)
+    program = f"""
+        import sys
+        import wbcstudy.nets.unet, wbcstudy.nets.training, wbcstudy.nets.weights
+        assert "tensorflow" not in sys.modules
+        import numpy as np
+        from wbcstudy.nets.training import load_model, predict_probabilities
+        model = load_model({str(folder.model)!r})
+        np.save({str(tmp_path / "out.npy")!r}, predict_probabilities(model, np.load({str(tmp_path / "images.npy")!r})))
+        import keras
+        assert keras.saving.load_model({str(folder.model)!r}).loss.name == "dice"
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "out.npy"), predict_probabilities(load_model(folder.model), parts[0].images)
+    )
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    keras = load_keras()
+    text, archive, other = (tmp_path / name for name in ("text.keras", "archive.keras", "other.keras"))
+    text.write_text("no model")
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("readme.txt", "no model")
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]).save(other)
+    for path in (tmp_path / "absent.keras", text, archive, other):
+        with pytest.raises(StudyError, match=path.name):
+            load_model(path)
+
+
+def test_code_in_a_model_file_is_not_run(tmp_path):
+    keras = load_keras()
+    image = keras.Input((None, None, 3))
+    output = keras.layers.Lambda(lambda x: x / 0, output_shape=(None, None, 3))(image)
+    keras.Model(image, output).save(tmp_path / "code.keras")
+    with pytest.raises(StudyError, match=r"code\.keras is not a model of this project"):
+        load_model(tmp_path / "code.keras")
+
+
+def test_a_checkpoint_holds_no_pickles(parts, tmp_path):
+    model = build_unet(CONFIG)
+    model.compile("adam", build_loss("dice"))
+    model.optimizer.build(model.trainable_variables)
+    checkpoint = Checkpoint.open(tmp_path, model, CONFIG, parts, print)
+    checkpoint.add({"epoch": 1, "val_loss": 1.0})
+    for path in tmp_path.glob("*.npz"):
+        with np.load(path, allow_pickle=False) as arrays:
+            assert all(arrays[name].dtype != object for name in arrays)
+
+
+def test_what_a_run_notes_about_itself():
+    model = build_unet(CONFIG)
+    assert count_parameters(model) == sum(weight.size for weight in model.get_weights())
+    assert 100 < peak_memory_mb() < 1e6
+    assert device_name().startswith(("CPU ", "GPU "))
+
+
+@pytest.mark.parametrize("text", ["two", "0", "-1", "1.5"])
+def test_a_wrong_number_of_threads_is_refused(text, monkeypatch):
+    monkeypatch.setenv("WBCSTUDY_THREADS", text)
+    with pytest.raises(StudyError, match="WBCSTUDY_THREADS"):
+        load_keras.__wrapped__()
