@@ -27,6 +27,9 @@ class SuperpixelForest(Method):
     5. Classify superpixels with a random forest. The training label of a superpixel, the label most of its pixels have,
        and the thinning of the background are reconstructed.
 
+    Most normalisations go by the whole image's mean or range. They make images alike that show about the same share of
+    white cells: trained on crops around one cell, the method fails on whole fields; trained on fields, it does not.
+
     A superpixel gets one label, so the scores have a ceiling: `wbcstudy.baselines.superpixels.oracle_ceiling`.
 
     Args:
