@@ -5,9 +5,16 @@ import pytest
 from fake_study import make_study
 
 from wbcstudy.config import StudyConfig
-from wbcstudy.reporting.layout import Cell, Layout, make_layouts
-from wbcstudy.reporting.render import escape_latex, format_html, format_latex, format_page, write_tables
-from wbcstudy.reporting.tables import MeasuredMethod
+from wbcstudy.reporting.layout import Cell, Layout
+from wbcstudy.reporting.render import (
+    escape_latex,
+    format_html,
+    format_latex,
+    format_page,
+    make_layouts,
+    write_tables,
+)
+from wbcstudy.reporting.table3 import MeasuredMethod
 from wbcstudy.runs import StudyFolder
 
 EVIL = "<script>alert('x')</script> 50 % & $a_b$ #1 {x} ~^\\"

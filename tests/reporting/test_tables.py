@@ -6,13 +6,13 @@ from fake_study import make_study
 from wbcstudy.config import StudyConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS
-from wbcstudy.reporting.layout import layout_table1, layout_table2, layout_table3, make_layouts, weights_note
+from wbcstudy.reporting.layout import layout_table1, layout_table2, weights_note
+from wbcstudy.reporting.render import make_layouts
+from wbcstudy.reporting.table3 import MeasuredMethod, layout_table3, make_table3
 from wbcstudy.reporting.tables import (
-    MeasuredMethod,
     load_paper_table,
     make_table1,
     make_table2,
-    make_table3,
     pick_best,
     pick_examples,
 )

@@ -15,9 +15,9 @@ from wbcstudy import __version__
 from wbcstudy.config import StudyConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.reporting import facts
-from wbcstudy.reporting.layout import make_layouts
-from wbcstudy.reporting.render import format_html
-from wbcstudy.reporting.tables import TABLE_REGIONS, MeasuredMethod
+from wbcstudy.reporting.render import format_html, make_layouts
+from wbcstudy.reporting.table3 import MeasuredMethod
+from wbcstudy.reporting.tables import TABLE_REGIONS
 from wbcstudy.runs import Run, StudyFolder, atomic_write
 
 # Wide enough for a sharp print of a page's width, small enough to send by mail.

@@ -13,15 +13,9 @@ import pandas as pd
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.tables import (
-    MeasuredMethod,
     load_paper_table,
     loss_title,
-    make_table1,
-    make_table2,
-    make_table3,
-    pick_best,
 )
-from wbcstudy.runs import Run
 
 PAPER_NOTE = "Grey, “paper”: the number printed in the paper, for its own 87 images, which were never published."
 NOTHING = "\N{EN DASH}"
@@ -77,27 +71,6 @@ class Layout:
         return f"Table {self.number}. {self.title}"
 
 
-def make_layouts(runs: Iterable[Run], measured: Iterable[MeasuredMethod] = ()) -> list[tuple[pd.DataFrame, Layout]]:
-    """Tables 1 to 3 of a study, each as its tidy frame and its layout.
-
-    Args:
-        runs: finished and failed runs of one study.
-        measured: other methods for Table 3.
-    """
-    runs = list(runs)
-    best = pick_best(runs)
-    notes = [weights_note(run.config for run in runs)] if runs else []
-    table1 = make_table1(runs)
-    table2 = make_table2(runs, best.encoder if best else None)
-    table3 = make_table3(runs, measured)
-    chosen = ["The encoder was chosen on the validation images, not on the test images."] if best else []
-    return [
-        (table1, layout_table1(table1, notes)),
-        (table2, layout_table2(table2, [*notes, *chosen])),
-        (table3, layout_table3(table3, notes)),
-    ]
-
-
 def weights_note(configs: Iterable[RunConfig | StudyConfig]) -> str:
     """What the encoders started from, in a sentence."""
     configs = list(configs)
@@ -128,7 +101,7 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
     regions = list(dict.fromkeys(table["region"]))
     metrics = ("precision", "dice", "dice_mean")
     paper = load_paper_table(1).set_index(["encoder", "loss", "region"]).sort_index()
-    best = _best(table, metrics)
+    best = best_values(table, metrics)
     rows, previous, partly = [], None, []
     for (encoder, loss), group in table.groupby(["encoder", "loss"], sort=False):
         first, by_region = group.iloc[0], group.set_index("region")
@@ -142,7 +115,7 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
                 if failed:
                     cells.append(Cell("failed" if metric == "precision" else "", muted=True, paper=quoted))
                 else:
-                    cells.append(_number(by_region.loc[region], metric, best[region], quoted))
+                    cells.append(number_cell(by_region.loc[region], metric, best[region], quoted))
         quoted = f"{paper.loc[(encoder, loss), 'epochs'].iloc[0]:g}" if (encoder, loss) in paper.index else ""
         cells += [Cell(_count(first["best_epoch"])), Cell(_count(first["epochs"]), paper=quoted)]
         rows.append(("", cells))
@@ -172,7 +145,7 @@ def layout_table2(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
         table.sort_values("region", key=_region_rank, kind="stable")[["region", "loss"]].itertuples(index=False)
     )
     by_key = table.set_index(["region", "loss"])
-    best = _best(table, metrics)
+    best = best_values(table, metrics)
     rows = []
     for metric in metrics if columns else ():
         cells = [Cell(METRIC_TITLES[metric])]
@@ -180,7 +153,7 @@ def layout_table2(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
             row = by_key.loc[(region, loss)]
             key = (row["encoder"], loss, region)
             quoted = f"{paper.loc[key, metric]:.4f}" if key in paper.index else ""
-            cells.append(_number(row, metric, best[region], quoted))
+            cells.append(number_cell(row, metric, best[region], quoted))
         rows.append(("", cells))
     heads = [("", "Metric"), *((region.capitalize(), loss_title(loss)) for region, loss in columns)]
     name = ENCODERS[table["encoder"].iloc[0]].title if len(table) else "no run is complete"
@@ -190,39 +163,8 @@ def layout_table2(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
     return Layout(2, f"Five metrics of the best encoder: {name}", heads, rows, notes=[*notes, *what])
 
 
-def layout_table3(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
-    """Table 3: the quoted methods, then the measured ones.
-
-    Args:
-        table: from `tables.make_table3`.
-        notes: sentences to add below.
-    """
-    regions = list(dict.fromkeys(table["region"]))
-    metrics = ("precision", "sensitivity", "accuracy", "dice")
-    measured = table[table["kind"] == "measured"]
-    # The best of one method alone says nothing.
-    best = _best(measured if len(set(measured["method"])) > 1 else measured.head(0), metrics, regions)
-    groups = {
-        "quoted": "Quoted from the paper (its own images, another split; what its precision is, is not always clear)",
-        "measured": "Measured here, on this study's test images",
-    }
-    rows = []
-    for (kind, method), group in table.groupby(["kind", "method"], sort=False):
-        first, by_region = group.iloc[0], group.set_index("region")
-        cells = [Cell(_authors(method, first["reference"])), Cell(str(first["algorithm"]))]
-        for region in regions:
-            for metric in metrics:
-                known = region in by_region.index
-                marks = best[region] if kind == "measured" else {}
-                cells.append(_number(by_region.loc[region], metric, marks) if known else Cell(NOTHING))
-        rows.append((groups[kind], cells))
-    heads = [("", "Method"), ("", "Algorithm")]
-    heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
-    what = [f"{NOTHING}: not printed in the paper."]
-    return Layout(3, "Earlier methods", heads, rows, words=2, notes=[*notes, *what])
-
-
-def _number(row: pd.Series, metric: str, best: dict[str, float], quoted: str = "") -> Cell:
+def number_cell(row: pd.Series, metric: str, best: dict[str, float], quoted: str = "") -> Cell:
+    """A score with four digits, bold where it is the column's best; the mean Dice with its interval."""
     value = row.get(metric)
     if pd.isna(value):
         return Cell(NOTHING, paper=quoted)
@@ -233,7 +175,9 @@ def _number(row: pd.Series, metric: str, best: dict[str, float], quoted: str = "
     return Cell(text, best=f"{value:.4f}" == f"{best.get(metric, -1):.4f}", paper=quoted)
 
 
-def _best(table: pd.DataFrame, metrics: Sequence[str], regions: Iterable[str] = ()) -> dict[str, dict[str, float]]:
+def best_values(
+    table: pd.DataFrame, metrics: Sequence[str], regions: Iterable[str] = ()
+) -> dict[str, dict[str, float]]:
     """Region -> metric -> highest value; a single row has no best."""
     best: dict[str, dict[str, float]] = {region: {} for region in regions}
     for region, group in table.groupby("region", sort=False):
@@ -249,21 +193,3 @@ def _region_rank(regions: pd.Series) -> pd.Series:
 
 def _count(value) -> str:
     return NOTHING if pd.isna(value) else f"{float(value):g}"
-
-
-_AUTHORS = {
-    "benazzouz2013": "Benazzouz et al.",
-    "baghli2014": "Baghli et al.",
-    "benomar2021": "Benomar et al.",
-    "settouti2020": "Settouti et al.",
-    "saidi2018": "Saidi et al.",
-    "settouti2020_ivsel": "Settouti et al.",
-    "unet_resnet50": "The paper itself",
-}
-
-
-def _authors(method: str, reference) -> str:
-    """The authors, with the number in the paper's list of references."""
-    if method in _AUTHORS:
-        return _AUTHORS[method] + (f" [{reference}]" if str(reference).isdigit() else "")
-    return str(reference)

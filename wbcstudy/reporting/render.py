@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from wbcstudy.reporting.layout import Cell, Layout, make_layouts
-from wbcstudy.reporting.tables import MeasuredMethod
+from wbcstudy.reporting.layout import Cell, Layout, layout_table1, layout_table2, weights_note
+from wbcstudy.reporting.table3 import MeasuredMethod, layout_table3, make_table3
+from wbcstudy.reporting.tables import make_table1, make_table2, pick_best
 from wbcstudy.runs import Run, StudyFolder, atomic_write
 
 
@@ -125,6 +126,27 @@ def write_table(frame: pd.DataFrame, layout: Layout, folder: Path) -> list[Path]
         with atomic_write(paths[-1]) as part:
             part.write_text(text, encoding="utf-8")
     return paths
+
+
+def make_layouts(runs: Iterable[Run], measured: Iterable[MeasuredMethod] = ()) -> list[tuple[pd.DataFrame, Layout]]:
+    """Tables 1 to 3 of a study, each as its tidy frame and its layout.
+
+    Args:
+        runs: finished and failed runs of one study.
+        measured: other methods for Table 3.
+    """
+    runs = list(runs)
+    best = pick_best(runs)
+    notes = [weights_note(run.config for run in runs)] if runs else []
+    table1 = make_table1(runs)
+    table2 = make_table2(runs, best.encoder if best else None)
+    table3 = make_table3(runs, measured)
+    chosen = ["The encoder was chosen on the validation images, not on the test images."] if best else []
+    return [
+        (table1, layout_table1(table1, notes)),
+        (table2, layout_table2(table2, [*notes, *chosen])),
+        (table3, layout_table3(table3, notes)),
+    ]
 
 
 def write_tables(study: StudyFolder, runs: Iterable[Run], measured: Iterable[MeasuredMethod] = ()) -> list[Path]:

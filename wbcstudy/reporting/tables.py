@@ -44,33 +44,6 @@ class Best:
         return f"{ENCODERS[self.encoder].title} with {article}{loss_words(self.loss)}"
 
 
-@dataclass(frozen=True)
-class MeasuredMethod:
-    """Another method's scores on the same test cases, for Table 3.
-
-    Args:
-        method: short name, unique.
-        reference: who described it; free text.
-        algorithm: what it is; free text.
-        scores: rows as `scoring.evaluation.score_masks` makes them.
-    """
-
-    method: str
-    reference: str
-    algorithm: str
-    scores: pd.DataFrame
-
-
-def loss_title(name: str) -> str:
-    """As in tables: Cross-entropy, but Dice loss, since Dice alone is the coefficient."""
-    return "Dice loss" if name == "dice" else LOSSES[name].title
-
-
-def loss_words(name: str) -> str:
-    """As within a sentence: cross-entropy, Dice loss."""
-    return loss_title(name) if name == "dice" else loss_title(name).lower()
-
-
 def load_paper_table(number: int) -> pd.DataFrame:
     """The numbers that the paper prints in its Table 1, 2 or 3, as fractions ("quoted", never measured here)."""
     with (files("wbcstudy.reporting") / "paper" / f"table{number}.csv").open(encoding="utf-8") as file:
@@ -107,7 +80,7 @@ def make_table1(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> 
             found = scores.loc[region].to_dict() if region in scores.index else {"n": 0}
             rows.append({"encoder": encoder, "loss": loss, "region": region} | about | found)
     table = pd.DataFrame(rows).reindex(columns=columns)
-    return table.assign(**{name: _whole(table[name]) for name in ("best_epoch", "epochs", "n")})
+    return table.assign(**{name: whole_numbers(table[name]) for name in ("best_epoch", "epochs", "n")})
 
 
 def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Best | None:
@@ -165,38 +138,14 @@ def make_table2(runs: Iterable[Run], encoder: str | None, regions: Sequence[str]
     return pd.DataFrame(rows).reindex(columns=columns)
 
 
-def make_table3(
-    runs: Iterable[Run], measured: Iterable[MeasuredMethod] = (), regions: Sequence[str] = TABLE_REGIONS
-) -> pd.DataFrame:
-    """Table 3: what the paper quotes, and beside it what was measured here.
+def loss_title(name: str) -> str:
+    """As in tables: Cross-entropy, but Dice loss, since Dice alone is the coefficient."""
+    return "Dice loss" if name == "dice" else LOSSES[name].title
 
-    Args:
-        runs: finished and failed runs of one study; the best on validation is shown.
-        measured: other methods, scored on the same test cases.
-        regions: rows to make.
 
-    Returns:
-        One row per method and region: method, reference, algorithm, kind, region, the pooled ratios, dice_mean with
-        its interval, n. `kind` is "quoted" (printed in the paper: other images, definition unclear) or "measured".
-        Quoted rows come first. NaN where a number was not printed.
-    """
-    columns = ["method", "reference", "algorithm", "kind", "region", *RATIOS]
-    columns += ["dice_mean", "dice_ci_low", "dice_ci_high", "n"]
-    quoted = load_paper_table(3).assign(kind="quoted")
-    quoted = quoted[quoted["region"].isin(regions)]
-    rows = []
-    for method in measured:
-        about = {"method": method.method, "reference": method.reference, "algorithm": method.algorithm}
-        rows += _measured_rows(about, average_scores(method.scores.assign(seed=0)), regions)
-    runs = list(runs)
-    if best := pick_best(runs, regions):
-        done = [run for run in group_runs(runs)[best.encoder, best.loss] if run.complete]
-        network = "U-Net" if ENCODERS[best.encoder].backbone is None else f"U-Net {ENCODERS[best.encoder].title}"
-        algorithm = f"{network}, {loss_words(best.loss)}"
-        about = {"method": f"{best.encoder}__{best.loss}", "reference": "This study", "algorithm": algorithm}
-        rows += _measured_rows(about, average_scores(read_scores(done)), regions)
-    table = pd.concat([quoted, pd.DataFrame(rows)], ignore_index=True).reindex(columns=columns)
-    return table.assign(n=_whole(table["n"]))
+def loss_words(name: str) -> str:
+    """As within a sentence: cross-entropy, Dice loss."""
+    return loss_title(name) if name == "dice" else loss_title(name).lower()
 
 
 def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
@@ -248,11 +197,6 @@ def average_scores(scores: pd.DataFrame) -> pd.DataFrame:
     return ratios.join(means.rename(columns=names))
 
 
-def _measured_rows(about: dict, scores: pd.DataFrame, regions: Sequence[str]) -> list[dict]:
-    kept = [region for region in regions if region in scores.index]
-    return [about | {"kind": "measured", "region": region} | scores.loc[region].to_dict() for region in kept]
-
-
 def _validation_dice(runs: list[Run], regions: Sequence[str]) -> float:
     """Pooled over folds, mean over seeds and regions; NaN if any is undefined."""
     values = []
@@ -272,7 +216,7 @@ def _median(values: Iterable[float | None]) -> float:
     return float(np.median(known)) if known else np.nan
 
 
-def _whole(column: pd.Series) -> pd.Series:
+def whole_numbers(column: pd.Series) -> pd.Series:
     """As integers, where all are whole, so that a CSV says 13 and not 13.0."""
     numbers = column.astype(float)
     return numbers.astype("Int64") if (numbers.dropna() % 1 == 0).all() else numbers
