@@ -44,6 +44,11 @@ class Split:
     validation: tuple[str, ...]
     test: tuple[str, ...]
 
+    @property
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        """Train, validation and test, in this order."""
+        return self.train, self.validation, self.test
+
     def __repr__(self) -> str:
         return f"Split: {len(self.train)} train, {len(self.validation)} validation, {len(self.test)} test"
 
