@@ -182,6 +182,8 @@ def test_sslearns_learners_run(training, unseen, learner):
     method = FewLabelsSuperpixels(learner, labelled_images=3, unlabelled_images=4, superpixels_per_image=100, trees=5)
     mask = method.fit(*training, np.random.default_rng(0)).predict(unseen[0][0])
     assert dice(unseen[1][0], mask, "cell") > 0.5
+    again = clone(method).fit(*training, np.random.default_rng(0)).predict(unseen[0][0])
+    assert np.array_equal(mask, again)
 
 
 # --- Mask R-CNN

@@ -39,9 +39,9 @@ def _setred(trees: int, seed: int):
 def _sslearn_coforest(trees: int, seed: int):
     from sklearn.tree import DecisionTreeClassifier
 
-    wrapper = _sslearn()
-    tree = DecisionTreeClassifier(max_features="sqrt", random_state=None)
-    return wrapper.CoForest(tree, n_estimators=trees, random_state=seed)
+    # One tree for all would draw its bootstraps from NumPy's global generator: a list of them repeats.
+    forest = [DecisionTreeClassifier(max_features="sqrt") for _ in range(trees)]
+    return _sslearn().CoForest(forest, n_estimators=trees, random_state=seed)
 
 
 def _sslearn_setred(trees: int, seed: int):
