@@ -3,7 +3,7 @@
 import numpy as np
 
 from wbcstudy.baselines.base import Method
-from wbcstudy.baselines.benazzouz2013 import dark_nuclei
+from wbcstudy.baselines.benazzouz2013 import choose_levels, dark_nuclei
 from wbcstudy.baselines.growing import grow
 from wbcstudy.baselines.otsu_levels import otsu_thresholds
 from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
@@ -32,13 +32,14 @@ class StretchWatershed(Method):
        (reconstructed) It is estimated on training pixels and then kept; image by image it made results worse.
     2. (reconstructed) Channel and cut: of `CHANNELS`, stretched and plain, and `CUTS`, the pair with the best mean Dice
        on training images between the cells and the pieces that step 3 cuts out around nuclei; at half the size.
-    3. (described) Otsu's threshold on the channel gives cells; nuclei are the darkest of three levels of green.
+    3. (described) Otsu's threshold on the channel gives cells; nuclei are the darkest of three or more levels of green,
+       as many as suit the training images best.
     4. (described; markers reconstructed) Watershed on the distance to the cells' edge. Markers are clusters of nuclei
        (lobes less than 2 `cluster_px` apart are of one cell) and, further than `stray_px` from any nucleus, other
        objects' own centres.
     5. (described) Objects without a nucleus are dropped.
     6. (described; rule reconstructed) Within cells, nucleus and cytoplasm are told apart by colour: Otsu on green
-       inside the cell, opened, holes filled.
+       inside each cell, opened, holes filled.
 
     Args:
         sigma_px: width of the smoothing, in px of the image.
@@ -52,6 +53,7 @@ class StretchWatershed(Method):
         stretch_: float64 (4, 3): colours 0-255 with a 1 appended, times this, are stretched colours.
         channel_: the chosen key of `CHANNELS`, with " (stretched)" where it is taken after the stretch.
         cut_: the chosen row of `CUTS`.
+        levels_: the chosen number of Otsu's levels for nuclei.
         choices_: cell Dice on training images of each (channel, cut) that was tried.
     """
 
@@ -67,7 +69,8 @@ class StretchWatershed(Method):
 
     def _fit(self, images, masks, rng):
         self.stretch_ = decorrelation_stretch(np.concatenate([image[::4, ::4].reshape(-1, 3) for image in images]))
-        step = max(1, -(-len(images) // self.max_images))
+        self.levels_ = choose_levels(images, masks, self.sigma_px, self.opening_px, self.min_nucleus_px)
+        step = -(-len(images) // self.max_images)
         options = [(f"{name}{kind}", cut) for kind in (" (stretched)", "") for name in CHANNELS for cut in CUTS]
         scores = {option: [] for option in options}
         for image, mask in zip(images[::step], masks[::step], strict=True):
@@ -85,12 +88,16 @@ class StretchWatershed(Method):
 
     def _predict(self, image):
         from scipy.ndimage import binary_fill_holes
+        from skimage.measure import label, regionprops
         from skimage.morphology import disk, opening
 
         nuclei = self._nuclei(image)
         cell = self._cells(self._channel(image, self.channel_), self.cut_, nuclei)
         green = _smooth(image[..., 1], self.sigma_px)
-        dark = green <= otsu_thresholds(green, 2, where=cell)[0]
+        dark = np.zeros_like(cell)
+        for piece in regionprops(label(cell, connectivity=2)):
+            inside, values = piece.image, green[piece.slice]
+            dark[piece.slice] |= inside & (values <= otsu_thresholds(values, 2, where=inside)[0])
         # Granules are as dark as a nucleus, but small: an opening takes them out of it.
         nucleus = binary_fill_holes(opening(cell & dark, disk(self.opening_px)))
         mask = np.where(cell, CYTOPLASM, BACKGROUND)
@@ -98,7 +105,7 @@ class StretchWatershed(Method):
         return mask
 
     def _nuclei(self, image: np.ndarray) -> np.ndarray:
-        return dark_nuclei(image, self.sigma_px, self.opening_px, self.min_nucleus_px)
+        return dark_nuclei(image, self.sigma_px, self.opening_px, self.min_nucleus_px, self.levels_)
 
     def _channel(self, image: np.ndarray, name: str) -> np.ndarray:
         plain = name.removesuffix(" (stretched)")

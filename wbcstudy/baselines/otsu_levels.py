@@ -29,7 +29,7 @@ def otsu_thresholds(channel: np.ndarray, levels: int, where: np.ndarray | None =
 
     Args:
         channel: numbers, any shape.
-        levels: how many levels, 2 or 3.
+        levels: how many levels, 2 to 5.
         where: boolean of the same shape, to look at these pixels only; None for all.
 
     Returns:
@@ -43,8 +43,8 @@ def otsu_thresholds(channel: np.ndarray, levels: int, where: np.ndarray | None =
     if values.size == 0 or not values.min() < values.max():
         return nothing
     try:
-        # Always 256 bins: scikit-image would take one per grey level that occurs, and its search is quadratic in them.
-        found = threshold_multiotsu(values[None], classes=levels, nbins=256)
+        # The search tries all combinations of bins, so more levels get coarser bins.
+        found = threshold_multiotsu(values[None], classes=levels, nbins=256 if levels <= 3 else 64)
     except ValueError:  # fewer different values than levels
         return nothing
     return np.asarray(found, float)
