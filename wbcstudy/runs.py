@@ -150,6 +150,11 @@ class RunFolder:
         return self.path / "predictions.npz"
 
     @property
+    def calibration(self) -> Path:
+        """Sums per region and bin of confidence of the test pixels; absent for runs that kept none."""
+        return self.path / "calibration.csv"
+
+    @property
     def figures(self) -> Path:
         """Folder of the run's own figures."""
         return self.path / "figures"

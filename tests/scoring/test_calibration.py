@@ -7,7 +7,13 @@ from sklearn.calibration import calibration_curve
 
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import NUCLEUS
-from wbcstudy.scoring.calibration import BIN_COLUMNS, count_confidence, reliability
+from wbcstudy.scoring.calibration import (
+    BIN_COLUMNS,
+    ConfidenceCounts,
+    count_confidence,
+    read_reliability,
+    reliability,
+)
 
 
 def pixels(n, seed=0, honest=True):
@@ -83,3 +89,24 @@ def test_no_pixels_and_wrong_input():
         count_confidence(np.array([[np.nan, 0, 1]]), np.array([0]))
     with pytest.raises(StudyError, match="Counts of shape"):
         reliability(np.zeros((15, 2)))
+
+
+def test_counts_that_come_in_chunks_add_up_and_come_back_from_their_files(tmp_path):
+    generator = np.random.default_rng(3)
+    references = generator.integers(0, 3, (5, 4, 4))
+    probabilities = generator.dirichlet((1, 1, 1), (5, 4, 4)).astype(np.float32)
+    files = []
+    for index, chunks in enumerate(([slice(0, 5)], [slice(0, 2), slice(2, 5)])):
+        counts = ConfidenceCounts(references)
+        for chunk in chunks:
+            counts.add(chunk, probabilities[chunk])
+        files.append(tmp_path / f"{index}.csv")
+        counts.write(files[-1])
+    one, chunked = (read_reliability([file]) for file in files)
+    both = read_reliability([*files, tmp_path / "absent.csv"])
+    expected = reliability(count_confidence(probabilities, references, region="nucleus"))
+    assert list(both) == ["all", "nucleus", "cytoplasm"]
+    for found in (one, chunked, both):
+        assert found["nucleus"].ece == pytest.approx(expected.ece)
+    assert both["all"].curve["n"].sum() == 2 * references.size
+    assert read_reliability([tmp_path / "absent.csv"]) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import sys
 import zipfile
@@ -50,6 +51,31 @@ def load_model(path: str | Path):
 def count_parameters(model) -> int:
     """Number of weights, trained or not."""
     return int(model.count_params())
+
+
+def count_multiply_adds(model, image_size: int) -> int:
+    """Multiplications, each with its addition, that one image takes in convolutions and dense layers.
+
+    A measure of work that no other program on the machine can disturb. Normalisation, activation, pooling and
+    upsampling are not counted; they are a few per cent. A convolution at a padded border counts as one inside.
+
+    Args:
+        model: a functional model that takes (B, H, W, 3), without models inside it.
+        image_size: side S of the image, in px.
+    """
+    keras = load_keras()
+    layers = keras.layers
+    kinds = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense)
+    counted = [layer for layer in model.layers if isinstance(layer, kinds)]
+    if not counted:
+        return 0
+    # A transposed convolution spreads every pixel of its input; the others gather for every pixel of their output.
+    tensors = [layer.input if isinstance(layer, layers.Conv2DTranspose) else layer.output for layer in counted]
+    shapes = keras.Model(model.inputs, tensors).compute_output_spec(keras.KerasTensor((1, image_size, image_size, 3)))
+    return sum(
+        math.prod(tensor.shape[1:-1]) * math.prod(layer.kernel.shape)
+        for layer, tensor in zip(counted, keras.tree.flatten(shapes), strict=True)
+    )
 
 
 def peak_memory_mb() -> float:

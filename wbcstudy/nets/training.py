@@ -22,13 +22,14 @@ from wbcstudy.errors import StudyError
 from wbcstudy.nets.checkpoint import Checkpoint
 from wbcstudy.nets.keras_compat import load_keras, set_seed
 from wbcstudy.nets.losses import build_loss
-from wbcstudy.nets.models import count_parameters, device_name, load_model, peak_memory_mb
+from wbcstudy.nets.models import count_multiply_adds, count_parameters, device_name, load_model, peak_memory_mb
 from wbcstudy.regions import CYTOPLASM, NUCLEUS
 from wbcstudy.runs import RunFolder, atomic_write
 
 __all__ = [
     "HISTORY_COLUMNS",
     "TrainingResult",
+    "count_multiply_adds",
     "count_parameters",
     "device_name",
     "load_model",
@@ -168,8 +169,9 @@ def training_facts(model, result: TrainingResult, images: np.ndarray, batch_size
         batch_size: images at a time.
 
     Returns:
-        best_epoch, epochs, stopped_early, parameters, fit_seconds (of all sittings), seconds_per_image,
-        wall_seconds (of this process, start-up included), peak_memory_mb, device.
+        best_epoch, epochs, stopped_early, parameters, multiply_adds (for one image), fit_seconds (of all sittings),
+        seconds_per_epoch (median), seconds_per_image, wall_seconds (of this process, start-up included),
+        peak_memory_mb, device.
     """
     import psutil
 
@@ -184,7 +186,9 @@ def training_facts(model, result: TrainingResult, images: np.ndarray, batch_size
         "epochs": result.epochs,
         "stopped_early": result.stopped_early,
         "parameters": count_parameters(model),
+        "multiply_adds": count_multiply_adds(model, images.shape[1]),
         "fit_seconds": round(result.fit_seconds, 1),
+        "seconds_per_epoch": round(result.seconds_per_epoch, 3),
         "seconds_per_image": round(seconds_per_image, 5),
         "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
         "peak_memory_mb": round(peak_memory_mb(), 1),
@@ -236,8 +240,20 @@ def predict_probabilities(model, images: np.ndarray, batch_size: int = 8) -> np.
     return model.predict(images, batch_size=batch_size, verbose=0)
 
 
-def predict_masks(model, images: np.ndarray, batch_size: int = 8) -> np.ndarray:
+def predict_masks(
+    model,
+    images: np.ndarray,
+    batch_size: int = 8,
+    look: Callable[[slice, np.ndarray], None] | None = None,
+) -> np.ndarray:
     """The most probable label of each pixel; arguments as `predict_probabilities`.
+
+    Args:
+        model: a network.
+        images: (N, H, W, 3), RGB 0-255.
+        batch_size: images at a time.
+        look: called with each chunk of images (a slice of N) and its probabilities, float32 (n, H, W, 3), before they
+            are forgotten.
 
     Returns:
         uint8 (N, H, W), labels.
@@ -245,7 +261,10 @@ def predict_masks(model, images: np.ndarray, batch_size: int = 8) -> np.ndarray:
     masks = np.empty(images.shape[:3], np.uint8)
     for start in range(0, len(images), VALIDATION_CHUNK):
         chunk = slice(start, start + VALIDATION_CHUNK)
-        masks[chunk] = predict_probabilities(model, images[chunk], batch_size).argmax(axis=-1)
+        probabilities = predict_probabilities(model, images[chunk], batch_size)
+        if look is not None:
+            look(chunk, probabilities)
+        masks[chunk] = probabilities.argmax(axis=-1)
     return masks
 
 

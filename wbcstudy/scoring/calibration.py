@@ -6,6 +6,8 @@ they can be stored with the scores and no probabilities have to be kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +15,12 @@ import pandas as pd
 
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import LABELS, NUM_LABELS, REGIONS
+from wbcstudy.runs import atomic_write
 
 BIN_COLUMNS = ("n", "sum_confidence", "sum_correct")
+BINS = 15
+# What is kept of a run: the most probable label of every pixel ("all"), and the probability of each of two regions.
+KEPT_CURVES = ("all", "nucleus", "cytoplasm")
 
 
 class Reliability(NamedTuple):
@@ -34,7 +40,7 @@ class Reliability(NamedTuple):
 
 
 def count_confidence(
-    probabilities: np.ndarray, references: np.ndarray, bins: int = 15, region: str | None = None
+    probabilities: np.ndarray, references: np.ndarray, bins: int = BINS, region: str | None = None
 ) -> np.ndarray:
     """Sum confidence and correctness of pixels per bin of confidence.
 
@@ -84,6 +90,58 @@ def count_confidence(
     place = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
     weights = (None, confidence, correct.ravel().astype(float))
     return np.stack([np.bincount(place, weight, minlength=bins).astype(float) for weight in weights], axis=1)
+
+
+class ConfidenceCounts:
+    """`count_confidence` over images that come in chunks, for each of `KEPT_CURVES`.
+
+    Args:
+        references: the experts' masks, labels (N, H, W).
+        bins: as in `count_confidence`.
+    """
+
+    def __init__(self, references: np.ndarray, bins: int = BINS) -> None:
+        self.references = references
+        self.counts = {curve: np.zeros((bins, len(BIN_COLUMNS))) for curve in KEPT_CURVES}
+
+    def add(self, chunk: slice, probabilities: np.ndarray) -> None:
+        """Count a chunk.
+
+        Args:
+            chunk: which of the references.
+            probabilities: float (n, H, W, 3) of these.
+        """
+        for curve, counts in self.counts.items():
+            region = None if curve == "all" else curve
+            counts += count_confidence(probabilities, self.references[chunk], len(counts), region)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per curve and bin, lowest first: region ("all" or a region), bin, n, sum_confidence, sum_correct."""
+        parts = [
+            pd.DataFrame(counts, columns=list(BIN_COLUMNS)).assign(region=curve, bin=range(len(counts)))
+            for curve, counts in self.counts.items()
+        ]
+        table = pd.concat(parts, ignore_index=True)[["region", "bin", *BIN_COLUMNS]]
+        return table.astype({"n": "int64", "sum_correct": "int64"})
+
+    def write(self, path: Path) -> None:
+        """Write the frame as CSV, in one step."""
+        with atomic_write(path) as part:
+            self.frame().to_csv(part, index=False, lineterminator="\n")
+
+
+def read_reliability(paths: Iterable[Path]) -> dict[str, Reliability]:
+    """Curve ("all" or a region) -> its reliability, over the sums in several files that `ConfidenceCounts` wrote.
+
+    Files that are absent are left out; {} where all are. Files with different numbers of bins do not add up: those of
+    another number than the first's are left out.
+    """
+    frames = [pd.read_csv(path) for path in paths if path.exists()]
+    frames = [frame for frame in frames if len(frame) == len(frames[0])]
+    if not frames:
+        return {}
+    sums = pd.concat(frames).groupby(["region", "bin"], sort=False)[list(BIN_COLUMNS)].sum()
+    return {region: reliability(part) for region, part in sums.groupby(level="region", sort=False)}
 
 
 def reliability(counts: np.ndarray | pd.DataFrame) -> Reliability:
