@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from wbcstudy.backend import load_keras
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets import training
 from wbcstudy.nets.checkpoint import Checkpoint
-from wbcstudy.nets.keras_compat import load_keras
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.models import count_parameters, device_name, load_model, peak_memory_mb
 from wbcstudy.nets.training import HISTORY_COLUMNS, predict_masks, predict_probabilities, train, validate

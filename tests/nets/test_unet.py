@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from wbcstudy.backend import load_keras
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
-from wbcstudy.nets.keras_compat import build_backbone, load_keras, load_segmentation_models
+from wbcstudy.nets.keras_compat import build_backbone, load_segmentation_models
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.models import load_model
 from wbcstudy.nets.unet import build_unet, resolve_precision
@@ -169,6 +170,8 @@ def test_bfloat16_computes_in_half_precision_and_answers_in_float32(cells):
     assert model.get_layer("bottoma_conv").compute_dtype == "bfloat16"
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
     assert model(cells(1).images, training=False).dtype == "float32"
+    model.compile("adam", build_loss("dice"), run_eagerly=True)
+    assert np.isfinite(float(model.train_on_batch(cells(2).images, cells(2).masks)))
     assert keras.config.dtype_policy().name == "float32"
 
 

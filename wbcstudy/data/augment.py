@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wbcstudy.backend import load_keras
 from wbcstudy.config import RunConfig
 
 
@@ -69,6 +70,7 @@ def augment(images, masks, transforms, brightness):
     Returns:
         float32 (B, S, S, 3), within 0-255, bilinear; uint8 (B, S, S), nearest neighbour: no label is invented.
     """
+    load_keras()
     import tensorflow as tf
 
     def move(tensor, interpolation: str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wbcstudy.backend import load_keras
 from wbcstudy.config import RunConfig
 from wbcstudy.data.augment import augment, make_augmentation
 from wbcstudy.errors import StudyError
@@ -35,6 +36,7 @@ def make_batches(images: np.ndarray, masks: np.ndarray, config: RunConfig, epoch
             expected="at least one",
             fix="Check the split: test_fraction and validation_fraction leave nothing to train on.",
         )
+    load_keras()
     import tensorflow as tf
 
     order = make_order(len(images), config, epoch)

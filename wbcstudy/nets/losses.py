@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from wbcstudy.nets.keras_compat import load_keras
+from wbcstudy.backend import load_keras
 from wbcstudy.registry import LOSSES, pick
 
 _PACKAGE = "wbcstudy"

@@ -8,8 +8,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from wbcstudy.backend import load_keras
 from wbcstudy.errors import StudyError
-from wbcstudy.nets.keras_compat import load_keras
 from wbcstudy.nets.losses import register_losses
 from wbcstudy.nets.unet import register_layers
 

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from wbcstudy.backend import load_keras, set_seed
 from wbcstudy.config import RunConfig
 from wbcstudy.data.pipeline import make_batches
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.checkpoint import Checkpoint
-from wbcstudy.nets.keras_compat import load_keras, set_seed
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.models import count_multiply_adds, count_parameters, device_name, load_model, peak_memory_mb
 from wbcstudy.regions import CYTOPLASM, NUCLEUS

@@ -7,8 +7,9 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+from wbcstudy.backend import load_keras, set_seed
 from wbcstudy.config import RunConfig
-from wbcstudy.nets.keras_compat import build_backbone, build_decoder, load_keras, set_seed
+from wbcstudy.nets.keras_compat import build_backbone, build_decoder
 from wbcstudy.regions import NUM_LABELS
 from wbcstudy.registry import ENCODERS
 
