@@ -19,8 +19,13 @@ BIN = Path(sys.executable).parent
 PAPERMILL = f"{BIN}/python -m papermill --kernel python3 --log-output --no-progress-bar --cwd '{ROOT}'"
 
 
+FINISHED = expand("runs/{run}/run.json", run=RUNS) + expand("baselines/{method}/run.json", method=BASELINES)
+
+
 rule all:
     input:
+        # Named here too: Snakemake does not miss a file that only an existing report was made from.
+        FINISHED,
         "report/index.html",
 
 
@@ -76,8 +81,7 @@ rule baseline:
 rule summary:
     input:
         "dataset.json",
-        expand("runs/{run}/run.json", run=RUNS),
-        expand("baselines/{method}/run.json", method=BASELINES),
+        FINISHED,
     output:
         "report/index.html",
     log:
