@@ -1,0 +1,65 @@
+"""Copy the small files of a finished study to outputs/reference/, where git keeps them.
+
+    python scripts/keep_reference.py segmentation_wbc_2
+
+Tables, run.json, history.csv and scores.csv of every run, curves and statistics figures. Pictures that show images of
+the dataset are copied only for synthetic data: other images belong to their owners.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from wbcstudy.errors import StudyError
+from wbcstudy.runs import StudyFolder, outputs_folder, project_root
+
+# Figures in which the images themselves can be seen.
+PICTURES = ("figure1", "figure2", "figure3", "worst_cases")
+RUN_FILES = ("params.yaml", "run.json", "history.csv", "search.csv", "calibration.csv")
+
+
+def keep(study: StudyFolder, target: Path) -> list[Path]:
+    """Copy what is small and free of others' images; returns the copies. What was there before is replaced."""
+    if not study.tables.is_dir():
+        raise StudyError(
+            f"{study.path} has no tables.",
+            expected="a study whose report was built",
+            fix=f"wbcstudy run params/{study.name}.yaml",
+        )
+    ours = json.loads(study.dataset.read_text(encoding="utf-8"))["name"].startswith("synthetic")
+    found = [*study.tables.glob("*"), study.split, study.dataset]
+    found += [path for path in study.figures.glob("*") if path.stem not in PICTURES or ours]
+    for folder in (study.runs, study.baselines):
+        for run in folder.glob("*"):
+            if (run / "run.json").exists():
+                found += [path for name in RUN_FILES if (path := run / name).exists()]
+                found += run.glob("scores*.csv")
+    if target.exists():
+        shutil.rmtree(target)
+    copies = []
+    for path in sorted(found):
+        copy = target / path.relative_to(study.path)
+        # An SVG of hundreds of points is larger than the picture it makes.
+        if copy.suffix != ".svg":
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+            copies.append(copy)
+    return copies
+
+
+def main() -> None:
+    """Read the study's name and copy."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", help="name of a finished study, a folder of outputs/")
+    study = StudyFolder(outputs_folder() / parser.parse_args().study)
+    try:
+        copies = keep(study, project_root() / "outputs" / "reference" / study.name)
+    except StudyError as error:
+        sys.exit(str(error))
+    print(f"{len(copies)} files, {sum(path.stat().st_size for path in copies) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
