@@ -87,7 +87,9 @@ def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
             fix="Use * for any text, e.g. --only 'resnet18*'.",
         )
     runs = tuple(one for one in chosen if isinstance(one, RunConfig))
-    plan = Plan(source, study, folder, runs, tuple(one for one in chosen if isinstance(one, BaselineConfig)))
+    # A method whose package is an optional extra is no failure where it is absent: Table 3 says "not run".
+    methods = [one for one in chosen if isinstance(one, BaselineConfig) and method_row(one.method).available]
+    plan = Plan(source, study, folder, runs, tuple(methods))
     for place, config in plan.work.values():
         check_same_settings(place, config)
     return plan
@@ -162,6 +164,9 @@ def run_study(
     with _lock(plan.folder) as lock:
         prepare(plan)
         show(f"Study {plan.study.name}: {count} runs, {count - len(waiting)} already finished.")
+        for row in (method_row(name) for name in plan.study.baselines):
+            if not row.available:
+                show(f"{row.name} is left out: it needs the package {row.needs}, which is not installed.")
         show(f"Results go to {_short(plan.folder.path)}, what the programs print to {_short(plan.folder.logs)}.")
         code = _snakemake(plan, jobs, lock, show)
     states = {name: folder.status for name, (folder, _) in plan.work.items()}

@@ -198,7 +198,8 @@ class StudyConfig(_Settings):
     @field_validator("encoders")
     @classmethod
     def _known_encoders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_known(name, ENCODERS, "encoder") for name in _distinct(value, "encoders"))
+        # None at all is a study of earlier methods alone.
+        return tuple(_known(name, ENCODERS, "encoder") for name in (_distinct(value, "encoders") if value else ()))
 
     @field_validator("losses")
     @classmethod
@@ -214,6 +215,12 @@ class StudyConfig(_Settings):
     @classmethod
     def _distinct_baselines(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _distinct(value, "baselines") if value else value
+
+    @model_validator(mode="after")
+    def _something_to_do(self):
+        if not self.encoders and not self.baselines:
+            raise ValueError("at least one of encoders, or one of baselines")
+        return self
 
     def baseline_runs(self) -> list[BaselineConfig]:
         """Every earlier method on every fold, in the order method, fold."""

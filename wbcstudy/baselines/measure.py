@@ -34,8 +34,11 @@ class Measured:
         params: what was chosen on the validation cases; empty where nothing was searched.
         search: one row per setting tried, with its validation scores.
         predictions: seed -> uint8 (N, S, S), labels of the test cases.
-        fit_seconds: mean over the seeds.
-        seconds_per_image: time to segment one test image, mean over images and seeds.
+        fit_seconds: processor time to fit once, mean over the seeds.
+        seconds_per_image: processor time to segment one test image, mean over images and seeds.
+        total_seconds: processor time of everything, the search included.
+
+    Processor time is what one core would need alone: other work on the machine does not change it.
     """
 
     seeds: tuple[int, ...]
@@ -44,14 +47,16 @@ class Measured:
     predictions: dict[int, np.ndarray]
     fit_seconds: float
     seconds_per_image: float
+    total_seconds: float
 
     def facts(self) -> dict[str, Any]:
-        """For run.json: seeds, params, fit_seconds, seconds_per_image."""
+        """For run.json: seeds, params, fit_seconds, seconds_per_image, total_seconds."""
         return {
             "seeds": list(self.seeds),
             "params": self.params,
             "fit_seconds": round(self.fit_seconds, 3),
             "seconds_per_image": round(self.seconds_per_image, 5),
+            "total_seconds": round(self.total_seconds, 1),
         }
 
 
@@ -74,6 +79,7 @@ def measure(
     Raises:
         StudyError: the method cannot learn from these cases, or needs a package that is not installed.
     """
+    begin = time.process_time()
     seeds = tuple(seeds if row.learns else seeds[:1])
     params, tried = search_parameters(
         row,
@@ -87,12 +93,20 @@ def measure(
     predictions, fit_s, predict_s = {}, [], []
     for seed in seeds:
         method = build_method(row.name, **params)
-        start = time.perf_counter()
+        start = time.process_time()
         method.fit(list(images), list(masks), np.random.default_rng(seed))
-        fitted = time.perf_counter()
+        fitted = time.process_time()
         predictions[seed] = np.stack([method.predict(image) for image in test.images])
         fit_s.append(fitted - start)
-        predict_s.append((time.perf_counter() - fitted) / len(test.images))
+        predict_s.append((time.process_time() - fitted) / len(test.images))
         show(f"seed {seed}: fitted in {fit_s[-1]:.1f} s, {predict_s[-1]:.3f} s per image")
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
-    return Measured(seeds, plain, pd.DataFrame(tried), predictions, float(np.mean(fit_s)), float(np.mean(predict_s)))
+    return Measured(
+        seeds=seeds,
+        params=plain,
+        search=pd.DataFrame(tried),
+        predictions=predictions,
+        fit_seconds=float(np.mean(fit_s)),
+        seconds_per_image=float(np.mean(predict_s)),
+        total_seconds=time.process_time() - begin,
+    )
