@@ -100,6 +100,11 @@ class Dataset:
         """
         return pick(self._by_id, case_id, "case")
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """Case id -> slide, patient or laboratory, of the cases that have one."""
+        return {case.case_id: case.group for case in self.cases if case.group}
+
     @cached_property
     def _by_id(self) -> dict[str, Case]:
         return {case.case_id: case for case in self.cases}
