@@ -76,7 +76,8 @@ def test_the_report_of_a_finished_study(tmp_path, config):
     figure = fig_predictions([fake_image(mask, generator)], [mask], [mask], ["a"])
     write_figure(figure, tmp_path / "demo" / "figures", "figure2", dpi=60)
     page, elements = report(tmp_path, runs, config)
-    assert "Best on validation: " in elements.text
+    assert "the best on the validation images" in elements.text
+    assert "How sure is that?" in elements.text and "Is the difference real?" in elements.text
     assert "Trained from scratch, no ImageNet weights." in elements.text
     assert elements.text.count("complete") >= 4 and "failed" not in elements.text
     for words in (*DATASET.values(), "Table 1.", "Table 2.", "Table 3.", "10 training, 4 validation, 4 test"):
@@ -106,7 +107,8 @@ def test_failed_and_missing_runs_are_stated_first_and_with_their_error(tmp_path,
 def test_a_study_of_one_run(tmp_path):
     config = StudyConfig(name="one", encoders=("vgg16",), losses=("binary_cross_entropy",))
     _, elements = report(tmp_path, make_study(tmp_path, config), config)
-    assert "Best on validation: VGG-16 with binary cross-entropy." in elements.text
+    assert "VGG-16 with binary cross-entropy, the only one measured." in elements.text
+    assert "How sure is that?" not in elements.text and "Is the difference real?" not in elements.text
     assert "nothing to compare it with" in elements.text
 
 

@@ -32,6 +32,21 @@ GLOSSARY = (
         "Training, validation, test",
         "images to learn from; to stop and to choose by; to report on, used for nothing else.",
     ),
+    (
+        "Cannot be told apart",
+        "a difference as large could be chance; it does not say that there is none.",
+    ),
+    (
+        "p (Holm)",
+        "how often chance alone would give such a difference, corrected for looking at many pairs; below 0.05 counts "
+        "as more than chance.",
+    ),
+    ("Rank", "place of a method on one image, 1 is the best; the mean rank is over the images."),
+    ("Multiply-adds", "multiplications, each with an addition, that the network makes for one image."),
+    (
+        "Calibration",
+        "whether of the pixels given a probability of 70 % seven in ten are right; its expected error is the mean gap.",
+    ),
     ("Measured, quoted", "computed here; printed in the paper, for other images."),
 )
 
@@ -50,26 +65,34 @@ def tell_answer(runs: Iterable[Run]) -> list[str]:
         return ["There is no answer yet: no run is complete with scores that are defined."]
     table = make_table1(runs).dropna(subset="dice")
     rows = table[(table["encoder"] == best.encoder) & (table["loss"] == best.loss)].set_index("region")
-    parts = []
+    pairs = table[["encoder", "loss"]].drop_duplicates()
+    alone = len(pairs) == 1
+    first = (
+        f"{best.title}, the only one measured." if alone else f"Use {best.title}: the best on the validation images."
+    )
+    pooled, means = [], []
     for region in TABLE_REGIONS:
         if region in rows.index:
             row = rows.loc[region]
+            pooled.append(f"{row['dice']:.3f} for the {region}")
             span = ""
             if pd.notna(row["dice_ci_low"]):
-                span = f", 95 % interval {row['dice_ci_low']:.3f} to {row['dice_ci_high']:.3f}"
-            parts.append(f"{row['dice']:.3f} for the {region} (mean over images {row['dice_mean']:.3f}{span})")
-    first = f"Best on validation: {best.title}."
-    if parts:
-        first += f" On {count(int(rows['n'].max()), 'test image')}, its Dice is {' and '.join(parts)}."
-    pairs = table[["encoder", "loss"]].drop_duplicates()
-    if len(pairs) == 1:
-        return [first, "It is the only encoder and loss that was measured, so there is nothing to compare it with."]
+                span = f" (95 % interval {row['dice_ci_low']:.3f} to {row['dice_ci_high']:.3f})"
+            means.append(f"{row['dice_mean']:.3f}{span} for the {region}")
+    said = [first]
+    if pooled:
+        images = count(int(rows["n"].max()), "test image")
+        said = [f"{first} On {images}, its Dice (1 is perfect) is {' and '.join(pooled)}."]
+        said.append(f"Mean over images: {' and '.join(means)}.")
+    if alone:
+        return [*said, "There is nothing to compare it with."]
     spans = []
     for region in TABLE_REGIONS:
         values = table.loc[table["region"] == region, "dice"]
         if len(values):
             spans.append(f"{values.min():.3f} to {values.max():.3f} for the {region}")
-    return [first, f"All {len(pairs)} measured pairs of encoder and loss lie within {' and '.join(spans)}."]
+    said[-1] += f" All {len(pairs)} measured pairs of encoder and loss have a Dice of {' and '.join(spans)}."
+    return said
 
 
 def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> list[str]:
@@ -185,6 +208,14 @@ def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable
         "over images, with a 95 % percentile bootstrap interval over images. The encoder to report was chosen by "
         "its Dice on the validation images."
     )
+    if len(config.encoders) * len(config.losses) > 1:
+        text.append(
+            "Encoders and losses were compared in pairs on the same test images, by each image's Dice (mean over the "
+            "seeds): Wilcoxon's signed-rank test, two-sided, with Holm's correction over all pairs of a region, at a "
+            "level of 0.05; the typical difference is Hodges and Lehmann's, with the interval of that test. Mean ranks "
+            "were compared by Friedman's and Nemenyi's tests. Images of one slide or patient, where known, were "
+            "averaged first."
+        )
     packages = ", ".join(f"{name} {number}" for name, number in (record.get("packages") or {}).items())
     where = [record[key] for key in ("device", "platform") if record.get(key)]
     if packages:

@@ -6,7 +6,7 @@ numbers in `charts`; all are imported from here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -35,6 +35,7 @@ __all__ = [
     "fig_history",
     "fig_label_shares",
     "fig_learning_curves",
+    "fig_methods",
     "fig_predictions",
     "fig_samples",
     "fig_scores",
@@ -99,6 +100,37 @@ def fig_predictions(
     for axis, head in zip(axes[0], ("Image", "Expert", "Prediction", "Difference"), strict=True):
         axis.set_title(head, fontweight="bold")
     add_legend(figure, [*region_patches(), *(Patch(color=c, label=name) for name, c in DIFFERENCE_COLOURS.items())])
+    return figure
+
+
+@styled
+def fig_methods(
+    images: Sequence[np.ndarray],
+    references: Sequence[np.ndarray],
+    predictions: Mapping[str, Sequence[np.ndarray]],
+    titles: Sequence[str],
+) -> StudyFigure:
+    """One row per case, one column per method: the image, the expert's regions, and what each method makes of it.
+
+    Args:
+        images: (H, W, 3), 0-255.
+        references: (H, W) of labels.
+        predictions: method's title -> (H, W) of labels, one per case; may be empty.
+        titles: one per case.
+    """
+    if not len(images) or not predictions:
+        return make_blank("No other method was run.")
+    columns = {"Expert": references} | dict(predictions)
+    figure, axes = make_tiles(len(images), 1 + len(columns), TILE_IN * 0.75)
+    for place, (row, image, title) in enumerate(zip(axes, images, titles, strict=True)):
+        row[0].imshow(_to_uint8(image))
+        row[0].set_ylabel(plain(title), visible=True)
+        for axis, masks in zip(row[1:], columns.values(), strict=True):
+            axis.imshow(colour_mask(masks[place]), interpolation="nearest")
+    for axis, head in zip(axes[0], ("Image", *columns), strict=True):
+        # Long names of methods must not run into each other.
+        axis.set_title("\n".join(plain(head).split(", ")), fontsize=7.5)
+    add_legend(figure, [*region_patches(), Patch(color=PLAIN_COLOUR, label="background")])
     return figure
 
 

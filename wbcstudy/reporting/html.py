@@ -9,12 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
 from wbcstudy import __version__
 from wbcstudy.config import StudyConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.reporting import facts
+from wbcstudy.reporting.comparison import StudyComparison, compare_runs, make_comparison_tables, tell_certainty
+from wbcstudy.reporting.layout import Layout
 from wbcstudy.reporting.render import format_html, make_layouts
 from wbcstudy.reporting.table3 import MeasuredMethod
 from wbcstudy.reporting.tables import TABLE_REGIONS
@@ -29,6 +32,15 @@ POLICY = (
     "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:\">"
 )
 
+# Section of the page -> its tables (by the names of `make_comparison_tables`) and figures; the page's order.
+SECTIONS = {
+    "difference": ("Is the difference real?", ("ranks",), ("ranks", "differences_nucleus", "differences_cytoplasm")),
+    "hard": ("Which cells are hard?", ("cell_types",), ("scores", "worst")),
+    "trust": ("Can its probabilities be believed?", ("calibration",), ("calibration",)),
+    "cost": ("What does it cost?", ("costs",), ("cost_quality",)),
+    "training": ("How did the trainings go?", (), ("learning_curves",)),
+}
+
 # File stem in figures/ -> heading, caption.
 FIGURES = {
     "figure1": (
@@ -39,6 +51,34 @@ FIGURES = {
         "Figure 2. Test images, expert and prediction",
         "Five test images, drawn by seed. Missed: cell of the expert that the model calls background; added: the "
         "reverse; confused: nucleus called cytoplasm, or the reverse.",
+    ),
+    "ranks": (
+        "Who ranks where",
+        "Within each image the methods are ranked by Dice; a point is a method's mean rank. A bar joins methods that "
+        "Nemenyi's test cannot tell apart. The verdict on top of this page goes by another test, Wilcoxon's "
+        "of every pair with Holm's correction, so a bar may join methods that the verdict tells apart.",
+    ),
+    "differences_nucleus": (
+        "Pairwise differences, nucleus",
+        "Typical difference of one image's Dice, row minus column, in thousandths. Only what is more than chance "
+        "(Wilcoxon's test, Holm's correction) has a colour; what is white has not been shown.",
+    ),
+    "differences_cytoplasm": ("Pairwise differences, cytoplasm", "As above."),
+    "worst": (
+        "The ten worst test images",
+        "Of the chosen encoder and loss, the worst first, by the mean Dice of nucleus and cytoplasm, of which both are "
+        "given. Look for what they share: a rare cell type, a torn cell, an expert's mask that is debatable.",
+    ),
+    "calibration": (
+        "Reliability of the chosen network's probabilities",
+        "All test pixels, sorted by the probability they were given: on the dashed line, of those given 70 % seven in "
+        "ten are right; below it the network is too sure. For a region the probability is that of being in it; small "
+        "points hold few pixels.",
+    ),
+    "cost_quality": (
+        "Cost and quality",
+        "On the orange line no other method is both cheaper and better. A point near it may lie above or below it by "
+        "chance: see the tests above.",
     ),
     "scores": (
         "Every test image's Dice",
@@ -92,6 +132,8 @@ def write_report(
     dataset: Mapping[str, Any] | None = None,
     figures: Mapping[str, Path] | None = None,
     measured: Iterable[MeasuredMethod] = (),
+    comparison: StudyComparison | None = None,
+    ensemble: pd.DataFrame | None = None,
 ) -> Path:
     """Write `report/index.html`: what was asked, the answer, and everything needed to judge and repeat it.
 
@@ -103,6 +145,8 @@ def write_report(
             (label -> mean share, 0-1). By default what the first complete run recorded.
         figures: stem (a key of `FIGURES`) -> PNG file; by default those that exist in the study's folder.
         measured: other methods for Table 3.
+        comparison: of the runs; made here, without groups of cases, if None.
+        ensemble: from `tables.make_ensemble`, for Table 1.
 
     Returns:
         The page, one file without scripts or requests.
@@ -113,21 +157,27 @@ def write_report(
     if figures is None:
         figures = {stem: study.figures / f"{stem}.png" for stem in FIGURES}
     shown = {stem: Path(path) for stem, path in figures.items() if Path(path).is_file()}
+    comparison = comparison or compare_runs(runs)
+    certainty = tell_certainty(comparison)
+    compared = make_comparison_tables(runs, comparison)
     page = _template().render(
         study=study.name,
         policy=Markup(POLICY),
         version=__version__,
         answer=facts.tell_answer(runs),
+        certainty=certainty,
         cautions=facts.tell_cautions(study, config, runs),
         data=facts.describe_data(config, dataset, runs),
         dataset=dataset,
-        tables=[
+        tables=[_table(study, layout) for _, layout in make_layouts(runs, measured, ensemble)],
+        sections=[
             {
-                "layout": layout,
-                "html": Markup(format_html(layout, title=False)),
-                "files": _files(study, study.tables, layout.stem),
+                "id": name,
+                "title": title,
+                "tables": [_table(study, compared[table][1]) for table in tables if table in compared],
+                "figures": [stem for stem in stems if stem in shown],
             }
-            for _, layout in make_layouts(runs, measured)
+            for name, (title, tables, stems) in SECTIONS.items()
         ],
         figures={stem: _figure(study, stem, path) for stem, path in shown.items()},
         regions=TABLE_REGIONS,
@@ -153,6 +203,11 @@ def _template():
         lstrip_blocks=True,
     )
     return environment.get_template("report.html")
+
+
+def _table(study: StudyFolder, layout: Layout) -> dict[str, Any]:
+    files = _files(study, study.tables, layout.stem)
+    return {"layout": layout, "html": Markup(format_html(layout, title=False)), "files": files}
 
 
 def _figure(study: StudyFolder, stem: str, path: Path) -> dict[str, Any]:

@@ -91,12 +91,13 @@ def weights_note(configs: Iterable[RunConfig | StudyConfig]) -> str:
     return sentence[0].upper() + sentence[1:] + "."
 
 
-def layout_table1(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
-    """Table 1: a row per encoder and loss, the regions side by side.
+def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.DataFrame | None = None) -> Layout:
+    """Table 1: a row per encoder and loss, the regions side by side, and the majority of all as a last row.
 
     Args:
         table: from `tables.make_table1`.
         notes: sentences to add below.
+        ensemble: from `tables.make_ensemble`; None or empty for no such row.
     """
     regions = list(dict.fromkeys(table["region"]))
     metrics = ("precision", "dice", "dice_mean")
@@ -121,11 +122,24 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
         rows.append(("", cells))
         if 0 < first["failed"] < first["runs"]:
             partly.append(f"{ENCODERS[encoder].title}, {loss_title(loss)}: {first['failed']} of {first['runs']}")
+    voted = ensemble is not None and len(ensemble) > 0
+    if voted:
+        by_region = ensemble.set_index("region")
+        cells = [Cell(f"Majority of all {by_region['voters'].iloc[0]}"), Cell("vote per pixel", muted=True)]
+        for region in regions:
+            row = by_region.loc[region] if region in by_region.index else pd.Series(dtype=float)
+            cells += [number_cell(row, metric, {}) for metric in metrics]
+        rows.append(("", [*cells, Cell(NOTHING), Cell(NOTHING)]))
     heads = [("", "Encoder"), ("", "Loss")]
     heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
     heads += [("", "Best epoch"), ("", "Epochs")]
     what = ["Precision and Dice from pixels summed over all test images; the mean gives each image the same weight."]
     what += ["Bold: best of its column.", PAPER_NOTE]
+    if voted:
+        what.append(
+            "Majority: every pixel gets the label that most of the networks give it, of a tie the one of the better "
+            "network on validation; it costs as much as all of them and does not compete for bold."
+        )
     if partly:
         what.append(f"Failed runs left out: {'; '.join(partly)}.")
     title = "Each encoder with each loss, on the test images"

@@ -128,12 +128,16 @@ def write_table(frame: pd.DataFrame, layout: Layout, folder: Path) -> list[Path]
     return paths
 
 
-def make_layouts(runs: Iterable[Run], measured: Iterable[MeasuredMethod] = ()) -> list[tuple[pd.DataFrame, Layout]]:
+def make_layouts(
+    runs: Iterable[Run], measured: Iterable[MeasuredMethod] = (), ensemble: pd.DataFrame | None = None
+) -> list[tuple[pd.DataFrame, Layout]]:
     """Tables 1 to 3 of a study, each as its tidy frame and its layout.
 
     Args:
         runs: finished and failed runs of one study.
         measured: other methods for Table 3.
+        ensemble: from `tables.make_ensemble`: a last row of Table 1 as it is printed. The tidy frame is without it,
+            since it is no encoder.
     """
     runs = list(runs)
     best = pick_best(runs)
@@ -143,25 +147,36 @@ def make_layouts(runs: Iterable[Run], measured: Iterable[MeasuredMethod] = ()) -
     table3 = make_table3(runs, measured)
     chosen = ["The encoder was chosen on the validation images, not on the test images."] if best else []
     return [
-        (table1, layout_table1(table1, notes)),
+        (table1, layout_table1(table1, notes, ensemble)),
         (table2, layout_table2(table2, [*notes, *chosen])),
         (table3, layout_table3(table3, notes)),
     ]
 
 
-def write_tables(study: StudyFolder, runs: Iterable[Run], measured: Iterable[MeasuredMethod] = ()) -> list[Path]:
+def write_tables(
+    study: StudyFolder,
+    runs: Iterable[Run],
+    measured: Iterable[MeasuredMethod] = (),
+    ensemble: pd.DataFrame | None = None,
+) -> list[Path]:
     """Write Tables 1 to 3 of a study into its folder, each as .csv, .html and .tex.
 
     Args:
         study: where.
         runs: finished and failed runs.
         measured: other methods for Table 3.
+        ensemble: from `tables.make_ensemble`; its numbers are written to ensemble.csv.
 
     Returns:
-        The nine paths.
+        The nine paths, and that of ensemble.csv where there is an ensemble.
     """
-    made = make_layouts(runs, measured)
-    return [path for frame, layout in made for path in write_table(frame, layout, study.tables)]
+    made = make_layouts(runs, measured, ensemble)
+    paths = [path for frame, layout in made for path in write_table(frame, layout, study.tables)]
+    if ensemble is not None and len(ensemble):
+        paths.append(study.tables / "ensemble.csv")
+        with atomic_write(paths[-1]) as part:
+            ensemble.to_csv(part, index=False, lineterminator="\n")
+    return paths
 
 
 _LATEX = {

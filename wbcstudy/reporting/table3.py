@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from wbcstudy.config import StudyConfig
@@ -20,7 +21,7 @@ from wbcstudy.reporting.tables import (
     read_scores,
     whole_numbers,
 )
-from wbcstudy.runs import Run, RunFolder, StudyFolder, read_score_file
+from wbcstudy.runs import Run, RunFolder, StudyFolder, read_predictions, read_score_file
 from wbcstudy.scoring.metrics import RATIOS
 
 # What is done to a prediction before it is scored, the same for every method and for the U-Net.
@@ -91,6 +92,36 @@ def load_measured(
     return measured
 
 
+def pick_method_examples(
+    study: StudyFolder, config: StudyConfig, runs: Iterable[Run], count: int = 5
+) -> tuple[list[str], dict[str, list[np.ndarray]]]:
+    """The same test cases as every method segmented them, for a figure.
+
+    Args:
+        study: where the results are.
+        config: the study; the cases are drawn by its split_seed, as those of Figure 2.
+        runs: finished and failed runs of the study.
+        count: cases at most.
+
+    Returns:
+        Case ids, and title -> predicted mask of each, as the method gives it (first seed, first fold): the earlier
+        methods in the study's order, then the best U-Net. Empty where nothing was run.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for one in config.baseline_runs():
+        folder = study.baseline(one.name)
+        if one.fold == 0 and folder.status == "complete":
+            found[str(folder.read_record()["method"]["title"])] = read_predictions(folder)
+    if best := pick_best(runs):
+        found[_network_title(best.encoder)] = read_predictions(
+            group_runs(run for run in runs if run.complete)[best.encoder, best.loss][0].folder
+        )
+    names = sorted(set.intersection(*(set(masks) for masks in found.values()))) if found else []
+    drawn = sorted(np.random.default_rng(config.split_seed).choice(len(names), min(count, len(names)), replace=False))
+    cases = [names[place] for place in drawn]
+    return cases, {title: [masks[case] for case in cases] for title, masks in found.items()}
+
+
 def make_table3(
     runs: Iterable[Run], measured: Iterable[MeasuredMethod] = (), regions: Sequence[str] = TABLE_REGIONS
 ) -> pd.DataFrame:
@@ -152,8 +183,7 @@ def _network(runs: list[Run], regions: Sequence[str]) -> list[MeasuredMethod]:
     if best is None:
         return []
     done = [run for run in group_runs(runs)[best.encoder, best.loss] if run.complete]
-    network = "U-Net" if ENCODERS[best.encoder].backbone is None else f"U-Net {ENCODERS[best.encoder].title}"
-    algorithm = f"{network}, {loss_words(best.loss)}"
+    algorithm = f"{_network_title(best.encoder)}, {loss_words(best.loss)}"
     times = [run.record.get("seconds_per_image") for run in done]
     fits = [run.record.get("fit_seconds") for run in done]
     entries = []
@@ -167,6 +197,11 @@ def _network(runs: list[Run], regions: Sequence[str]) -> list[MeasuredMethod]:
         name = f"{best.encoder}__{best.loss}"
         entries.append(MeasuredMethod(name, "This study", algorithm, scores, variant, _mean(fits), _mean(times)))
     return entries
+
+
+def _network_title(encoder: str) -> str:
+    row = ENCODERS[encoder]
+    return row.title if row.backbone is None else f"U-Net {row.title}"
 
 
 def _rows(entry: MeasuredMethod, regions: Sequence[str]) -> list[dict]:

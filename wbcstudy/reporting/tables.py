@@ -16,6 +16,7 @@ import pandas as pd
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES
 from wbcstudy.runs import Run, read_predictions
+from wbcstudy.scoring.breakdown import worst_cases
 from wbcstudy.scoring.evaluation import mean_scores, pool_scores
 from wbcstudy.scoring.metrics import COUNTS, RATIOS, dice
 
@@ -117,6 +118,58 @@ def pick_examples(runs: Iterable[Run], best: Best | None, count: int = 5, seed: 
     names = sorted(found)
     drawn = np.random.default_rng(seed).choice(len(names), min(count, len(names)), replace=False)
     return {names[place]: found[names[place]] for place in sorted(drawn)}
+
+
+def pick_worst(runs: Iterable[Run], best: Best | None, count: int = 10) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The test cases on which the best encoder and loss did worst, the worst first.
+
+    Args:
+        runs: complete runs of one study.
+        best: as `pick_best` gives it; None gives no cases.
+        count: cases at most.
+
+    Returns:
+        Case id -> predicted mask, uint8 (S, S) of labels, by the run with the lowest seed; and a title for each: the
+        case, its cell type, and its Dice of nucleus and cytoplasm (mean over the seeds). Cases whose masks were not
+        kept are left out.
+    """
+    group = [run for run in group_runs(runs).get((best.encoder, best.loss), []) if run.complete] if best else []
+    if not group:
+        return {}, []
+    worst = worst_cases(read_scores(group), count)
+    masks: dict[str, np.ndarray] = {}
+    for run in sorted(group, key=lambda run: run.config.seed):
+        masks = read_predictions(run.folder) | masks
+    worst = worst[worst["case_id"].isin(list(masks))]
+    titles = []
+    for row in worst.itertuples():
+        name = row.case_id if pd.isna(row.cell_type) else f"{row.case_id}, {row.cell_type}"
+        scores = " / ".join("-" if pd.isna(value) else f"{value:.2f}" for value in (row.nucleus, row.cytoplasm))
+        titles.append(f"{name}\nDice {scores}")
+    return {case: masks[case] for case in worst["case_id"]}, titles
+
+
+def make_ensemble(scores: pd.DataFrame, voters: int, regions: Sequence[str] = TABLE_REGIONS) -> pd.DataFrame:
+    """The majority's row of Table 1.
+
+    Args:
+        scores: as `scoring.ensemble.score_votes` gives them; may be empty.
+        voters: how many networks voted.
+        regions: rows to make.
+
+    Returns:
+        One row per region: encoder ("ensemble"), loss ("vote"), region, precision, dice, dice_mean, its interval, n
+        and voters. No rows without scores.
+    """
+    columns = ["encoder", "loss", "region", "precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high", "n"]
+    columns += ["voters"]
+    if scores.empty:
+        return pd.DataFrame(columns=columns)
+    found = average_scores(scores.assign(seed=scores["run"].str.extract(r"__seed(\d+)$")[0]))
+    about = {"encoder": "ensemble", "loss": "vote", "voters": voters}
+    rows = [about | {"region": region} | found.loc[region].to_dict() for region in regions if region in found.index]
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    return table.assign(n=whole_numbers(table["n"]))
 
 
 def make_table2(runs: Iterable[Run], encoder: str | None, regions: Sequence[str] = TABLE_REGIONS) -> pd.DataFrame:
