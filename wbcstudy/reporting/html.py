@@ -160,6 +160,7 @@ def write_report(
     comparison = comparison or compare_runs(runs)
     certainty = tell_certainty(comparison)
     compared = make_comparison_tables(runs, comparison)
+    placed = {stem for _, _, stems in SECTIONS.values() for stem in stems}
     page = _template().render(
         study=study.name,
         policy=Markup(POLICY),
@@ -179,6 +180,7 @@ def write_report(
             }
             for name, (title, tables, stems) in SECTIONS.items()
         ],
+        samples=[stem for stem in shown if stem != "label_shares" and stem not in placed],
         figures={stem: _figure(study, stem, path) for stem, path in shown.items()},
         regions=TABLE_REGIONS,
         runs=facts.list_runs(study, config, runs),
