@@ -271,7 +271,7 @@ def _row(pairs: pd.DataFrame, leader: str, other: str) -> dict:
 
 def _images(found: Comparison) -> str:
     plural = "image" if found.cases == 1 else "images"
-    among = f" from {found.units} groups" if found.units != found.cases else ""
+    among = f" from {found.units} group{'' if found.units == 1 else 's'}" if found.units != found.cases else ""
     return f"these {found.cases} {plural}{among}"
 
 
