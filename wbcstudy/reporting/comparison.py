@@ -122,7 +122,7 @@ def tell_certainty(comparison: StudyComparison) -> Certainty:
         s, are = ("", "is") if units == 1 else ("s", "are")
         what = f"group{s} of test images (slide or patient)" if grouped else f"test image{s}"
         more = ("Images of one slide or patient are alike, so they count as one.",) if grouped else ()
-        more += ("More of them would tell, or `folds: 5` in the study's file, by which every image is tested once.",)
+        more += ("More of them would tell, or “folds: 5” in the study's file, by which every image is tested once.",)
         return Certainty(f"Nobody can say yet: {units} {what} {are} too few to tell any two apart.", more, (), verdicts)
     standing = {region: _standing(one.pairs, comparison.chosen) for region, one in found.items()}
     regions = tuple((region, _place(*standing[region], one.detectable)) for region, one in found.items())
