@@ -16,7 +16,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.runs import StudyFolder, outputs_folder, project_root
 
 # Figures in which the images themselves can be seen.
-PICTURES = ("figure1", "figure2", "figure3", "worst_cases")
+PICTURES = ("figure1", "figure2", "figure3", "worst")
 RUN_FILES = ("params.yaml", "run.json", "history.csv", "search.csv", "calibration.csv")
 
 

@@ -52,6 +52,10 @@ FIGURES = {
         "Five test images, drawn by seed. Missed: cell of the expert that the model calls background; added: the "
         "reverse; confused: nucleus called cytoplasm, or the reverse.",
     ),
+    "figure3": (
+        "Figure 3. The same images, one column per method",
+        "Test images drawn by seed, and what each method makes of them before any clean-up.",
+    ),
     "ranks": (
         "Who ranks where",
         "Within each image the methods are ranked by Dice; a point is a method's mean rank. A bar joins methods that "

@@ -105,14 +105,14 @@ def pick_method_examples(
 
     Returns:
         Case ids, and title -> predicted mask of each, as the method gives it (first seed, first fold): the earlier
-        methods in the study's order, then the best U-Net. Empty where nothing was run.
+        methods in the study's order, then the best U-Net. Empty where no earlier method was run.
     """
     found: dict[str, dict[str, np.ndarray]] = {}
     for one in config.baseline_runs():
         folder = study.baseline(one.name)
         if one.fold == 0 and folder.status == "complete":
             found[str(folder.read_record()["method"]["title"])] = read_predictions(folder)
-    if best := pick_best(runs):
+    if found and (best := pick_best(runs)):
         found[_network_title(best.encoder)] = read_predictions(
             group_runs(run for run in runs if run.complete)[best.encoder, best.loss][0].folder
         )
