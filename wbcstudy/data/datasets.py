@@ -154,11 +154,11 @@ DATASETS: Mapping[str, DatasetRow] = MappingProxyType(
             DatasetRow(
                 "synthetic",
                 "Synthetic white cells",
-                "80 drawn images of 192x192 px around one or two white cells, from 8 slides",
+                "80 drawn images of 192x192 px around one or two white cells, from 40 slides",
                 _MADE,
                 f"synthetic-v{SYNTHETIC_VERSION}",
                 _OURS,
-                MappingProxyType({"cases": 80, "seed": 0, "size_px": 192, "slides": 8, "name": "synthetic"}),
+                MappingProxyType({"cases": 80, "seed": 0, "size_px": 192, "slides": 40, "name": "synthetic"}),
             ),
             DatasetRow(
                 "synthetic_fields",

@@ -284,9 +284,9 @@ def _write_description(folder: Path, name: str, pixel_size_um: float, instances:
         "pixel_size_um": pixel_size_um,
         "citation": _CITATION,
     }
-    text = "# Written by wbcstudy: drawn, not photographed.\n"
     if instances:
-        text += "# instances/{case}.png numbers the white cells (16-bit: 0 background, k the k-th cell).\n"
+        fields["instances"] = "instances/{case}.png"
+    text = "# Written by wbcstudy: drawn, not photographed.\n"
     text += yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=1000)
     (folder / "dataset.yaml").write_text(text, encoding="utf-8", newline="\n")
 
