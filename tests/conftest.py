@@ -5,8 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+
+# No test is a timing: a busy machine must not fail one.
+settings.register_profile("wbcstudy", deadline=None)
+settings.load_profile("wbcstudy")
 
 
 @pytest.fixture
