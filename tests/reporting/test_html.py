@@ -218,3 +218,10 @@ def test_a_browser_opens_the_report_without_request_error_or_sideways_scroll(tmp
     assert [url for url in requests if not url.startswith("data:")] == [address]
     assert errors == []
     assert widths == {390: 390, 1300: 1300}
+
+
+def test_a_study_of_earlier_methods_alone_asks_no_network_for_an_answer(tmp_path):
+    config = StudyConfig(name="old", encoders=(), baselines=("otsu_levels",))
+    page = write_report(StudyFolder(tmp_path / "old"), config, [], {"name": "synthetic"}).read_text(encoding="utf-8")
+    assert "see Table 3" in page and "no run is complete with scores" not in page
+    assert "Trained from scratch" not in page.split("<nav")[0]

@@ -51,6 +51,10 @@ GLOSSARY = (
 )
 
 
+# The answer of a study without encoders.
+ONLY_METHODS = ("This study measures earlier methods alone, without a network: see Table 3.",)
+
+
 def count(number: int, noun: str) -> str:
     """`1 run`, `2 runs`, `2 losses`."""
     plural = "es" if noun.endswith("s") else "s"
