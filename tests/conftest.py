@@ -1,13 +1,10 @@
 """What several test files share."""
 
-import os
 import sys
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from hypothesis import settings
-
-ROOT = Path(__file__).parents[1]
 
 # No test is a timing: a busy machine must not fail one.
 settings.register_profile("wbcstudy", deadline=None)
@@ -38,12 +35,3 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("WBCSTUDY_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("WBCSTUDY_DEBUG", raising=False)
     return tmp_path
-
-
-def find_chromium() -> str | None:
-    """The browser of the system; tests never download one."""
-    from shutil import which
-
-    return (
-        os.environ.get("WBCSTUDY_CHROMIUM") or which("chromium") or which("chromium-browser") or which("google-chrome")
-    )

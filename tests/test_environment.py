@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from checkout import ROOT
 from packaging.requirements import Requirement
 
 LOCK = ROOT / "requirements.lock"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, find_chromium
+from checkout import ROOT, find_chromium
 
 from wbcstudy.data.synthetic import write_synthetic_dataset
 from wbcstudy.runs import SCORE_COLUMNS, RunFolder, StudyFolder, read_predictions
