@@ -8,17 +8,19 @@
 #
 # A rule's output is the one file that its notebook writes last, so what lies half-done is never taken for finished.
 # A training that fails leaves a run.json that says so: the others go on, and the report shows the failure.
+import shlex
 import sys
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 RUNS = Path("selected_runs.txt").read_text(encoding="utf-8").split()
 BASELINES = Path("selected_baselines.txt").read_text(encoding="utf-8").split()
-# The programs of this Python's environment, whatever the PATH of a cluster node says.
-BIN = Path(sys.executable).parent
-PAPERMILL = f"{BIN}/python -m papermill --kernel python3 --log-output --no-progress-bar --cwd '{ROOT}'"
-
-
+# This Python and its packages, whatever the PATH of a cluster node says.
+PYTHON = shlex.quote(sys.executable)
+WBCSTUDY = f"{PYTHON} -m wbcstudy.cli"
+PAPERMILL = (
+    f"{PYTHON} -m papermill --kernel python3 --log-output --no-progress-bar --cwd {shlex.quote(str(ROOT))}"
+)
 FINISHED = expand("runs/{run}/run.json", run=RUNS) + expand("baselines/{method}/run.json", method=BASELINES)
 
 
@@ -39,9 +41,10 @@ rule dataset:
     shell:
         "{PAPERMILL} {params.root:q}/notebooks/1_dataset.ipynb dataset.ipynb "
         "-f dataset_params.yaml > {log} 2>&1 && "
-        "{BIN}/wbcstudy page dataset.ipynb dataset.html >> {log} 2>&1"
+        "{WBCSTUDY} page dataset.ipynb dataset.html >> {log} 2>&1"
 
 
+# A page that cannot be written is no reason to lose a training: hence `|| true` below.
 rule train:
     input:
         # Images that cannot be read should stop a study before its first training; a finished one stays finished
@@ -51,14 +54,14 @@ rule train:
         "runs/{run}/run.json",
     log:
         "logs/{run}.log",
-    # Once more for a training that was killed from outside: it goes on from its last finished epoch.
+    # Once more where papermill itself was killed: the training goes on from its last finished epoch.
     retries: 1
     params:
         root=ROOT,
     shell:
         "{{ {PAPERMILL} {params.root:q}/notebooks/2_train.ipynb runs/{wildcards.run}/train.ipynb "
-        "-f runs/{wildcards.run}/params.yaml || {BIN}/wbcstudy mark-failed runs/{wildcards.run}; }} > {log} 2>&1 && "
-        "{BIN}/wbcstudy page runs/{wildcards.run}/train.ipynb runs/{wildcards.run}/train.html >> {log} 2>&1"
+        "-f runs/{wildcards.run}/params.yaml || {WBCSTUDY} mark-failed runs/{wildcards.run}; }} > {log} 2>&1 && "
+        "{{ {WBCSTUDY} page runs/{wildcards.run}/train.ipynb runs/{wildcards.run}/train.html >> {log} 2>&1 || true; }}"
 
 
 rule baseline:
@@ -72,10 +75,10 @@ rule baseline:
         root=ROOT,
     shell:
         "{{ {PAPERMILL} {params.root:q}/notebooks/3_baseline.ipynb baselines/{wildcards.method}/baseline.ipynb "
-        "-f baselines/{wildcards.method}/params.yaml || {BIN}/wbcstudy mark-failed baselines/{wildcards.method}; }} "
+        "-f baselines/{wildcards.method}/params.yaml || {WBCSTUDY} mark-failed baselines/{wildcards.method}; }} "
         "> {log} 2>&1 && "
-        "{BIN}/wbcstudy page baselines/{wildcards.method}/baseline.ipynb baselines/{wildcards.method}/baseline.html "
-        ">> {log} 2>&1"
+        "{{ {WBCSTUDY} page baselines/{wildcards.method}/baseline.ipynb baselines/{wildcards.method}/baseline.html "
+        ">> {log} 2>&1 || true; }}"
 
 
 rule summary:
@@ -91,4 +94,4 @@ rule summary:
     shell:
         "{PAPERMILL} {params.root:q}/notebooks/4_summary.ipynb summary.ipynb "
         "-f summary_params.yaml > {log} 2>&1 && "
-        "{BIN}/wbcstudy page summary.ipynb summary.html >> {log} 2>&1"
+        "{WBCSTUDY} page summary.ipynb summary.html >> {log} 2>&1"

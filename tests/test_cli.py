@@ -102,7 +102,26 @@ def test_files_that_cannot_be_used_are_found_by_the_check(command, cells, places
     code, told, _ = command("data", "check", places / "cells")
     assert code == 1
     assert image.name in told
-    assert {"truncated image": "trunc", "unlisted colour": "77", "another size": "32x31"}[trouble] in told
+    found = {"truncated image": "trunc", "unlisted colour": "77", "another size": "32x31"}[trouble]
+    assert found in told
+    # A study stops at them too, before it binds a split to files that have to be mended.
+    check_refused(command("run", cells), places, image.name, found)
+    assert not list((places / "outputs").rglob("split.json"))
+
+
+def test_a_relative_dataset_is_found_beside_its_study_from_any_folder(command, cells, places, monkeypatch, tmp_path):
+    from wbcstudy.batch import read_plan
+
+    change(cells, str(places / "cells"), "cells")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_plan(cells).study.dataset == str(places / "cells")
+
+
+def test_a_check_page_that_cannot_be_written_is_told_in_words(command, cells, places):
+    code, _, told = command("data", "check", places / "cells", "--html", places / "small.yaml" / "check.html")
+    assert code == 2
+    assert "Cannot write" in told
 
 
 def test_an_output_folder_that_cannot_be_written(command, cells, places):

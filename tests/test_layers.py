@@ -24,7 +24,7 @@ MAY_USE = {
     "reporting": BOTTOM | {"runs", "data", "scoring", "reporting"},
     "records": BOTTOM | {"runs", "data", "scoring"},
     "progress": BOTTOM | {"runs"},
-    "batch": BOTTOM | {"runs", "data", "nets", "baselines", "progress"},
+    "batch": BOTTOM | {"runs", "data", "nets", "baselines", "progress", "records"},
     "cli": BOTTOM | {"runs", "data", "nets", "baselines", "scoring", "reporting", "records", "batch", "progress"},
 }
 

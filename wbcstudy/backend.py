@@ -26,6 +26,8 @@ def load_keras():
         StudyError: `$WBCSTUDY_THREADS` is not a positive integer, or Keras runs on another backend.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # Several trainings may share a card; by default the first would take all of its memory.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     threads = _threads()
     # The loader of the CUDA and oneDNN libraries talks before any log level is read.
     with _quiet_start() if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3" else contextlib.nullcontext():

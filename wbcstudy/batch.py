@@ -6,12 +6,14 @@ and the command line.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import fnmatch
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +36,8 @@ from wbcstudy.runs import (
 )
 
 GRACE_S = 15
+# Each training gets its share of the cores, in TensorFlow and in NumPy.
+THREAD_LIMITS = ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,10 @@ def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
     """
     source = Path(source)
     study = read_study(source)
-    study = study.model_copy(update={"dataset": _portable(study.dataset)})
+    update = {"dataset": _portable(study.dataset, source)}
+    if study.encoder_weights not in ("none", "imagenet"):
+        update["encoder_weights"] = _portable(study.encoder_weights, source)
+    study = study.model_copy(update=update)
     folder = StudyFolder(outputs_folder() / study.name)
     for name in study.baselines:
         method_row(name)
@@ -101,12 +108,16 @@ def prepare(plan: Plan) -> None:
     Raises:
         StudyError: the dataset cannot be used or has changed, or nothing can be written.
     """
+    from wbcstudy.data.check import check_dataset
     from wbcstudy.data.datasets import load_dataset
     from wbcstudy.data.splits import load_or_make_splits
 
     dataset = load_dataset(plan.study.dataset)
     _check_weights(plan)
     folder = plan.folder
+    if not folder.split.exists():
+        # A split is bound to the files as they are now: what has to be mended should be mended before.
+        check_dataset(dataset).stop_on_errors()
     try:
         load_or_make_splits(folder.split, dataset, plan.study)
         folder.logs.mkdir(parents=True, exist_ok=True)
@@ -122,10 +133,13 @@ def prepare(plan: Plan) -> None:
             "selected_runs.txt": "".join(f"{run.name}\n" for run in plan.runs),
             "selected_baselines.txt": "".join(f"{one.name}\n" for one in plan.baselines),
             "dataset_params.yaml": yaml.safe_dump({"study": plan.study.name, "dataset": plan.study.dataset}),
-            "summary_params.yaml": yaml.safe_dump({"study_file": _portable(str(plan.source))}),
+            "summary_params.yaml": yaml.safe_dump({"study_file": str(folder.path / f"{folder.name}.yaml")}),
         }.items():
             with atomic_write(folder.path / name) as path:
                 path.write_text(text, encoding="utf-8")
+        # The settings with all paths resolved: what the summary reads, and a record of what was asked.
+        with atomic_write(folder.path / f"{folder.name}.yaml") as path:
+            write_yaml(plan.study, path)
     except OSError as error:
         raise cannot_write(folder.path, error) from None
 
@@ -153,6 +167,7 @@ def run_study(
     Raises:
         StudyError: the study cannot be started.
     """
+    begin = time.time()
     plan = read_plan(source, only)
     count = len(plan.work)
     waiting = [name for name, (folder, _) in plan.work.items() if folder.status != "complete"]
@@ -169,6 +184,10 @@ def run_study(
                 show(f"{row.name} is left out: it needs the package {row.needs}, which is not installed.")
         show(f"Results go to {_short(plan.folder.path)}, what the programs print to {_short(plan.folder.logs)}.")
         code = _snakemake(plan, jobs, lock, show)
+        if code and any(folder.status == "complete" for folder, _ in plan.work.values()):
+            # Something ended without a word (killed from outside, again and again). Report what there is.
+            prepare(_finished(plan))
+            code = _snakemake(_finished(plan), 1, lock, show) or code
     states = {name: folder.status for name, (folder, _) in plan.work.items()}
     failed = [name for name, state in states.items() if state == "failed"]
     unfinished = [name for name, state in states.items() if state in ("unfinished", "waiting")]
@@ -177,8 +196,8 @@ def run_study(
         record = failed_folder.read_record() or {}
         show(f"Failed: {name}: {str(record.get('error', 'no reason recorded')).splitlines()[0]}")
         show(f"  its notebook: {_short(failed_folder.page)}")
-    if code and not failed:
-        show(_explain(plan.folder))
+    if code:
+        show(_explain(plan.folder, begin))
     if unfinished:
         show(f"Not finished: {len(unfinished)} of {len(states)} runs. The same command continues them.")
     if plan.folder.report.exists():
@@ -192,6 +211,7 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
     Raises:
         StudyError: no run of the study is finished.
     """
+    begin = time.time()
     plan = read_plan(source)
     if not any(folder.status in ("complete", "failed") for folder, _ in plan.work.values()):
         raise StudyError(
@@ -201,16 +221,9 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
         )
     with _lock(plan.folder) as lock:
         # Only the finished ones: preparing a failed run would ask for another try.
-        done = {name for name, (folder, _) in plan.work.items() if folder.status == "complete"}
-        prepare(
-            replace(
-                plan,
-                runs=tuple(run for run in plan.runs if run.name in done),
-                baselines=tuple(one for one in plan.baselines if one.name in done),
-            )
-        )
+        prepare(_finished(plan))
         code = _snakemake(plan, 1, lock, show, "--forcerun", "summary")
-    show(f"Report: {_short(plan.folder.report)}" if not code else _explain(plan.folder))
+    show(f"Report: {_short(plan.folder.report)}" if not code else _explain(plan.folder, begin))
     return code
 
 
@@ -240,19 +253,36 @@ def study_status(source: str | Path) -> list[dict[str, object]]:
     return rows
 
 
+def _finished(plan: Plan) -> Plan:
+    """The same study, with what is complete of it."""
+    done = {name for name, (folder, _) in plan.work.items() if folder.status == "complete"}
+    return replace(
+        plan,
+        runs=tuple(run for run in plan.runs if run.name in done),
+        baselines=tuple(one for one in plan.baselines if one.name in done),
+    )
+
+
 def _snakemake(plan: Plan, jobs: int, lock: int, show: Callable[[str], None], *extra: str) -> int:
     """Call Snakemake and show the runs' progress until it ends; its own words go to logs/snakemake.log."""
     root = project_root()
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # What a scheduler or container grants, not what the machine has.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = str(max(1, cores // jobs))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
     command += ["--directory", str(plan.folder.path), "--cores", str(jobs), "--keep-going"]
     # Results are never made again because a notebook or this package changed; only missing files count. Two calls on
     # one study are kept apart by our own lock, which no kill leaves behind.
-    command += ["--rerun-triggers", "mtime", "--rerun-incomplete", "--nolock", "--nocolor", *extra]
+    command += ["--rerun-triggers", "mtime", "--nolock", "--nocolor", *extra]
+    # Every output is written in one step by its notebook, so one that is there is whole, whatever Snakemake noted.
+    command += ["--ignore-incomplete", "--keep-incomplete"]
     environment = os.environ | {
         "WBCSTUDY_ROOT": str(root),
         "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),
-        "WBCSTUDY_THREADS": os.environ.get("WBCSTUDY_THREADS", str(threads)),
+        **{
+            name: os.environ.get(name, threads)
+            for name in ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        },
         "PYTHONUNBUFFERED": "1",
         # Debugger checks that frozen standard modules make the kernel print about.
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -269,7 +299,7 @@ def _snakemake(plan: Plan, jobs: int, lock: int, show: Callable[[str], None], *e
         )
         try:
             with _terminate_as_interrupt():
-                Progress(plan.folder.logs, plan.work, show).follow(child)
+                Progress(plan.folder.logs, plan.work, show, jobs).follow(child)
         except KeyboardInterrupt:
             show("Stopping ...")
             _stop(child)
@@ -282,6 +312,9 @@ def _stop(child: subprocess.Popen) -> None:
     """End Snakemake and everything that it started, notebook kernels in sessions of their own included."""
     import psutil
 
+    # A second Ctrl-C must not leave half of them running.
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         tree = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -348,34 +381,45 @@ def _lock(folder: StudyFolder) -> Iterator[int]:
         os.close(handle)
 
 
-def _explain(folder: StudyFolder) -> str:
-    """Why the grid ended with an error: the last words of the log that says so."""
-    for name in ("summary", "dataset", "snakemake"):
-        log = folder.logs / f"{name}.log"
-        if log.exists():
-            lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-            told = [line for line in lines if "Error" in line or "Exception" in line]
-            if told:
-                return f"Stopped with an error: {told[-1].strip()}\n  the whole log: {_short(log)}"
-    return f"Stopped with an error; see {_short(folder.logs)}."
+def _explain(folder: StudyFolder, since: float) -> str:
+    """Why the grid ended with an error: what the notebook that failed says, or the last words of Snakemake's log.
+
+    Args:
+        folder: the study.
+        since: start of this call, seconds since 1970; older notebooks tell of other calls.
+    """
+    from wbcstudy.records import notebook_error
+
+    for name in ("dataset", "summary"):
+        notebook = folder.path / f"{name}.ipynb"
+        if notebook.exists() and notebook.stat().st_mtime >= since and (error := notebook_error(notebook)):
+            return f"{error}\n  the whole notebook: {_short(notebook)}"
+    log = folder.logs / "snakemake.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    told = [line.strip() for line in lines if "Error" in line or "Exception" in line]
+    return f"Stopped with an error{': ' + told[-1] if told else ''}; see {_short(folder.logs)}."
 
 
 def _check_weights(plan: Plan) -> None:
     """Weights that cannot be had should be known before the first training, not in the middle of the grid."""
     from wbcstudy.nets.weights import find_weights
 
-    for config in {run.encoder: run for run in plan.runs}.values():
+    waiting = [run for run in plan.runs if plan.folder.run(run.name).status != "complete"]
+    for config in {run.encoder: run for run in waiting}.values():
         find_weights(config)
 
 
-def _portable(path: str) -> str:
-    """A dataset or file path as the notebooks, which run in the checkout, find it; registry names stay as they are."""
-    place = Path(path)
-    if not place.exists():
-        return path
-    place = place.resolve()
+def _portable(path: str, source: Path) -> str:
+    """A path as the notebooks, which run in the checkout, find it; a dataset's registered name stays as it is.
+
+    Relative paths count from the current folder, from the folder of the study's YAML, and from the checkout.
+    """
     root = project_root()
-    return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
+    for place in (Path(path).expanduser(), source.parent / path, root / path):
+        if place.exists():
+            place = place.resolve()
+            return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
+    return path
 
 
 def _short(path: Path) -> str:

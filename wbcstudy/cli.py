@@ -135,8 +135,15 @@ def _data_check(
     found = check_dataset(dataset)
     typer.echo(found.text())
     if html is not None:
-        with atomic_write(html) as path:
-            path.write_text(found.html(), encoding="utf-8")
+        try:
+            with atomic_write(html) as path:
+                path.write_text(found.html(), encoding="utf-8")
+        except OSError as error:
+            raise StudyError(
+                f"Cannot write {html}: {error.strerror or error}.",
+                expected="the path of a file in a folder that you may write to",
+                fix="Choose another path for --html.",
+            ) from None
     raise typer.Exit(0 if found.ok else 1)
 
 

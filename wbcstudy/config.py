@@ -187,8 +187,6 @@ class StudyConfig(_Settings):
     """Earlier methods to measure beside the U-Nets."""
     baseline_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds of the earlier methods that learn at random."""
-    also_score: tuple[str, ...] = ()
-    """Other datasets on which the finished runs are scored too."""
 
     @field_validator("name")
     @classmethod

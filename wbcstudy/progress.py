@@ -35,6 +35,7 @@ class Progress:
         logs: the study's folder of logs.
         work: name -> folder and settings of what is followed.
         show: gets one line at a time.
+        jobs: how many are done at the same time.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class Progress:
         logs: Path,
         work: Mapping[str, tuple[RunFolder, RunConfig | BaselineConfig]],
         show: Callable[[str], None],
+        jobs: int = 1,
     ) -> None:
-        self._logs, self._show = logs, show
+        self._logs, self._show, self._jobs = logs, show, jobs
         self._place = {name: place for place, name in enumerate(work, start=1)}
         self._open = {name: (folder, run) for name, (folder, run) in work.items() if folder.status != "complete"}
         self._seen = {name: len(_read_rows(folder.history)) for name, (folder, _) in self._open.items()}
@@ -114,7 +116,7 @@ class Progress:
         if not self._run_seconds or not waiting:
             return ""
         typical = sum(self._run_seconds) / len(self._run_seconds)
-        return f" (study: about {in_words(min(left, typical) + typical * len(waiting))})"
+        return f" (study: about {in_words(min(left, typical) + typical * len(waiting) / self._jobs)})"
 
 
 def _title(run: RunConfig | BaselineConfig) -> str:

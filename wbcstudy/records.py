@@ -99,8 +99,9 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
 def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
     """Write run.json of a run whose notebook ended with an error, so that the report can show it.
 
-    A run that was stopped from outside (Ctrl-C, a kill, a lost cluster node) has not failed: it is left unfinished
-    and goes on from its last epoch when the study is run again.
+    A run that was stopped from outside (Ctrl-C, a lost cluster node) has not failed: it is left unfinished and goes on
+    from its last epoch when the study is run again. A notebook process that was killed alone has failed, since that is
+    what running out of memory looks like.
 
     Args:
         folder: the run's folder.
@@ -110,7 +111,7 @@ def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
         The error in one line, or None if the run was only stopped.
     """
     config = read_run(folder.params, RunConfig if folder.act == "train" else BaselineConfig)
-    error = _notebook_error(folder.notebook)
+    error = notebook_error(folder.notebook)
     advice = f"Read {folder.page.name}: the cell that failed is marked. Then run the study again."
     if error is None:
         words = log.read_text(encoding="utf-8", errors="replace") if log and log.exists() else ""
@@ -155,7 +156,7 @@ def _describe_run(config: RunConfig | BaselineConfig, dataset: Dataset, splits: 
     }
 
 
-def _notebook_error(notebook: Path) -> str | None:
+def notebook_error(notebook: Path) -> str | None:
     """'Type: message' of the first error among a notebook's outputs."""
     import nbformat
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -239,9 +239,16 @@ def load_run(folder: RunFolder) -> Run:
     return Run(folder, read_run(folder.params), record)
 
 
-def load_runs(study: StudyFolder) -> list[Run]:
-    """Every finished or failed run of a study, by name; unfinished ones are left out."""
+def load_runs(study: StudyFolder, names: Iterable[str] | None = None) -> list[Run]:
+    """Every finished or failed run of a study, by name; unfinished ones are left out.
+
+    Args:
+        study: where they are.
+        names: only these; runs that a study no longer names, or that were added by hand, are not part of it.
+    """
     folders = sorted(path for path in study.runs.glob("*") if path.is_dir()) if study.runs.is_dir() else []
+    wanted = None if names is None else set(names)
+    folders = [path for path in folders if wanted is None or path.name in wanted]
     return [load_run(RunFolder(path)) for path in folders if RunFolder(path).read_record() is not None]
 
 
