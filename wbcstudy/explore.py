@@ -1,0 +1,253 @@
+"""The widgets of `notebooks/5_explore.ipynb`: look into a study, and segment an image of one's own.
+
+Everything a person can press is an attribute, so that a test, or a script, can press it too.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+
+from wbcstudy.data.datasets import Dataset, load_dataset, read_case
+from wbcstudy.data.images import read_image
+from wbcstudy.errors import StudyError
+from wbcstudy.regions import DIFFERENCE_COLOURS, REGION_COLOURS
+from wbcstudy.runs import Run, StudyFolder, load_runs, outputs_folder, read_json
+from wbcstudy.segmentation.image import Segmentation, segment_image
+from wbcstudy.segmentation.networks import best_run, known_studies, load_network
+from wbcstudy.segmentation.pictures import draw_difference, draw_overlay, encode_png
+
+# What of a cell is shown: the rest is in the file to save.
+SHOWN_COLUMNS = {
+    "cell_id": "cell",
+    "cell_area_px": "cell, px",
+    "nucleus_area_px": "nucleus, px",
+    "cytoplasm_area_px": "cytoplasm, px",
+    "nucleus_to_cytoplasm_ratio": "N:C ratio",
+    "nuclear_lobes": "lobes",
+    "cell_circularity": "circularity",
+    "cell_eccentricity": "eccentricity",
+    "touches_border": "cut by the border",
+    "mean_confidence": "confidence",
+}
+_SQUARE_MICROMETRES = {f"{region}_area_um2": f"{region}, µm²" for region in ("cell", "nucleus", "cytoplasm")}
+_PICTURE_PX = 300
+_MOST_ROWS = 200
+
+
+class Explorer:
+    """Widgets that follow one another: study, run, image; pictures and a table; an upload.
+
+    Args:
+        study: the study to open; the first that has a trained network if ''.
+
+    Attributes:
+        choices: study, run, image and opacity.
+        pictures: image, expert, prediction and difference of the chosen image.
+        table: its cells.
+        upload: choose a file, the size of its pixels, and its result.
+    """
+
+    def __init__(self, study: str = "") -> None:
+        studies = known_studies()
+        wide = {"style": {"description_width": "5.5rem"}, "layout": widgets.Layout(width="34rem")}
+        self.study = widgets.Dropdown(options=studies, description="Study", **wide)
+        self.run = widgets.Dropdown(description="Run", **wide)
+        self.image = widgets.Dropdown(description="Image", **wide)
+        self.opacity = widgets.FloatSlider(
+            0.35, min=0, max=1, step=0.05, description="Opacity", continuous_update=False, **wide
+        )
+        self.message, self.table = widgets.HTML(), widgets.HTML()
+        self.choices = widgets.VBox([self.study, self.run, self.image, self.opacity, self.message])
+        self._shown = {name: _picture() for name in ("Image", "Expert", "Prediction", "Difference")}
+        self.pictures = widgets.VBox([_row(self._shown), widgets.HTML(_legend())])
+
+        self.file = widgets.FileUpload(accept=".png,.bmp,.jpg,.jpeg,.tif,.tiff", description="Choose an image")
+        self.pixel_um = widgets.FloatText(0, description="µm per pixel (0: unknown)", **wide)
+        self.pixel_um.style.description_width = "12rem"
+        self.upload_message, self.upload_table = widgets.HTML(), widgets.HTML()
+        self._uploaded = {name: _picture() for name in ("Your image", "Segmented")}
+        self.upload = widgets.VBox(
+            [self.pixel_um, self.file, self.upload_message, _row(self._uploaded), self.upload_table]
+        )
+
+        self._runs: dict[str, Run] = {}
+        self._case: tuple[np.ndarray, np.ndarray, Segmentation] | None = None
+        self._own: Segmentation | None = None
+        if not studies:
+            self.message.value = _warn("No study has a trained network yet. `make study` makes one in some minutes.")
+            return
+        self.study.value = study if study in studies else studies[0]
+        self._open_study()
+        for widget, action in (
+            (self.study, self._open_study),
+            (self.run, self._open_run),
+            (self.image, self._segment_case),
+            (self.opacity, self._draw),
+            (self.file, self._segment_upload),
+        ):
+            widget.observe(functools.partial(_ignoring_change, action), names="value")
+
+    def _open_study(self) -> None:
+        """List the study's runs, the best first."""
+        with _Told(self.message):
+            study = StudyFolder(outputs_folder() / self.study.value)
+            runs = [run for run in load_runs(study) if run.complete and run.folder.model.is_file()]
+            best, _ = best_run(study)
+            runs.sort(key=lambda run: run.name != best.name)
+            self._runs = {run.name: run for run in runs}
+            names = [
+                (f"{run.name} (best by validation)" if run.name == best.name else run.name, run.name) for run in runs
+            ]
+            _set_options(self.run, names)
+            self._open_run()
+
+    def _open_run(self) -> None:
+        """List the run's test images: those that its network has not seen."""
+        with _Told(self.message):
+            run = self._runs[self.run.value]
+            test = self._split(run)
+            _set_options(self.image, [case.case_id for case in self._data(run).cases if case.case_id in test])
+            self._segment_case()
+
+    def _segment_case(self) -> None:
+        with _Told(self.message):
+            run = self._runs[self.run.value]
+            data = self._data(run)
+            self.message.value = "Segmenting ..."
+            image, reference = read_case(data, data.case(self.image.value))
+            self._case = image, reference, segment_image(image, load_network(run.folder.path))
+            self._draw()
+
+    def _draw(self) -> None:
+        with _Told(self.message):
+            if self._case is not None:
+                image, reference, found = self._case
+                opacity = self.opacity.value
+                self._shown["Image"].value = encode_png(image)
+                self._shown["Expert"].value = encode_png(draw_overlay(image, reference, reference, opacity))
+                self._shown["Prediction"].value = encode_png(found.overlay(opacity))
+                self._shown["Difference"].value = encode_png(draw_difference(image, reference, found.mask))
+                self.table.value = _tell_cells(found, f"{self.image.value}_cells.csv")
+                self.message.value = _tell_way(found)
+            if self._own is not None:
+                self._draw_upload()
+
+    def _segment_upload(self) -> None:
+        with _Told(self.upload_message):
+            if not self.file.value:
+                return
+            chosen = self.file.value[0]
+            self.upload_message.value = f"Segmenting {html.escape(chosen['name'])} ..."
+            with tempfile.TemporaryDirectory() as place:
+                # The content decides what it is; the name is anybody's.
+                path = Path(place) / "image"
+                path.write_bytes(chosen["content"])
+                image = read_image(path)
+            network = load_network(self._runs[self.run.value].folder.path)
+            self._own = segment_image(image, network, pixel_um=self.pixel_um.value or None)
+            self._draw_upload()
+
+    def _draw_upload(self) -> None:
+        own = self._own
+        self._uploaded["Your image"].value = encode_png(own.image)
+        self._uploaded["Segmented"].value = encode_png(own.overlay(self.opacity.value))
+        self.upload_table.value = _tell_cells(own, "cells.csv")
+        self.upload_message.value = _tell_way(own)
+
+    def _data(self, run: Run) -> Dataset:
+        return _load_dataset(run.config.dataset)
+
+    def _split(self, run: Run) -> set[str]:
+        folds = (read_json(StudyFolder(run.folder.path.parents[1]).split) or {}).get("folds", [])
+        if run.config.fold < len(folds):
+            return set(folds[run.config.fold]["test"])
+        return {case.case_id for case in self._data(run).cases}
+
+
+class _Told:
+    """Shows an error that a user can mend in a widget instead of a traceback nobody sees."""
+
+    def __init__(self, place: widgets.HTML) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, trace) -> bool:
+        if not isinstance(error, StudyError):
+            return False
+        self._place.value = _warn(str(error).replace(f"{tempfile.gettempdir()}/", ""))
+        return True
+
+
+@functools.lru_cache(maxsize=4)
+def _load_dataset(name: str) -> Dataset:
+    return load_dataset(name)
+
+
+def _ignoring_change(action: Callable[[], None], change) -> None:
+    action()
+
+
+def _set_options(widget: widgets.Dropdown, options: list) -> None:
+    """New options, the first of them chosen, without each step telling the observers."""
+    with widget.hold_trait_notifications():
+        widget.options = options
+        if options:
+            widget.index = 0
+
+
+def _picture() -> widgets.Image:
+    return widgets.Image(format="png", layout=widgets.Layout(width=f"{_PICTURE_PX}px", height="auto"))
+
+
+def _row(pictures: dict[str, widgets.Image]) -> widgets.Box:
+    boxes = [widgets.VBox([widgets.HTML(f"<b>{name}</b>"), picture]) for name, picture in pictures.items()]
+    return widgets.Box(boxes, layout=widgets.Layout(flex_flow="row wrap", grid_gap="12px"))
+
+
+def _legend() -> str:
+    colours = {name: REGION_COLOURS[name] for name in ("nucleus", "cytoplasm")} | dict(DIFFERENCE_COLOURS)
+    box = "display:inline-block;width:.9em;height:.9em;border:1px solid #333;margin:0 .35em 0 1em"
+    return "".join(f'<span style="{box};background:{colour}"></span>{name}' for name, colour in colours.items())
+
+
+def _tell_way(found: Segmentation) -> str:
+    count = len(found.cells)
+    how = "resized whole" if found.way.name == "whole" else "cut into overlapping tiles"
+    return html.escape(f"{count} {'cell' if count == 1 else 'cells'}. The image was {how}: {found.way.why}.")
+
+
+def _tell_cells(found: Segmentation, file: str) -> str:
+    """The cells as a table, and as a file to save that lies in the page itself."""
+    cells = found.cells
+    if cells.empty:
+        return "<p>No cell was found.</p>"
+    columns = dict(SHOWN_COLUMNS)
+    if cells["cell_area_um2"].notna().any():
+        columns |= _SQUARE_MICROMETRES
+    shown = cells[list(columns)].head(_MOST_ROWS).rename(columns=columns)
+    shown["cut by the border"] = np.where(shown["cut by the border"], "yes", "no")
+    table = shown.to_html(index=False, border=0, na_rep="-", float_format=_short, classes="cells")
+    content = base64.b64encode(cells.to_csv(index=False, lineterminator="\n").encode()).decode()
+    link = f'<a download="{html.escape(file, quote=True)}" href="data:text/csv;base64,{content}">Save all as CSV</a>'
+    more = f" The first {_MOST_ROWS} of {len(cells)} cells." if len(cells) > _MOST_ROWS else ""
+    style = "<style>table.cells td, table.cells th { padding: .25em .8em; text-align: right }</style>"
+    return f'{style}<div style="overflow:auto;max-height:24em">{table}</div><p>{link}.{more}</p>'
+
+
+def _short(value: float) -> str:
+    return "-" if pd.isna(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _warn(text: str) -> str:
+    return f'<pre style="white-space:pre-wrap;color:#a63a00">{html.escape(text)}</pre>'

@@ -1,0 +1,145 @@
+"""One image in; labels, cells, probabilities and measurements out, at the image's own size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wbcstudy.data.arrays import resize_image
+from wbcstudy.data.images import read_image
+from wbcstudy.errors import StudyError
+from wbcstudy.regions import NUM_LABELS
+from wbcstudy.segmentation.networks import BATCH, Network, load_network
+from wbcstudy.segmentation.pictures import draw_overlay, encode_png
+from wbcstudy.segmentation.ways import Way, WayName, choose_way, enlarge, resize_matrix, tile_weights, tiles_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a network made of one image.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        mask: uint8 (H, W), the most probable label of each pixel.
+        instances: int32 (H, W), 0 for background and k for the k-th cell, nucleus and cytoplasm together.
+        probabilities: float32 (H, W, 3) of `regions.LABELS`; they sum to 1 over the last axis.
+        cells: one row per cell, see `cells.measure_cells`.
+        way: how the image was shown to the network, and why.
+    """
+
+    image: np.ndarray = field(repr=False)
+    mask: np.ndarray = field(repr=False)
+    instances: np.ndarray = field(repr=False)
+    probabilities: np.ndarray = field(repr=False)
+    cells: pd.DataFrame = field(repr=False)
+    way: Way
+
+    def overlay(self, opacity: float = 0.35) -> np.ndarray:
+        """The image with its regions and the outlines of its cells, uint8 (H, W, 3)."""
+        return draw_overlay(self.image, self.mask, self.instances, opacity)
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        return f"{len(self.cells)} cells in {width}x{height} px ({self.way.name}: {self.way.why})"
+
+    def _repr_png_(self) -> bytes:
+        return encode_png(self.overlay())
+
+
+def segment_image(
+    image: np.ndarray | str | Path,
+    model: Network | str | Path,
+    *,
+    way: WayName = "auto",
+    scale: float | None = None,
+    pixel_um: float | None = None,
+) -> Segmentation:
+    """Segment one image, tell its cells apart and measure them.
+
+    Args:
+        image: a file, or uint8 (H, W, 3) RGB or (H, W) grey.
+        model: a run, a study (its best run by validation) or a loaded network; see `networks.load_network`.
+        way: "whole" or "tiles" to force it; by default see `ways.choose_way`.
+        scale: how many times larger a cell is here, in px, than in the training images.
+        pixel_um: side of a pixel in micrometres; adds areas in µm² to the cells, and gives the scale where the training
+            images' pixel size is known.
+
+    Raises:
+        StudyError: an image or a model that cannot be used.
+    """
+    network = load_network(model)
+    pixels = _as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
+    chosen = choose_way(pixels.shape[:2], network.training, way, scale, pixel_um)
+    probabilities = predict_image(pixels, network, chosen)
+    return measure(pixels, probabilities, chosen, pixel_um)
+
+
+def measure(image: np.ndarray, probabilities: np.ndarray, way: Way, pixel_um: float | None = None) -> Segmentation:
+    """Labels, cells and measurements from probabilities, float32 (H, W, 3)."""
+    from wbcstudy.cells import measure_cells
+    from wbcstudy.scoring.instances import split_cells
+
+    mask = probabilities.argmax(axis=2).astype(np.uint8)
+    instances = split_cells(mask)
+    cells = measure_cells(image, mask, instances, pixel_um=pixel_um, probabilities=probabilities)
+    return Segmentation(image, mask, instances, probabilities, cells, way)
+
+
+def predict_image(image: np.ndarray, network: Network, way: Way) -> np.ndarray:
+    """Probabilities at the image's own size.
+
+    Memory grows with the image's pixels (about 16 bytes for each), not with the number of tiles.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        network: the network.
+        way: from `choose_way`.
+
+    Returns:
+        float32 (H, W, 3), which sum to 1 over the last axis.
+    """
+    size, tile = network.training.image_size, way.tile
+    height, width = image.shape[:2]
+    padded = enlarge(image, tile)
+    rows, columns = (resize_matrix(side, size) for side in tile)
+    places = list(tiles_of(padded.shape[:2], tile))
+    if len(places) == 1:
+        found = _resize(network.predict(resize_image(padded, size, size)[None])[0], rows, columns)
+        return found[:height, :width]
+    total = np.zeros((*padded.shape[:2], NUM_LABELS), np.float32)
+    weight = np.zeros(padded.shape[:2], np.float32)
+    window = tile_weights(tile)
+    for start in range(0, len(places), BATCH):
+        some = [(slice(top, top + tile[0]), slice(left, left + tile[1])) for top, left in places[start : start + BATCH]]
+        seen = np.stack([resize_image(padded[part], size, size) for part in some])
+        for part, found in zip(some, network.predict(seen), strict=True):
+            total[part] += _resize(found, rows, columns) * window[..., None]
+            weight[part] += window
+    total /= weight[..., None]
+    return total[:height, :width]
+
+
+def _resize(probabilities: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(S, S, 3) to a tile's own size, linearly."""
+    if rows.shape[0] == rows.shape[1] and columns.shape[0] == columns.shape[1]:
+        return probabilities
+    stretched = np.tensordot(rows, probabilities, axes=(1, 0))
+    return np.ascontiguousarray(np.einsum("hsc,ws->hwc", stretched, columns, optimize=True))
+
+
+def _as_rgb(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint8 and image.ndim == 2 and image.size:
+        return np.repeat(image[..., None], 3, axis=2)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise StudyError(
+            f"An array of {image.dtype} and shape {image.shape} is no image.",
+            expected="uint8 (H, W, 3), RGB 0-255, or (H, W), grey",
+            fix="Convert it, or pass the file: wbcstudy reads BMP, PNG, JPEG and TIFF.",
+        )
+    return image

@@ -1,0 +1,186 @@
+"""A trained network with what is known about its training, from a run, a study or a model file."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wbcstudy.errors import StudyError
+from wbcstudy.runs import Run, RunFolder, StudyFolder, load_run, load_runs, outputs_folder
+from wbcstudy.segmentation.ways import TrainingScale
+
+# Tiles that are in the network at a time. Always as many, so that TensorFlow builds one graph.
+BATCH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A finished run's network, ready to segment.
+
+    Args:
+        run: the run.
+        training: what it was trained on.
+        model: keras.Model, RGB 0-255 (B, S, S, 3) -> probabilities float32 (B, S, S, 3).
+        chosen: why this run, in words; '' where it was named itself.
+    """
+
+    run: Run
+    training: TrainingScale
+    model: Any = field(repr=False)
+    chosen: str = ""
+
+    @property
+    def name(self) -> str:
+        """`<study>/<run>`."""
+        return f"{self.run.folder.path.parents[1].name}/{self.run.name}"
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of model.keras."""
+        return hashlib.sha256(self.run.folder.model.read_bytes()).hexdigest()
+
+    @functools.cached_property
+    def _compiled(self) -> Callable:
+        from wbcstudy.backend import load_keras
+
+        load_keras()
+        import tensorflow as tf
+
+        # Called with one shape only, and without what `predict` leaves behind in memory at each call.
+        return tf.function(lambda images: self.model(images, training=False))
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities of the labels, as the run's own scores were made: over eight positions with `test_time_flips`.
+
+        Args:
+            images: uint8 (N, S, S, 3), RGB, N at most `BATCH`.
+
+        Returns:
+            float32 (N, S, S, 3).
+        """
+        if not self.run.config.test_time_flips:
+            return self.predict_once(images)
+        from wbcstudy.nets.training import average_positions
+
+        return average_positions(self.predict_once, images)
+
+    def predict_once(self, images: np.ndarray) -> np.ndarray:
+        """`predict` in one position."""
+        full = np.zeros((BATCH if len(images) > 1 else 1, *images.shape[1:]), np.float32)
+        full[: len(images)] = images
+        return self._compiled(full).numpy()[: len(images)]
+
+
+def load_network(where: str | Path | Network) -> Network:
+    """Load a network.
+
+    Args:
+        where: a run's folder or its model.keras; a study's folder, its YAML file or its name, of which the best run by
+            its validation images is taken; `<study>/<run>`; or a network, which is returned.
+
+    Raises:
+        StudyError: nothing there, no finished run, or a model file that cannot be used.
+    """
+    if isinstance(where, Network):
+        return where
+    run, chosen = find_run(where)
+    if not run.folder.model.is_file():
+        raise StudyError(
+            f"{run.folder.path} has no model.keras.",
+            expected="a finished run with its network",
+            fix="Delete that folder and run the study again; only this run is repeated.",
+        )
+    return _load(run.folder.path.resolve(), run.folder.model.stat().st_mtime_ns, chosen)
+
+
+# A notebook that segments image after image should not load the network for each.
+@functools.lru_cache(maxsize=2)
+def _load(folder: Path, modified: int, chosen: str) -> Network:
+    from wbcstudy.nets.models import load_model
+
+    run = load_run(RunFolder(folder))
+    return Network(run, training_scale(run), load_model(run.folder.model), chosen)
+
+
+def training_scale(run: Run) -> TrainingScale:
+    """What a run's network was trained on; of a run that does not say, images as large as the network's input."""
+    size = run.config.image_size
+    facts = run.record.get("trained_on")
+    if not facts:
+        return TrainingScale(size, (size,) * 3, (size,) * 3, assumed=True)
+    return TrainingScale(
+        size, tuple(facts["height_px"]), tuple(facts["width_px"]), facts.get("cell_px"), facts.get("pixel_size_um")
+    )
+
+
+def find_run(where: str | Path) -> tuple[Run, str]:
+    """The run that a path or name means, and why it was chosen, in words ('' if it was named itself).
+
+    Raises:
+        StudyError: nothing there, or no finished run.
+    """
+    path = Path(where).expanduser()
+    if path.suffix == ".yaml":
+        return best_run(StudyFolder(outputs_folder() / path.stem))
+    if path.suffix == ".keras" and path.exists():
+        path = path.parent
+    if not path.exists() and not path.is_absolute():
+        study, *run = path.parts or ("",)
+        folder = outputs_folder() / study
+        path = folder / "runs" / run[0] if len(run) == 1 else folder.joinpath(*run)
+    if (path / "runs").is_dir():
+        return best_run(StudyFolder(path))
+    if path.is_dir():
+        run = load_run(RunFolder(path))
+        if run.complete:
+            return run, ""
+        raise StudyError(
+            f"The run in {path} has failed.",
+            expected="a finished run",
+            fix=f"Read {run.folder.page} for the reason, mend it, and run the study again.",
+        )
+    raise StudyError(
+        f"There is no run or study {str(where)!r}.",
+        expected="the folder of a finished run (outputs/<study>/runs/<run>), a study's folder, or a study's name",
+        fix=f"Known studies: {', '.join(known_studies()) or 'none yet; `make study` makes one'}.",
+    )
+
+
+def best_run(study: StudyFolder) -> tuple[Run, str]:
+    """The best run of a study, chosen as in its report, by the validation images; the test images have no say.
+
+    First the encoder and loss with the highest validation Dice over all folds and seeds, then of their runs the one
+    with the highest.
+
+    Raises:
+        StudyError: no finished run with validation scores.
+    """
+    from wbcstudy.reporting.tables import TABLE_REGIONS, group_runs, pick_best
+
+    runs = [run for run in load_runs(study) if run.complete and run.folder.model.is_file()]
+    best = pick_best(runs)
+    if best is None:
+        raise StudyError(
+            f"{study.path} has no finished run with its network.",
+            expected="a study with at least one finished training",
+            fix=f"Run it: wbcstudy run params/{study.name}.yaml",
+        )
+
+    def own(run: Run) -> float:
+        return sum(run.record["validation"][region]["dice"] or 0 for region in TABLE_REGIONS) / len(TABLE_REGIONS)
+
+    group = group_runs(runs)[best.encoder, best.loss]
+    chosen = max(group, key=own)
+    return chosen, f"the best of {len(runs)} runs on the validation images (Dice {own(chosen):.3f})"
+
+
+def known_studies() -> list[str]:
+    """Names of the studies under outputs/ that have a run with a network."""
+    outputs = outputs_folder()
+    return sorted({path.parents[2].name for path in outputs.glob("*/runs/*/model.keras")}) if outputs.is_dir() else []
