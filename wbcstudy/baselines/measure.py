@@ -83,8 +83,8 @@ def measure(
     seeds = tuple(seeds if row.learns else seeds[:1])
     params, tried = search_parameters(
         row,
-        (training.images, training.masks),
-        (validation.images, validation.masks),
+        (np.asarray(training.images), np.asarray(training.masks)),
+        (np.asarray(validation.images), np.asarray(validation.masks)),
         np.random.default_rng(seeds[0]),
     )
     if tried:

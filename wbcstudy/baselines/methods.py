@@ -1,18 +1,24 @@
 """The methods of Table 3 by name. One row is everything about the method; its module is loaded when it is built."""
 
+from __future__ import annotations
+
 import itertools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import CYTOPLASM, NUCLEUS
 from wbcstudy.registry import pick
+
+if TYPE_CHECKING:
+    # Imported where it is used: `wbcstudy status` asks for names only, and should not wait for it.
+    import numpy as np
 
 _NOTHING: Mapping = MappingProxyType({})
 
@@ -260,6 +266,8 @@ def search_parameters(
     Raises:
         StudyError: there is something to search and no validation case to do it on.
     """
+    import numpy as np
+
     if not row.search:
         return {}, []
     if len(validation[0]) == 0:
@@ -294,7 +302,7 @@ def search_parameters(
                 "predict_seconds": (done - fitted) / len(predictions),
             }
         )
-    best = max(tried, key=lambda one: -1.0 if np.isnan(one["score"]) else one["score"])
+    best = max(tried, key=lambda one: -1.0 if math.isnan(one["score"]) else one["score"])
     return {key: best[key] for key in row.search}, tried
 
 
@@ -302,7 +310,7 @@ def _some(cases, most: int, rng: np.random.Generator):
     images, masks = cases
     if len(images) <= most:
         return cases
-    chosen = np.sort(rng.choice(len(images), most, replace=False))
+    chosen = sorted(rng.choice(len(images), most, replace=False))
     return [images[k] for k in chosen], [masks[k] for k in chosen]
 
 
@@ -312,5 +320,7 @@ def _dice(reference: np.ndarray, prediction: np.ndarray) -> float:
 
 
 def _mean(values: list[float]) -> float:
-    values = [value for value in values if not np.isnan(value)]
+    import numpy as np
+
+    values = [value for value in values if not math.isnan(value)]
     return float(np.mean(values)) if values else float("nan")

@@ -1,0 +1,154 @@
+"""A whole fit, ours against PyTorch: the same images, split, order, augmentation and number of epochs.
+
+    .venv/bin/python benchmarks/fit.py segmentation_wbc_2 --torch-python /path/to/other/bin/python
+
+The best epoch on the validation images is tested, on either side. Ours can be run in several precisions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from machine import RESULTS, describe_machine, write_table
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", nargs="?", default="synthetic")
+    parser.add_argument("--encoder", default="resnet18")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--precisions", nargs="+", default=["auto"], help="of ours; none of them with --torch-only")
+    parser.add_argument("--torch-python", help="an interpreter with torch and segmentation-models-pytorch")
+    parser.add_argument("--torch-precisions", nargs="+", default=["bfloat16"])
+    parser.add_argument("--torch-only", action="store_true")
+    parser.add_argument("--name", default="fit", help="of the files in results/")
+    parser.add_argument("--append", action="store_true", help="keep what an earlier call measured")
+    args = parser.parse_args()
+    versions = {}
+    kept = RESULTS / f"{args.name}.csv"
+    rows = pd.read_csv(kept).to_dict("records") if args.append and kept.exists() else []
+    for seed in args.seeds:
+        from wbcstudy.config import RunConfig
+
+        config = RunConfig(
+            study="benchmark", dataset=args.dataset, encoder=args.encoder, image_size=args.size, epochs=args.epochs,
+            patience=args.epochs, seed=seed,
+        )  # fmt: skip
+        if not args.torch_only:
+            for precision in args.precisions:
+                rows.append(call_ours(config, precision))
+                print(rows[-1], file=sys.stderr, flush=True)
+        if args.torch_python:
+            for precision in args.torch_precisions:
+                rows.append(fit_torch(config, precision, args.torch_python, versions))
+                print(rows[-1], file=sys.stderr, flush=True)
+    notes = [
+        f"{args.dataset} at {args.size} px, cross-entropy, 4 augmented copies, batch 8, {args.epochs} epochs, no early "
+        "stopping; the weights of the epoch with the lowest validation loss are tested.",
+        "fit_s: all epochs with their validation; images read and network built before. Dice: mean over test images.",
+        *describe_machine(versions),
+    ]
+    write_table(args.name, "A whole fit", pd.DataFrame(rows), notes)
+
+
+def call_ours(config, precision: str) -> dict:
+    """In a process of its own, as a study runs it."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import fit; fit.fit_ours(*sys.argv[2:])"
+    command = [sys.executable, "-c", code, str(HERE), config.model_dump_json(), precision]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def fit_ours(settings: str, precision: str) -> None:
+    from wbcstudy.config import RunConfig
+    from wbcstudy.nets.training import peak_memory_mb, predict_masks, train
+    from wbcstudy.nets.unet import build_unet, resolve_precision
+    from wbcstudy.runs import RunFolder
+
+    config = RunConfig(**json.loads(settings) | {"precision": precision})
+    training, validation, test = read_parts(config)
+    with tempfile.TemporaryDirectory() as place:
+        model = build_unet(config)
+        start = time.perf_counter()
+        train(model, training, validation, config, RunFolder(Path(place)), lambda line: print(line, file=sys.stderr))
+        seconds = time.perf_counter() - start
+        predicted = predict_masks(model, test.images)
+    print(
+        json.dumps(describe("ours", config, resolve_precision(precision), seconds, test, predicted, peak_memory_mb()))
+    )
+
+
+def fit_torch(config, precision: str, python: str, versions: dict[str, str]) -> dict:
+    from wbcstudy.data.augment import make_augmentation
+    from wbcstudy.data.pipeline import make_order
+
+    training, validation, test = read_parts(config)
+    orders = [make_order(len(training), config, epoch + 1) for epoch in range(config.epochs)]
+    plans = [make_augmentation(len(orders[0]), config.image_size, config, epoch + 1) for epoch in range(config.epochs)]
+    steps = -(-len(orders[0]) // config.batch_size)
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place) / "fit.npz"
+        np.savez(
+            source,
+            train_images=training.images,
+            train_masks=training.masks,
+            validation_images=validation.images,
+            validation_masks=validation.masks,
+            test_images=test.images,
+            orders=np.stack(orders),
+            bounds=np.arange(steps + 1) * len(orders[0]) // steps,
+            transforms=np.stack([plan.transforms for plan in plans]),
+            brightness=np.stack([plan.brightness for plan in plans]),
+        )
+        command = [python, str(HERE / "torch_side.py"), config.encoder, "--precision", precision, "--fit", str(source)]
+        command += ["--seed", str(config.seed)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        facts, told = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+        predicted = np.load(source.with_suffix(".torch.npy"))
+    versions.update({name: value for name, value in facts.items() if "torch" in name})
+    return describe("PyTorch", config, precision, told["seconds"], test, predicted, told["peak_mb"])
+
+
+def read_parts(config):
+    from wbcstudy.data.arrays import read_cases
+    from wbcstudy.data.datasets import load_dataset
+    from wbcstudy.data.splits import load_or_make_splits
+
+    dataset = load_dataset(config.dataset)
+    with tempfile.TemporaryDirectory() as place:
+        split = load_or_make_splits(Path(place) / "split.json", dataset, config)[0]
+    return [read_cases(dataset, part, config.image_size) for part in split.parts]
+
+
+def describe(kind: str, config, precision: str, seconds: float, test, predicted, peak_mb: float) -> dict:
+    from wbcstudy.scoring.evaluation import score_masks
+
+    scores = score_masks(kind, test.case_ids, test.cell_types, test.masks, predicted)
+    dice = scores.groupby("region")["dice"].mean()
+    return {
+        "kind": kind,
+        "encoder": config.encoder,
+        "precision": precision,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "fit_s": round(seconds, 1),
+        "nucleus_dice": round(float(dice["nucleus"]), 4),
+        "cytoplasm_dice": round(float(dice["cytoplasm"]), 4),
+        "peak_mb": round(peak_mb),
+    }
+
+
+if __name__ == "__main__":
+    main()

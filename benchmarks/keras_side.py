@@ -1,0 +1,104 @@
+"""One network in a process of its own, taking one training step per line that it reads: `ours` or `paper`.
+
+`ours` is the network, compiled as `wbcstudy.nets.training.train` compiles it. `paper` is what the tutorials of
+`segmentation_models` show: `Unet(backbone)`, Keras' own layers, float32, Adam, categorical cross-entropy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+import numpy as np
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=["ours", "paper"])
+    parser.add_argument("encoder")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--segment", action="store_true", help="predict instead of training")
+    args = parser.parse_args()
+    model, facts = (build_ours if args.kind == "ours" else build_paper)(args)
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (args.batch, args.size, args.size, 3)).astype(np.float32)
+    masks = rng.integers(0, 3, (args.batch, args.size, args.size), dtype=np.uint8)
+    if args.kind == "paper":
+        masks = np.eye(3, dtype=np.float32)[masks]
+    step = (lambda: model.predict_on_batch(images)) if args.segment else (lambda: model.train_on_batch(images, masks))
+    print(json.dumps(facts), flush=True)
+    clock = time.perf_counter if args.clock == "wall" else time.process_time
+    for _ in sys.stdin:
+        start = clock()
+        step()
+        seconds = clock() - start
+        print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}), flush=True)
+
+
+def build_ours(args):
+    from wbcstudy.backend import load_keras
+    from wbcstudy.config import RunConfig
+    from wbcstudy.nets.losses import build_loss
+    from wbcstudy.nets.models import count_multiply_adds
+    from wbcstudy.nets.unet import build_unet, resolve_precision
+
+    config = RunConfig(encoder=args.encoder, image_size=args.size, batch_size=args.batch, precision=args.precision)
+    model = build_unet(config)
+    keras = load_keras()
+    model.compile(keras.optimizers.Adam(config.learning_rate), build_loss("cross_entropy"), jit_compile=False)
+    return model, {
+        "precision": resolve_precision(args.precision),
+        "multiply_adds": count_multiply_adds(model, args.size),
+        "parameters": model.count_params(),
+    }
+
+
+def build_paper(args):
+    from wbcstudy.backend import load_keras
+    from wbcstudy.nets.keras_compat import load_segmentation_models
+    from wbcstudy.registry import ENCODERS
+
+    keras = load_keras()
+    keras.utils.set_random_seed(0)
+    backbone = ENCODERS[args.encoder].backbone
+    if backbone is None:
+        model = build_plain_unet(keras, args)
+    else:
+        segmentation_models = load_segmentation_models()
+        model = segmentation_models.Unet(
+            backbone, classes=3, activation="softmax", encoder_weights=None, input_shape=(None, None, 3)
+        )
+    # Keras 3 would compile with XLA by itself, which TensorFlow 2.2 did not and which is slower on processors.
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(), jit_compile=False)
+    return model, {"precision": "float32", "parameters": model.count_params()}
+
+
+def build_plain_unet(keras, args):
+    """Our plain U-Net with Keras' own layers: the paper's is not described, and no package has it."""
+    from wbcstudy.config import RunConfig
+    from wbcstudy.nets.unet import build_unet
+
+    twins = {"FusedBatchNormalization": "BatchNormalization", "NearestUpsampling2D": "UpSampling2D"}
+
+    def stock(layer):
+        twin = twins.get(type(layer).__name__)
+        kind = getattr(keras.layers, twin) if twin else type(layer)
+        return kind.from_config(layer.get_config())
+
+    model = build_unet(RunConfig(encoder="unet", image_size=args.size, precision="float32"))
+    return keras.models.clone_model(model, clone_function=stock)
+
+
+def peak_mb() -> float:
+    from wbcstudy.nets.models import peak_memory_mb
+
+    return round(peak_memory_mb(), 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What every benchmark writes: a table as CSV and Markdown, with the machine and the versions it was measured on."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import pandas as pd
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("tensorflow", "keras", "numpy", "segmentation-models")
+
+
+def describe_machine(extra: dict[str, str] | None = None) -> list[str]:
+    from wbcstudy.machine import count_cores
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = set(found.get("flags", "").split())
+    units = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    versions += [f"{name} {value}" for name, value in (extra or {}).items()]
+    return [
+        f"{found.get('model name', platform.machine())}, {count_cores()} cores, {', '.join(units)}",
+        f"Python {platform.python_version()}, {', '.join(versions)}",
+        f"{datetime.date.today():%Y-%m-%d}; load when it ended: {os.getloadavg()[0]:.1f}",
+    ]
+
+
+def write_table(name: str, title: str, frame: pd.DataFrame, notes: list[str]) -> None:
+    """Write results/<name>.csv and .md, and print the latter."""
+    RESULTS.mkdir(exist_ok=True)
+    frame.to_csv(RESULTS / f"{name}.csv", index=False, lineterminator="\n")
+    cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *cells]
+    text = "\n".join(
+        [f"# {title}", "", *(f"| {' | '.join(row)} |" for row in rows), "", *(f"- {note}" for note in notes), ""]
+    )
+    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def product_ceiling(clock=time.perf_counter, size: int = 2048, rounds: int = 7) -> dict[str, float]:
+    """GFLOP/s of a large matrix product, for float32 and bfloat16: what the machine could do at best."""
+    from wbcstudy.backend import load_keras
+
+    load_keras()
+    import tensorflow as tf
+
+    rates = {}
+    for kind in ("float32", "bfloat16"):
+        a = tf.cast(tf.random.normal((size, size)), kind)
+        times = []
+        for _ in range(rounds):
+            start = clock()
+            tf.linalg.matmul(a, a).numpy()
+            times.append(clock() - start)
+        rates[kind] = 2 * size**3 / statistics.median(times) / 1e9
+    return rates
+
+
+def _cell(value) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    return str(value)
