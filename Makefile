@@ -3,11 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STUDY ?= params/demo.yaml
-# Two trainings at a time use two cores better than one with two threads.
-JOBS ?= 2
+# Trainings at a time; auto is what suits the machine.
+JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help env study test lab lint lock clean
+.PHONY: help env study test lab app lint lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,11 +35,16 @@ test: env  ## Run all tests
 lab: env  ## Open the notebooks in JupyterLab
 	@cd notebooks && ../$(BIN)/jupyter lab
 
+# Only this computer can reach it; pictures of up to 200 MB can be uploaded.
+app: env  ## Explore studies and segment an image of your own, in the browser
+	@cd notebooks && ../$(BIN)/voila 5_explore.ipynb --Voila.ip=127.0.0.1 \
+	  --Voila.tornado_settings='{"websocket_max_message_size": 200000000}'
+
 lint: env  ## Check the style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 lock: env  ## Pin the newest dependencies into requirements.lock (needs the `uv` command)
-	@uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes \
+	@uv pip compile pyproject.toml --extra test --extra export --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
 clean:  ## Remove the environment and caches, never results

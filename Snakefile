@@ -4,6 +4,7 @@
 #   dataset   notebooks/1_dataset   Figure 1 and the counts
 #   train     notebooks/2_train     one papermill call per (encoder, loss, fold, seed)
 #   baseline  notebooks/3_baseline  the same for each (earlier method, fold)
+#   transfer  (no notebook)         each finished network's scores on each dataset under `also_score`
 #   summary   notebooks/4_summary   Tables 1-3, Figure 2, the report
 #
 # A rule's output is the one file that its notebook writes last, so what lies half-done is never taken for finished.
@@ -15,6 +16,7 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 RUNS = Path("selected_runs.txt").read_text(encoding="utf-8").split()
 BASELINES = Path("selected_baselines.txt").read_text(encoding="utf-8").split()
+TRANSFERS = Path("selected_transfers.txt").read_text(encoding="utf-8").split()
 # This Python and its packages, whatever the PATH of a cluster node says.
 PYTHON = shlex.quote(sys.executable)
 WBCSTUDY = f"{PYTHON} -m wbcstudy.cli"
@@ -22,6 +24,13 @@ PAPERMILL = (
     f"{PYTHON} -m papermill --kernel python3 --log-output --no-progress-bar --cwd {shlex.quote(str(ROOT))}"
 )
 FINISHED = expand("runs/{run}/run.json", run=RUNS) + expand("baselines/{method}/run.json", method=BASELINES)
+FINISHED += expand("{place}/run.json", place=TRANSFERS)
+
+
+wildcard_constraints:
+    run="[^/]+",
+    method="[^/]+",
+    other="[^/]+",
 
 
 rule all:
@@ -79,6 +88,19 @@ rule baseline:
         "> {log} 2>&1 && "
         "{{ {WBCSTUDY} page baselines/{wildcards.method}/baseline.ipynb baselines/{wildcards.method}/baseline.html "
         ">> {log} 2>&1 || true; }}"
+
+
+# Adding a dataset to a finished study trains nothing again: only what is missing is scored.
+rule transfer:
+    input:
+        "runs/{run}/run.json",
+    output:
+        "runs/{run}/transfer/{other}/run.json",
+    log:
+        "logs/{run}__on__{other}.log",
+    retries: 1
+    shell:
+        "{WBCSTUDY} score-elsewhere runs/{wildcards.run} {wildcards.other} > {log} 2>&1"
 
 
 rule summary:

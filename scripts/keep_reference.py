@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import StudyFolder, outputs_folder, project_root
+from wbcstudy.runs import StudyFolder, outputs_folder, project_root, read_json
 
 # Figures in which the images themselves can be seen.
 PICTURES = ("figure1", "figure2", "figure3", "worst")
@@ -28,14 +28,20 @@ def keep(study: StudyFolder, target: Path) -> list[Path]:
             expected="a study whose report was built",
             fix=f"wbcstudy run params/{study.name}.yaml",
         )
+    others = (read_json(study.others) or {}).get("datasets", [])
     ours = json.loads(study.dataset.read_text(encoding="utf-8"))["name"].startswith("synthetic")
+    ours = ours and all(other["name"].startswith("synthetic") for other in others)
     found = [*study.tables.glob("*"), study.split, study.dataset]
-    found += [path for path in study.figures.glob("*") if path.stem not in PICTURES or ours]
+    pictures = {*PICTURES, *(f"transfer_{other['name']}" for other in others)}
+    found += [path for path in study.figures.glob("*") if path.stem not in pictures or ours]
+    found += [path for path in (study.others,) if path.exists()]
     for folder in (study.runs, study.baselines):
         for run in folder.glob("*"):
             if (run / "run.json").exists():
                 found += [path for name in RUN_FILES if (path := run / name).exists()]
                 found += run.glob("scores*.csv")
+                found += run.glob("transfer/*/run.json")
+                found += run.glob("transfer/*/scores.csv")
     if target.exists():
         shutil.rmtree(target)
     copies = []

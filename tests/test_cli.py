@@ -50,6 +50,11 @@ def test_settings_that_cannot_be_used(command, cells, places, old, new, words):
     check_refused(command("run", cells), places, *words)
 
 
+@pytest.mark.parametrize("jobs", ["0", "many", "2.5", "5000"])
+def test_jobs_that_are_no_number_of_trainings(command, cells, places, jobs):
+    check_refused(command("run", cells, "--jobs", jobs), places, f"--jobs {jobs}", "auto")
+
+
 def test_a_misspelt_dataset(command, cells, places):
     cells.write_text("dataset: synthetik\n")
     check_refused(command("run", cells), places, "Unknown dataset 'synthetik'", "'synthetic'")
@@ -178,3 +183,24 @@ def test_debug_shows_the_traceback(places):
         check=False,
     )
     assert "Traceback" in done.stderr and done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ("[nowhere.yaml]", ["no dataset at nowhere.yaml"]),
+        ("[segmentation_wbc_1]", ["wbcstudy data fetch segmentation_wbc"]),
+        ("[syntetic]", ["Unknown dataset 'syntetic'", "'synthetic'"]),
+        ("[synthetic, synthetic]", ["without repetition"]),
+    ],
+)
+def test_other_datasets_that_cannot_be_scored_on_stop_a_study_before_its_first_training(
+    command, cells, places, others, words
+):
+    change(cells, "epochs: 1", f"epochs: 1\nalso_score: {others}")
+    check_refused(command("run", cells), places, *words)
+
+
+def test_the_trained_dataset_is_no_other_dataset(command, cells, places):
+    change(cells, "epochs: 1", f"epochs: 1\nalso_score: [{places / 'cells'}]")
+    check_refused(command("run", cells), places, "also_score")

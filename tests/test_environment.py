@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 LOCK = ROOT / "requirements.lock"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 
 
 def pinned() -> dict[str, str]:
@@ -21,7 +22,7 @@ def pinned() -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, version in lines}
 
 
-@pytest.mark.parametrize("text", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
+@pytest.mark.parametrize("text", PROJECT["dependencies"] + EXTRAS["test"] + EXTRAS["export"])
 def test_every_dependency_is_pinned_to_a_version_that_fits(text):
     requirement = Requirement(text)
     assert pinned()[requirement.name.lower()] in requirement.specifier

@@ -24,8 +24,17 @@ MAY_USE = {
     "reporting": BOTTOM | {"runs", "data", "scoring", "reporting"},
     "records": BOTTOM | {"runs", "data", "scoring"},
     "progress": BOTTOM | {"runs"},
-    "batch": BOTTOM | {"runs", "data", "nets", "baselines", "progress", "records"},
-    "cli": BOTTOM | {"runs", "data", "nets", "baselines", "scoring", "reporting", "records", "batch", "progress"},
+    "machine": BOTTOM,
+    "cells": {"errors", "regions", "scoring"},
+    "transfer": BOTTOM | {"runs", "data", "nets", "scoring", "records"},
+    "batch": BOTTOM | {"runs", "data", "nets", "baselines", "progress", "records", "machine"},
+    "segmentation": BOTTOM | {"backend", "runs", "data", "nets", "scoring", "reporting", "cells", "segmentation"},
+    "bioimageio_package": BOTTOM | {"segmentation"},
+    "export": BOTTOM | {"backend", "runs", "data", "nets", "segmentation", "bioimageio_package"},
+    "explore": BOTTOM | {"runs", "data", "segmentation"},
+    "cli": BOTTOM
+    | {"runs", "data", "nets", "baselines", "scoring", "reporting", "records", "batch", "progress"}
+    | {"transfer", "segmentation", "export"},
 }
 
 
@@ -64,19 +73,29 @@ def test_there_is_no_drawer_for_everything():
         "wbcstudy.cli",
         "wbcstudy.batch",
         "wbcstudy.records",
+        "wbcstudy.transfer",
         "wbcstudy.data.datasets",
         "wbcstudy.data.synthetic",
         "wbcstudy.data.splits",
         "wbcstudy.data.check",
         "wbcstudy.nets.weights",
         "wbcstudy.scoring.evaluation",
+        "wbcstudy.scoring.instances",
+        "wbcstudy.cells",
         "wbcstudy.reporting.tables",
         "wbcstudy.reporting.figures",
         "wbcstudy.reporting.html",
+        "wbcstudy.segmentation.folder",
+        "wbcstudy.export",
     ],
 )
 def test_imports_without_tensorflow(module):
     code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'torch')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_state_of_a_study_is_told_without_loading_numpy():
+    code = "import sys, wbcstudy.batch; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

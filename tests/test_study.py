@@ -234,6 +234,27 @@ class TestASecondStart:
         assert told.count("complete") == 4
 
 
+class TestAnotherDataset:
+    def test_that_is_added_later_is_scored_on_and_nothing_is_trained_again(self, study):
+        away = write_synthetic_dataset(study.place / "away", cases=4, seed=9, size_px=48, slides=4, name="away")
+        before = {loss: study.written(loss) for loss in study.settings["losses"]}
+        study.write(also_score=[str(away)])
+        done = study.wbcstudy("run", study.file, "--only", "*__dice__*")
+        study.write()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "1 runs, 1 already finished" in done.stdout
+        assert "mobilenet__dice__fold0__seed0 on away: Dice nucleus" in done.stdout
+        assert {loss: study.written(loss) for loss in study.settings["losses"]} == before
+        scores = pd.read_csv(study.run_folder("dice").transfer("away").scores)
+        assert scores["case_id"].nunique() == 4
+        table = pd.read_csv(study.folder.tables / "table8.csv").set_index("region")
+        nucleus = scores.loc[scores["region"] == "nucleus", "dice"]
+        assert table.loc["nucleus", "dice_mean"] == pytest.approx(nucleus.mean(), nan_ok=True)
+        report = study.folder.report.read_text(encoding="utf-8")
+        assert "Does it work on another laboratory" in report and "Images of" in report
+        assert "Not all runs have been scored on away yet" in report
+
+
 def test_a_run_repeated_by_hand_gives_equal_scores(study):
     params = study.run_folder("dice").params
     notebook = ROOT / "notebooks" / "2_train.ipynb"

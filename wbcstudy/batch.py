@@ -24,6 +24,7 @@ import yaml
 from wbcstudy.baselines.methods import method_row
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig, read_study, write_yaml
 from wbcstudy.errors import StudyError
+from wbcstudy.machine import choose_jobs, count_cores
 from wbcstudy.progress import Progress
 from wbcstudy.runs import (
     RunFolder,
@@ -50,6 +51,7 @@ class Plan:
         folder: `outputs/<study>/`.
         runs: the selected runs.
         baselines: the selected earlier methods.
+        finished_only: whether nothing new is to be scored on other datasets.
     """
 
     source: Path
@@ -57,6 +59,19 @@ class Plan:
     folder: StudyFolder
     runs: tuple[RunConfig, ...]
     baselines: tuple[BaselineConfig, ...] = ()
+    finished_only: bool = False
+
+    def transfers(self) -> dict[str, RunFolder]:
+        """`<run> on <dataset>` -> folder of the scores, of every selected run on every dataset under `also_score`.
+
+        Known once `prepare` has looked at these datasets.
+        """
+        from wbcstudy.data.others import read_others
+
+        others = read_others(self.folder) if self.study.also_score else ()
+        places = {f"{run.name} on {other.name}": (run, other) for run in self.runs for other in others}
+        folders = {name: self.folder.run(run.name).transfer(other.name) for name, (run, other) in places.items()}
+        return {name: folder for name, folder in folders.items() if not self.finished_only or folder.record.exists()}
 
     @property
     def work(self) -> dict[str, tuple[RunFolder, RunConfig | BaselineConfig]]:
@@ -77,7 +92,10 @@ def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
     """
     source = Path(source)
     study = read_study(source)
-    update = {"dataset": _portable(study.dataset, source)}
+    update = {
+        "dataset": _portable(study.dataset, source),
+        "also_score": tuple(_portable(other, source) for other in study.also_score),
+    }
     if study.encoder_weights not in ("none", "imagenet"):
         update["encoder_weights"] = _portable(study.encoder_weights, source)
     study = study.model_copy(update=update)
@@ -110,6 +128,7 @@ def prepare(plan: Plan) -> None:
     """
     from wbcstudy.data.check import check_dataset
     from wbcstudy.data.datasets import load_dataset
+    from wbcstudy.data.others import prepare_others
     from wbcstudy.data.splits import load_or_make_splits
 
     dataset = load_dataset(plan.study.dataset)
@@ -119,6 +138,7 @@ def prepare(plan: Plan) -> None:
         # A split is bound to the files as they are now: what has to be mended should be mended before.
         check_dataset(dataset).stop_on_errors()
     try:
+        prepare_others(folder, dataset, plan.study.also_score)
         load_or_make_splits(folder.split, dataset, plan.study)
         folder.logs.mkdir(parents=True, exist_ok=True)
         for target, config in plan.work.values():
@@ -129,9 +149,16 @@ def prepare(plan: Plan) -> None:
             if target.status == "failed":
                 # Asking again means trying again.
                 target.record.unlink()
+        transfers = plan.transfers()
+        for target in transfers.values():
+            if target.status == "failed" and not plan.finished_only:
+                target.record.unlink()
         for name, text in {
             "selected_runs.txt": "".join(f"{run.name}\n" for run in plan.runs),
             "selected_baselines.txt": "".join(f"{one.name}\n" for one in plan.baselines),
+            "selected_transfers.txt": "".join(
+                f"{place.path.relative_to(folder.path).as_posix()}\n" for place in transfers.values()
+            ),
             "dataset_params.yaml": yaml.safe_dump({"study": plan.study.name, "dataset": plan.study.dataset}),
             "summary_params.yaml": yaml.safe_dump({"study_file": str(folder.path / f"{folder.name}.yaml")}),
         }.items():
@@ -147,7 +174,7 @@ def prepare(plan: Plan) -> None:
 def run_study(
     source: str | Path,
     *,
-    jobs: int = 1,
+    jobs: int | None = None,
     only: Sequence[str] = (),
     dry_run: bool = False,
     show: Callable[[str], None] = print,
@@ -156,7 +183,7 @@ def run_study(
 
     Args:
         source: `params/<study>.yaml`.
-        jobs: trainings at the same time.
+        jobs: trainings at the same time; None for what suits this machine (`machine.choose_jobs`).
         only: patterns on run names; none for all.
         dry_run: say what would run, and write nothing.
         show: gets one line of progress at a time.
@@ -175,13 +202,18 @@ def run_study(
         show(f"{plan.study.name}: {count} runs, {count - len(waiting)} finished, to run:")
         for name in waiting:
             show(f"  {name}")
+        if plan.study.also_score:
+            show(f"then, of finished runs, the scores that are missing on: {', '.join(plan.study.also_score)}")
         return 0
+    jobs = jobs or choose_jobs([plan.work[name][1] for name in waiting])
     with _lock(plan.folder) as lock:
         prepare(plan)
         show(f"Study {plan.study.name}: {count} runs, {count - len(waiting)} already finished.")
         for row in (method_row(name) for name in plan.study.baselines):
             if not row.available:
                 show(f"{row.name} is left out: it needs the package {row.needs}, which is not installed.")
+        if waiting:
+            show(_share_in_words(jobs))
         show(f"Results go to {_short(plan.folder.path)}, what the programs print to {_short(plan.folder.logs)}.")
         code = _snakemake(plan, jobs, lock, show)
         if code and any(folder.status == "complete" for folder, _ in plan.work.values()):
@@ -189,6 +221,9 @@ def run_study(
             prepare(_finished(plan))
             code = _snakemake(_finished(plan), 1, lock, show) or code
     states = {name: folder.status for name, (folder, _) in plan.work.items()}
+    elsewhere = _failed_elsewhere(plan)
+    for name, error in elsewhere.items():
+        show(f"Failed: {name}: {error}")
     failed = [name for name, state in states.items() if state == "failed"]
     unfinished = [name for name, state in states.items() if state in ("unfinished", "waiting")]
     for name in failed:
@@ -202,7 +237,21 @@ def run_study(
         show(f"Not finished: {len(unfinished)} of {len(states)} runs. The same command continues them.")
     if plan.folder.report.exists():
         show(f"Report: {_short(plan.folder.report)}")
-    return 1 if code or failed or unfinished else 0
+    return 1 if code or failed or unfinished or elsewhere else 0
+
+
+def _failed_elsewhere(plan: Plan) -> dict[str, str]:
+    """`<run> on <dataset>` -> why there are no scores, of finished runs."""
+    records = {
+        name: place.read_record() or {}
+        for name, place in plan.transfers().items()
+        if RunFolder(place.path.parents[1]).status == "complete"
+    }
+    return {
+        name: str(record.get("error", "no reason recorded")).splitlines()[0]
+        for name, record in records.items()
+        if record.get("status") == "failed"
+    }
 
 
 def build_report(source: str | Path, show: Callable[[str], None] = print) -> int:
@@ -260,15 +309,14 @@ def _finished(plan: Plan) -> Plan:
         plan,
         runs=tuple(run for run in plan.runs if run.name in done),
         baselines=tuple(one for one in plan.baselines if one.name in done),
+        finished_only=True,
     )
 
 
 def _snakemake(plan: Plan, jobs: int, lock: int, show: Callable[[str], None], *extra: str) -> int:
     """Call Snakemake and show the runs' progress until it ends; its own words go to logs/snakemake.log."""
     root = project_root()
-    # What a scheduler or container grants, not what the machine has.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = str(max(1, cores // jobs))
+    threads = str(max(1, count_cores() // jobs))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
     command += ["--directory", str(plan.folder.path), "--cores", str(jobs), "--keep-going"]
     # Results are never made again because a notebook or this package changed; only missing files count. Two calls on
@@ -279,10 +327,7 @@ def _snakemake(plan: Plan, jobs: int, lock: int, show: Callable[[str], None], *e
     environment = os.environ | {
         "WBCSTUDY_ROOT": str(root),
         "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),
-        **{
-            name: os.environ.get(name, threads)
-            for name in ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        },
+        **{name: os.environ.get(name, threads) for name in THREAD_LIMITS},
         "PYTHONUNBUFFERED": "1",
         # Debugger checks that frozen standard modules make the kernel print about.
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -299,13 +344,19 @@ def _snakemake(plan: Plan, jobs: int, lock: int, show: Callable[[str], None], *e
         )
         try:
             with _terminate_as_interrupt():
-                Progress(plan.folder.logs, plan.work, show, jobs).follow(child)
+                Progress(plan.folder.logs, plan.work, show, jobs, plan.transfers()).follow(child)
         except KeyboardInterrupt:
             show("Stopping ...")
             _stop(child)
             show("Stopped. Finished runs are kept; the same command continues from the last finished epochs.")
             raise
     return child.returncode
+
+
+def _share_in_words(jobs: int) -> str:
+    threads = os.environ.get("WBCSTUDY_THREADS", str(max(1, count_cores() // jobs)))
+    many = "1 run" if jobs == 1 else f"{jobs} runs"
+    return f"{many} at a time, each with {threads} {'thread' if threads == '1' else 'threads'} (--jobs changes it)."
 
 
 def _stop(child: subprocess.Popen) -> None:

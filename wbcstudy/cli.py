@@ -36,14 +36,15 @@ def _options(
 @app.command()
 def run(
     study: StudyFile,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at the same time.")] = 1,
+    jobs: Annotated[str, typer.Option(help="Trainings at the same time; 'auto' is what suits this machine.")] = "auto",
     only: Annotated[list[str] | None, typer.Option(help="Only runs whose name matches, e.g. 'resnet*'.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
     """Run what is missing of a study, then build its report."""
     from wbcstudy.batch import run_study
 
-    raise typer.Exit(run_study(study, jobs=jobs, only=only or (), dry_run=dry_run, show=_say))
+    count = _read_jobs(jobs)
+    raise typer.Exit(run_study(study, jobs=count, only=only or (), dry_run=dry_run, show=_say))
 
 
 @app.command()
@@ -93,6 +94,46 @@ def methods() -> None:
         typer.echo(f"{row.name:<22}[{row.reference or '-':>2}] {row.algorithm}{missing}")
 
 
+@app.command()
+def segment(
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
+    model: Annotated[
+        str, typer.Option(help="A run's folder, or a study: its best run by validation is taken.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of results; the same call goes on there.", show_default=False)],
+    pixel_um: Annotated[float | None, typer.Option(help="Side of a pixel in µm: adds areas in µm².")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probability maps, too.")] = False,
+    way: Annotated[str, typer.Option(help="auto, whole (resize) or tiles.")] = "auto",
+    scale: Annotated[
+        float | None, typer.Option(help="How many times larger a cell is here, in px, than in the training images.")
+    ] = None,
+) -> None:
+    """Segment new images, tell cells apart and measure them. Exits with 1 if an image could not be read."""
+    from rich.console import Console
+
+    from wbcstudy.segmentation.folder import Settings, segment_images
+    from wbcstudy.segmentation.progress import image_bar
+
+    settings = Settings(way, scale, pixel_um, probabilities)
+    with image_bar(Console(stderr=True)) as (show, step):
+        done = segment_images(images, model, out, settings, show, step)
+    for line in done.tell():
+        _say(line)
+    raise typer.Exit(1 if done.failed else 0)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A run's folder, or a study: its best run by validation is taken.")],
+    form: Annotated[str, typer.Option("--format", help="keras, savedmodel, onnx or bioimageio.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="File or folder to write.", show_default=False)],
+) -> None:
+    """Write a run's network for other programs: Keras, TensorFlow, ONNX, or Fiji, QuPath and DeepImageJ."""
+    from wbcstudy.export import export_network
+
+    _say(f"Written: {export_network(model, form, out)}")
+
+
 @app.command("page", hidden=True)
 def _page(notebook: Path, page: Path) -> None:
     """Write an executed notebook as one self-contained page."""
@@ -111,6 +152,15 @@ def _mark_failed(folder: Path) -> None:
     error = record_failure(RunFolder(folder, act), folder.parents[1] / "logs" / f"{folder.name}.log")
     typer.echo(f"failed: {error}" if error else "stopped, not failed")
     raise typer.Exit(0 if error else 1)
+
+
+@app.command("score-elsewhere", hidden=True)
+def _score_elsewhere(folder: Path, dataset: str) -> None:
+    """Score a finished run's network on another dataset of its study."""
+    from wbcstudy.transfer import score_elsewhere
+
+    record = score_elsewhere(folder, dataset)
+    typer.echo(record.get("error") or f"{record['run']} scored on {dataset} in {record['seconds']} s")
 
 
 @data_app.command("list")
@@ -181,6 +231,18 @@ def _weights_fetch(
     from wbcstudy.nets.weights import fetch_weights
 
     fetch_weights(names or (), progress=True, report=_say)
+
+
+def _read_jobs(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise StudyError(
+            f"--jobs {text} cannot be used.",
+            expected="auto, or how many trainings to do at the same time, 1 to 1024",
+            fix="Leave --jobs out, and it is what suits this machine.",
+        )
+    return int(text)
 
 
 def _say(line: str) -> None:

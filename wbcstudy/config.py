@@ -81,6 +81,12 @@ class _Settings(_DataSettings):
     """Augmentation: largest zoom in or out, as a share of the side."""
     brightness: float = Field(0.1, ge=0, lt=1)
     """Augmentation: largest change of brightness, as a share of 255."""
+    colour_augmentation: float = Field(0.0, ge=0, lt=1)
+    """Augmentation: largest turn of hue (share of 180 degrees) and change of saturation."""
+    stain_normalisation: Literal["none", "reinhard", "macenko"] = "none"
+    """Bring every image to the training images' colours: none, reinhard or macenko."""
+    test_time_flips: bool = False
+    """Test with the mean of eight predictions, of the image flipped and turned."""
 
     @model_validator(mode="after")
     def _nothing_to_freeze(self):
@@ -187,6 +193,8 @@ class StudyConfig(_Settings):
     """Earlier methods to measure beside the U-Nets."""
     baseline_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds of the earlier methods that learn at random."""
+    also_score: tuple[str, ...] = ()
+    """Other datasets, by name or path, that the finished networks are scored on; none learns from them."""
 
     @field_validator("name")
     @classmethod
@@ -214,10 +222,19 @@ class StudyConfig(_Settings):
     def _distinct_baselines(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _distinct(value, "baselines") if value else value
 
+    @field_validator("also_score")
+    @classmethod
+    def _distinct_others(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(value, "also_score") if value else value
+
     @model_validator(mode="after")
     def _something_to_do(self):
         if not self.encoders and not self.baselines:
             raise ValueError("at least one of encoders, or one of baselines")
+        if self.dataset in self.also_score:
+            raise ValueError(f"other datasets than the one that is trained on ({self.dataset}) under also_score")
+        if self.also_score and not self.encoders:
+            raise ValueError("no also_score without encoders, since it is networks that are scored elsewhere")
         return self
 
     def baseline_runs(self) -> list[BaselineConfig]:

@@ -36,6 +36,7 @@ class Progress:
         work: name -> folder and settings of what is followed.
         show: gets one line at a time.
         jobs: how many are done at the same time.
+        transfers: `<run> on <dataset>` -> folder of the scores on another dataset.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Progress:
         work: Mapping[str, tuple[RunFolder, RunConfig | BaselineConfig]],
         show: Callable[[str], None],
         jobs: int = 1,
+        transfers: Mapping[str, RunFolder] | None = None,
     ) -> None:
         self._logs, self._show, self._jobs = logs, show, jobs
         self._place = {name: place for place, name in enumerate(work, start=1)}
         self._open = {name: (folder, run) for name, (folder, run) in work.items() if folder.status != "complete"}
         self._seen = {name: len(_read_rows(folder.history)) for name, (folder, _) in self._open.items()}
         self._begun: set[str] = set()
+        self._transfers = {name: place for name, place in (transfers or {}).items() if place.read_record() is None}
         self._steps = [
             ("dataset", "Looking at the images (notebook 1_dataset)"),
             ("summary", "Building tables, figures and the report (notebook 4_summary)"),
@@ -76,6 +79,8 @@ class Progress:
                 self._steps.remove((step, text))
         for folder, run in list(self._open.values()):
             self._look_at(run, folder)
+        for name, place in list(self._transfers.items()):
+            self._look_elsewhere(name, place)
 
     def _look_at(self, run: RunConfig | BaselineConfig, folder: RunFolder) -> None:
         head = f"[{self._place[run.name]}/{len(self._place)}] {_title(run)}"
@@ -97,16 +102,23 @@ class Progress:
             return
         del self._open[run.name]
         if record.get("status") == "complete":
-            scores = record["scores"].get("raw", record["scores"])
-            dice = {region: (scores.get(region) or {}).get("dice") for region in ("nucleus", "cytoplasm")}
-            told = ", ".join(f"{region} {value:.3f}" for region, value in dice.items() if value is not None)
-            after = ""
+            told, after = _dice(record["scores"].get("raw", record["scores"])), ""
             if isinstance(run, RunConfig):
                 self._run_seconds.append(float(record.get("wall_seconds") or 0))
                 after = f" after {record['epochs']} epochs, {in_words(self._run_seconds[-1])}"
             self._show(f"{head}: done{after}; test Dice {told}")
         else:
             self._show(f"{head}: FAILED: {str(record.get('error', '')).splitlines()[0]}")
+
+    def _look_elsewhere(self, name: str, place: RunFolder) -> None:
+        record = place.read_record()
+        if record is None:
+            return
+        del self._transfers[name]
+        if record.get("status") == "complete":
+            self._show(f"{name}: Dice {_dice(record['scores'])}")
+        else:
+            self._show(f"{name}: FAILED: {str(record.get('error', '')).splitlines()[0]}")
 
     def _study_left(self, run: RunConfig, left: float) -> str:
         """Time for the whole study, once a finished run tells what one takes."""
@@ -117,6 +129,11 @@ class Progress:
             return ""
         typical = sum(self._run_seconds) / len(self._run_seconds)
         return f" (study: about {in_words(min(left, typical) + typical * len(waiting) / self._jobs)})"
+
+
+def _dice(scores: Mapping[str, Mapping]) -> str:
+    found = {region: (scores.get(region) or {}).get("dice") for region in ("nucleus", "cytoplasm")}
+    return ", ".join(f"{region} {value:.3f}" for region, value in found.items() if value is not None)
 
 
 def _title(run: RunConfig | BaselineConfig) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from wbcstudy import __version__
 from wbcstudy.config import BaselineConfig, RunConfig, read_run
 from wbcstudy.data.datasets import Dataset
+from wbcstudy.data.scale import describe_scale
 from wbcstudy.data.splits import Split, split_hash
 from wbcstudy.errors import StudyError
 from wbcstudy.runs import RunFolder, write_record
@@ -46,6 +47,7 @@ def finish_run(
         What was written.
     """
     record = _describe_run(config, dataset, splits) | {"seed": config.seed} | training
+    record |= {"trained_on": describe_scale(dataset, splits[config.fold].train)}
     record |= {"scores": scores, "validation": validation}
     write_record(folder, record)
     # Only now: a run that is stopped while it is scored goes on from its trained weights.

@@ -4,9 +4,13 @@ A *label* is the integer of one pixel of a mask; labels are disjoint. A *region*
 scores are per region: the cell is the nucleus and the cytoplasm together.
 """
 
-from types import MappingProxyType
+from __future__ import annotations
 
-import numpy as np
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BACKGROUND, CYTOPLASM, NUCLEUS = 0, 1, 2
 
@@ -33,4 +37,6 @@ def region_mask(mask: np.ndarray, region: str) -> np.ndarray:
     Returns:
         Boolean array of the same shape.
     """
+    import numpy as np
+
     return np.isin(mask, REGIONS[region])

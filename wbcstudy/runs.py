@@ -78,6 +78,11 @@ class StudyFolder:
         """Folder of the earlier methods' folders."""
         return self.path / "baselines"
 
+    @property
+    def others(self) -> Path:
+        """Facts about the other datasets that the networks are scored on; absent where there are none."""
+        return self.path / "other_datasets.json"
+
     def run(self, name: str) -> RunFolder:
         """The folder of one run."""
         return RunFolder(self.runs / name)
@@ -131,7 +136,10 @@ class RunFolder:
         return self.path / "scores.csv"
 
     def scores_of(self, variant: str) -> Path:
-        """Scores of the prediction as it is ("raw", scores.csv) or after a clean-up ("cleaned", "central")."""
+        """Scores of the prediction as it is ("raw", scores.csv) or changed.
+
+        "cleaned" and "central": after a clean-up. "single": of runs with `test_time_flips`, without the flips.
+        """
         return self.scores if variant == "raw" else self.path / f"scores_{variant}.csv"
 
     @property
@@ -158,6 +166,10 @@ class RunFolder:
     def figures(self) -> Path:
         """Folder of the run's own figures."""
         return self.path / "figures"
+
+    def transfer(self, dataset: str) -> RunFolder:
+        """Folder of the network's scores, masks and record on another dataset, by its name."""
+        return RunFolder(self.path / "transfer" / dataset, act="transfer")
 
     @property
     def checkpoint(self) -> Path:

@@ -129,3 +129,32 @@ def test_is_a_function_of_seed_and_epoch():
 
 def test_nothing_to_augment_is_fine():
     assert make_augmentation(0, SIZE, RunConfig(), 1).transforms.shape == (0, 8)
+
+
+def turned(count=50, **fields):
+    """Plans and images after the change of colour alone."""
+    quiet = {"rotation_degrees": 0, "zoom": 0, "brightness": 0}
+    images = np.random.default_rng(0).integers(90, 160, (count, SIZE, SIZE, 3), dtype=np.uint8)
+    plan = make_augmentation(count, SIZE, RunConfig(**(quiet | fields)), epoch=1)
+    still = augment(images, np.zeros((count, SIZE, SIZE), np.uint8), plan.transforms, plan.brightness)[0].numpy()
+    return plan, still, augment(images, np.zeros((count, SIZE, SIZE), np.uint8), *plan.values)[0].numpy()
+
+
+def test_colours_are_changed_only_where_asked_and_nothing_else_is_drawn_otherwise():
+    plain, changed = (make_augmentation(5, SIZE, RunConfig(colour_augmentation=c), 3) for c in (0, 0.3))
+    assert plain.colours is None and len(plain.values) == 2 and len(changed.values) == 3
+    np.testing.assert_array_equal(plain.transforms, changed.transforms)
+    np.testing.assert_array_equal(plain.brightness, changed.brightness)
+
+
+def test_a_change_of_colour_keeps_greys_and_luma_and_its_limits():
+    plan, before, after = turned(colour_augmentation=0.25)
+    np.testing.assert_allclose(plan.colours.sum(axis=2), 1, atol=1e-5)
+    luma = [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(after @ luma, before @ luma, atol=0.1)
+    assert np.abs(after - before).max() > 5
+    yiq = np.array([luma, [0.59590059, -0.27455667, -0.32134392], [0.21153661, -0.52273617, 0.31119955]])
+    plane = (yiq @ plan.colours @ np.linalg.inv(yiq))[:, 1:, 1:]
+    saturation, hue = np.sqrt(np.linalg.det(plane)), np.rad2deg(np.arctan2(plane[:, 1, 0], plane[:, 0, 0]))
+    assert 1.15 < saturation.max() <= 1.2501 and 0.7499 <= saturation.min() < 0.85
+    assert 35 < np.abs(hue).max() <= 45.01

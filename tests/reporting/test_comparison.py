@@ -52,6 +52,12 @@ class TestTheFirstScreen:
         assert dict(told.regions)["nucleus"].startswith("Not told apart from all 3 others.")
         assert not told.more[0].startswith("The lightest") or "MobileNet" in told.more[0]
 
+    def test_of_two_the_other_one_is_named(self, tmp_path):
+        alike = tell_certainty(compare_runs(study_of(tmp_path / "a", ("resnet18", "mobilenet"), blur={})))
+        assert "these images cannot tell the two apart" in alike.headline and " with Dice loss" in alike.headline
+        apart = tell_certainty(compare_runs(study_of(tmp_path / "b", ("resnet18", "mobilenet"))))
+        assert apart.headline.startswith("Quite sure") and "the other one" in apart.headline
+
     def test_a_choice_that_the_test_images_contradict_is_made_with_care(self, runs):
         best = pick_best(runs)
         # As if validation had chosen another.

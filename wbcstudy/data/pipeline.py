@@ -7,10 +7,11 @@ import numpy as np
 from wbcstudy.backend import load_keras
 from wbcstudy.config import RunConfig
 from wbcstudy.data.augment import augment, make_augmentation
+from wbcstudy.data.stain import normalise_training
 from wbcstudy.errors import StudyError
 
 
-def make_batches(images: np.ndarray, masks: np.ndarray, config: RunConfig, epoch: int):
+def make_batches(images, masks, config: RunConfig, epoch: int):
     """One epoch: `augmented_copies` shuffled passes over the training images, each image augmented anew.
 
     A pure function of its arguments: epoch 7 is the same whether or not epochs 1 to 6 were run in this process.
@@ -19,8 +20,8 @@ def make_batches(images: np.ndarray, masks: np.ndarray, config: RunConfig, epoch
     statistics. Batches are prepared by TensorFlow while the network computes.
 
     Args:
-        images: uint8 (N, S, S, 3), RGB.
-        masks: uint8 (N, S, S), labels.
+        images: uint8 (N, S, S, 3), RGB, an array or a `StoredArray`.
+        masks: uint8 (N, S, S), labels, likewise.
         config: augmented_copies, batch_size, seed and the limits of the augmentation are used.
         epoch: from 1.
 
@@ -44,14 +45,18 @@ def make_batches(images: np.ndarray, masks: np.ndarray, config: RunConfig, epoch
     steps = -(-len(order) // config.batch_size)
     bounds = np.arange(steps + 1) * len(order) // steps
     # As tensors they are handed to the graph; as arrays they would be copied into it.
-    images, masks, order = tf.constant(images), tf.constant(masks), tf.constant(order)
-    transforms, brightness = tf.constant(plan.transforms), tf.constant(plan.brightness)
+    moves = [tf.constant(values) for values in plan.values]
+
+    def read(start, stop):
+        cases = order[start:stop]
+        return images[cases], masks[cases]
 
     def batch(start, stop):
-        cases = order[start:stop]
-        return augment(
-            tf.gather(images, cases), tf.gather(masks, cases), transforms[start:stop], brightness[start:stop]
-        )
+        # Read where they are, in memory or on the disk: as tensors they would be there twice.
+        some = tf.numpy_function(read, (start, stop), (tf.uint8, tf.uint8), stateful=False)
+        for tensor, array in zip(some, (images, masks), strict=True):
+            tensor.set_shape((None, *array.shape[1:]))
+        return augment(*some, *(each[start:stop] for each in moves))
 
     spans = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
     return spans.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
@@ -85,5 +90,6 @@ def show_augmented(part, config: RunConfig, count: int = 6) -> tuple[np.ndarray,
     cases = make_order(len(part.images), config, epoch=1)[:count]
     plan = make_augmentation(len(cases), part.images.shape[1], config, epoch=1)
     images, masks = part.images[cases], part.masks[cases]
-    moved = (tensor.numpy() for tensor in augment(images, masks, plan.transforms, plan.brightness))
+    seen = normalise_training(part.images, config)[cases]
+    moved = (tensor.numpy() for tensor in augment(seen, masks, *plan.values))
     return images, masks, *moved

@@ -132,7 +132,9 @@ def _fingerprint(config: RunConfig, parts: Iterable[Any]) -> str:
     for part in parts:
         for array in (part.images, part.masks):
             digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            # Piece by piece: it may be on the disk because it is too large for memory.
+            for start in range(0, len(array), 64):
+                digest.update(np.ascontiguousarray(array[start : start + 64]).data)
     return digest.hexdigest()
 
 

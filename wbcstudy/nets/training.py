@@ -7,6 +7,7 @@ and ends with the same history and the same weights, bit by bit, as one that was
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +20,12 @@ import pandas as pd
 from wbcstudy.backend import load_keras, set_seed
 from wbcstudy.config import RunConfig
 from wbcstudy.data.pipeline import make_batches
+from wbcstudy.data.stain import normalise_training
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.checkpoint import Checkpoint
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.models import count_multiply_adds, count_parameters, device_name, load_model, peak_memory_mb
+from wbcstudy.nets.stain import set_target
 from wbcstudy.regions import CYTOPLASM, NUCLEUS
 from wbcstudy.runs import RunFolder, atomic_write
 
@@ -125,13 +128,15 @@ def train(
     # Its variables exist only from here on, and a checkpoint restores them.
     model.optimizer.build(model.trainable_variables)
 
+    set_target(model, training.images)
+    taught = normalise_training(training.images, config)
     checkpoint = Checkpoint.open(folder.checkpoint, model, config, (training, validation), report)
     rows = checkpoint.rows
     steps = -(-len(training.images) * config.augmented_copies // config.batch_size)
     while len(rows) < config.epochs and not checkpoint.patience_ended:
         epoch, start = len(rows) + 1, time.perf_counter()
         with _memory_advice(config):
-            batches = make_batches(training.images, training.masks, config, epoch)
+            batches = make_batches(taught, training.masks, config, epoch)
             loss = model.fit(batches, shuffle=False, verbose=0).history["loss"][-1]
             _check_finite(loss, "training", epoch, config)
             scores = validate(model, validation, config)
@@ -159,7 +164,9 @@ def train(
     return result
 
 
-def training_facts(model, result: TrainingResult, images: np.ndarray, batch_size: int = 8) -> dict[str, Any]:
+def training_facts(
+    model, result: TrainingResult, images: np.ndarray, batch_size: int = 8, flips: bool = False
+) -> dict[str, Any]:
     """What run.json says of a training.
 
     Args:
@@ -167,6 +174,7 @@ def training_facts(model, result: TrainingResult, images: np.ndarray, batch_size
         result: of its training.
         images: uint8 (N, S, S, 3); segmented once more to take the time, N > 0.
         batch_size: images at a time.
+        flips: as in `predict_probabilities`; the time of an image holds all eight.
 
     Returns:
         best_epoch, epochs, stopped_early, parameters, multiply_adds (for one image), fit_seconds (of all sittings),
@@ -176,9 +184,9 @@ def training_facts(model, result: TrainingResult, images: np.ndarray, batch_size
     import psutil
 
     # The graph for this shape may still have to be built; that is not the time of an image.
-    predict_masks(model, images[:batch_size], batch_size)
+    predict_masks(model, images[:batch_size], batch_size, flips=flips)
     start = time.perf_counter()
-    predict_masks(model, images, batch_size)
+    predict_masks(model, images, batch_size, flips=flips)
     seconds_per_image = (time.perf_counter() - start) / len(images)
 
     return {
@@ -224,20 +232,44 @@ def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
     return {"val_loss": loss, "val_dice_nucleus": dice[NUCLEUS], "val_dice_cytoplasm": dice[CYTOPLASM]}
 
 
-def predict_probabilities(model, images: np.ndarray, batch_size: int = 8) -> np.ndarray:
+def predict_probabilities(model, images: np.ndarray, batch_size: int = 8, flips: bool = False) -> np.ndarray:
     """Probabilities of the labels.
 
     Args:
         model: a network.
         images: (N, H, W, 3), RGB 0-255; H and W multiples of 32; N may be 0.
         batch_size: images at a time; changes memory and speed only.
+        flips: whether to predict each image in its eight positions (turned by quarters, each also mirrored) and
+            return the mean of the eight, turned back.
 
     Returns:
         float32 (N, H, W, 3).
     """
     if not len(images):
         return np.empty((*images.shape[:3], model.output_shape[-1]), np.float32)
-    return model.predict(images, batch_size=batch_size, verbose=0)
+
+    def predict(views):
+        return model.predict(views, batch_size=batch_size, verbose=0)
+
+    return average_positions(predict, images) if flips else predict(images)
+
+
+def average_positions(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+    """The mean over an image's eight positions: turned by quarters, each also mirrored.
+
+    Args:
+        predict: (N, H, W, 3) -> (N, H, W, labels).
+        images: (N, H, W, 3).
+
+    Returns:
+        float32 (N, H, W, labels).
+    """
+    total = np.float32(0)
+    for turns, mirrored in itertools.product(range(4), (False, True)):
+        view = np.rot90(images[:, :, ::-1] if mirrored else images, turns, axes=(1, 2))
+        back = np.rot90(predict(np.ascontiguousarray(view)), -turns, axes=(1, 2))
+        total = total + (back[:, :, ::-1] if mirrored else back)
+    return total / np.float32(8)
 
 
 def predict_masks(
@@ -245,6 +277,7 @@ def predict_masks(
     images: np.ndarray,
     batch_size: int = 8,
     look: Callable[[slice, np.ndarray], None] | None = None,
+    flips: bool = False,
 ) -> np.ndarray:
     """The most probable label of each pixel; arguments as `predict_probabilities`.
 
@@ -254,6 +287,7 @@ def predict_masks(
         batch_size: images at a time.
         look: called with each chunk of images (a slice of N) and its probabilities, float32 (n, H, W, 3), before they
             are forgotten.
+        flips: as in `predict_probabilities`.
 
     Returns:
         uint8 (N, H, W), labels.
@@ -261,7 +295,7 @@ def predict_masks(
     masks = np.empty(images.shape[:3], np.uint8)
     for start in range(0, len(images), VALIDATION_CHUNK):
         chunk = slice(start, start + VALIDATION_CHUNK)
-        probabilities = predict_probabilities(model, images[chunk], batch_size)
+        probabilities = predict_probabilities(model, images[chunk], batch_size, flips)
         if look is not None:
             look(chunk, probabilities)
         masks[chunk] = probabilities.argmax(axis=-1)

@@ -7,9 +7,12 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from wbcstudy.backend import load_keras, set_seed
 from wbcstudy.config import RunConfig
 from wbcstudy.nets.keras_compat import build_backbone, build_decoder
+from wbcstudy.nets.stain import LAYER, register_stain
 from wbcstudy.regions import NUM_LABELS
 from wbcstudy.registry import ENCODERS
 
@@ -31,11 +34,13 @@ def build_unet(config: RunConfig):
     keep the stored statistics of the weights file, also while the decoder is trained.
 
     Args:
-        config: encoder, encoder_weights, freeze_encoder, dropout, batch_norm_momentum, precision and seed are used.
+        config: encoder, encoder_weights, freeze_encoder, dropout, batch_norm_momentum, precision, stain_normalisation
+            and seed are used.
 
     Returns:
         keras.Model: RGB images (B, H, W, 3) with values 0-255, any number type -> float32 (B, H, W, 3), the
-        probabilities of `regions.LABELS`, summing to 1 over the last axis. The first layer is the preprocessing.
+        probabilities of `regions.LABELS`, summing to 1 over the last axis. The first layer is the preprocessing,
+        after that of the stain normalisation if there is one; its target is set by `training.train`.
 
     Raises:
         StudyError: the encoder's weights are not at hand or belong to another network.
@@ -45,7 +50,10 @@ def build_unet(config: RunConfig):
     encoder = ENCODERS[config.encoder]
     with _precision(config.precision):
         image = keras.Input((None, None, 3), name="image", dtype="float32")
-        prepared = register_layers()(encoder.preprocessing, name="preprocessing")(image)
+        stained = image
+        if config.stain_normalisation != "none":
+            stained = register_stain()(config.stain_normalisation, name=LAYER)(image)
+        prepared = register_layers()(encoder.preprocessing, name="preprocessing")(stained)
         if encoder.backbone is None:
             features = _plain_unet(prepared, config.dropout)
         else:
@@ -101,6 +109,40 @@ def register_layers() -> type:
             return super().get_config() | {"kind": self.kind}
 
     return Preprocessing
+
+
+def make_plain_layer(layer):
+    """A layer that does in inference what a layer of our networks does, but is one of Keras' own, in float32.
+
+    For `keras.models.clone_model`: the result reads without this package, unless it normalises stains.
+
+    Args:
+        layer: a layer of `build_unet`'s network.
+
+    Returns:
+        keras.layers.Layer of the same name. The weights are not copied; a preprocessing's are its own.
+    """
+    keras = load_keras()
+    if isinstance(layer, register_stain()):
+        # No layer of Keras normalises stains; formats that keep the operations and not the layers can hold it.
+        return type(layer).from_config(layer.get_config())
+    if isinstance(layer, register_layers()):
+        if layer.kind == "caffe":
+            # Red and blue change places and lose their means: a convolution of one pixel.
+            order, means = np.eye(3, dtype=np.float32)[::-1], -np.array(_CAFFE_MEANS, np.float32)
+            constant = keras.initializers.Constant
+            return keras.layers.Conv2D(
+                3,
+                1,
+                kernel_initializer=constant(order[None, None].tolist()),
+                bias_initializer=constant(means.tolist()),
+                trainable=False,
+                name=layer.name,
+                dtype="float32",
+            )
+        scale, offset = (1 / 127.5, -1.0) if layer.kind == "tf" else (1.0, 0.0)
+        return keras.layers.Rescaling(scale, offset, name=layer.name, dtype="float32")
+    return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
 
 
 def _plain_unet(images, dropout: float):

@@ -140,6 +140,17 @@ def _headline(standing: Mapping[str, tuple[list[str], list[str], list[str]]]) ->
         return f"Choose with care: on the test images {names} {was} better than it by more than chance."
     if not undecided:
         return f"Quite sure, for images like these: it is better than {_others(others, others)}, by more than chance."
+    if others == 1:
+        (other,) = undecided
+        clear = [region for region, (_, worse, _) in standing.items() if worse]
+        open_ = [region for region in standing if region not in clear]
+        if clear:
+            better, alike = " and the ".join(clear), " and the ".join(open_)
+            return (
+                f"It is better than {method_title(other)} for the {better}, by more than chance; for the {alike} these "
+                "images cannot tell the two apart."
+            )
+        return f"Not sure that it is better than {method_title(other)}: these images cannot tell the two apart."
     more = "another" if len(undecided) == 1 else f"{len(undecided)} others"
     return (
         f"It is among the best, but not surely the best: none is better by more than chance, and {more} may be as good."
@@ -197,6 +208,8 @@ def _cheaper(comparison: StudyComparison, undecided: Sequence[list[str]]) -> lis
     if not shares:
         return []
     lightest = min(shares, key=shares.get)
+    if len(alike) == 1:
+        return [f"{method_title(lightest)} is lighter: it takes {100 * shares[lightest]:.0f} % of the arithmetic."]
     return [
         f"The lightest of these is {method_title(lightest)}, with {100 * shares[lightest]:.0f} % of its arithmetic."
     ]

@@ -47,6 +47,10 @@ GLOSSARY = (
         "Calibration",
         "whether of the pixels given a probability of 70 % seven in ten are right; its expected error is the mean gap.",
     ),
+    (
+        "Lost elsewhere",
+        "mean Dice on the own test images minus that on another dataset, which no network has learnt from.",
+    ),
     ("Measured, quoted", "computed here; printed in the paper, for other images."),
 )
 
@@ -95,7 +99,8 @@ def tell_answer(runs: Iterable[Run]) -> list[str]:
         values = table.loc[table["region"] == region, "dice"]
         if len(values):
             spans.append(f"{values.min():.3f} to {values.max():.3f} for the {region}")
-    said[-1] += f" All {len(pairs)} measured pairs of encoder and loss have a Dice of {' and '.join(spans)}."
+    pairs = "Both measured pairs" if len(pairs) == 2 else f"All {len(pairs)} measured pairs"
+    said[-1] += f" {pairs} of encoder and loss have a Dice of {' and '.join(spans)}."
     return said
 
 
@@ -195,8 +200,9 @@ def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable
     text.append(
         "Training images and their masks were flipped together, rotated by up to "
         f"{config.rotation_degrees:g} degrees and zoomed by up to {100 * config.zoom:g} %, and the brightness of the "
-        f"images was changed by up to {100 * config.brightness:g} %; an epoch was "
-        f"{count(config.augmented_copies, 'augmented pass')} over the training images."
+        f"images was changed by up to {100 * config.brightness:g} %; "
+        + _colours(config)
+        + f"an epoch was {count(config.augmented_copies, 'augmented pass')} over the training images."
     )
     text.append(
         f"Networks were {_start(config)} and optimised with Adam (learning rate {config.learning_rate:g}, batch size "
@@ -219,6 +225,16 @@ def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable
             "level of 0.05; the typical difference is Hodges and Lehmann's, with the interval of that test. Mean ranks "
             "were compared by Friedman's and Nemenyi's tests. Images of one slide or patient, where known, were "
             "averaged first."
+        )
+    if config.test_time_flips:
+        text.append(
+            "Test images were predicted in eight positions (turned by quarters, each also mirrored), and the "
+            "probabilities averaged."
+        )
+    if config.also_score:
+        text.append(
+            "Every network also segmented all images of other datasets, of which none had learnt; scores there are "
+            "means over a method's networks, and intervals of the loss draw both sets of images independently."
         )
     packages = ", ".join(f"{name} {number}" for name, number in (record.get("packages") or {}).items())
     where = [record[key] for key in ("device", "platform") if record.get(key)]
@@ -260,6 +276,19 @@ def _start(config: StudyConfig) -> str:
     source = "ImageNet weights" if config.encoder_weights == "imagenet" else f"the weights {config.encoder_weights}"
     plain = "; the plain U-Net started from random weights" if "unet" in config.encoders else ""
     return f"started with encoders from {source} ({'frozen' if config.freeze_encoder else 'trained further'}{plain})"
+
+
+def _colours(config: StudyConfig) -> str:
+    """Colour augmentation and stain normalisation, where there are any."""
+    said = ""
+    if config.colour_augmentation:
+        amount = config.colour_augmentation
+        said += f"their hue was turned by up to {180 * amount:g} degrees and their saturation by up to "
+        said += f"{100 * amount:g} %; "
+    if config.stain_normalisation != "none":
+        name = config.stain_normalisation.capitalize()
+        said += f"before that, all images were brought to the mean stain of the training images ({name}'s method); "
+    return said
 
 
 def _folds(config: StudyConfig) -> str:

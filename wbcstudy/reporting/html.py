@@ -21,7 +21,14 @@ from wbcstudy.reporting.layout import Layout
 from wbcstudy.reporting.render import format_html, make_layouts
 from wbcstudy.reporting.table3 import MeasuredMethod
 from wbcstudy.reporting.tables import TABLE_REGIONS
-from wbcstudy.runs import Run, StudyFolder, atomic_write
+from wbcstudy.reporting.transfer import (
+    Transfer,
+    make_transfer_tables,
+    tell_transfer,
+    tell_transfer_in_full,
+    transfer_cautions,
+)
+from wbcstudy.runs import Run, StudyFolder, atomic_write, read_json
 
 # Wide enough for a sharp print of a page's width, small enough to send by mail.
 EMBEDDED_WIDTH_PX = 1300
@@ -35,11 +42,18 @@ POLICY = (
 # Section of the page -> its tables (by the names of `make_comparison_tables`) and figures; the page's order.
 SECTIONS = {
     "difference": ("Is the difference real?", ("ranks",), ("ranks", "differences_nucleus", "differences_cytoplasm")),
+    "elsewhere": ("Does it work on another laboratory's images?", ("transfer",), ("transfer",)),
+    "flips": ("Do test-time flips help?", ("flips",), ()),
     "hard": ("Which cells are hard?", ("cell_types",), ("scores", "worst")),
     "trust": ("Can its probabilities be believed?", ("calibration",), ("calibration",)),
     "cost": ("What does it cost?", ("costs",), ("cost_quality",)),
     "training": ("How did the trainings go?", (), ("learning_curves",)),
 }
+
+ELSEWHERE = (
+    "Five of them, drawn by seed, as the first network of the chosen encoder and loss sees them. It has never learnt "
+    "from such an image."
+)
 
 # File stem in figures/ -> heading, caption.
 FIGURES = {
@@ -68,6 +82,11 @@ FIGURES = {
         "(Wilcoxon's test, Holm's correction) has a colour; what is white has not been shown.",
     ),
     "differences_cytoplasm": ("Pairwise differences, cytoplasm", "As above."),
+    "transfer": (
+        "At home and elsewhere",
+        "Mean Dice over the images with its 95 % interval. What lies far to the left of the square of its row was lost "
+        "on the way to the other laboratory.",
+    ),
     "worst": (
         "The ten worst test images",
         "Of the chosen encoder and loss, the worst first, by the mean Dice of nucleus and cytoplasm, of which both are "
@@ -138,6 +157,7 @@ def write_report(
     measured: Iterable[MeasuredMethod] = (),
     comparison: StudyComparison | None = None,
     ensemble: pd.DataFrame | None = None,
+    transfer: Transfer | None = None,
 ) -> Path:
     """Write `report/index.html`: what was asked, the answer, and everything needed to judge and repeat it.
 
@@ -146,32 +166,42 @@ def write_report(
         config: the study's settings.
         runs: finished and failed runs.
         dataset: name, title, fingerprint, cases, citation, licence, acknowledgement, and if at hand label_shares
-            (label -> mean share, 0-1). By default what the first complete run recorded.
+            (label -> mean share, 0-1). By default what the study's dataset.json or the first complete run says.
         figures: stem (a key of `FIGURES`) -> PNG file; by default those that exist in the study's folder.
         measured: other methods for Table 3.
         comparison: of the runs; made here, without groups of cases, if None.
         ensemble: from `tables.make_ensemble`, for Table 1.
+        transfer: from `transfer.load_transfer`; none if None.
 
     Returns:
         The page, one file without scripts or requests.
     """
     runs = list(runs)
     recorded = next((run.record.get("dataset") for run in runs if run.complete), None)
-    dataset = dict(dataset or recorded or {"name": config.dataset})
+    dataset = dict(dataset or read_json(study.dataset) or recorded or {"name": config.dataset})
+    transfer = transfer or Transfer()
+    elsewhere = [f"transfer_{other.name}" for other in transfer.others]
     if figures is None:
-        figures = {stem: study.figures / f"{stem}.png" for stem in FIGURES}
+        figures = {stem: study.figures / f"{stem}.png" for stem in (*FIGURES, *elsewhere)}
     shown = {stem: Path(path) for stem, path in figures.items() if Path(path).is_file()}
     comparison = comparison or compare_runs(runs)
     certainty = tell_certainty(comparison)
-    compared = make_comparison_tables(runs, comparison)
-    placed = {stem for _, _, stems in SECTIONS.values() for stem in stems}
-    page = _template().render(
+    compared = make_comparison_tables(runs, comparison) | make_transfer_tables(transfer, runs)
+    sections = {name: (title, tables, list(stems)) for name, (title, tables, stems) in SECTIONS.items()}
+    sections["elsewhere"][2].extend(elsewhere)
+    placed = {stem for _, _, stems in sections.values() for stem in stems}
+    headings = {
+        f"transfer_{other.name}": (f"Images of {transfer.title(other)}", ELSEWHERE) for other in transfer.others
+    }
+    page = make_template("report.html").render(
         study=study.name,
         policy=Markup(POLICY),
         version=__version__,
         answer=facts.tell_answer(runs) if config.encoders else facts.ONLY_METHODS,
         certainty=certainty,
-        cautions=facts.tell_cautions(study, config, runs) if config.encoders else [],
+        elsewhere=tell_transfer(transfer),
+        elsewhere_in_full=tell_transfer_in_full(transfer),
+        cautions=[*(facts.tell_cautions(study, config, runs) if config.encoders else []), *transfer_cautions(transfer)],
         data=facts.describe_data(config, dataset, runs),
         dataset=dataset,
         tables=[_table(study, layout) for _, layout in make_layouts(runs, measured, ensemble)],
@@ -182,10 +212,14 @@ def write_report(
                 "tables": [_table(study, compared[table][1]) for table in tables if table in compared],
                 "figures": [stem for stem in stems if stem in shown],
             }
-            for name, (title, tables, stems) in SECTIONS.items()
+            for name, (title, tables, stems) in sections.items()
         ],
+        others=transfer.others,
         samples=[stem for stem in shown if stem != "label_shares" and stem not in placed],
-        figures={stem: _figure(study, stem, path) for stem, path in shown.items()},
+        figures={
+            stem: _figure(study, path, *headings.get(stem, FIGURES.get(stem, (stem, ""))))
+            for stem, path in shown.items()
+        },
         regions=TABLE_REGIONS,
         runs=facts.list_runs(study, config, runs),
         methods=facts.tell_methods(config, dataset, runs),
@@ -198,7 +232,8 @@ def write_report(
     return study.report
 
 
-def _template():
+def make_template(name: str):
+    """A page's template by its file name: all that is put into it is escaped, and nothing may be missing."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -208,7 +243,7 @@ def _template():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _table(study: StudyFolder, layout: Layout) -> dict[str, Any]:
@@ -216,10 +251,9 @@ def _table(study: StudyFolder, layout: Layout) -> dict[str, Any]:
     return {"layout": layout, "html": Markup(format_html(layout, title=False)), "files": files}
 
 
-def _figure(study: StudyFolder, stem: str, path: Path) -> dict[str, Any]:
-    title, caption = FIGURES.get(stem, (stem.replace("_", " ").capitalize(), ""))
+def _figure(study: StudyFolder, path: Path, title: str, caption: str) -> dict[str, Any]:
     source, width, height = _embed(path)
-    files = _files(study, path.parent, stem)
+    files = _files(study, path.parent, path.stem)
     return {"title": title, "caption": caption, "src": source, "width": width, "height": height, "files": files}
 
 

@@ -145,6 +145,51 @@ def fig_reliability(curves: Mapping[str, Reliability]) -> StudyFigure:
 
 
 @styled
+def fig_transfer(table: pd.DataFrame, titles: Mapping[str, str]) -> StudyFigure:
+    """Mean Dice on the own test images and on other datasets, with intervals; a panel per region.
+
+    Args:
+        table: as `reporting.transfer.Transfer` has it.
+        titles: name of a dataset -> as a reader calls it.
+    """
+    regions, methods = list(dict.fromkeys(table["region"])), list(dict.fromkeys(table["method"]))
+    if not methods:
+        return make_blank("No network was scored on another dataset.")
+    kind, others = what_varies(methods), list(dict.fromkeys(table["dataset"]))
+    figure, axes = make_axes(1, len(regions), 4.6 * len(regions), 1.7 + 0.4 * len(methods), squeeze=False, sharex=True)
+    colours = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+    for axis, region in zip(axes[0], regions, strict=True):
+        for index, other in enumerate(others):
+            rows = table[(table["region"] == region) & (table["dataset"] == other)].set_index("method").reindex(methods)
+            if index == 0:
+                _points(axis, rows, ("own_mean", "own_ci_low", "own_ci_high"), 0, len(others), BAR_COLOUR, "s")
+            _points(
+                axis,
+                rows,
+                ("dice_mean", "ci_low", "ci_high"),
+                index + 1,
+                len(others),
+                colours[index % len(colours)],
+                "o",
+            )
+        axis.set_yticks(range(len(methods)), [plain(method_title(method, kind)) for method in methods])
+        axis.set(title=region, xlabel="mean Dice", ylim=(len(methods) - 0.4, -0.6), xlim=(0, 1))
+    handles = [Line2D([], [], color=BAR_COLOUR, marker="s", lw=1.5, label="own test images")]
+    for index, other in enumerate(others):
+        label = plain(titles.get(other, other))
+        handles.append(Line2D([], [], color=colours[index % len(colours)], marker="o", lw=1.5, label=label))
+    add_legend(figure, handles)
+    return figure
+
+
+def _points(axis, rows: pd.DataFrame, columns: tuple[str, str, str], lane: int, lanes: int, colour: str, marker: str):
+    place = np.arange(len(rows)) + (lane / lanes - 0.5) * 0.3
+    mean, low, high = (rows[name].to_numpy(dtype=float) for name in columns)
+    axis.hlines(place, low, high, color=colour, lw=1.5)
+    axis.plot(mean, place, marker, color=colour, ms=5)
+
+
+@styled
 def fig_cost_quality(
     methods: Sequence[str], cost: Sequence[float], quality: Sequence[float], cost_label: str, quality_label: str
 ) -> StudyFigure:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import REGIONS
-from wbcstudy.runs import SCORE_COLUMNS, atomic_write
+from wbcstudy.runs import SCORE_COLUMNS, RunFolder, atomic_write
 from wbcstudy.scoring.counts import count_regions
 from wbcstudy.scoring.metrics import COUNTS, RATIOS, add_ratios
 
@@ -81,6 +81,24 @@ def score_seeds(name: str, cases, predictions: Mapping[int, np.ndarray]) -> pd.D
         for seed, masks in predictions.items()
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def score_variants(run: str, cases, variants: Mapping[str, np.ndarray], folder: RunFolder) -> dict[str, pd.DataFrame]:
+    """`score_masks` for several versions of the same predictions, each written into the run's folder.
+
+    Args:
+        run: its name.
+        cases: has case_ids, cell_types and masks, uint8 (N, S, S).
+        variants: "raw" and what else was made of it -> uint8 (N, S, S) of labels; see `RunFolder.scores_of`.
+        folder: of the run.
+    """
+    frames = {
+        variant: score_masks(run, cases.case_ids, cases.cell_types, cases.masks, masks)
+        for variant, masks in variants.items()
+    }
+    for variant, frame in frames.items():
+        write_scores(frame, folder.scores_of(variant))
+    return frames
 
 
 def pool_scores(frame: pd.DataFrame, by: Sequence[str] = ("run", "region")) -> pd.DataFrame:

@@ -98,6 +98,62 @@ def bootstrap_interval(
     return Interval(estimate, *_ends(results, confidence), len(values), units)
 
 
+def bootstrap_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    groups: Sequence | None = None,
+    other_groups: Sequence | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of the mean of one set of cases minus that of another, unrelated one.
+
+    Both sets are drawn anew in each resample, independently of one another. Assumptions as in `bootstrap_interval`.
+    For the same cases scored twice this is far too wide: see `statistics.paired_differences`.
+
+    Args:
+        first: one value per case; NaN (undefined) is left out.
+        second: the same for the other cases.
+        groups: one per case of the first set, as in `bootstrap_interval`.
+        other_groups: one per case of the second.
+        confidence: coverage, between 0 and 1.
+        resamples: bootstrap resamples.
+        seed: of the resampling; the order of the cases does not matter.
+
+    Returns:
+        The interval; `cases` and `units` are those of the smaller set. NaN ends where either has fewer than two units.
+
+    Raises:
+        StudyError: as `bootstrap_interval`.
+
+    Source:
+        Efron, Tibshirani (1993), section 8.3 (two samples).
+    """
+    generator = np.random.default_rng(seed)
+    drawn, found = [], []
+    for values, names in ((first, groups), (second, other_groups)):
+        found.append(bootstrap_interval(values, names, resamples=1, confidence=confidence))
+        drawn.append(_drawn_means(values, names, resamples, generator))
+    ends = _ends(drawn[0] - drawn[1], confidence) if min(one.units for one in found) > 1 else (np.nan, np.nan)
+    estimate = found[0].estimate - found[1].estimate
+    return Interval(estimate, *ends, min(one.cases for one in found), min(one.units for one in found))
+
+
+def _drawn_means(values: Sequence[float], groups: Sequence | None, resamples: int, generator) -> np.ndarray:
+    """The mean of each resample of whole units; NaN for no value."""
+    values = np.asarray(values, dtype=float)
+    names = np.arange(len(values)).astype(str) if groups is None else _labels(groups)
+    defined = ~np.isnan(values)
+    # Sorted within and between units, so that the same cases in another order draw the same resamples.
+    frame = pd.DataFrame({"unit": names[defined], "value": values[defined]}).groupby("unit")["value"]
+    units = frame.agg(["sum", "count"]).sort_values(["sum", "count"])
+    if units.empty:
+        return np.full(resamples, np.nan)
+    weights = generator.multinomial(len(units), np.full(len(units), 1 / len(units)), size=resamples)
+    return (weights @ units["sum"].to_numpy()) / (weights @ units["count"].to_numpy())
+
+
 def bootstrap_pooled(
     frame: pd.DataFrame,
     ratio: str = "dice",

@@ -1,0 +1,50 @@
+"""The mean over flips and turns."""
+
+import numpy as np
+import pytest
+
+from wbcstudy.backend import load_keras, set_seed
+from wbcstudy.nets.training import predict_masks, predict_probabilities
+
+
+@pytest.fixture(scope="module")
+def network():
+    """One that favours no direction of the eight by itself."""
+    keras = load_keras()
+    set_seed(3)
+    image = keras.Input((None, None, 3), dtype="float32")
+    features = keras.layers.Conv2D(4, 5, padding="same", activation="relu")(image / 255)
+    return keras.Model(image, keras.layers.Conv2D(3, 3, padding="same", activation="softmax")(features))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 64, 3), dtype=np.uint8)
+
+
+def positions(stack):
+    for k in range(4):
+        yield np.rot90(stack, k, axes=(1, 2))
+        yield np.rot90(stack[:, :, ::-1], k, axes=(1, 2))
+
+
+def test_turning_an_image_turns_its_prediction_and_changes_nothing_else(network, images):
+    whole = predict_probabilities(network, images, flips=True)
+    assert whole.shape == (3, 32, 64, 3) and whole.dtype == np.float32
+    np.testing.assert_allclose(whole.sum(axis=-1), 1, atol=1e-5)
+    for turned, expected in list(zip(positions(images), positions(whole), strict=True))[1:4]:
+        np.testing.assert_allclose(predict_probabilities(network, turned, flips=True), expected, atol=1e-5)
+    alone = predict_probabilities(network, images)
+    assert np.abs(alone - whole).max() > 1e-3
+
+
+def test_an_image_that_looks_the_same_from_all_sides_gains_what_the_mean_of_its_predictions_is(network):
+    image = np.full((1, 32, 32, 3), 90, np.uint8)
+    alone, whole = predict_probabilities(network, image), predict_probabilities(network, image, flips=True)
+    np.testing.assert_allclose(whole, np.mean(list(positions(alone)), axis=0), atol=1e-6)
+
+
+def test_masks_are_those_of_the_mean(network, images):
+    masks = predict_masks(network, images, flips=True)
+    np.testing.assert_array_equal(masks, predict_probabilities(network, images, flips=True).argmax(axis=-1))
+    assert predict_masks(network, images[:0], flips=True).shape == (0, 32, 64)

@@ -1,0 +1,86 @@
+"""What networks lose on another dataset, against known losses."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from wbcstudy.scoring.intervals import bootstrap_difference
+from wbcstudy.scoring.transfer import TRANSFER_COLUMNS, compare_transfer
+
+
+def scores(values, method="resnet18__dice", fold=0, seed=0, prefix="c", region="nucleus"):
+    """Rows of one run; counts that give these Dice values."""
+    tp = np.round(np.asarray(values) * 1000).astype(int)
+    return pd.DataFrame(
+        {
+            "run": f"{method}__fold{fold}__seed{seed}",
+            "case_id": [f"{prefix}{fold if prefix == 'c' else ''}_{i}" for i in range(len(tp))],
+            "region": region,
+            **{"tp": tp, "fp": 1000 - tp, "fn": 1000 - tp, "tn": 1000, "dice": tp / 1000},
+        }
+    )
+
+
+def test_each_fold_tests_its_own_cases_and_every_network_scores_the_other_dataset():
+    own = pd.concat([scores([0.9, 0.8], fold=0), scores([1.0, 0.9], fold=1)])
+    other = pd.concat(
+        [scores([0.6, 0.2], fold=fold, prefix="f") for fold in (0,)] + [scores([0.8, 0.4], fold=1, prefix="f")]
+    )
+    (row,) = compare_transfer(own, other, ("nucleus",)).to_dict("records")
+    assert set(row) == set(TRANSFER_COLUMNS)
+    assert (row["networks"], row["own_n"], row["n"]) == (2, 4, 2)
+    assert row["own_mean"] == pytest.approx(0.9) and row["dice_mean"] == pytest.approx(0.5)
+    assert row["drop"] == pytest.approx(0.4) and row["dice"] == pytest.approx(0.5)
+    assert row["drop_ci_low"] < 0.4 < row["drop_ci_high"]
+
+
+def test_seeds_are_averaged_on_both_sides():
+    own = pd.concat([scores([0.9, 0.7], seed=0), scores([0.7, 0.9], seed=1)])
+    other = pd.concat([scores([0.3, 0.5], seed=0, prefix="f"), scores([0.5, 0.3], seed=1, prefix="f")])
+    (row,) = compare_transfer(own, other, ("nucleus",)).to_dict("records")
+    # Every case has the same mean, so nothing varies between cases.
+    assert row["drop"] == pytest.approx(0.4) and row["drop_ci_low"] == pytest.approx(row["drop_ci_high"])
+
+
+def test_methods_that_were_not_scored_there_have_no_row():
+    own = pd.concat([scores([0.9, 0.8]), scores([0.9, 0.8], "vgg16__dice")])
+    assert list(compare_transfer(own, scores([0.5, 0.6], prefix="f"))["method"]) == ["resnet18__dice"]
+    assert compare_transfer(own, own.head(0)).empty and compare_transfer(own.head(0), own).empty
+
+
+def test_cases_of_one_slide_count_as_one():
+    own, other = scores(np.linspace(0.8, 0.95, 20)), scores(np.repeat(np.linspace(0.3, 0.6, 5), 4), prefix="f")
+    slides = {case: f"slide{i // 4}" for i, case in enumerate(other["case_id"])}
+    alone, grouped = (compare_transfer(own, other, ("nucleus",), other_groups=g).iloc[0] for g in (None, slides))
+    assert grouped["drop"] == pytest.approx(alone["drop"])
+    assert grouped["drop_ci_high"] - grouped["drop_ci_low"] > 1.5 * (alone["drop_ci_high"] - alone["drop_ci_low"])
+
+
+def test_the_interval_of_a_difference_is_scipys():
+    draw = np.random.default_rng(0)
+    first, second = draw.normal(0.9, 0.05, 40), draw.normal(0.6, 0.15, 70)
+    found = bootstrap_difference(first, second, resamples=9999)
+    expected = stats.bootstrap(
+        (first, second), lambda a, b, axis: a.mean(axis) - b.mean(axis), method="percentile", rng=1
+    ).confidence_interval
+    assert found.estimate == pytest.approx(first.mean() - second.mean())
+    assert found[1:3] == pytest.approx(expected, abs=0.003)
+    assert (found.cases, found.units) == (40, 40)
+
+
+def test_the_interval_holds_the_true_difference_as_often_as_it_says():
+    draw, inside = np.random.default_rng(7), 0
+    for _ in range(200):
+        found = bootstrap_difference(draw.normal(0.8, 0.05, 40), draw.normal(0.7, 0.1, 40), resamples=200)
+        inside += found.low <= 0.1 <= found.high
+    # 95 % nominal; a percentile interval of 40 cases is a little narrow. Monte-Carlo error: 1.5 points.
+    assert 0.91 <= inside / 200 <= 0.98
+
+
+def test_the_order_of_the_cases_does_not_matter_and_too_few_have_no_interval():
+    first, second = np.array([0.9, 0.7, np.nan, 0.8]), np.array([0.2, 0.5, 0.4])
+    assert bootstrap_difference(first, second) == bootstrap_difference(first[::-1], second[::-1])
+    few = bootstrap_difference([0.9], second)
+    assert few.estimate == pytest.approx(0.9 - second.mean()) and np.isnan(few.low)
+    assert np.isnan(bootstrap_difference([], second).estimate)
