@@ -73,8 +73,8 @@ class _Settings(_DataSettings):
     """Share of features dropped before the head (in the plain U-Net: also at its bottom)."""
     batch_norm_momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of the running mean and variance; 0.99 needs hundreds of steps to settle."""
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Arithmetic of the convolutions; loss and probabilities are always float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the convolutions: float32, bfloat16, or auto for bfloat16 where the hardware computes in it."""
     rotation_degrees: float = Field(180.0, ge=0, le=180)
     """Augmentation: largest rotation either way, in degrees."""
     zoom: float = Field(0.1, ge=0, lt=1)

@@ -179,7 +179,9 @@ METHODS: Mapping[str, MethodRow] = _rows(
     _few_labels("coforest", "co-Forest", "Superpixels, few labels, co-Forest"),
     _few_labels("setred", "SETRED", "Superpixels, few labels, SETRED"),
     # Its fit takes minutes with 50 trees; ours is measured with 50.
-    _few_labels("coforest", "sslearn's co-Forest", "Superpixels, few labels, co-Forest of sslearn", "sslearn", trees=20),
+    _few_labels(
+        "coforest", "sslearn's co-Forest", "Superpixels, few labels, co-Forest of sslearn", "sslearn", trees=20
+    ),
     _few_labels("setred", "sslearn's SETRED", "Superpixels, few labels, SETRED of sslearn", "sslearn"),
     MethodRow(
         "khouani2020",

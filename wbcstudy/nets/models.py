@@ -13,6 +13,7 @@ from typing import Any
 
 from wbcstudy.backend import load_keras
 from wbcstudy.errors import StudyError
+from wbcstudy.nets.layers import register_fast_layers
 from wbcstudy.nets.losses import register_losses
 from wbcstudy.nets.stain import register_stain
 from wbcstudy.nets.unet import register_layers
@@ -64,6 +65,7 @@ def load_model(path: str | Path):
         raise _foreign(path, "it is not a .keras file, or was cut off")
     keras = load_keras()
     register_layers()
+    register_fast_layers()
     register_losses()
     register_stain()
     _check_classes(path)
@@ -156,6 +158,11 @@ def count_multiply_adds(model, image_size: int) -> int:
         math.prod(tensor.shape[1:-1]) * math.prod(layer.kernel.shape)
         for layer, tensor in zip(counted, keras.tree.flatten(shapes), strict=True)
     )
+
+
+def arithmetic(model) -> str:
+    """The type that a network's convolutions compute in: "float32" or "bfloat16"; weights are float32 in both."""
+    return model.get_layer("head").compute_dtype
 
 
 def peak_memory_mb() -> float:

@@ -23,8 +23,16 @@ from wbcstudy.data.pipeline import make_batches
 from wbcstudy.data.stain import normalise_training
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.checkpoint import Checkpoint
+from wbcstudy.nets.layers import fast_adam
 from wbcstudy.nets.losses import build_loss
-from wbcstudy.nets.models import count_multiply_adds, count_parameters, device_name, load_model, peak_memory_mb
+from wbcstudy.nets.models import (
+    arithmetic,
+    count_multiply_adds,
+    count_parameters,
+    device_name,
+    load_model,
+    peak_memory_mb,
+)
 from wbcstudy.nets.stain import set_target
 from wbcstudy.regions import CYTOPLASM, NUCLEUS
 from wbcstudy.runs import RunFolder, atomic_write
@@ -124,7 +132,7 @@ def train(
     for arrays, part in ((training, "training"), (validation, "validation")):
         _check_arrays(arrays, part)
     keras = load_keras()
-    model.compile(keras.optimizers.Adam(config.learning_rate), build_loss(config.loss), jit_compile=False)
+    model.compile(fast_adam(config.learning_rate), build_loss(config.loss), jit_compile=False)
     # Its variables exist only from here on, and a checkpoint restores them.
     model.optimizer.build(model.trainable_variables)
 
@@ -179,7 +187,7 @@ def training_facts(
     Returns:
         best_epoch, epochs, stopped_early, parameters, multiply_adds (for one image), fit_seconds (of all sittings),
         seconds_per_epoch (median), seconds_per_image, wall_seconds (of this process, start-up included),
-        peak_memory_mb, device.
+        peak_memory_mb, device, arithmetic (what the network computes in, "float32" or "bfloat16").
     """
     import psutil
 
@@ -201,6 +209,7 @@ def training_facts(
         "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "device": device_name(),
+        "arithmetic": arithmetic(model),
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from wbcstudy.backend import load_keras, set_seed
 from wbcstudy.config import RunConfig
 from wbcstudy.nets.keras_compat import build_backbone, build_decoder
+from wbcstudy.nets.layers import fast_layers, register_fast_layers
 from wbcstudy.nets.stain import LAYER, register_stain
 from wbcstudy.regions import NUM_LABELS
 from wbcstudy.registry import ENCODERS
@@ -48,7 +49,7 @@ def build_unet(config: RunConfig):
     keras = load_keras()
     set_seed(config.seed)
     encoder = ENCODERS[config.encoder]
-    with _precision(config.precision):
+    with _precision(config.precision), fast_layers():
         image = keras.Input((None, None, 3), name="image", dtype="float32")
         stained = image
         if config.stain_normalisation != "none":
@@ -142,7 +143,11 @@ def make_plain_layer(layer):
             )
         scale, offset = (1 / 127.5, -1.0) if layer.kind == "tf" else (1.0, 0.0)
         return keras.layers.Rescaling(scale, offset, name=layer.name, dtype="float32")
-    return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+    kind = type(layer)
+    for fast in register_fast_layers():
+        if isinstance(layer, fast):
+            kind = getattr(keras.layers, fast.__name__)
+    return kind.from_config(layer.get_config() | {"dtype": "float32"})
 
 
 def _plain_unet(images, dropout: float):

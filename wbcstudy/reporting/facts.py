@@ -209,7 +209,7 @@ def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable
         f"{config.batch_size}) for at most {config.epochs} epochs, until the validation loss had not fallen for "
         f"{count(config.patience, 'epoch')}; the weights of the best epoch were kept. Dropout was "
         f"{config.dropout:g}, the momentum of batch normalisation {config.batch_norm_momentum:g}, arithmetic "
-        f"{config.precision}."
+        f"{_arithmetic(config, done)}."
     )
     seeds = f"seed {config.seeds[0]}" if len(config.seeds) == 1 else f"seeds {_join([str(s) for s in config.seeds])}"
     text.append(f"Each encoder and loss was trained with {seeds}.")
@@ -276,6 +276,12 @@ def _start(config: StudyConfig) -> str:
     source = "ImageNet weights" if config.encoder_weights == "imagenet" else f"the weights {config.encoder_weights}"
     plain = "; the plain U-Net started from random weights" if "unet" in config.encoders else ""
     return f"started with encoders from {source} ({'frozen' if config.freeze_encoder else 'trained further'}{plain})"
+
+
+def _arithmetic(config: StudyConfig, done: Sequence[Run]) -> str:
+    """What the networks really computed in; a study with `precision: auto` may have run on machines of both kinds."""
+    used = sorted({run.record["arithmetic"] for run in done if run.record.get("arithmetic")})
+    return _join(used) or config.precision
 
 
 def _colours(config: StudyConfig) -> str:

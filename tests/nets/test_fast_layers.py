@@ -1,0 +1,143 @@
+"""Our fast layers do what Keras' do."""
+
+import numpy as np
+import pytest
+
+from wbcstudy.backend import load_keras, set_seed
+from wbcstudy.config import RunConfig
+from wbcstudy.nets.layers import fast_adam, fast_layers, register_fast_layers
+from wbcstudy.nets.models import load_model
+from wbcstudy.nets.unet import build_unet
+
+
+@pytest.fixture(scope="module")
+def keras():
+    keras = load_keras()
+    set_seed(0)
+    return keras
+
+
+@pytest.fixture
+def tensor():
+    return np.random.default_rng(0).normal(3.0, 2.0, (4, 6, 5, 7)).astype(np.float32)
+
+
+def twins(keras, dtype="float32", **settings):
+    fast = register_fast_layers()[0]
+    pair = [kind(dtype=dtype, **settings) for kind in (keras.layers.BatchNormalization, fast)]
+    random = np.random.default_rng(1)
+    for layer in pair:
+        layer.build((None, None, None, 7))
+    values = [random.uniform(0.5, 2.0, weight.shape) for weight in pair[0].weights]
+    for layer in pair:
+        layer.set_weights(values)
+    return pair
+
+
+def step(keras, layer, tensor, training):
+    """Output, gradients and the weights afterwards."""
+    import tensorflow as tf
+
+    tensor = tf.constant(tensor)
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        output = layer(tensor, training=training)
+        total = tf.reduce_sum(tf.cast(output, "float32") ** 3)
+    wanted = [tensor, *(weight.value for weight in layer.trainable_weights)]
+    return output.numpy().astype(np.float32), [g.numpy() for g in tape.gradient(total, wanted)], layer.get_weights()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"scale": False}, {"center": False}, {"momentum": 0.7, "epsilon": 2e-5}])
+def test_batch_norm_is_keras_s_in_output_gradients_and_moving_statistics(keras, tensor, training, frozen, settings):
+    stock, fast = twins(keras, **settings)
+    stock.trainable = fast.trainable = not frozen
+    for expected, got in zip(step(keras, stock, tensor, training), step(keras, fast, tensor, training), strict=True):
+        if isinstance(expected, np.ndarray):
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+        else:
+            for one, other in zip(expected, got, strict=True):
+                np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_in_bfloat16_is_keras_s_to_its_rounding(keras, tensor, training):
+    stock, fast = twins(keras, "mixed_bfloat16")
+    (expected, _, stored), (got, _, kept) = (step(keras, one, tensor, training) for one in (stock, fast))
+    assert fast(tensor).dtype == "bfloat16"
+    np.testing.assert_allclose(got, expected, rtol=0.02, atol=0.02)
+    for one, other in zip(stored, kept, strict=True):
+        np.testing.assert_allclose(other, one, rtol=2e-3)
+
+
+def test_batch_norm_of_other_shapes_is_keras_s(keras):
+    flat = np.random.default_rng(2).normal(size=(9, 7)).astype(np.float32)
+    for layer in (keras.layers.BatchNormalization(), register_fast_layers()[0]()):
+        output = layer(flat, training=True)
+        np.testing.assert_allclose(output, (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-3), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, (1, 3)])
+def test_upsampling_is_keras_s_with_its_gradient(keras, tensor, size):
+    import tensorflow as tf
+
+    results = []
+    for layer in (keras.layers.UpSampling2D(size), register_fast_layers()[1](size)):
+        x = tf.constant(tensor)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            output = layer(x)
+            weights = np.arange(np.prod(output.shape), dtype=np.float32).reshape(output.shape)
+            total = tf.reduce_sum(output * weights)
+        assert layer.compute_output_shape((4, 6, 5, 7)) == output.shape
+        results.append((output.numpy(), tape.gradient(total, x).numpy()))
+    (expected, slope), (got, other) = results
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_allclose(other, slope, rtol=1e-5)
+
+
+def test_adam_takes_keras_s_steps(keras):
+    import tensorflow as tf
+
+    start = np.random.default_rng(3).normal(size=(5, 4)).astype(np.float32)
+    results = []
+    for optimiser in (keras.optimizers.Adam(0.01), fast_adam(0.01)):
+        weight = keras.Variable(start)
+        optimiser.build([weight])
+        for number in range(20):
+            optimiser.apply_gradients([(tf.sin(weight.value * (number + 1.0)), weight)])
+        results.append([weight.numpy(), *(variable.numpy() for variable in optimiser.variables)])
+    for expected, got in zip(*results, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=2e-5, atol=1e-5)
+
+
+def test_keras_has_its_own_layers_back(keras):
+    before = keras.layers.BatchNormalization, keras.layers.UpSampling2D
+    with pytest.raises(RuntimeError), fast_layers():
+        assert keras.layers.BatchNormalization is register_fast_layers()[0]
+        raise RuntimeError
+    assert (keras.layers.BatchNormalization, keras.layers.UpSampling2D) == before
+
+
+@pytest.mark.parametrize("encoder", ["unet", "resnet18"])
+def test_a_network_of_keras_s_layers_and_ours_exchange_weights_and_agree(keras, tmp_path, encoder):
+    config = RunConfig(encoder=encoder, image_size=32, precision="float32")
+    model = build_unet(config)
+    assert not [layer.name for layer in model.layers if type(layer) is keras.layers.BatchNormalization]
+    fast = register_fast_layers()
+
+    def stock(layer):
+        kind = getattr(keras.layers, type(layer).__name__) if isinstance(layer, fast) else type(layer)
+        return kind.from_config(layer.get_config())
+
+    twin = keras.models.clone_model(model, clone_function=stock)
+    twin.save_weights(tmp_path / "stock.weights.h5")
+    model.load_weights(tmp_path / "stock.weights.h5")
+    image = np.random.default_rng(4).integers(0, 256, (1, 64, 32, 3)).astype(np.float32)
+    # Random weights on 0-255 give logits of hundreds.
+    np.testing.assert_allclose(model(image), twin(image), atol=2e-3)
+    twin.save(tmp_path / "stock.keras")
+    model.save(tmp_path / "ours.keras")
+    for name in ("stock", "ours"):
+        np.testing.assert_allclose(load_model(tmp_path / f"{name}.keras")(image), twin(image), atol=2e-3)

@@ -1,0 +1,142 @@
+"""Layers that compute what Keras' do, faster: batch normalisation in one kernel, and nearest upsampling by copying."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+from wbcstudy.backend import load_keras
+
+# TensorFlow's kernel takes no smaller one, and silently uses this instead.
+_LEAST_EPSILON = 1.001e-5
+
+
+@functools.cache
+def register_fast_layers() -> tuple[type, type]:
+    """Make the two layers known to Keras.
+
+    Both have the settings, weights and weight names of the layers that they stand for; a network's weights can be
+    moved between the two kinds, and a file of either can be read.
+
+    Returns:
+        The classes that stand for `keras.layers.BatchNormalization` and `keras.layers.UpSampling2D`.
+    """
+    keras = load_keras()
+    import tensorflow as tf
+
+    @keras.saving.register_keras_serializable("wbcstudy", "FusedBatchNormalization")
+    class BatchNormalization(keras.layers.BatchNormalization):
+        """Keras' batch normalisation by TensorFlow's fused kernel, where there is one for the input.
+
+        Ioffe, Szegedy: Batch Normalization, ICML 2015. Keras 3 computes mean, variance and the normalised values each
+        by operations of their own, in float32 also where the network is in bfloat16: several passes over the tensor
+        forward, and more backward. The kernel needs two and keeps the tensor in its type. The moving statistics are
+        Keras': they take the variance divided by n, while the kernel returns it divided by n - 1.
+
+        The class has Keras' name since a weights file calls its groups by the classes' names.
+        """
+
+        def call(self, inputs, training=None, mask=None):
+            learns = bool(training) and self.trainable
+            # Training through stored statistics (a frozen encoder) has no deterministic kernel on GPUs.
+            fused = len(inputs.shape) == 4 and self.axis in (3, -1) and self.epsilon > _LEAST_EPSILON and mask is None
+            if not fused or getattr(self, "renorm", False) or (training and not learns):
+                return super().call(inputs, training=training, mask=mask)
+            channels = self.moving_mean.shape
+            gamma = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones(channels)
+            beta = tf.convert_to_tensor(self.beta) if self.center else tf.zeros(channels)
+            inputs = tf.cast(inputs, self.compute_dtype)
+            if not learns:
+                mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+                return tf.compat.v1.nn.fused_batch_norm(
+                    inputs, gamma, beta, mean, variance, epsilon=self.epsilon, is_training=False
+                )[0]
+            output, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=self.epsilon)
+            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), "float32")
+            variance *= (count - 1.0) / count
+            for stored, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                stored.assign(stored * self.momentum + new * (1.0 - self.momentum))
+            return output
+
+    @keras.saving.register_keras_serializable("wbcstudy", "NearestUpsampling2D")
+    class UpSampling2D(keras.layers.UpSampling2D):
+        """Keras' nearest upsampling as a broadcast; its gradient is a sum of neighbours, always in the same order.
+
+        Keras repeats along each axis in turn, which gathers; gathering's gradient adds values one by one.
+        """
+
+        def call(self, inputs):
+            if self.interpolation != "nearest" or self.data_format != "channels_last":
+                return super().call(inputs)
+            count, height, width, channels = (
+                known if known is not None else part
+                for known, part in zip(inputs.shape, tf.unstack(tf.shape(inputs)), strict=True)
+            )
+            down, across = self.size
+            pixels = tf.reshape(inputs, (count, height, 1, width, 1, channels))
+            copies = tf.broadcast_to(pixels, (count, height, down, width, across, channels))
+            return tf.reshape(copies, (count, height * down, width * across, channels))
+
+    return BatchNormalization, UpSampling2D
+
+
+@contextlib.contextmanager
+def fast_layers() -> Iterator[None]:
+    """Networks that are built in the block get the fast layers, also from packages that ask Keras for its own."""
+    keras = load_keras()
+    before = keras.layers.BatchNormalization, keras.layers.UpSampling2D
+    # The classes are made with Keras' own in place.
+    after = register_fast_layers()
+    keras.layers.BatchNormalization, keras.layers.UpSampling2D = after
+    try:
+        yield
+    finally:
+        keras.layers.BatchNormalization, keras.layers.UpSampling2D = before
+
+
+@functools.cache
+def _adam() -> type:
+    keras = load_keras()
+    import tensorflow as tf
+
+    class Adam(keras.optimizers.Adam):
+        """Keras' Adam with the update of a variable in one kernel (Kingma, Ba 2015, with epsilon outside the root).
+
+        Keras takes nine operations, each a pass over weights, gradient and both moments.
+        """
+
+        def update_step(self, gradient, variable, learning_rate):
+            index = self._get_variable_index(variable)
+            # Keras' variables hold TensorFlow's; the one to change comes as TensorFlow's already.
+            first, second = self._momentums[index].value, self._velocities[index].value
+            kind = variable.dtype
+            step = tf.cast(self.iterations + 1, kind)
+            beta_1, beta_2 = tf.cast(self.beta_1, kind), tf.cast(self.beta_2, kind)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=first.handle,
+                v=second.handle,
+                beta1_power=beta_1**step,
+                beta2_power=beta_2**step,
+                lr=tf.cast(learning_rate, kind),
+                beta1=beta_1,
+                beta2=beta_2,
+                epsilon=tf.cast(self.epsilon, kind),
+                grad=tf.cast(gradient, kind),
+                use_locking=True,
+            )
+
+    return Adam
+
+
+def fast_adam(learning_rate: float):
+    """An Adam with Keras' settings and variables, for dense gradients; not to be saved within a model's file.
+
+    Args:
+        learning_rate: step size, > 0.
+
+    Returns:
+        keras.optimizers.Adam.
+    """
+    return _adam()(learning_rate)
