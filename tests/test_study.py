@@ -57,6 +57,8 @@ class Study:
             "WBCSTUDY_ROOT": str(ROOT),
             "WBCSTUDY_OUTPUTS": str(self.place / "outputs"),
             "WBCSTUDY_DATA": str(self.place / "data"),
+            # Equal numbers need an equal number of threads, by hand as in a batch.
+            "WBCSTUDY_THREADS": "1",
         }
         return subprocess.run(
             [sys.executable, *map(str, words)],

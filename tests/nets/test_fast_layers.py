@@ -100,16 +100,16 @@ def test_upsampling_is_keras_s_with_its_gradient(keras, tensor, size):
 def test_adam_takes_keras_s_steps(keras):
     import tensorflow as tf
 
-    start = np.random.default_rng(3).normal(size=(5, 4)).astype(np.float32)
+    start, *slopes = np.random.default_rng(3).normal(size=(21, 5, 4)).astype(np.float32)
     results = []
     for optimiser in (keras.optimizers.Adam(0.01), fast_adam(0.01)):
         weight = keras.Variable(start)
         optimiser.build([weight])
-        for number in range(20):
-            optimiser.apply_gradients([(tf.sin(weight.value * (number + 1.0)), weight)])
+        for slope in slopes:
+            optimiser.apply_gradients([(tf.constant(slope), weight)])
         results.append([weight.numpy(), *(variable.numpy() for variable in optimiser.variables)])
     for expected, got in zip(*results, strict=True):
-        np.testing.assert_allclose(got, expected, rtol=2e-5, atol=1e-5)
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_keras_has_its_own_layers_back(keras):
