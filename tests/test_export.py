@@ -82,7 +82,7 @@ def test_plain_layers_in_float32_compute_what_the_network_computes(encoder):
     """Rescaling for MobileNet, VGG's order of channels, and arithmetic in bfloat16 undone."""
     import keras
 
-    config = RunConfig(encoder=encoder)
+    config = RunConfig(encoder=encoder, precision="float32")
     model = build_unet(config)
     plain = build_plain(model)
     image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
