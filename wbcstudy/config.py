@@ -74,7 +74,7 @@ class _Settings(_DataSettings):
     batch_norm_momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of the running mean and variance; 0.99 needs hundreds of steps to settle."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the convolutions: float32, bfloat16, or auto for bfloat16 where the hardware computes in it."""
+    """Arithmetic of the convolutions: float32, bfloat16 or auto (bfloat16 on hardware made for it)."""
     rotation_degrees: float = Field(180.0, ge=0, le=180)
     """Augmentation: largest rotation either way, in degrees."""
     zoom: float = Field(0.1, ge=0, lt=1)
