@@ -1,0 +1,72 @@
+"""Say how much a score depends on which cases are tested: two yardsticks over several splits of the same images.
+
+    python scripts/measure_splits.py segmentation_wbc_1 segmentation_wbc_2
+
+A study has one split, so its scores carry the luck of that split, which no number of seeds shows. Each row is one
+split: the mean Dice over its test cases, after clean-up, of the method without training (three-level Otsu) and of the
+smoothed-colour forest fitted on all other cases. Writes outputs/reference/splits/<dataset>.csv.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import pandas as pd
+
+from wbcstudy.baselines.cleanup import clean_up
+from wbcstudy.baselines.methods import build_method
+from wbcstudy.data.arrays import read_cases
+from wbcstudy.data.datasets import find_duplicates, load_dataset
+from wbcstudy.data.splits import make_splits
+from wbcstudy.errors import StudyError
+from wbcstudy.runs import atomic_write, project_root
+from wbcstudy.scoring.evaluation import score_masks
+
+METHODS = ("otsu_levels", "forest")
+SPLITS = range(10)
+IMAGE_SIZE = 256
+
+
+def measure(name: str) -> pd.DataFrame:
+    """One row per split: split_seed, then for each method the mean Dice of nucleus and cytoplasm."""
+    dataset = load_dataset(name)
+    cases = read_cases(dataset, [case.case_id for case in dataset.cases], IMAGE_SIZE)
+    images, masks = np.asarray(cases.images), np.asarray(cases.masks)
+    duplicates = find_duplicates(dataset)
+    rows = []
+    for seed in SPLITS:
+        (split,) = make_splits(
+            dataset.cases, folds=1, test_fraction=0.2, validation_fraction=0.2, seed=seed, duplicates=duplicates
+        )
+        tested = np.isin(cases.case_ids, split.test)
+        row = {"split_seed": seed, "test_cases": int(tested.sum())}
+        for method_name in METHODS:
+            method = build_method(method_name)
+            method.fit(list(images[~tested]), list(masks[~tested]), np.random.default_rng(0))
+            predicted = [clean_up(method.predict(image)) for image in images[tested]]
+            ids = [case_id for case_id, chosen in zip(cases.case_ids, tested, strict=True) if chosen]
+            scores = score_masks(method_name, ids, [None] * len(ids), masks[tested], predicted)
+            mean = scores.groupby("region").dice.mean()
+            row |= {f"{method_name}_{region}": round(mean[region], 4) for region in ("nucleus", "cytoplasm")}
+        rows.append(row)
+        print(name, *row.values(), flush=True)
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Measure the datasets that are named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", nargs="+", help="names (`wbcstudy data list`) or paths of a dataset.yaml")
+    for name in parser.parse_args().datasets:
+        frame = measure(name)
+        with atomic_write(
+            project_root() / "outputs" / "reference" / "splits" / f"{load_dataset(name).name}.csv"
+        ) as part:
+            frame.to_csv(part, index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except StudyError as error:
+        sys.exit(str(error))
