@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("kind", choices=["ours", "paper"])
     parser.add_argument("encoder")
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--width", type=int, help="as --size without it")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
@@ -26,11 +27,12 @@ def main() -> None:
     args = parser.parse_args()
     model, facts = (build_ours if args.kind == "ours" else build_paper)(args)
     rng = np.random.default_rng(0)
-    images = rng.uniform(0, 255, (args.batch, args.size, args.size, 3)).astype(np.float32)
-    masks = rng.integers(0, 3, (args.batch, args.size, args.size), dtype=np.uint8)
+    shape = (args.batch, args.size, args.width or args.size)
+    images = rng.uniform(0, 255, (*shape, 3)).astype(np.float32)
+    masks = rng.integers(0, 3, shape, dtype=np.uint8)
     if args.kind == "paper":
         masks = np.eye(3, dtype=np.float32)[masks]
-    step = (lambda: model.predict_on_batch(images)) if args.segment else (lambda: model.train_on_batch(images, masks))
+    step = segmenter(model, images) if args.segment else (lambda: model.train_on_batch(images, masks))
     print(json.dumps(facts), flush=True)
     clock = time.perf_counter if args.clock == "wall" else time.process_time
     for _ in sys.stdin:
@@ -40,17 +42,24 @@ def main() -> None:
         print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}), flush=True)
 
 
+def segmenter(model, images):
+    """Predicts as `wbcstudy.segmentation.networks.Network` does."""
+    import tensorflow as tf
+
+    compiled = tf.function(lambda batch: model(batch, training=False))
+    return lambda: compiled(images).numpy()
+
+
 def build_ours(args):
-    from wbcstudy.backend import load_keras
     from wbcstudy.config import RunConfig
+    from wbcstudy.nets.layers import fast_adam
     from wbcstudy.nets.losses import build_loss
     from wbcstudy.nets.models import count_multiply_adds
     from wbcstudy.nets.unet import build_unet, resolve_precision
 
     config = RunConfig(encoder=args.encoder, image_size=args.size, batch_size=args.batch, precision=args.precision)
     model = build_unet(config)
-    keras = load_keras()
-    model.compile(keras.optimizers.Adam(config.learning_rate), build_loss("cross_entropy"), jit_compile=False)
+    model.compile(fast_adam(config.learning_rate), build_loss("cross_entropy"), jit_compile=False)
     return model, {
         "precision": resolve_precision(args.precision),
         "multiply_adds": count_multiply_adds(model, args.size),
@@ -83,11 +92,9 @@ def build_plain_unet(keras, args):
     from wbcstudy.config import RunConfig
     from wbcstudy.nets.unet import build_unet
 
-    twins = {"FusedBatchNormalization": "BatchNormalization", "NearestUpsampling2D": "UpSampling2D"}
-
     def stock(layer):
-        twin = twins.get(type(layer).__name__)
-        kind = getattr(keras.layers, twin) if twin else type(layer)
+        # The fast layers have the names of those that they stand for.
+        kind = getattr(keras.layers, type(layer).__name__, type(layer))
         return kind.from_config(layer.get_config())
 
     model = build_unet(RunConfig(encoder="unet", image_size=args.size, precision="float32"))

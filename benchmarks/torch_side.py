@@ -53,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("encoder", choices=sorted(ENCODERS))
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--width", type=int, help="as --size without it")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
@@ -73,9 +74,10 @@ def main() -> None:
         fit(trainer, args.fit)
         return
     rng = np.random.default_rng(0)
-    images = torch.from_numpy(rng.uniform(0, 255, (args.batch, 3, args.size, args.size)).astype(np.float32))
+    place = (args.size, args.width or args.size)
+    images = torch.from_numpy(rng.uniform(0, 255, (args.batch, 3, *place)).astype(np.float32))
     images = images.to(memory_format=torch.channels_last)
-    masks = torch.from_numpy(rng.integers(0, 3, (args.batch, args.size, args.size)))
+    masks = torch.from_numpy(rng.integers(0, 3, (args.batch, *place)))
     step = (lambda: trainer.predict(images)) if args.segment else (lambda: trainer.step(images, masks))
     clock = time.perf_counter if args.clock == "wall" else time.process_time
     for _ in sys.stdin:

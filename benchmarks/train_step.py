@@ -98,21 +98,7 @@ def main() -> None:
 def measure(encoder: str, args, ceiling: dict[str, float], versions: dict[str, str]) -> dict:
     kinds = ["ours", "paper", *(f"torch {precision}" for precision in args.torch_precisions)]
     sides = [start(kind, encoder, args) for kind in kinds]
-    sides = [side for side in sides if side]
-    for side in sides:
-        for _ in range(args.warmup):
-            side.step(count=False)
-    fastest = min(side.step() for side in sides)
-    slow = {side.name for side in sides if side.seconds[0] > GIVE_UP * fastest}
-    for turn in range(1, args.rounds):
-        # Nobody always comes first.
-        for side in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
-            if side.name not in slow:
-                side.step()
-    for side in sides:
-        side.close()
-        versions.update({name: value for name, value in side.facts.items() if "torch" in name})
-    found = {side.name: side for side in sides}
+    found = take_turns([side for side in sides if side], args.warmup, args.rounds, versions)
     ours = found["ours"]
     torch = {name: side.median for name, side in found.items() if name.startswith("torch")}
     best = min(torch.values()) if torch else float("nan")
@@ -133,8 +119,26 @@ def measure(encoder: str, args, ceiling: dict[str, float], versions: dict[str, s
     }
 
 
-def start(kind: str, encoder: str, args) -> Side | None:
-    shape = ["--size", str(args.size), "--batch", str(args.batch), "--clock", args.clock]
+def take_turns(sides: list[Side], warmup: int, rounds: int, versions: dict[str, str]) -> dict[str, Side]:
+    """Steps of all, interleaved; the sides by name."""
+    for side in sides:
+        for _ in range(warmup):
+            side.step(count=False)
+    fastest = min(side.step() for side in sides)
+    slow = {side.name for side in sides if side.seconds[0] > GIVE_UP * fastest}
+    for turn in range(1, rounds):
+        # Nobody always comes first.
+        for side in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
+            if side.name not in slow:
+                side.step()
+    for side in sides:
+        side.close()
+        versions.update({name: value for name, value in side.facts.items() if "torch" in name})
+    return {side.name: side for side in sides}
+
+
+def start(kind: str, encoder: str, args, *more: str) -> Side | None:
+    shape = ["--size", str(args.size), "--batch", str(args.batch), "--clock", args.clock, *more]
     if not kind.startswith("torch"):
         return Side(kind, [sys.executable, str(HERE / "keras_side.py"), kind, encoder, *shape])
     if encoder == "unet" or not args.torch_python:

@@ -1,0 +1,65 @@
+"""Segmenting fields of 1024x768 px: our networks and PyTorch's, interleaved, in one run.
+
+    .venv/bin/python benchmarks/segment.py --torch-python /path/to/other/bin/python
+
+The networks alone, at the field's own size: what comes before (decoding) and after (telling cells apart, measuring,
+writing) is in benchmarks/segment_folder.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+from machine import describe_machine, write_table
+from train_step import CLOCKS, start, take_turns
+
+
+def main() -> None:
+    from wbcstudy.registry import ENCODERS
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoders", nargs="+", default=["mobilenet", "resnet18", "vgg16"], choices=[*ENCODERS])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--torch-python", help="an interpreter with torch and segmentation-models-pytorch")
+    parser.add_argument("--threads", type=int, help="of each process; all cores without it")
+    parser.add_argument("--clock", choices=[*CLOCKS], default="wall", help="cpu: where others use the machine too")
+    args = parser.parse_args()
+    args.size = 768
+    if args.threads:
+        os.environ.update({name: str(args.threads) for name in ("WBCSTUDY_THREADS", "OMP_NUM_THREADS")})
+    rows, versions = [], {}
+    for encoder in args.encoders:
+        kinds = ("ours", "torch float32", "torch bfloat16")
+        sides = [start(kind, encoder, args, "--segment", "--width", "1024") for kind in kinds]
+        found = take_turns([side for side in sides if side], 2, args.rounds, versions)
+        rates = {name: args.batch / side.median for name, side in found.items()}
+        best = max((rate for name, rate in rates.items() if name != "ours"), default=float("nan"))
+        rows.append(
+            {
+                "encoder": encoder,
+                "ours_images_per_s": round(rates["ours"], 3),
+                "torch_float32_images_per_s": round(rates.get("torch float32", float("nan")), 3),
+                "torch_bfloat16_images_per_s": round(rates.get("torch bfloat16", float("nan")), 3),
+                "over_torch": round(rates["ours"] / best, 3),
+                "peak_mb": found["ours"].peak_mb,
+            }
+        )
+        print(rows[-1], file=sys.stderr, flush=True)
+    frame = pd.DataFrame(rows)
+    mean = float(np.exp(np.log(frame["over_torch"]).mean()))
+    notes = [
+        f"Batches of {args.batch}, {args.threads or 'all'} threads, {CLOCKS[args.clock]}; medians of {args.rounds}.",
+        f"over_torch: against the better of PyTorch's two; geometric mean {mean:.2f}.",
+        *describe_machine(versions),
+    ]
+    write_table("segment", "Segmenting fields of 1024x768 px", frame, notes)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()
