@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +36,16 @@ def main() -> None:
     parser.add_argument("--torch-python", help="an interpreter with torch and segmentation-models-pytorch")
     parser.add_argument("--torch-precisions", nargs="+", default=["bfloat16"])
     parser.add_argument("--torch-only", action="store_true")
+    parser.add_argument("--threads", type=int, help="of each fit; all cores without it")
+    parser.add_argument(
+        "--together", action="store_true", help="all fits of a seed at once, so that a disturbance meets all of them"
+    )
     parser.add_argument("--name", default="fit", help="of the files in results/")
     parser.add_argument("--append", action="store_true", help="keep what an earlier call measured")
     args = parser.parse_args()
+    if args.threads:
+        # Read by TensorFlow (through wbcstudy) and by PyTorch, in the processes that are started.
+        os.environ.update({name: str(args.threads) for name in ("WBCSTUDY_THREADS", "OMP_NUM_THREADS")})
     versions = {}
     kept = RESULTS / f"{args.name}.csv"
     rows = pd.read_csv(kept).to_dict("records") if args.append and kept.exists() else []
@@ -46,18 +56,19 @@ def main() -> None:
             study="benchmark", dataset=args.dataset, encoder=args.encoder, image_size=args.size, epochs=args.epochs,
             patience=args.epochs, seed=seed,
         )  # fmt: skip
-        if not args.torch_only:
-            for precision in args.precisions:
-                rows.append(call_ours(config, precision))
-                print(rows[-1], file=sys.stderr, flush=True)
+        fits = [] if args.torch_only else [partial(call_ours, config, precision) for precision in args.precisions]
         if args.torch_python:
-            for precision in args.torch_precisions:
-                rows.append(fit_torch(config, precision, args.torch_python, versions))
-                print(rows[-1], file=sys.stderr, flush=True)
+            fits += [partial(fit_torch, config, kind, args.torch_python, versions) for kind in args.torch_precisions]
+        with ThreadPoolExecutor(len(fits) if args.together else 1) as pool:
+            for row in pool.map(lambda fit: fit(), fits):
+                rows.append(row)
+                print(row, file=sys.stderr, flush=True)
     notes = [
         f"{args.dataset} at {args.size} px, cross-entropy, 4 augmented copies, batch 8, {args.epochs} epochs, no early "
         "stopping; the weights of the epoch with the lowest validation loss are tested.",
         "fit_s: all epochs with their validation; images read and network built before. Dice: mean over test images.",
+        f"{'All fits of a seed at once' if args.together else 'One fit after another'}, each with "
+        f"{args.threads or 'all'} threads.",
         *describe_machine(versions),
     ]
     write_table(args.name, "A whole fit", pd.DataFrame(rows), notes)
