@@ -134,6 +134,8 @@ def prepare(plan: Plan) -> None:
     dataset = load_dataset(plan.study.dataset)
     _check_weights(plan)
     folder = plan.folder
+    if not folder.report.exists():
+        folder.reported.unlink(missing_ok=True)
     if not folder.split.exists():
         # A split is bound to the files as they are now: what has to be mended should be mended before.
         check_dataset(dataset).stop_on_errors()

@@ -149,7 +149,11 @@ def _mark_failed(folder: Path) -> None:
     from wbcstudy.runs import RunFolder
 
     act = "baseline" if folder.parent.name == "baselines" else "train"
-    error = record_failure(RunFolder(folder, act), folder.parents[1] / "logs" / f"{folder.name}.log")
+    run = RunFolder(folder, act)
+    if run.status == "complete":
+        typer.echo("another process has finished this run")
+        return
+    error = record_failure(run, folder.parents[1] / "logs" / f"{folder.name}.log")
     typer.echo(f"failed: {error}" if error else "stopped, not failed")
     raise typer.Exit(0 if error else 1)
 

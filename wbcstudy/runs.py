@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wbcstudy.claim import claim
 from wbcstudy.config import BaselineConfig, RunConfig, read_run, write_yaml
 from wbcstudy.errors import StudyError
 
@@ -72,6 +73,14 @@ class StudyFolder:
     def report(self) -> Path:
         """The self-contained page."""
         return self.path / "report" / "index.html"
+
+    @property
+    def reported(self) -> Path:
+        """Touched when the report is whole.
+
+        Snakemake deletes what a rule is to make, and a report that fails must not take the one before it away.
+        """
+        return self.logs / "summary.done"
 
     @property
     def baselines(self) -> Path:
@@ -273,7 +282,7 @@ def start_run(config: RunConfig, outputs: Path | None = None) -> RunFolder:
 
     Raises:
         StudyError: the run is finished already, or the folder belongs to a run of other settings, or nothing can be
-            written there.
+            written there, or another process works there.
     """
     study = StudyFolder((outputs or outputs_folder()) / config.study)
     return _start(study.run(config.name), config)
@@ -286,14 +295,17 @@ def start_baseline(config: BaselineConfig, outputs: Path | None = None) -> RunFo
 
 
 def _start(folder: RunFolder, config: RunConfig | BaselineConfig) -> RunFolder:
-    if folder.status == "complete":
-        raise StudyError(
-            f"{folder.path} holds a finished run.",
-            expected="a run that is not finished, since results are never overwritten",
-            fix="Choose another study name (papermill: -p study my_second_try), or delete that folder.",
-        )
     check_same_settings(folder, config)
     try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        claim(folder.path)
+        # Only now: whoever worked here before may have finished it.
+        if folder.status == "complete":
+            raise StudyError(
+                f"{folder.path} holds a finished run.",
+                expected="a run that is not finished, since results are never overwritten",
+                fix="Choose another study name (papermill: -p study my_second_try), or delete that folder.",
+            )
         folder.figures.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder.params) as path:
             write_yaml(config, path)

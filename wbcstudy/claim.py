@@ -1,0 +1,124 @@
+"""A run folder belongs to one living process, and that process ends with the grid that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wbcstudy.errors import StudyError
+
+# An orphan notices within a second or two that its grid has gone, unless a long computation keeps its other threads.
+WAIT_S = 120.0
+_POLL_S = 0.5
+# Folder -> open file, for as long as this process lives.
+_HELD: dict[Path, int] = {}
+
+
+def claim(folder: Path, wait_s: float = WAIT_S, report: Callable[[str], object] = print) -> None:
+    """Take a run's folder for this process, until it ends, in whatever way.
+
+    The lock is the kernel's (flock), so no kill, power cut or full disk leaves one behind. Processes on several nodes
+    exclude one another where the shared file system passes such locks on, as NFS 4, Lustre (with `flock`) and BeeGFS
+    do.
+
+    Args:
+        folder: an existing folder.
+        wait_s: how long to wait for a process that still works there, in s.
+        report: told in one line if there is need to wait.
+
+    Raises:
+        StudyError: another process works there, also after `wait_s`.
+    """
+    folder = folder.resolve()
+    if folder in _HELD:
+        return
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    give_up, told = time.monotonic() + wait_s, False
+    while not _try_lock(handle):
+        if time.monotonic() >= give_up:
+            os.close(handle)
+            raise StudyError(
+                f"Another process works on {folder}.",
+                expected="one process per run",
+                fix="Wait for it to end, or stop it; then run the study again.",
+            )
+        if not told:
+            told = True
+            report(f"another process still works on {folder.name}; waiting up to {wait_s:.0f} s for it to end")
+        time.sleep(_POLL_S)
+    _HELD[folder] = handle
+    _end_with_grid()
+
+
+def release(folder: Path) -> None:
+    """Give a folder back before the process ends."""
+    handle = _HELD.pop(folder.resolve(), None)
+    if handle is not None:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+_watching = False
+
+
+def _end_with_grid() -> None:
+    """End this process when Snakemake, or anything between it and this process, is gone.
+
+    A notebook's process has a session of its own, so that killing the grid does not reach it. It would train on, and
+    write into a folder that the next grid works in. Without Snakemake above it (JupyterLab, papermill by hand), nothing
+    is watched: a notebook server looks after its own.
+    """
+    global _watching
+    import psutil
+
+    above = psutil.Process().parents()
+    grids = [k for k, process in enumerate(above) if _is_snakemake(process)]
+    if _watching or not grids:
+        return
+    _watching = True
+    threading.Thread(target=_watch, args=(above[: grids[-1] + 1],), name="end-with-grid", daemon=True).start()
+
+
+def _watch(above: list) -> None:
+    import psutil
+
+    while all(_lives(process) for process in above):
+        time.sleep(_POLL_S)
+    # What is left in between first: it would take the end of this process for a failed run, and note that.
+    for process in reversed(above):
+        with contextlib.suppress(psutil.Error):
+            if not _is_snakemake(process):
+                process.kill()
+    os._exit(1)
+
+
+def _lives(process) -> bool:
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+
+
+def _is_snakemake(process) -> bool:
+    import psutil
+
+    try:
+        return any(Path(word).name == "snakemake" for word in process.cmdline())
+    except psutil.Error:
+        return False
