@@ -9,9 +9,12 @@
 #
 # A rule's output is the one file that its notebook writes last, so what lies half-done is never taken for finished.
 # A training that fails leaves a run.json that says so: the others go on, and the report shows the failure.
+import os
 import shlex
 import sys
 from pathlib import Path
+
+from wbcstudy.slurm import read_needs
 
 ROOT = Path(workflow.basedir)
 RUNS = Path("selected_runs.txt").read_text(encoding="utf-8").split()
@@ -23,6 +26,22 @@ WBCSTUDY = f"{PYTHON} -m wbcstudy.cli"
 PAPERMILL = (
     f"{PYTHON} -m papermill --kernel python3 --log-output --no-progress-bar --cwd {shlex.quote(str(ROOT))}"
 )
+# On a cluster (`--executor slurm`), the profile says what a training of each encoder needs of a node.
+PROFILE = os.environ.get("WBCSTUDY_PROFILE")
+NEEDS = read_needs(Path(PROFILE)) if PROFILE else {}
+if PROFILE:
+    # As many threads as the job was given cores, wherever it runs.
+    shell.prefix(
+        "export WBCSTUDY_THREADS=${{SLURM_CPUS_PER_TASK:-1}} OMP_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}} "
+        "OPENBLAS_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}}; "
+    )
+
+
+def need(run, what, otherwise):
+    """What a run's training asks for, from the profile's encoders.yaml."""
+    return (NEEDS.get("default", {}) | NEEDS.get(run.split("__")[0], {})).get(what, otherwise)
+
+
 FINISHED = expand("runs/{run}/run.json", run=RUNS) + expand("baselines/{method}/run.json", method=BASELINES)
 FINISHED += expand("{place}/run.json", place=TRANSFERS)
 
@@ -65,6 +84,11 @@ rule train:
         "logs/{run}.log",
     # Once more where papermill itself was killed: the training goes on from its last finished epoch.
     retries: 1
+    threads: lambda wildcards: need(wildcards.run, "cpus", 1)
+    resources:
+        mem_mb=lambda wildcards: need(wildcards.run, "mem_mb", 8000),
+        runtime=lambda wildcards: need(wildcards.run, "runtime", 240),
+        gpu=lambda wildcards: need(wildcards.run, "gpu", 0),
     params:
         root=ROOT,
     shell:

@@ -35,6 +35,7 @@ from wbcstudy.runs import (
     outputs_folder,
     project_root,
 )
+from wbcstudy.slurm import cancel_left_over, check_slurm, job_prefix
 
 GRACE_S = 15
 # Each training gets its share of the cores, in TensorFlow and in NumPy.
@@ -179,6 +180,8 @@ def run_study(
     jobs: int | None = None,
     only: Sequence[str] = (),
     dry_run: bool = False,
+    executor: str = "local",
+    profile: Path | None = None,
     show: Callable[[str], None] = print,
 ) -> int:
     """Run what is missing of a study, and its report.
@@ -188,6 +191,8 @@ def run_study(
         jobs: trainings at the same time; None for what suits this machine (`machine.choose_jobs`).
         only: patterns on run names; none for all.
         dry_run: say what would run, and write nothing.
+        executor: "local", or "slurm" to submit every notebook as a job.
+        profile: folder of SLURM settings; `profiles/slurm` if None.
         show: gets one line of progress at a time.
 
     Returns:
@@ -207,7 +212,7 @@ def run_study(
         if plan.study.also_score:
             show(f"then, of finished runs, the scores that are missing on: {', '.join(plan.study.also_score)}")
         return 0
-    jobs = jobs or choose_jobs([plan.work[name][1] for name in waiting])
+    place = _choose_place(executor, profile, jobs, [plan.work[name][1] for name in waiting])
     with _lock(plan.folder) as lock:
         prepare(plan)
         show(f"Study {plan.study.name}: {count} runs, {count - len(waiting)} already finished.")
@@ -215,13 +220,13 @@ def run_study(
             if not row.available:
                 show(f"{row.name} is left out: it needs the package {row.needs}, which is not installed.")
         if waiting:
-            show(_share_in_words(jobs))
+            show(place.in_words())
         show(f"Results go to {_short(plan.folder.path)}, what the programs print to {_short(plan.folder.logs)}.")
-        code = _snakemake(plan, jobs, lock, show)
+        code = _snakemake(plan, place, lock, show)
         if code and any(folder.status == "complete" for folder, _ in plan.work.values()):
             # Something ended without a word (killed from outside, again and again). Report what there is.
             prepare(_finished(plan))
-            code = _snakemake(_finished(plan), 1, lock, show) or code
+            code = _snakemake(_finished(plan), replace(place, jobs=1), lock, show) or code
     states = {name: folder.status for name, (folder, _) in plan.work.items()}
     elsewhere = _failed_elsewhere(plan)
     for name, error in elsewhere.items():
@@ -273,7 +278,7 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
     with _lock(plan.folder) as lock:
         # Only the finished ones: preparing a failed run would ask for another try.
         prepare(_finished(plan))
-        code = _snakemake(plan, 1, lock, show, "--forcerun", "summary")
+        code = _snakemake(plan, Place(1), lock, show, "--forcerun", "summary")
     show(f"Report: {_short(plan.folder.report)}" if not code else _explain(plan.folder, begin))
     return code
 
@@ -315,12 +320,71 @@ def _finished(plan: Plan) -> Plan:
     )
 
 
-def _snakemake(plan: Plan, jobs: int, lock: int, show: Callable[[str], None], *extra: str) -> int:
+@dataclass(frozen=True)
+class Place:
+    """Where a grid's notebooks run.
+
+    Args:
+        jobs: how many at the same time; on SLURM, 0 for what the profile says.
+        profile: None for this machine; else the folder of SLURM settings.
+    """
+
+    jobs: int
+    profile: Path | None = None
+
+    @property
+    def threads(self) -> int:
+        """Threads of each training on this machine."""
+        return max(1, count_cores() // max(1, self.jobs))
+
+    def in_words(self) -> str:
+        """One line for a person."""
+        if self.profile:
+            return f"Every run is a SLURM job, with the settings of {_short(self.profile)} (squeue lists them)."
+        threads = os.environ.get("WBCSTUDY_THREADS", str(self.threads))
+        many = "1 run" if self.jobs == 1 else f"{self.jobs} runs"
+        return f"{many} at a time, each with {threads} {'thread' if threads == '1' else 'threads'} (--jobs changes it)."
+
+    def arguments(self, folder: StudyFolder) -> list[str]:
+        """Of Snakemake."""
+        if not self.profile:
+            return ["--cores", str(self.jobs)]
+        limit = ["--jobs", str(self.jobs)] if self.jobs else []
+        return [
+            "--executor",
+            "slurm",
+            "--profile",
+            str(self.profile),
+            "--slurm-jobname-prefix",
+            job_prefix(folder),
+            *limit,
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """For Snakemake and all that it starts."""
+        if self.profile:
+            return {"WBCSTUDY_PROFILE": str(self.profile)}
+        return {name: os.environ.get(name, str(self.threads)) for name in THREAD_LIMITS}
+
+
+def _choose_place(executor: str, profile: Path | None, jobs: int | None, waiting: list) -> Place:
+    if executor == "slurm":
+        return Place(jobs or 0, check_slurm(profile))
+    if executor != "local" or profile:
+        told = f"--executor {executor}" if executor != "local" else "--profile without --executor slurm"
+        raise StudyError(
+            f"{told} cannot be used.", expected="--executor local or slurm, and --profile for slurm", fix="See --help."
+        )
+    return Place(jobs or choose_jobs(waiting))
+
+
+def _snakemake(plan: Plan, place: Place, lock: int, show: Callable[[str], None], *extra: str) -> int:
     """Call Snakemake and show the runs' progress until it ends; its own words go to logs/snakemake.log."""
     root = project_root()
-    threads = str(max(1, count_cores() // jobs))
+    if place.profile and (count := cancel_left_over(plan.folder)):
+        show(f"{count} jobs of an earlier call that was killed are cancelled.")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
-    command += ["--directory", str(plan.folder.path), "--cores", str(jobs), "--keep-going"]
+    command += ["--directory", str(plan.folder.path), "--keep-going", *place.arguments(plan.folder)]
     # Results are never made again because a notebook or this package changed; only missing files count. Two calls on
     # one study are kept apart by our own lock, which no kill leaves behind.
     command += ["--rerun-triggers", "mtime", "--nolock", "--nocolor", *extra]
@@ -329,7 +393,7 @@ def _snakemake(plan: Plan, jobs: int, lock: int, show: Callable[[str], None], *e
     environment = os.environ | {
         "WBCSTUDY_ROOT": str(root),
         "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),
-        **{name: os.environ.get(name, threads) for name in THREAD_LIMITS},
+        **place.environment(),
         "PYTHONUNBUFFERED": "1",
         # Debugger checks that frozen standard modules make the kernel print about.
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -346,19 +410,15 @@ def _snakemake(plan: Plan, jobs: int, lock: int, show: Callable[[str], None], *e
         )
         try:
             with _terminate_as_interrupt():
-                Progress(plan.folder.logs, plan.work, show, jobs, plan.transfers()).follow(child)
+                Progress(plan.folder.logs, plan.work, show, max(1, place.jobs), plan.transfers()).follow(child)
         except KeyboardInterrupt:
             show("Stopping ...")
             _stop(child)
+            if place.profile:
+                cancel_left_over(plan.folder)
             show("Stopped. Finished runs are kept; the same command continues from the last finished epochs.")
             raise
     return child.returncode
-
-
-def _share_in_words(jobs: int) -> str:
-    threads = os.environ.get("WBCSTUDY_THREADS", str(max(1, count_cores() // jobs)))
-    many = "1 run" if jobs == 1 else f"{jobs} runs"
-    return f"{many} at a time, each with {threads} {'thread' if threads == '1' else 'threads'} (--jobs changes it)."
 
 
 def _stop(child: subprocess.Popen) -> None:

@@ -39,12 +39,15 @@ def run(
     jobs: Annotated[str, typer.Option(help="Trainings at the same time; 'auto' is what suits this machine.")] = "auto",
     only: Annotated[list[str] | None, typer.Option(help="Only runs whose name matches, e.g. 'resnet*'.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+    executor: Annotated[str, typer.Option(help="local: this machine; slurm: every notebook is a job.")] = "local",
+    profile: Annotated[Path | None, typer.Option(help="SLURM settings: a folder such as profiles/slurm.")] = None,
 ) -> None:
     """Run what is missing of a study, then build its report."""
     from wbcstudy.batch import run_study
 
     count = _read_jobs(jobs)
-    raise typer.Exit(run_study(study, jobs=count, only=only or (), dry_run=dry_run, show=_say))
+    code = run_study(study, jobs=count, only=only or (), dry_run=dry_run, executor=executor, profile=profile, show=_say)
+    raise typer.Exit(code)
 
 
 @app.command()
