@@ -7,7 +7,7 @@ STUDY ?= params/demo.yaml
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help env study test lab app lint lock clean
+.PHONY: help env study test lab app lint lock licences clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ lint: env  ## Check the style
 lock: env  ## Pin the newest dependencies into requirements.lock (needs the `uv` command)
 	@uv pip compile pyproject.toml --extra test --extra export --extra slurm --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
+
+licences: env  ## List the licences of all dependencies in docs/licences.csv, and refuse what does not go with MIT
+	@$(BIN)/python scripts/list_licences.py
 
 clean:  ## Remove the environment and caches, never results
 	@rm -rf .venv .pytest_cache .ruff_cache build *.egg-info

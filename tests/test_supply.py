@@ -1,0 +1,46 @@
+"""What wbcstudy is installed with: pinned, hashed, and under licences that go with its own."""
+
+import csv
+import importlib.util
+import re
+
+import pytest
+from checkout import ROOT
+
+spec = importlib.util.spec_from_file_location("list_licences", ROOT / "scripts" / "list_licences.py")
+list_licences = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(list_licences)
+
+
+def test_every_distribution_is_pinned_and_has_a_hash():
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(lines) > 100
+    assert not [line for line in lines if not re.match(r"[A-Za-z0-9._-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)]
+
+
+def test_the_list_of_licences_is_that_of_the_lock_file():
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins = {list_licences.normal(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.+!-]+)", text, re.M)}
+    with (ROOT / "docs" / "licences.csv").open(newline="", encoding="utf-8") as file:
+        listed = {list_licences.normal(row["name"]): row for row in csv.DictReader(file)}
+    assert {name: row["version"] for name, row in listed.items()} == {name: pins[name] for name in listed}
+    # Some are for other systems only.
+    assert len(pins) - len(listed) < 15
+    assert not [name for name, row in listed.items() if not list_licences.is_compatible(row["licence"])]
+
+
+@pytest.mark.parametrize(
+    ("licence", "goes"),
+    [
+        ("MIT", True),
+        ("BSD License; GNU General Public License (GPL); Public Domain", True),
+        ("Apache-2.0 AND MIT", True),
+        ("GPL-3.0-only OR MIT", True),
+        ("GNU General Public License v3 (GPLv3)", False),
+        ("MIT AND AGPL-3.0-only", False),
+        ("UNKNOWN", False),
+    ],
+)
+def test_what_goes_with_mit(licence, goes):
+    assert list_licences.is_compatible(licence) == goes
