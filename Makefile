@@ -7,10 +7,10 @@ STUDY ?= params/demo.yaml
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help env study test lab app lint lock licences clean
+.PHONY: help env study test lab app lint lock licences readme-tables clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: .venv/.installed  ## Set up: a virtual environment in .venv with the pinned dependencies
 
@@ -49,6 +49,9 @@ lock: env  ## Pin the newest dependencies into requirements.lock (needs the `uv`
 
 licences: env  ## List the licences of all dependencies in docs/licences.csv, and refuse what does not go with MIT
 	@$(BIN)/python scripts/list_licences.py
+
+readme-tables: env  ## Write the README's section of findings from outputs/reference/
+	@$(BIN)/python scripts/write_findings.py
 
 clean:  ## Remove the environment and caches, never results
 	@rm -rf .venv .pytest_cache .ruff_cache build *.egg-info

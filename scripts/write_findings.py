@@ -1,0 +1,243 @@
+"""Write the README's section "What we found" from the small files in outputs/reference/, so that no number is typed.
+
+    python scripts/write_findings.py          # or: make readme-tables
+
+What has no file yet has no table. A test holds the README to what this writes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from wbcstudy.baselines.methods import METHODS
+from wbcstudy.errors import StudyError
+from wbcstudy.registry import ENCODERS
+from wbcstudy.runs import atomic_write, project_root, read_json
+from wbcstudy.scoring.methods import method_title
+
+BEGIN, END = "<!-- findings: begin -->", "<!-- findings: end -->"
+REGIONS = ("nucleus", "cytoplasm")
+# The public set's two parts, and how a reader may call them.
+SETS = {"1": "Dataset 1", "2": "Dataset 2"}
+VGG16 = {
+    "vgg16_scratch": "random weights",
+    "vgg16_hed": "HED edge weights",
+    "vgg16_hed_frozen": "HED edge weights, encoder frozen",
+}
+
+
+def findings(reference: Path) -> str:
+    """The section, in Markdown.
+
+    Args:
+        reference: `outputs/reference/`.
+    """
+    parts = [
+        *(networks(reference / f"segmentation_wbc_{number}", title) for number, title in SETS.items()),
+        earlier_methods(reference),
+        elsewhere(reference),
+        pretrained(reference),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def networks(study: Path, title: str) -> str:
+    """Table 1 of a study of the public set, best first, and how far the ranking can be trusted."""
+    if not (study / "tables" / "table1.csv").exists():
+        return ""
+    table, ranks = (pd.read_csv(study / "tables" / f"table{k}.csv") for k in (1, 4))
+    config = _config(study)
+    rows, place = [], {}
+    for region in REGIONS:
+        for row in ranks[ranks["region"] == region].itertuples():
+            place.setdefault(row.method, {})[region] = row
+    table = table.dropna(subset=["dice_mean"]).assign(method=table["encoder"] + "__" + table["loss"])
+    order = table.groupby("method")["dice_mean"].mean().sort_values(ascending=False).index
+    for method in order:
+        regions = table[table["method"] == method].set_index("region")
+        one = regions.loc["nucleus"]
+        cells = []
+        for region in REGIONS:
+            found = regions.loc[region]
+            cells += [f"{found.dice:.4f}", _with_interval(found.dice_mean, found.dice_ci_low, found.dice_ci_high)]
+        ranked = " / ".join(_rank(place.get(method, {}).get(region)) for region in REGIONS)
+        rows.append([method_title(method), *cells, ranked, f"{one.best_epoch:.0f} of {one.epochs:.0f}"])
+    pairs = len(ENCODERS) * 2
+    told = f"{len(rows)} of the {pairs} pairs of encoder and loss" if len(rows) < pairs else f"all {pairs} pairs"
+    head = (
+        f"**{title}**, {int(table['n'].max())} test images, {told}, {_settings(config)}. Dice pooled over all test "
+        "pixels, and its mean over the images with the 95 % interval; ranks among these pairs. Ranks with a + cannot "
+        "be told apart from the leader's on these images."
+    )
+    heads = ["encoder and loss", "nucleus", "mean", "cytoplasm", "mean", "mean rank, nucleus / cytoplasm", "best epoch"]
+    return f"{head}\n\n{markdown(heads, rows)}"
+
+
+def earlier_methods(reference: Path) -> str:
+    """Table 3's measured rows: mean Dice of every method on both parts of the public set, raw and cleaned up."""
+    tables = {}
+    for number in SETS:
+        path = reference / f"earlier_methods_{number}" / "tables" / "table3.csv"
+        if path.exists():
+            tables[number] = pd.read_csv(path).query("kind == 'measured'")
+    if not tables:
+        return ""
+    names = dict.fromkeys(name for table in tables.values() for name in table.dropna(subset=["dice_mean"])["method"])
+    # As a network's row is called after its encoder, methods come first.
+    rows = []
+    for name in sorted(
+        names, key=lambda name: (name not in METHODS, list(METHODS).index(name) if name in METHODS else 0)
+    ):
+        row = [METHODS[name].title if name in METHODS else name]
+        for table in tables.values():
+            mine = table[table["method"] == name]
+            for variant in ("raw", "cleaned"):
+                found = mine[mine["variant"] == variant].set_index("region")
+                row.append(" / ".join(_score(found, region) for region in REGIONS))
+            row.append(f"{mine['seconds_per_image'].iloc[0]:.2f}" if len(mine) else "")
+        rows.append(row)
+    heads = ["method"]
+    for number in tables:
+        heads += [f"{SETS[number]}: raw", "cleaned up", "s per image"]
+    config = _config(reference / f"earlier_methods_{next(iter(tables))}")
+    size = config["image_size"]
+    head = (
+        f"**The earlier methods, measured** at {size} x {size} px on the test images of "
+        "each part of the public set: mean Dice of nucleus / cytoplasm, over the seeds where a method learns at "
+        "random; parameters chosen on training and validation images."
+    )
+    return f"{head}\n\n{markdown(heads, rows)}"
+
+
+def elsewhere(reference: Path) -> str:
+    """What networks are worth on the other part of the public set."""
+    rows = []
+    for study in ("transfer_2to1", "transfer_1to2"):
+        for path in sorted((reference / study / "tables").glob("*.csv")):
+            table = pd.read_csv(path)
+            if not {"dataset", "own_mean", "drop"} <= set(table.columns):
+                continue
+            for (method, dataset), part in table.groupby(["method", "dataset"], sort=False):
+                part = part.set_index("region")
+                own = " / ".join(f"{part.loc[region, 'own_mean']:.3f}" for region in REGIONS)
+                there = " / ".join(
+                    _with_interval(
+                        part.loc[region, "dice_mean"], part.loc[region, "ci_low"], part.loc[region, "ci_high"]
+                    )
+                    for region in REGIONS
+                )
+                trained = _title(_config(reference / study)["dataset"])
+                networks = int(part["networks"].max())
+                rows.append([method_title(method), f"{trained} ({networks})", own, _title(dataset), there])
+    if not rows:
+        return ""
+    heads = ["encoder and loss", "trained on (networks)", "own test images", "scored on", "all its images"]
+    head = "**On another laboratory's images**: mean Dice of nucleus / cytoplasm, with the 95 % interval over images."
+    return f"{head}\n\n{markdown(heads, rows)}"
+
+
+def pretrained(reference: Path) -> str:
+    """VGG-16 from random weights, and from weights that were learnt elsewhere."""
+    rows = []
+    for study, start in VGG16.items():
+        records = [read_json(path) for path in sorted((reference / study / "runs").glob("*/run.json"))]
+        if records := [record for record in records if record.get("status") == "complete"]:
+            frame = pd.DataFrame(
+                [
+                    {region: record["scores"][region]["dice_mean"] for region in REGIONS}
+                    | {name: record[name] for name in ("best_epoch", "fit_seconds")}
+                    for record in records
+                ]
+            )
+            cells = [_spread(frame[region], "{:.4f}") for region in REGIONS]
+            cells += [_spread(frame["best_epoch"], "{:.0f}"), _spread(frame["fit_seconds"], "{:.0f}")]
+            rows.append([start, str(len(frame)), *cells])
+    if not rows:
+        return ""
+    head = "**VGG-16 with and without weights learnt elsewhere**, on Dataset 2: mean over seeds, lowest to highest."
+    heads = [
+        "encoder starts from",
+        "seeds",
+        "nucleus, mean Dice",
+        "cytoplasm, mean Dice",
+        "best epoch",
+        "seconds to fit",
+    ]
+    return f"{head}\n\n{markdown(heads, rows)}"
+
+
+def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table; cells are text already."""
+    lines = [list(heads), *map(list, rows)]
+    text = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([text[0], "|" + "---|" * len(lines[0]), *text[1:]])
+
+
+def replace_section(text: str, section: str) -> str:
+    """A README with the section between its two marks replaced.
+
+    Raises:
+        StudyError: the marks are not there, once each and in order.
+    """
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise StudyError(
+            "The README has no place for the findings.", expected=f"{BEGIN} and {END}, once", fix="Put the marks back."
+        )
+    return pattern.sub(lambda _: f"{BEGIN}\n{section}\n{END}", text)
+
+
+def _config(study: Path) -> dict:
+    record = next(iter(sorted((study / "runs").glob("*/run.json"))), None) or next(study.glob("baselines/*/run.json"))
+    return read_json(record)["config"]
+
+
+def _settings(config: dict) -> str:
+    size = config["image_size"]
+    start = {"none": "from random weights", "imagenet": "from ImageNet weights"}
+    weights = start.get(config["encoder_weights"], f"from {Path(config['encoder_weights']).name}")
+    most = f"at most {config['epochs']} epochs of {config['augmented_copies']} augmented passes"
+    return f"{weights}, {size} x {size} px, {most}"
+
+
+def _rank(row) -> str:
+    if row is None:
+        return ""
+    return f"{row.mean_rank:.1f}{'+' if row.undecided and not row.leader else ''}"
+
+
+def _score(found: pd.DataFrame, region: str) -> str:
+    return f"{found.loc[region, 'dice_mean']:.3f}" if region in found.index else "-"
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if low == low else f"{value:.3f}"
+
+
+def _spread(values: pd.Series, form: str) -> str:
+    one = form.format(values.mean())
+    return one if len(values) < 2 else f"{one} ({form.format(values.min())} to {form.format(values.max())})"
+
+
+def _title(dataset: str) -> str:
+    return SETS.get(dataset.removeprefix("segmentation_wbc_"), dataset)
+
+
+def main(write: Callable = atomic_write) -> None:
+    """Replace the section."""
+    readme, reference = project_root() / "README.md", project_root() / "outputs" / "reference"
+    try:
+        text = replace_section(readme.read_text(encoding="utf-8"), findings(reference))
+    except StudyError as error:
+        sys.exit(str(error))
+    with write(readme) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The README's findings are those of the files in outputs/reference/."""
+
+import importlib.util
+import shutil
+
+import pandas as pd
+import pytest
+from checkout import ROOT
+
+from wbcstudy.errors import StudyError
+
+spec = importlib.util.spec_from_file_location("write_findings", ROOT / "scripts" / "write_findings.py")
+write_findings = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(write_findings)
+REFERENCE = ROOT / "outputs" / "reference"
+
+
+def test_the_readme_says_what_the_files_say():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert write_findings.replace_section(text, write_findings.findings(REFERENCE)) == text, "run `make readme-tables`"
+
+
+def test_another_score_is_another_section(tmp_path):
+    study = tmp_path / "segmentation_wbc_2"
+    shutil.copytree(REFERENCE / study.name, study)
+    before = write_findings.findings(tmp_path)
+    table = pd.read_csv(study / "tables" / "table1.csv")
+    table.loc[0, "dice"] = 0.1234
+    table.to_csv(study / "tables" / "table1.csv", index=False)
+    assert "0.1234" in write_findings.findings(tmp_path)
+    assert "0.1234" not in before
+
+
+def test_without_files_there_is_nothing_to_say(tmp_path):
+    assert write_findings.findings(tmp_path) == ""
+
+
+@pytest.mark.parametrize("text", ["no marks", "<!-- findings: end -->\n<!-- findings: begin -->"])
+def test_a_readme_without_a_place_for_them_is_told(text):
+    with pytest.raises(StudyError, match="no place"):
+        write_findings.replace_section(text, "")
