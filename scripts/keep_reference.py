@@ -1,9 +1,14 @@
 """Copy the small files of a finished study to outputs/reference/, where git keeps them.
 
     python scripts/keep_reference.py segmentation_wbc_2
+    python scripts/keep_reference.py --restore segmentation_wbc_2
 
 Tables, run.json, history.csv and scores.csv of every run, curves and statistics figures. Pictures that show images of
 the dataset are copied only for synthetic data: other images belong to their owners.
+
+`--restore` puts kept runs back where `wbcstudy run` takes them for finished, in a fresh copy of the repository: a grid of
+days can be trained in several sittings, on several machines. Networks and predicted masks are not kept, so Figure 2 and
+the majority's row need the runs that were trained in this copy.
 """
 
 import argparse
@@ -55,13 +60,41 @@ def keep(study: StudyFolder, target: Path) -> list[Path]:
     return copies
 
 
+def restore(study: StudyFolder, kept: Path) -> list[str]:
+    """Put kept runs back; returns the names of those that were not there. What is there is left as it is."""
+    if not kept.is_dir():
+        raise StudyError(
+            f"Nothing of {study.name} is kept in {kept.parent}.",
+            expected=", ".join(sorted(path.parent.name for path in kept.parent.glob("*/runs"))) or "a kept study",
+            fix="Name one of these.",
+        )
+    back = []
+    for folder in ("runs", "baselines"):
+        for run in sorted(kept.glob(f"{folder}/*")):
+            target = study.path / folder / run.name
+            if not (target / "run.json").exists():
+                shutil.copytree(run, target, dirs_exist_ok=True)
+                back.append(run.name)
+    for path in (study.split, study.others):
+        if (kept / path.name).exists() and not path.exists():
+            shutil.copyfile(kept / path.name, path)
+    return back
+
+
 def main() -> None:
     """Read the study's name and copy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", help="name of a finished study, a folder of outputs/")
-    study = StudyFolder(outputs_folder() / parser.parse_args().study)
+    parser.add_argument("--restore", action="store_true", help="the other way: put kept runs back into outputs/")
+    asked = parser.parse_args()
+    study = StudyFolder(outputs_folder() / asked.study)
+    kept = project_root() / "outputs" / "reference" / study.name
     try:
-        copies = keep(study, project_root() / "outputs" / "reference" / study.name)
+        if asked.restore:
+            back = restore(study, kept)
+            print(f"{len(back)} runs put back into {study.path}: {', '.join(back) or 'all were there'}")
+            return
+        copies = keep(study, kept)
     except StudyError as error:
         sys.exit(str(error))
     print(f"{len(copies)} files, {sum(path.stat().st_size for path in copies) / 1e6:.1f} MB")
