@@ -32,6 +32,8 @@ from wbcstudy.runs import (
     atomic_write,
     cannot_write,
     check_same_settings,
+    expand_home,
+    is_there,
     outputs_folder,
     project_root,
 )
@@ -285,24 +287,22 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
 
 def study_status(source: str | Path) -> list[dict[str, object]]:
     """One row per run: name, status, epoch, epochs, and pooled Dice where complete. Writes nothing."""
-    from wbcstudy.progress import last_epoch
+    from wbcstudy.progress import last_epoch, read_dice
 
     plan = read_plan(source)
     rows = []
     for name, (folder, config) in plan.work.items():
         record = folder.read_record() or {}
         last = last_epoch(folder.history)
-        scores = record.get("scores") or {}
-        # An earlier method's scores are kept per clean-up.
-        scores = scores.get("raw", scores)
+        dice = read_dice(record)
         rows.append(
             {
                 "run": name,
                 "status": folder.status,
                 "epoch": int(last["epoch"]) if last else None,
                 "epochs": config.epochs if isinstance(config, RunConfig) else None,
-                "nucleus": (scores.get("nucleus") or {}).get("dice"),
-                "cytoplasm": (scores.get("cytoplasm") or {}).get("dice"),
+                "nucleus": dice.get("nucleus"),
+                "cytoplasm": dice.get("cytoplasm"),
                 "error": record.get("error"),
             }
         )
@@ -528,8 +528,8 @@ def _portable(path: str, source: Path) -> str:
     Relative paths count from the current folder, from the folder of the study's YAML, and from the checkout.
     """
     root = project_root()
-    for place in (Path(path).expanduser(), source.parent / path, root / path):
-        if place.exists():
+    for place in (expand_home(path), source.parent / path, root / path):
+        if is_there(place):
             place = place.resolve()
             return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
     return path

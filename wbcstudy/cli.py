@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import StudyError, plain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -190,11 +190,12 @@ def _data_check(
     from wbcstudy.runs import atomic_write
 
     found = check_dataset(dataset)
-    typer.echo(found.text())
+    # Titles and citations are others' words: no commands to the terminal.
+    typer.echo("\n".join(map(plain, found.text().split("\n"))))
     if html is not None:
         try:
             with atomic_write(html) as path:
-                path.write_text(found.html(), encoding="utf-8")
+                path.write_text(found.html(), encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise StudyError(
                 f"Cannot write {html}: {error.strerror or error}.",
@@ -259,6 +260,10 @@ def _say(line: str) -> None:
 
 def main() -> None:
     """Run the command; errors that a user can mend are told in words and end with exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may hold bytes that are no text, and a terminal may know no umlauts: spell them out.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except StudyError as error:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import StudyError, show_value
 from wbcstudy.registry import ENCODERS, LOSSES, pick, unknown_name
 
 # Five halvings in every encoder: 2 ** 5.
@@ -27,7 +27,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class _DataSettings(BaseModel):
     """The fields about images and their split, which trainings and earlier methods share."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
     dataset: str = "synthetic"
     """Name of a dataset (`wbcstudy data list`) or path of a dataset.yaml."""
@@ -329,7 +331,7 @@ def make_config(kind: type[_DataSettings], values: dict[str, Any], source: str =
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        got = f"{field}: {first['input']!r}" if field else "the combination of values"
+        got = f"{field}: {show_value(first['input'])}" if field else "the combination of values"
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, _UnknownName):
             raise StudyError(f"{source}: {cause.told.what}", expected=cause.told.expected, fix=cause.told.fix) from None

@@ -352,7 +352,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object, or None where the file is absent, damaged or holds something else."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        # Damaged text and damaged JSON are ValueErrors.
         return None
     return values if isinstance(values, dict) else None
 
@@ -432,8 +433,34 @@ def find_study_file(path: str | Path) -> Path:
 
     A notebook opened in JupyterLab runs in notebooks/, where `params/demo.yaml` is not.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     return path if path.exists() or path.is_absolute() else project_root() / path
+
+
+def expand_home(path: str | Path) -> Path:
+    """A path whose `~` is the home of a user; where there is no such user, `~` is a letter like others."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder; a path that no disk could have (too long, a NUL in it) is not there.
+
+    Raises:
+        StudyError: a folder on the way must not be looked into.
+    """
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise StudyError(
+            f"{path} cannot be looked at: {error.strerror}.",
+            expected="a path whose folders you may enter",
+            fix="Ask its owner for the permission, or copy what is meant to a folder of yours.",
+        ) from None
+    except (OSError, ValueError):
+        return False
 
 
 def outputs_folder() -> Path:
