@@ -117,7 +117,8 @@ rule baseline:
 # Adding a dataset to a finished study trains nothing again: only what is missing is scored.
 rule transfer:
     input:
-        "runs/{run}/run.json",
+        # Ancient too: clocks differ and are set back, and a network is not scored again for that.
+        ancient("runs/{run}/run.json"),
     output:
         "runs/{run}/transfer/{other}/run.json",
     log:

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import fnmatch
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,8 @@ from wbcstudy.runs import (
 from wbcstudy.slurm import cancel_left_over, check_slurm, job_prefix
 
 GRACE_S = 15
+# Less room than this, in bytes, and nothing can be written that a study needs.
+_FULL = 2_000_000
 # Each training gets its share of the cores, in TensorFlow and in NumPy.
 THREAD_LIMITS = ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -229,6 +232,8 @@ def run_study(
             # Something ended without a word (killed from outside, again and again). Report what there is.
             prepare(_finished(plan))
             code = _snakemake(_finished(plan), replace(place, jobs=1), lock, show) or code
+        if not code:
+            _date_report(plan)
     states = {name: folder.status for name, (folder, _) in plan.work.items()}
     elsewhere = _failed_elsewhere(plan)
     for name, error in elsewhere.items():
@@ -247,6 +252,19 @@ def run_study(
     if plan.folder.report.exists():
         show(f"Report: {_short(plan.folder.report)}")
     return 1 if code or failed or unfinished or elsewhere else 0
+
+
+def _date_report(plan: Plan) -> None:
+    """Date a report that was just built at least as late as what it was built from.
+
+    Where a clock was set back, finished runs lie in the future, and the report would seem to be older than they, and be
+    built again by every call.
+    """
+    places = [*(folder for folder, _ in plan.work.values()), *plan.transfers().values()]
+    newest = max((place.record.stat().st_mtime for place in places if place.record.exists()), default=0.0)
+    newest = max(newest, plan.folder.dataset.stat().st_mtime if plan.folder.dataset.exists() else 0.0)
+    if plan.folder.reported.exists() and plan.folder.reported.stat().st_mtime <= newest:
+        os.utime(plan.folder.reported, (newest, newest))
 
 
 def _failed_elsewhere(plan: Plan) -> dict[str, str]:
@@ -281,6 +299,8 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
         # Only the finished ones: preparing a failed run would ask for another try.
         prepare(_finished(plan))
         code = _snakemake(plan, Place(1), lock, show, "--forcerun", "summary")
+        if not code:
+            _date_report(plan)
     show(f"Report: {_short(plan.folder.report)}" if not code else _explain(plan.folder, begin))
     return code
 
@@ -398,7 +418,11 @@ def _snakemake(plan: Plan, place: Place, lock: int, show: Callable[[str], None],
         # Debugger checks that frozen standard modules make the kernel print about.
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    with (plan.folder.logs / "snakemake.log").open("w", encoding="utf-8") as log:
+    try:
+        log = (plan.folder.logs / "snakemake.log").open("w", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(plan.folder.logs, error) from None
+    with log:
         child = subprocess.Popen(
             command,
             stdout=log,
@@ -503,6 +527,12 @@ def _explain(folder: StudyFolder, since: float) -> str:
     """
     from wbcstudy.records import notebook_error
 
+    free = shutil.disk_usage(folder.path).free
+    if free < _FULL:
+        return (
+            f"The disk of {_short(folder.path)} is full ({free / 1e6:.1f} MB are free). What is finished is whole. "
+            "Make room, and give the same command again: it goes on where it stopped."
+        )
     for name in ("dataset", "summary"):
         notebook = folder.path / f"{name}.ipynb"
         if notebook.exists() and notebook.stat().st_mtime >= since and (error := notebook_error(notebook)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ data_app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, fetch.
 weights_app = typer.Typer(no_args_is_help=True, help="ImageNet weights of the encoders: list, fetch.")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
+
+# What a disk or its owner refuses, and no program can mend.
+_OF_THE_SYSTEM = {getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EIO", "EFBIG")}
 
 StudyFile = Annotated[Path, typer.Argument(help="A study: params/<study>.yaml", show_default=False)]
 
@@ -270,12 +274,25 @@ def main() -> None:
         _tell(str(error), 2)
     except KeyboardInterrupt:
         _tell("Stopped.", 130)
-    except Exception as error:
-        _tell(
-            f"Unexpected {type(error).__name__}: {error}\n"
-            "This is a mistake in wbcstudy. `wbcstudy --debug ...` shows where it happened.",
-            1,
+    except OSError as error:
+        if error.errno not in _OF_THE_SYSTEM:
+            _tell_mistake(error)
+        told = StudyError(
+            f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}.",
+            expected="files and folders that you may read and write, on a disk with free space",
+            fix="Check the permissions and the free space. What is finished is kept; the same command goes on.",
         )
+        _tell(str(told), 2)
+    except Exception as error:
+        _tell_mistake(error)
+
+
+def _tell_mistake(error: Exception) -> None:
+    _tell(
+        f"Unexpected {type(error).__name__}: {error}\n"
+        "This is a mistake in wbcstudy. `wbcstudy --debug ...` shows where it happened.",
+        1,
+    )
 
 
 def _tell(words: str, code: int) -> None:

@@ -187,6 +187,22 @@ def test_a_notebook_becomes_one_page_that_loads_nothing(tmp_path):
     assert "<title>run</title>" in page and 'href="https://b.example"' in page
 
 
+def test_a_report_that_finds_no_room_leaves_the_one_before(small_disk, config):
+    small_disk.resize("20m")
+    runs = make_study(small_disk.path, config, cases=3)
+    study = StudyFolder(small_disk.path / "demo")
+    write_tables(study, runs)
+    before = write_report(study, config, runs).read_bytes()
+    kept = {path: path.read_bytes() for path in study.runs.rglob("*") if path.is_file()}
+    small_disk.fill()
+    for write in (lambda: write_tables(study, runs), lambda: write_report(study, config, runs)):
+        with pytest.raises(OSError, match="No space left"):
+            write()
+    assert study.report.read_bytes() == before
+    assert {path: path.read_bytes() for path in study.runs.rglob("*") if path.is_file()} == kept
+    assert not list(small_disk.path.rglob(".part-*"))
+
+
 def test_what_is_no_notebook_is_refused_and_nothing_is_written(tmp_path):
     (tmp_path / "half.ipynb").write_text('{"cells": [', encoding="utf-8")
     for name in ("half.ipynb", "absent.ipynb"):
