@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -45,9 +46,16 @@ def test_a_study_on_a_full_disk_says_so_and_goes_on_when_there_is_room(small_dis
     study = StudyFolder(place / "methods")
     assert not study.report.exists()
     small_disk.resize("200m")
-    done = call("-m", "wbcstudy.cli", "run", methods_study, outputs=place)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert study.report.exists() and study.baseline("otsu_levels__fold0").status == "complete"
+    # At the same time as another study, which neither waits for it nor changes anything of it.
+    beside = shutil.copy(methods_study, tmp_path / "beside.yaml")
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(call, "-m", "wbcstudy.cli", "run", file, outputs=place) for file in (methods_study, beside)]
+    for done in (one.result() for one in both):
+        assert done.returncode == 0, done.stdout + done.stderr
+    other = StudyFolder(place / "beside")
+    assert study.report.exists() and other.report.exists()
+    scores = [one.baseline("otsu_levels__fold0").scores.read_bytes() for one in (study, other)]
+    assert scores[0] == scores[1]
     assert not list(place.rglob(".part-*"))
 
 

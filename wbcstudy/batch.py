@@ -410,6 +410,8 @@ def _snakemake(plan: Plan, place: Place, lock: int, show: Callable[[str], None],
     command += ["--rerun-triggers", "mtime", "--nolock", "--nocolor", *extra]
     # Every output is written in one step by its notebook, so one that is there is whole, whatever Snakemake noted.
     command += ["--ignore-incomplete", "--keep-incomplete"]
+    # All trainings are alike to it. The default solves a linear programme, again after each job of thousands.
+    command += ["--scheduler", "greedy"]
     environment = os.environ | {
         "WBCSTUDY_ROOT": str(root),
         "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),

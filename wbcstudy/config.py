@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import re
@@ -376,15 +377,26 @@ def settings_hash(config: _DataSettings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def yaml_text(config: _DataSettings) -> str:
+    """A configuration as papermill and `read_run` read it, each field with its help as a comment."""
+    fields = type(config).model_fields
+    values = config.model_dump(mode="json").items()
+    return "".join(
+        f"{name}: {_yaml_value(json.dumps(value))}  # {fields[name].description}\n" for name, value in values
+    )
+
+
 def write_yaml(config: _DataSettings, path: Path) -> None:
-    """Write a configuration as papermill and `read_run` read it, each field with its help as a comment."""
-    lines = []
-    for name, value in config.model_dump(mode="json").items():
-        text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
-        # PyYAML ends a bare scalar with a document end mark.
-        text = text.removesuffix("...\n").strip()
-        lines.append(f"{name}: {text}  # {type(config).model_fields[name].description}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """Write `yaml_text`."""
+    path.write_text(yaml_text(config), encoding="utf-8")
+
+
+# The runs of a study share most values, and PyYAML takes its time.
+@functools.lru_cache(maxsize=10_000)
+def _yaml_value(text: str) -> str:
+    value = yaml.safe_dump(json.loads(text), default_flow_style=True, width=1000, allow_unicode=True)
+    # PyYAML ends a bare scalar with a document end mark.
+    return value.removesuffix("...\n").strip()
 
 
 class _UnknownName(ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -80,9 +81,12 @@ class Progress:
     def follow(self, child: subprocess.Popen) -> None:
         """Say what happens until the process ends."""
         while child.poll() is None:
+            start = time.monotonic()
             self._look()
+            # Thousands of runs on a slow disk shall not be looked at all the time.
+            pause = max(POLL_S, 10 * (time.monotonic() - start))
             try:
-                child.wait(POLL_S)
+                child.wait(pause)
             except subprocess.TimeoutExpired:
                 continue
         self._look()
@@ -103,6 +107,8 @@ class Progress:
             self._begun.add(run.name)
             again = f", from epoch {self._seen[run.name] + 1} on" if self._seen[run.name] else ""
             self._show(f"{head}: starting{again} ...")
+        if run.name not in self._begun:
+            return
         rows = _read_rows(folder.history)
         for row in rows[self._seen[run.name] :]:
             left = (run.epochs - int(row["epoch"])) * float(row["seconds"])

@@ -129,6 +129,28 @@ def test_names_from_data_are_text(tmp_path, config):
     assert f"{evil} citation" in elements.text and "nucleus 10.0 %" in elements.text
 
 
+def test_of_thousands_of_runs_the_page_shows_those_that_failed_and_one_of_each_kind():
+    names = [f"{method}__dice__fold0__seed{seed}" for method in ("unet", "resnet18") for seed in range(5000)]
+    failed = set(names[7:10_000:2000])
+    rows = [{"name": name, "status": "failed" if name in failed else "complete"} for name in names]
+    shown = [row["name"] for row in facts.pick_rows(rows)]
+    assert set(shown) == failed | {"unet__dice__fold0__seed0", "resnet18__dice__fold0__seed0"}
+    assert len(facts.pick_rows([row | {"status": "waiting"} for row in rows])) <= facts.MOST_ROWS
+    assert facts.pick_rows(rows[:200]) == rows[:200]
+
+
+def test_the_report_says_how_many_runs_it_leaves_out(tmp_path, config, monkeypatch):
+    monkeypatch.setattr(facts, "MOST_ROWS", 4)
+    monkeypatch.setattr(facts, "MOST_NAMES", 2)
+    many = config.model_copy(update={"seeds": (0, 1)})
+    runs = make_study(tmp_path, many, failed=[run.name for run in many.runs() if run.encoder == "unet"], cases=2)
+    _, elements = report(tmp_path, runs, many)
+    assert "And 4 more: wbcstudy status params/demo.yaml" in elements.text
+    assert "4 of 8 runs failed: unet__cross_entropy__fold0__seed0, unet__cross_entropy__fold0__seed1 and 2 more." in (
+        elements.text
+    )
+
+
 def test_runs_on_different_data_are_not_compared_silently(tmp_path, config):
     runs = make_study(tmp_path, config)
     runs[0].record["dataset"] = DATASET | {"fingerprint": "other"}
