@@ -117,8 +117,7 @@ rule baseline:
 # Adding a dataset to a finished study trains nothing again: only what is missing is scored.
 rule transfer:
     input:
-        # Ancient too: clocks differ and are set back, and a network is not scored again for that.
-        ancient("runs/{run}/run.json"),
+        "runs/{run}/run.json",
     output:
         "runs/{run}/transfer/{other}/run.json",
     log:

@@ -147,6 +147,8 @@ def test_images_that_may_not_be_read_are_named(tmp_path, methods_study):
     before = as_nobody(tmp_path)
     image = sorted((tmp_path / "cells" / "images").iterdir())[0]
     image.chmod(0)
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o").chmod(0o777)
     done = call("-m", "wbcstudy.cli", "run", methods_study, outputs=tmp_path / "o", before=before)
     check = call("-m", "wbcstudy.cli", "data", "check", tmp_path / "cells", outputs=tmp_path / "o", before=before)
     assert done.returncode == 2 and "Permission denied" in done.stderr and image.name in done.stderr
