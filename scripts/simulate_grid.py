@@ -4,8 +4,9 @@
 
 One run is really trained, on a few synthetic images. The others are copies of it under their own names, and the plan
 (the Snakefile) is the real one but for the training's command, which copies. Appends a row to
-outputs/reference/simulation/simulation.csv: seconds to prepare and to schedule, the scheduler's peak memory in MB, and
-the seconds and peak memory of `wbcstudy status` and of the summary.
+outputs/reference/simulation/simulation.csv: seconds of the processor (user and system, so that what else the machine
+does plays no part) to prepare and to schedule, the scheduler's peak memory in MB, those of `wbcstudy status` and of the
+summary, and the size of the report in MB.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -36,8 +38,8 @@ STAND_IN = """        "cp -r stand_in/{wildcards.run}/. runs/{wildcards.run}/"
 
 
 def call(*words: str, place: Path) -> tuple[float, float]:
-    """Seconds and peak memory, in MB, of a command and all that it starts."""
-    start, peak = time.perf_counter(), 0.0
+    """Seconds of the processor and peak memory, in MB, of a command and all that it starts."""
+    start, peak = processor_s(), 0.0
     with (place / "said.txt").open("a", encoding="utf-8") as said:
         child = subprocess.Popen(words, stdout=said, stderr=subprocess.STDOUT)
         while child.poll() is None:
@@ -45,7 +47,12 @@ def call(*words: str, place: Path) -> tuple[float, float]:
             time.sleep(0.5)
     if child.returncode:
         raise SystemExit(f"{' '.join(words)} failed; see {place / 'said.txt'}")
-    return time.perf_counter() - start, peak
+    return processor_s() - start, peak
+
+
+def processor_s() -> float:
+    """Seconds of the processor that this process and all that it has started and seen end have taken."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def memory_mb(pid: int) -> float:
@@ -68,19 +75,22 @@ def simulate(count: int, jobs: int, place: Path, *, summary: bool) -> dict:
     os.environ["WBCSTUDY_OUTPUTS"] = str(place / "outputs")
     os.environ["WBCSTUDY_ROOT"] = str(project_root())
     wbcstudy = [sys.executable, "-m", "wbcstudy.cli"]
-    images = write_synthetic_dataset(place / "cells", cases=15, seed=3, size_px=64, slides=5)
+    images = place / "cells"
+    if not images.exists():
+        write_synthetic_dataset(images, cases=15, seed=3, size_px=64, slides=5)
     settings = {"dataset": str(images), "image_size": 32, "batch_size": 4, "augmented_copies": 1, "epochs": 1}
     seeds = max(1, round(count / (len(ENCODERS) * len(LOSSES))))
     many = {"encoders": list(ENCODERS), "losses": LOSSES, "seeds": list(range(seeds))}
-    for name, more in (("one", {"encoders": ["mobilenet"], "losses": ["dice"]}), ("many", many)):
-        (place / f"{name}.yaml").write_text(yaml.safe_dump(settings | more), encoding="utf-8")
+    name = f"runs{count}"
+    for stem, more in (("one", {"encoders": ["mobilenet"], "losses": ["dice"]}), (name, many)):
+        (place / f"{stem}.yaml").write_text(yaml.safe_dump(settings | more), encoding="utf-8")
     call(*wbcstudy, "run", str(place / "one.yaml"), place=place)
-    one, folder = StudyFolder(place / "outputs" / "one"), StudyFolder(place / "outputs" / "many")
+    one, folder = StudyFolder(place / "outputs" / "one"), StudyFolder(place / "outputs" / name)
 
-    start = time.perf_counter()
-    plan = read_plan(place / "many.yaml")
+    start = processor_s()
+    plan = read_plan(place / f"{name}.yaml")
     prepare(plan)
-    row = {"runs": len(plan.runs), "prepare_s": time.perf_counter() - start}
+    row = {"runs": len(plan.runs), "prepare_s": processor_s() - start}
 
     template = one.run("mobilenet__dice__fold0__seed0")
     for run in plan.runs:
@@ -101,12 +111,13 @@ def simulate(count: int, jobs: int, place: Path, *, summary: bool) -> dict:
     (place / "Snakefile").write_text(train.sub(lambda m: m[1] + STAND_IN + "\n\n", snakefile), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(place / "Snakefile"), "--cores", str(jobs)]
     command += ["--directory", str(folder.path), "--rerun-triggers", "mtime", "--nolock", "--ignore-incomplete"]
-    command += ["--keep-incomplete", "--until", "train"]
+    command += ["--keep-incomplete", "--scheduler", "greedy", "--until", "train"]
     row["schedule_s"], row["scheduler_mb"] = call(*command, place=place)
-    row["status_s"], _ = call(*wbcstudy, "status", str(place / "many.yaml"), place=place)
-    row |= {"summary_s": float("nan"), "summary_mb": float("nan")}
+    row["status_s"], _ = call(*wbcstudy, "status", str(place / f"{name}.yaml"), place=place)
+    row |= {"summary_s": float("nan"), "summary_mb": float("nan"), "report_mb": float("nan")}
     if summary:
-        row["summary_s"], row["summary_mb"] = call(*wbcstudy, "report", str(place / "many.yaml"), place=place)
+        row["summary_s"], row["summary_mb"] = call(*wbcstudy, "report", str(place / f"{name}.yaml"), place=place)
+        row["report_mb"] = folder.report.stat().st_size / 1e6
     return {name: round(value, 1) for name, value in row.items()}
 
 
@@ -116,7 +127,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--jobs", type=int, default=2, help="copies at a time")
     parser.add_argument("--no-summary", action="store_true")
-    parser.add_argument("--place", type=Path, help="an empty folder, kept; else a temporary one")
+    parser.add_argument(
+        "--place", type=Path, help="a folder, kept, also for other numbers of runs; else a temporary one"
+    )
     args = parser.parse_args()
     place = (args.place or Path(tempfile.mkdtemp(prefix="simulate-"))).resolve()
     place.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,14 @@ STATE=/var/spool/wbcstudy-slurm
 
 fail() { echo "start_slurm.sh: $*" >&2; exit 1; }
 
+# Ends what this script started, and no daemon of another SLURM.
 stop() {
-  for daemon in slurmctld slurmd munged; do pkill -x "$daemon" 2>/dev/null || true; done
+  grep -qxF "$MARK" "$CONF" 2>/dev/null || { echo "start_slurm.sh: nothing of its own runs here"; return; }
+  for daemon in slurmctld slurmd munge/munged; do
+    pid=$(cat "/run/$daemon.pid" 2>/dev/null) || continue
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "${daemon##*/}" ] && kill "$pid"
+  done
+  rm -f "$CONF"
 }
 
 [ "$(id -u)" = 0 ] || fail "needs root, since it starts services: sudo $0"

@@ -1,6 +1,9 @@
 """What several test files share."""
 
+import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from checkout import ROOT
@@ -35,3 +38,39 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("WBCSTUDY_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("WBCSTUDY_DEBUG", raising=False)
     return tmp_path
+
+
+@dataclass
+class SmallDisk:
+    """A disk of its own, in memory."""
+
+    path: Path
+
+    def resize(self, size: str) -> None:
+        """Make it as large as it says: "300k", "20m"."""
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.path], check=True)
+
+    def fill(self) -> Path:
+        """Leave no byte on it; the file that took them all."""
+        with (self.path / "filler").open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                return self.path / "filler"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MB."""
+    disk = SmallDisk(tmp_path / "disk")
+    disk.path.mkdir()
+    try:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk.path]
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no `mount` here, so no small disk")
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk.path], check=True)

@@ -28,7 +28,7 @@ MAY_USE = {
     "progress": BOTTOM | {"runs"},
     "machine": BOTTOM,
     "cells": {"errors", "regions", "scoring"},
-    "transfer": BOTTOM | {"runs", "data", "nets", "scoring", "records"},
+    "transfer": BOTTOM | {"claim", "runs", "data", "nets", "scoring", "records"},
     "batch": BOTTOM | {"runs", "data", "nets", "baselines", "progress", "records", "machine", "slurm"},
     "segmentation": BOTTOM | {"backend", "runs", "data", "nets", "scoring", "reporting", "cells", "segmentation"},
     "bioimageio_package": BOTTOM | {"segmentation"},

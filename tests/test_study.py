@@ -1,15 +1,19 @@
 """The whole way, as a user goes it: one command from images to the report. Small, but nothing is left out."""
 
+import contextlib
 import csv
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from checkout import ROOT, find_chromium
@@ -20,17 +24,22 @@ from wbcstudy.runs import SCORE_COLUMNS, RunFolder, StudyFolder, read_prediction
 pytestmark = pytest.mark.slow
 
 ODD_TITLE = "Cells <script>alert('x')</script> & more"
+# Names of a case, a type and a slide that a page must show and not obey.
+ODD_CASE, ODD_TYPE = "<img src=x onerror=alert(1)>", "</td><script>alert(2)</script>"
+ODD_GROUP = "'\"><svg onload=alert(3)>"
+PATIENCE_S = 600
 
 
 class Study:
     """A study of three short trainings, of which one is made to fail at first."""
 
     def __init__(self, place: Path) -> None:
-        self.place = place
+        self.place, self.second_call = place, None
         self.file = place / "small study.yaml".replace(" ", "_")
         cells = write_synthetic_dataset(place / "cells", cases=15, seed=3, size_px=64, slides=5)
         described = yaml.safe_load((cells / "dataset.yaml").read_text())
         (cells / "dataset.yaml").write_text(yaml.safe_dump(described | {"title": ODD_TITLE}))
+        give_odd_names(cells)
         self.settings = {
             "dataset": str(cells),
             "encoders": ["mobilenet"],
@@ -52,22 +61,53 @@ class Study:
     def run_folder(self, loss: str) -> RunFolder:
         return self.folder.run(f"mobilenet__{loss}__fold0__seed0")
 
-    def call(self, *words) -> subprocess.CompletedProcess:
-        environment = os.environ | {
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {
             "WBCSTUDY_ROOT": str(ROOT),
             "WBCSTUDY_OUTPUTS": str(self.place / "outputs"),
             "WBCSTUDY_DATA": str(self.place / "data"),
             # Equal numbers need an equal number of threads, by hand as in a batch.
             "WBCSTUDY_THREADS": "1",
         }
+
+    def call(self, *words) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, *map(str, words)],
             capture_output=True,
             text=True,
             cwd=self.place,
-            env=environment,
+            env=self.environment,
             check=False,
         )
+
+    def interrupt(self, loss: str) -> None:
+        """Start one run, call the study a second time meanwhile, and kill all but the notebook in mid-training."""
+        command = [sys.executable, "-m", "wbcstudy.cli", "run", self.file, "--only", f"*__{loss}__*"]
+        child = subprocess.Popen(
+            list(map(str, command)), stdout=subprocess.DEVNULL, cwd=self.place, env=self.environment
+        )
+        until = time.monotonic() + PATIENCE_S
+        while not self.run_folder(loss).history.exists():
+            assert child.poll() is None and time.monotonic() < until
+            if not self.second_call and (self.folder.logs / "dataset.log").exists():
+                self.second_call = self.wbcstudy("run", self.file)
+            time.sleep(0.02)
+        self.interrupted_after = len(pd.read_csv(self.run_folder(loss).history))
+        for process in [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]:
+            with contextlib.suppress(psutil.Error):
+                if "ipykernel_launcher" not in process.cmdline():
+                    process.kill()
+        child.wait()
+
+    def left_running(self) -> list[psutil.Process]:
+        """Processes that still work for this study."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("WBCSTUDY_OUTPUTS") == self.environment["WBCSTUDY_OUTPUTS"]:
+                    found.append(process)
+        return found
 
     def wbcstudy(self, *words) -> subprocess.CompletedProcess:
         return self.call("-m", "wbcstudy.cli", *words)
@@ -76,9 +116,22 @@ class Study:
         return self.run_folder(loss).record.stat().st_mtime_ns
 
 
+def give_odd_names(cells: Path) -> None:
+    """A case, all lymphocytes and a slide get names that look like HTML."""
+    table = pd.read_csv(cells / "cases.csv", dtype=str)
+    odd, slide = table["case_id"][0], table["group"][0]
+    for path in [*(cells / "images").glob(f"{odd}.*"), *(cells / "masks").glob(f"{odd}.*")]:
+        path.rename(path.with_stem(ODD_CASE))
+    for path in (cells / "instances").glob(f"{odd}.*"):
+        path.rename(path.with_stem(ODD_CASE))
+    changed = {"case_id": {odd: ODD_CASE}, "cell_type": {"lymphocyte": ODD_TYPE}, "group": {slide: ODD_GROUP}}
+    table.replace(changed).to_csv(cells / "cases.csv", index=False)
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     study = Study(tmp_path_factory.mktemp("study"))
+    study.interrupt("cross_entropy")
     # A checkpoint of some other training makes the third run fail, as a user's mix-up would.
     foreign = study.run_folder("binary_cross_entropy").checkpoint
     foreign.mkdir(parents=True)
@@ -89,6 +142,22 @@ def study(tmp_path_factory):
     (foreign / "state.npz").unlink()
     study.second = study.wbcstudy("run", study.file)
     return study
+
+
+class TestAGridThatWasKilled:
+    def test_a_second_call_meanwhile_says_so_and_ends(self, study):
+        assert study.second_call.returncode == 2
+        assert "is being run already" in study.second_call.stderr
+
+    def test_goes_on_after_its_last_epoch(self, study):
+        assert study.interrupted_after in (1, 2)
+        # The orphan may have finished another epoch before it noticed that it was alone.
+        assert re.search(r"MobileNet, Cross-entropy: starting, from epoch [23] on", study.first.stdout)
+        assert study.run_folder("cross_entropy").status == "complete"
+
+    def test_leaves_no_process_behind(self, study):
+        _, alive = psutil.wait_procs(study.left_running(), timeout=20)
+        assert not alive
 
 
 class TestAGridWithAFailure:
@@ -258,15 +327,18 @@ class TestAnotherDataset:
 
 
 def test_a_run_repeated_by_hand_gives_equal_scores(study):
-    params = study.run_folder("dice").params
+    # Of the run that was killed in mid-training: it must have become what it would have been.
+    params = study.run_folder("cross_entropy").params
     notebook = ROOT / "notebooks" / "2_train.ipynb"
     done = study.call("-m", "papermill", notebook, "again.ipynb", "-f", params, "-p", "study", "again", "-k", "python3")
     assert done.returncode == 0, done.stderr[-2000:]
     again = RunFolder(study.place / "outputs" / "again" / "runs" / params.parent.name)
-    assert again.scores.read_bytes() == study.run_folder("dice").scores.read_bytes()
+    assert again.scores.read_bytes() == study.run_folder("cross_entropy").scores.read_bytes()
     losses = ["epoch", "loss", "val_loss"]
     pd.testing.assert_frame_equal(
-        pd.read_csv(again.history)[losses], pd.read_csv(study.run_folder("dice").history)[losses], check_exact=True
+        pd.read_csv(again.history)[losses],
+        pd.read_csv(study.run_folder("cross_entropy").history)[losses],
+        check_exact=True,
     )
 
 
@@ -287,14 +359,27 @@ def test_the_report_opens_in_a_browser_without_a_request_or_an_error(study):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1300, "height": 900})
-        requests, complaints = [], []
+        requests, complaints, dialogs = [], [], []
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda request: requests.append(request.url))
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        for target in (study.folder.report, study.run_folder("dice").page, study.folder.path / "dataset.html"):
+        study.wbcstudy("data", "check", study.place / "cells", "--html", study.place / "check.html")
+        pages = [study.folder.report, study.run_folder("dice").page, study.place / "check.html"]
+        pages += [study.folder.path / "dataset.html", study.folder.path / "summary.html"]
+        for target in pages:
             page.goto(target.as_uri())
+            obeyed = page.locator("script, img[src=x], svg[onload], [onerror]").count()
+            assert obeyed == 0, target
             broken = page.evaluate("[...document.images].filter(image => !image.naturalWidth).length")
             assert broken == 0
+        for target, names in (
+            (pages[0], (ODD_TITLE, ODD_TYPE)),
+            (pages[2], (ODD_TITLE, ODD_CASE, ODD_TYPE, ODD_GROUP)),
+        ):
+            page.goto(target.as_uri())
+            text = page.locator("body").inner_text()
+            assert [name for name in names if name not in text] == []
         page.goto(study.folder.report.as_uri())
         assert page.locator("h1").count() == 1
         page.get_by_role("link", name="mobilenet__dice__fold0__seed0").first.click()
@@ -302,3 +387,4 @@ def test_the_report_opens_in_a_browser_without_a_request_or_an_error(study):
         browser.close()
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     assert complaints == []
+    assert dialogs == []

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import fnmatch
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,12 +33,16 @@ from wbcstudy.runs import (
     atomic_write,
     cannot_write,
     check_same_settings,
+    expand_home,
+    is_there,
     outputs_folder,
     project_root,
 )
 from wbcstudy.slurm import cancel_left_over, check_slurm, job_prefix
 
 GRACE_S = 15
+# Less room than this, in bytes, and nothing can be written that a study needs.
+_FULL = 2_000_000
 # Each training gets its share of the cores, in TensorFlow and in NumPy.
 THREAD_LIMITS = ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -227,6 +232,8 @@ def run_study(
             # Something ended without a word (killed from outside, again and again). Report what there is.
             prepare(_finished(plan))
             code = _snakemake(_finished(plan), replace(place, jobs=1), lock, show) or code
+        if not code:
+            _date_report(plan)
     states = {name: folder.status for name, (folder, _) in plan.work.items()}
     elsewhere = _failed_elsewhere(plan)
     for name, error in elsewhere.items():
@@ -245,6 +252,19 @@ def run_study(
     if plan.folder.report.exists():
         show(f"Report: {_short(plan.folder.report)}")
     return 1 if code or failed or unfinished or elsewhere else 0
+
+
+def _date_report(plan: Plan) -> None:
+    """Date a report that was just built at least as late as what it was built from.
+
+    Where a clock was set back, finished runs lie in the future, and the report would seem to be older than they, and be
+    built again by every call.
+    """
+    places = [*(folder for folder, _ in plan.work.values()), *plan.transfers().values()]
+    newest = max((place.record.stat().st_mtime for place in places if place.record.exists()), default=0.0)
+    newest = max(newest, plan.folder.dataset.stat().st_mtime if plan.folder.dataset.exists() else 0.0)
+    if plan.folder.reported.exists() and plan.folder.reported.stat().st_mtime <= newest:
+        os.utime(plan.folder.reported, (newest, newest))
 
 
 def _failed_elsewhere(plan: Plan) -> dict[str, str]:
@@ -279,30 +299,30 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
         # Only the finished ones: preparing a failed run would ask for another try.
         prepare(_finished(plan))
         code = _snakemake(plan, Place(1), lock, show, "--forcerun", "summary")
+        if not code:
+            _date_report(plan)
     show(f"Report: {_short(plan.folder.report)}" if not code else _explain(plan.folder, begin))
     return code
 
 
 def study_status(source: str | Path) -> list[dict[str, object]]:
     """One row per run: name, status, epoch, epochs, and pooled Dice where complete. Writes nothing."""
-    from wbcstudy.progress import last_epoch
+    from wbcstudy.progress import last_epoch, read_dice
 
     plan = read_plan(source)
     rows = []
     for name, (folder, config) in plan.work.items():
         record = folder.read_record() or {}
         last = last_epoch(folder.history)
-        scores = record.get("scores") or {}
-        # An earlier method's scores are kept per clean-up.
-        scores = scores.get("raw", scores)
+        dice = read_dice(record)
         rows.append(
             {
                 "run": name,
                 "status": folder.status,
                 "epoch": int(last["epoch"]) if last else None,
                 "epochs": config.epochs if isinstance(config, RunConfig) else None,
-                "nucleus": (scores.get("nucleus") or {}).get("dice"),
-                "cytoplasm": (scores.get("cytoplasm") or {}).get("dice"),
+                "nucleus": dice.get("nucleus"),
+                "cytoplasm": dice.get("cytoplasm"),
                 "error": record.get("error"),
             }
         )
@@ -390,6 +410,8 @@ def _snakemake(plan: Plan, place: Place, lock: int, show: Callable[[str], None],
     command += ["--rerun-triggers", "mtime", "--nolock", "--nocolor", *extra]
     # Every output is written in one step by its notebook, so one that is there is whole, whatever Snakemake noted.
     command += ["--ignore-incomplete", "--keep-incomplete"]
+    # All trainings are alike to it. The default solves a linear programme, again after each job of thousands.
+    command += ["--scheduler", "greedy"]
     environment = os.environ | {
         "WBCSTUDY_ROOT": str(root),
         "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),
@@ -398,7 +420,11 @@ def _snakemake(plan: Plan, place: Place, lock: int, show: Callable[[str], None],
         # Debugger checks that frozen standard modules make the kernel print about.
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    with (plan.folder.logs / "snakemake.log").open("w", encoding="utf-8") as log:
+    try:
+        log = (plan.folder.logs / "snakemake.log").open("w", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(plan.folder.logs, error) from None
+    with log:
         child = subprocess.Popen(
             command,
             stdout=log,
@@ -503,6 +529,12 @@ def _explain(folder: StudyFolder, since: float) -> str:
     """
     from wbcstudy.records import notebook_error
 
+    free = shutil.disk_usage(folder.path).free
+    if free < _FULL:
+        return (
+            f"The disk of {_short(folder.path)} is full ({free / 1e6:.1f} MB are free). What is finished is whole. "
+            "Make room, and give the same command again: it goes on where it stopped."
+        )
     for name in ("dataset", "summary"):
         notebook = folder.path / f"{name}.ipynb"
         if notebook.exists() and notebook.stat().st_mtime >= since and (error := notebook_error(notebook)):
@@ -528,8 +560,8 @@ def _portable(path: str, source: Path) -> str:
     Relative paths count from the current folder, from the folder of the study's YAML, and from the checkout.
     """
     root = project_root()
-    for place in (Path(path).expanduser(), source.parent / path, root / path):
-        if place.exists():
+    for place in (expand_home(path), source.parent / path, root / path):
+        if is_there(place):
             place = place.resolve()
             return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
     return path

@@ -52,7 +52,7 @@ def claim(folder: Path, wait_s: float = WAIT_S, report: Callable[[str], object] 
             report(f"another process still works on {folder.name}; waiting up to {wait_s:.0f} s for it to end")
         time.sleep(_POLL_S)
     _HELD[folder] = handle
-    _end_with_grid()
+    end_with_grid()
 
 
 def release(folder: Path) -> None:
@@ -73,12 +73,13 @@ def _try_lock(handle: int) -> bool:
 _watching = False
 
 
-def _end_with_grid() -> None:
+def end_with_grid() -> None:
     """End this process when Snakemake, or anything between it and this process, is gone.
 
     A notebook's process has a session of its own, so that killing the grid does not reach it. It would train on, and
     write into a folder that the next grid works in. Without Snakemake above it (JupyterLab, papermill by hand), nothing
-    is watched: a notebook server looks after its own.
+    is watched: a notebook server looks after its own. `claim` calls it; what claims no folder (the notebooks about the
+    dataset and the study, which write files that the next grid writes, too) calls it itself.
     """
     global _watching
     import psutil

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import StudyError, plain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +22,9 @@ data_app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, fetch.
 weights_app = typer.Typer(no_args_is_help=True, help="ImageNet weights of the encoders: list, fetch.")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
+
+# What a disk or its owner refuses, and no program can mend.
+_OF_THE_SYSTEM = {getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EIO", "EFBIG")}
 
 StudyFile = Annotated[Path, typer.Argument(help="A study: params/<study>.yaml", show_default=False)]
 
@@ -190,11 +194,12 @@ def _data_check(
     from wbcstudy.runs import atomic_write
 
     found = check_dataset(dataset)
-    typer.echo(found.text())
+    # Titles and citations are others' words: no commands to the terminal.
+    typer.echo("\n".join(map(plain, found.text().split("\n"))))
     if html is not None:
         try:
             with atomic_write(html) as path:
-                path.write_text(found.html(), encoding="utf-8")
+                path.write_text(found.html(), encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise StudyError(
                 f"Cannot write {html}: {error.strerror or error}.",
@@ -259,18 +264,35 @@ def _say(line: str) -> None:
 
 def main() -> None:
     """Run the command; errors that a user can mend are told in words and end with exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may hold bytes that are no text, and a terminal may know no umlauts: spell them out.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except StudyError as error:
         _tell(str(error), 2)
     except KeyboardInterrupt:
         _tell("Stopped.", 130)
-    except Exception as error:
-        _tell(
-            f"Unexpected {type(error).__name__}: {error}\n"
-            "This is a mistake in wbcstudy. `wbcstudy --debug ...` shows where it happened.",
-            1,
+    except OSError as error:
+        if error.errno not in _OF_THE_SYSTEM:
+            _tell_mistake(error)
+        told = StudyError(
+            f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}.",
+            expected="files and folders that you may read and write, on a disk with free space",
+            fix="Check the permissions and the free space. What is finished is kept; the same command goes on.",
         )
+        _tell(str(told), 2)
+    except Exception as error:
+        _tell_mistake(error)
+
+
+def _tell_mistake(error: Exception) -> None:
+    _tell(
+        f"Unexpected {type(error).__name__}: {error}\n"
+        "This is a mistake in wbcstudy. `wbcstudy --debug ...` shows where it happened.",
+        1,
+    )
 
 
 def _tell(words: str, code: int) -> None:

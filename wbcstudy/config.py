@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import re
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import StudyError, show_value
 from wbcstudy.registry import ENCODERS, LOSSES, pick, unknown_name
 
 # Five halvings in every encoder: 2 ** 5.
@@ -27,7 +28,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class _DataSettings(BaseModel):
     """The fields about images and their split, which trainings and earlier methods share."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
     dataset: str = "synthetic"
     """Name of a dataset (`wbcstudy data list`) or path of a dataset.yaml."""
@@ -329,7 +332,7 @@ def make_config(kind: type[_DataSettings], values: dict[str, Any], source: str =
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        got = f"{field}: {first['input']!r}" if field else "the combination of values"
+        got = f"{field}: {show_value(first['input'])}" if field else "the combination of values"
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, _UnknownName):
             raise StudyError(f"{source}: {cause.told.what}", expected=cause.told.expected, fix=cause.told.fix) from None
@@ -374,15 +377,26 @@ def settings_hash(config: _DataSettings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def yaml_text(config: _DataSettings) -> str:
+    """A configuration as papermill and `read_run` read it, each field with its help as a comment."""
+    fields = type(config).model_fields
+    values = config.model_dump(mode="json").items()
+    return "".join(
+        f"{name}: {_yaml_value(json.dumps(value))}  # {fields[name].description}\n" for name, value in values
+    )
+
+
 def write_yaml(config: _DataSettings, path: Path) -> None:
-    """Write a configuration as papermill and `read_run` read it, each field with its help as a comment."""
-    lines = []
-    for name, value in config.model_dump(mode="json").items():
-        text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
-        # PyYAML ends a bare scalar with a document end mark.
-        text = text.removesuffix("...\n").strip()
-        lines.append(f"{name}: {text}  # {type(config).model_fields[name].description}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """Write `yaml_text`."""
+    path.write_text(yaml_text(config), encoding="utf-8")
+
+
+# The runs of a study share most values, and PyYAML takes its time.
+@functools.lru_cache(maxsize=10_000)
+def _yaml_value(text: str) -> str:
+    value = yaml.safe_dump(json.loads(text), default_flow_style=True, width=1000, allow_unicode=True)
+    # PyYAML ends a bare scalar with a document end mark.
+    return value.removesuffix("...\n").strip()
 
 
 class _UnknownName(ValueError):

@@ -22,7 +22,7 @@ from wbcstudy.config import SIZE_STEP_PX
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import LABELS
 from wbcstudy.registry import pick
-from wbcstudy.runs import cannot_write, write_json
+from wbcstudy.runs import cannot_write, expand_home, write_json
 from wbcstudy.segmentation.networks import Network, load_network
 
 # Probabilities may differ by rounding in another order; a wrong channel order or a lost layer differs by far more.
@@ -49,7 +49,7 @@ def export_network(model: Network | str | Path, form: str, out: str | Path) -> P
             gives.
     """
     write = pick(FORMS, form, "format")
-    out = Path(out).expanduser()
+    out = expand_home(out)
     if out.exists():
         raise StudyError(f"{out} exists.", expected="a new file or folder", fix="Choose another place with --out.")
     _check_packages(form)

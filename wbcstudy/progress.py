@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,12 +13,27 @@ from wbcstudy.registry import ENCODERS, LOSSES
 from wbcstudy.runs import RunFolder
 
 POLL_S = 1.0
+# Columns of history.csv of which lines are made.
+_SHOWN = ("loss", "val_loss", "seconds")
 
 
 def last_epoch(history: Path) -> dict[str, str] | None:
     """The last complete row of a history.csv, or None."""
     rows = _read_rows(history)
     return rows[-1] if rows else None
+
+
+def read_dice(record: Mapping) -> dict[str, float]:
+    """Region -> pooled Dice, of a run.json; a region of which it says nothing is left out.
+
+    An earlier method's scores are kept per clean-up, of which "raw" is meant.
+    """
+    scores = record.get("scores")
+    if isinstance(scores, Mapping) and isinstance(scores.get("raw"), Mapping):
+        scores = scores["raw"]
+    of = {region: scores.get(region) if isinstance(scores, Mapping) else None for region in ("nucleus", "cytoplasm")}
+    dice = {region: counts.get("dice") for region, counts in of.items() if isinstance(counts, Mapping)}
+    return {region: float(value) for region, value in dice.items() if isinstance(value, int | float)}
 
 
 def in_words(seconds: float) -> str:
@@ -65,9 +81,12 @@ class Progress:
     def follow(self, child: subprocess.Popen) -> None:
         """Say what happens until the process ends."""
         while child.poll() is None:
+            start = time.monotonic()
             self._look()
+            # Thousands of runs on a slow disk shall not be looked at all the time.
+            pause = max(POLL_S, 10 * (time.monotonic() - start))
             try:
-                child.wait(POLL_S)
+                child.wait(pause)
             except subprocess.TimeoutExpired:
                 continue
         self._look()
@@ -88,6 +107,8 @@ class Progress:
             self._begun.add(run.name)
             again = f", from epoch {self._seen[run.name] + 1} on" if self._seen[run.name] else ""
             self._show(f"{head}: starting{again} ...")
+        if run.name not in self._begun:
+            return
         rows = _read_rows(folder.history)
         for row in rows[self._seen[run.name] :]:
             left = (run.epochs - int(row["epoch"])) * float(row["seconds"])
@@ -102,7 +123,7 @@ class Progress:
             return
         del self._open[run.name]
         if record.get("status") == "complete":
-            told, after = _dice(record["scores"].get("raw", record["scores"])), ""
+            told, after = ", ".join(f"{region} {dice:.3f}" for region, dice in read_dice(record).items()), ""
             if isinstance(run, RunConfig):
                 self._run_seconds.append(float(record.get("wall_seconds") or 0))
                 after = f" after {record['epochs']} epochs, {in_words(self._run_seconds[-1])}"
@@ -116,7 +137,8 @@ class Progress:
             return
         del self._transfers[name]
         if record.get("status") == "complete":
-            self._show(f"{name}: Dice {_dice(record['scores'])}")
+            told = ", ".join(f"{region} {dice:.3f}" for region, dice in read_dice(record).items())
+            self._show(f"{name}: Dice {told}")
         else:
             self._show(f"{name}: FAILED: {str(record.get('error', '')).splitlines()[0]}")
 
@@ -131,11 +153,6 @@ class Progress:
         return f" (study: about {in_words(min(left, typical) + typical * len(waiting) / self._jobs)})"
 
 
-def _dice(scores: Mapping[str, Mapping]) -> str:
-    found = {region: (scores.get(region) or {}).get("dice") for region in ("nucleus", "cytoplasm")}
-    return ", ".join(f"{region} {value:.3f}" for region, value in found.items() if value is not None)
-
-
 def _title(run: RunConfig | BaselineConfig) -> str:
     if isinstance(run, BaselineConfig):
         return f"{run.method}, fold {run.fold}" if run.folds > 1 else run.method
@@ -148,12 +165,21 @@ def _title(run: RunConfig | BaselineConfig) -> str:
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a history.csv; none of a damaged one, which the training itself will speak of."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, csv.Error):
         return []
-    return [row for row in rows if None not in row.values()]
+    return [row for row in rows if (row.get("epoch") or "").isdigit() and all(_is_number(row.get(n)) for n in _SHOWN)]
+
+
+def _is_number(text: object) -> bool:
+    try:
+        float(text)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _modified(path: Path) -> float | None:

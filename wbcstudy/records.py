@@ -123,8 +123,10 @@ def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
         advice = _memory_advice(config)
     elif error.startswith("KeyboardInterrupt"):
         return None
-    elif "ResourceExhausted" in error or error.startswith("MemoryError"):
+    elif "ResourceExhausted" in error or error.startswith(("MemoryError", "Out of memory")):
         advice = _memory_advice(config)
+    elif "No space left" in error or "quota exceeded" in error:
+        advice = "Make room on that disk, and run the study again: it goes on after the last finished epoch."
     write_record(
         folder,
         {

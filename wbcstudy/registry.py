@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import StudyError, show_value
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def pick(table: Mapping, name: str, kind: str):
 def unknown_name(name: str, known: Iterable[str], kind: str) -> StudyError:
     """The error for a name that is not in a table, with the nearest one suggested."""
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name)[:100], known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else f"Use one of these {kind} names."
-    return StudyError(f"Unknown {kind} {name!r}.", expected=", ".join(known), fix=hint)
+    return StudyError(f"Unknown {kind} {show_value(name)}.", expected=", ".join(known), fix=hint)
 
 
 _RESNET = "https://github.com/qubvel/classification_models/releases/download/0.0.1/"

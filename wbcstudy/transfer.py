@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wbcstudy import __version__
+from wbcstudy.claim import end_with_grid
 from wbcstudy.config import RunConfig, read_run
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import Dataset, load_dataset
@@ -36,6 +37,7 @@ def score_elsewhere(place: Path, name: str) -> dict[str, Any]:
     """
     run = RunFolder(Path(place).resolve())
     target = run.transfer(name)
+    end_with_grid()
     trained = (run.read_record() or {}).get("written")
     before = target.read_record() or {}
     if before.get("status") == "complete" and before.get("network") == trained:

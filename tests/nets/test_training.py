@@ -274,6 +274,24 @@ def test_out_of_memory_names_what_to_lower(parts, tmp_path, monkeypatch):
         assert "batch_size (now 4) or image_size (now 32)" in str(caught.value)
 
 
+def test_a_full_disk_is_told_and_the_training_goes_on_when_there_is_room(finished, parts, small_disk):
+    small_disk.resize("20m")
+    folder = RunFolder(small_disk.path / "run")
+
+    def fill_up(line):
+        if line.startswith("epoch 2/"):
+            small_disk.fill()
+
+    with pytest.raises(StudyError, match="No space left"):
+        train(build_unet(CONFIG), *parts, CONFIG, folder, fill_up)
+    assert len(pd.read_csv(folder.history)) == 2
+    (small_disk.path / "filler").unlink()
+    lines, model = [], build_unet(CONFIG)
+    result = train(model, *parts, CONFIG, folder, lines.append)
+    assert "continuing after epoch 2" in lines[0]
+    assert_same(result.history, model.get_weights(), finished)
+
+
 def test_no_images_are_refused(parts, cells, tmp_path):
     for chosen, part in (((cells(0), parts[1]), "training"), ((parts[0], cells(0)), "validation")):
         with pytest.raises(StudyError, match=f"no {part} image"):

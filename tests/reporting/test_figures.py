@@ -117,6 +117,9 @@ def test_scores_have_a_point_per_image(tmp_path):
     points = [len(line.get_xdata()) for line in figure.axes[0].get_lines() if line.get_marker() == "."]
     assert points == [5, 5, 5]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["U-Net", "ResNet-18"]
+    twice = fig_scores(pd.concat([scores, scores.assign(seed=1, dice=scores["dice"] / 2)]))
+    again = [len(line.get_xdata()) for line in twice.axes[0].get_lines() if line.get_marker() == "."]
+    assert again == points
     assert fig_scores(scores.head(0)).texts and fig_scores(pd.DataFrame()).texts
 
 

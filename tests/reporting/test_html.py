@@ -129,6 +129,28 @@ def test_names_from_data_are_text(tmp_path, config):
     assert f"{evil} citation" in elements.text and "nucleus 10.0 %" in elements.text
 
 
+def test_of_thousands_of_runs_the_page_shows_those_that_failed_and_one_of_each_kind():
+    names = [f"{method}__dice__fold0__seed{seed}" for method in ("unet", "resnet18") for seed in range(5000)]
+    failed = set(names[7:10_000:2000])
+    rows = [{"name": name, "status": "failed" if name in failed else "complete"} for name in names]
+    shown = [row["name"] for row in facts.pick_rows(rows)]
+    assert set(shown) == failed | {"unet__dice__fold0__seed0", "resnet18__dice__fold0__seed0"}
+    assert len(facts.pick_rows([row | {"status": "waiting"} for row in rows])) <= facts.MOST_ROWS
+    assert facts.pick_rows(rows[:200]) == rows[:200]
+
+
+def test_the_report_says_how_many_runs_it_leaves_out(tmp_path, config, monkeypatch):
+    monkeypatch.setattr(facts, "MOST_ROWS", 4)
+    monkeypatch.setattr(facts, "MOST_NAMES", 2)
+    many = config.model_copy(update={"seeds": (0, 1)})
+    runs = make_study(tmp_path, many, failed=[run.name for run in many.runs() if run.encoder == "unet"], cases=2)
+    _, elements = report(tmp_path, runs, many)
+    assert "And 4 more: wbcstudy status params/demo.yaml" in elements.text
+    assert "4 of 8 runs failed: unet__cross_entropy__fold0__seed0, unet__cross_entropy__fold0__seed1 and 2 more." in (
+        elements.text
+    )
+
+
 def test_runs_on_different_data_are_not_compared_silently(tmp_path, config):
     runs = make_study(tmp_path, config)
     runs[0].record["dataset"] = DATASET | {"fingerprint": "other"}
@@ -185,6 +207,22 @@ def test_a_notebook_becomes_one_page_that_loads_nothing(tmp_path):
     assert all(words in text for words in ("Train", "epoch 1 of 3 <script>said</script>", "kept", "ValueError: bad"))
     assert "</script>" in text and f"data:image/png;base64,{png}" in page
     assert "<title>run</title>" in page and 'href="https://b.example"' in page
+
+
+def test_a_report_that_finds_no_room_leaves_the_one_before(small_disk, config):
+    small_disk.resize("20m")
+    runs = make_study(small_disk.path, config, cases=3)
+    study = StudyFolder(small_disk.path / "demo")
+    write_tables(study, runs)
+    before = write_report(study, config, runs).read_bytes()
+    kept = {path: path.read_bytes() for path in study.runs.rglob("*") if path.is_file()}
+    small_disk.fill()
+    for write in (lambda: write_tables(study, runs), lambda: write_report(study, config, runs)):
+        with pytest.raises(OSError, match="No space left"):
+            write()
+    assert study.report.read_bytes() == before
+    assert {path: path.read_bytes() for path in study.runs.rglob("*") if path.is_file()} == kept
+    assert not list(small_disk.path.rglob(".part-*"))
 
 
 def test_what_is_no_notebook_is_refused_and_nothing_is_written(tmp_path):

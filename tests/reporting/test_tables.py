@@ -14,6 +14,7 @@ from wbcstudy.reporting.tables import (
     make_table1,
     make_table2,
     pick_best,
+    pick_drawn,
     pick_examples,
 )
 from wbcstudy.runs import write_predictions
@@ -30,6 +31,15 @@ def runs_of(tmp_path, failed=(), empty=(), **settings):
 
 def texts(layout):
     return [[cell.text for cell in cells] for _, cells in layout.rows]
+
+
+def test_every_run_is_drawn_or_of_very_many_the_first_of_each_encoder_and_loss(tmp_path):
+    config = StudyConfig(name="s", encoders=("unet", "resnet18"), seeds=(3, 1))
+    runs = make_study(tmp_path, config, cases=2, failed=["unet__dice__fold0__seed1"])
+    assert len(pick_drawn(runs)) == 7
+    names = ["unet__cross_entropy__fold0__seed1", "unet__dice__fold0__seed3"]
+    names += ["resnet18__cross_entropy__fold0__seed1", "resnet18__dice__fold0__seed1"]
+    assert [run.name for run in pick_drawn(runs, most=6)] == names
 
 
 def test_the_papers_numbers_are_shipped_and_consistent():

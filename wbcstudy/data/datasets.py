@@ -232,7 +232,7 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
                 fix=f"Run `{row.how}` (or with `--archive FILE` for a zip you already have).",
             )
         return place / SPEC_FILE
-    places = [Path(name_or_path).expanduser()]
+    places = [runs.expand_home(name_or_path)]
     if not places[0].is_absolute():
         try:
             places.append(runs.project_root() / places[0])
@@ -241,9 +241,9 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
             pass
     for place in places:
         for candidate in (place, place / SPEC_FILE):
-            if candidate.is_file():
+            if runs.is_there(candidate) and candidate.is_file():
                 return candidate
-    if any(place.is_dir() for place in places):
+    if any(runs.is_there(place) for place in places):
         raise StudyError(
             f"There is no {SPEC_FILE} in the folder {name_or_path}.",
             expected=f"a folder with {SPEC_FILE}, which says what its files are",

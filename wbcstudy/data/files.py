@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from wbcstudy.data.folder import SPEC_FILE, DatasetSpec
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import StudyError, is_unprintable
 
 FACT_COLUMNS = ("case_id", "cell_type", "group")
 
@@ -68,6 +68,8 @@ def find_files(folder: Path, spec: DatasetSpec) -> Found:
             case_id = match["case"]
             if not path.resolve().is_relative_to(root):
                 problems.append(_outside(path, folder))
+            elif any(map(is_unprintable, case_id)):
+                problems.append(_unprintable(path))
             elif case_id in found[kind]:
                 problems.append(_twice(kind, case_id, found[kind][case_id], path))
             else:
@@ -111,8 +113,11 @@ def read_facts(
         ]
     header = text.split("\n", 1)[0]
     rows = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=header.count), restkey="surplus")
-    columns = [(name or "").strip() for name in rows.fieldnames or []]
-    rows.fieldnames = columns
+    try:
+        columns = rows.fieldnames = [(name or "").strip() for name in rows.fieldnames or []]
+        read = [(row, rows.line_num) for row in rows]
+    except csv.Error as error:
+        return {}, [_facts_error(path, f"cannot be read as a table: {error}.", fix="Is a quotation mark not closed?")]
     for column in columns:
         near = difflib.get_close_matches(column.lower(), FACT_COLUMNS, n=1, cutoff=0.75)
         if column not in FACT_COLUMNS and near and near[0] not in columns:
@@ -120,10 +125,10 @@ def read_facts(
     if "case_id" not in columns:
         return {}, [_facts_error(path, f"has no column 'case_id' (found: {', '.join(columns) or 'nothing'}).")]
     facts, problems = {}, []
-    for row in rows:
+    for row, line in read:
         case_id = (row["case_id"] or "").strip()
         if "surplus" in row:
-            problems.append(_facts_error(path, f"has too many fields in line {rows.line_num}.", fix="Quote the field."))
+            problems.append(_facts_error(path, f"has too many fields in line {line}.", fix="Quote the field."))
         if case_id in facts:
             problems.append(_facts_error(path, f"lists case {case_id!r} twice.", fix="Keep one of the two rows."))
         facts[case_id] = tuple((row.get(column) or "").strip() or None for column in ("cell_type", "group"))
@@ -219,6 +224,14 @@ def _outside(path: Path, folder: Path) -> StudyError:
         f"{path} is a link that leads out of {folder}.",
         expected="files below the folder of dataset.yaml",
         fix="Put dataset.yaml above the real files, or copy them.",
+    )
+
+
+def _unprintable(path: Path) -> StudyError:
+    return StudyError(
+        f"The name of {str(path)!r} holds characters that cannot be printed.",
+        expected="names of letters, digits, spaces and signs, in UTF-8",
+        fix="Rename the file, and its partner.",
     )
 
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from wbcstudy.config import make_config
 from wbcstudy.data.images import read_image, read_instances, read_mask
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import StudyError, show_value
 from wbcstudy.regions import LABELS
 
 __all__ = ["SPEC_FILE", "Case", "DatasetSpec", "read_image", "read_instances", "read_mask", "read_spec"]
@@ -36,6 +36,7 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _REQUIRED = ("name", "images", "masks", "labels")
 # The largest distance between two colours, and more than that between two 8-bit greys.
 _MAX_TOLERANCE = 442
+_MAX_STARS = 3
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class Case:
 class DatasetSpec(BaseModel):
     """What `dataset.yaml` says."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
     name: str
     """Short name: letters, digits, '_', '-' and '.'."""
@@ -104,6 +107,9 @@ class DatasetSpec(BaseModel):
         _check_inside(value)
         if value.count("{case}") != 1 or set("{}") & set(value.replace("{case}", "")):
             raise ValueError("a pattern with {case} exactly once, for example images/{case}.bmp")
+        if value.count("*") > _MAX_STARS:
+            # Each more lets the search for what fits take longer by the length of a name.
+            raise ValueError(f"a pattern with at most {_MAX_STARS} '*'")
         return value
 
     @field_validator("cases")
@@ -185,7 +191,7 @@ def _values(label: str, given: Any) -> tuple[int | str, ...]:
             continue
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
             continue
-        raise ValueError(f"whole numbers of 0-65535 or quoted colours '#rrggbb'; {label} has {value!r}")
+        raise ValueError(f"whole numbers of 0-65535 or quoted colours '#rrggbb'; {label} has {show_value(value)}")
     return tuple(value.lower() if isinstance(value, str) else value for value in values)
 
 

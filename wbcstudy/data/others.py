@@ -45,9 +45,20 @@ class Other:
 
 
 def read_others(study: StudyFolder) -> tuple[Other, ...]:
-    """The other datasets of a study, in its order; none where there is no file of them."""
+    """The other datasets of a study, in its order; none where there is no file of them.
+
+    Raises:
+        StudyError: the file is damaged.
+    """
     stored = read_json(study.others) or {}
-    return tuple(Other(**row | {"shared": tuple(row["shared"])}) for row in stored.get("datasets", ()))
+    try:
+        return tuple(Other(**row | {"shared": tuple(row["shared"])}) for row in stored.get("datasets", ()))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise StudyError(
+            f"{study.others} is damaged ({type(error).__name__}).",
+            expected="the file as `wbcstudy run` wrote it",
+            fix="Delete it: it is made again.",
+        ) from None
 
 
 def prepare_others(study: StudyFolder, trained: Dataset, sources: Sequence[str]) -> tuple[Other, ...]:

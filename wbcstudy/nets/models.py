@@ -7,6 +7,7 @@ import math
 import platform
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ _LAYERS = {
 }
 _HARMLESS_MODULES = {"keras.initializers", "keras.optimizers"}
 _CONFIG_BYTES = 50_000_000
+# What Keras, zipfile and h5py say of damaged files.
+_UNREADABLE = (ValueError, TypeError, AttributeError, ImportError, OSError, EOFError, RuntimeError, LookupError)
+_UNREADABLE += (zipfile.BadZipFile, zlib.error)
 
 
 def load_model(path: str | Path):
@@ -71,7 +75,7 @@ def load_model(path: str | Path):
     _check_classes(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError) as error:
+    except _UNREADABLE as error:
         raise _foreign(path, (str(error).splitlines() or [type(error).__name__])[0][:300]) from error
     shapes = (getattr(model, "input_shape", None), getattr(model, "output_shape", None))
     if shapes != ((None, None, None, 3), (None, None, None, 3)):

@@ -35,7 +35,7 @@ from wbcstudy.nets.models import (
 )
 from wbcstudy.nets.stain import set_target
 from wbcstudy.regions import CYTOPLASM, NUCLEUS
-from wbcstudy.runs import RunFolder, atomic_write
+from wbcstudy.runs import RunFolder, atomic_write, cannot_write
 
 __all__ = [
     "HISTORY_COLUMNS",
@@ -127,7 +127,8 @@ def train(
         report: called with one line per epoch.
 
     Raises:
-        StudyError: no images; a checkpoint of other settings or images; the loss is not a number; out of memory.
+        StudyError: no images; a checkpoint of other settings or images; the loss is not a number; out of memory; the
+            disk is full.
     """
     for arrays, part in ((training, "training"), (validation, "validation")):
         _check_arrays(arrays, part)
@@ -150,17 +151,19 @@ def train(
             scores = validate(model, validation, config)
             _check_finite(scores["val_loss"], "validation", epoch, config)
         row = {"epoch": epoch, "loss": float(loss), **scores, "seconds": round(time.perf_counter() - start, 3)}
-        checkpoint.add(row | {"learning_rate": float(model.optimizer.learning_rate)})
-        _write_history(checkpoint.history, folder)
+        with _disk_advice(folder):
+            checkpoint.add(row | {"learning_rate": float(model.optimizer.learning_rate)})
+            _write_history(checkpoint.history, folder)
         report(_line(rows, config))
 
     checkpoint.restore_best()
     history = checkpoint.history
-    _write_history(history, folder)
     # A fresh optimiser: the file is a third as large, and nothing continues from it.
     model.compile(keras.optimizers.Adam(config.learning_rate), build_loss(config.loss), jit_compile=False)
-    with atomic_write(folder.model) as path:
-        model.save(path)
+    with _disk_advice(folder):
+        _write_history(history, folder)
+        with atomic_write(folder.model) as path:
+            model.save(path)
     result = TrainingResult(
         history=history,
         best_epoch=checkpoint.best_epoch,
@@ -343,6 +346,14 @@ def _memory_advice(config: RunConfig) -> Iterator[None]:
             expected=f"{config.batch_size} images of {config.image_size} px at a time to fit",
             fix=f"Lower batch_size (now {config.batch_size}) or image_size (now {config.image_size}).",
         ) from error
+
+
+@contextlib.contextmanager
+def _disk_advice(folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(folder.path, error) from error
 
 
 def _write_history(history: pd.DataFrame, folder: RunFolder) -> None:

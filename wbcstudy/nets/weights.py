@@ -19,7 +19,7 @@ import numpy as np
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, Encoder, pick
-from wbcstudy.runs import atomic_write
+from wbcstudy.runs import atomic_write, expand_home, is_there
 
 ATTEMPTS = 3
 
@@ -75,8 +75,8 @@ def find_weights(config: RunConfig) -> Path | None:
         return None
     if config.encoder_weights == "imagenet":
         return fetch_weights([config.encoder])[0]
-    path = Path(config.encoder_weights).expanduser()
-    if not path.is_file():
+    path = expand_home(config.encoder_weights)
+    if not is_there(path) or not path.is_file():
         raise StudyError(
             f"encoder_weights: there is no file {path}.",
             expected="'imagenet', 'none', or the path of a .h5 file",

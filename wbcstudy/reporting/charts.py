@@ -128,10 +128,10 @@ def fig_label_shares(frame: pd.DataFrame) -> StudyFigure:
 
 @styled
 def fig_scores(scores: pd.DataFrame) -> StudyFigure:
-    """Each test image's Dice, a panel per region, a box per encoder and loss: a point is an image.
+    """Each test image's Dice, a panel per region, a box per encoder and loss: a point is an image, seeds averaged.
 
     Args:
-        scores: rows as `tables.read_scores` gives them: encoder, loss, region, dice.
+        scores: rows as `tables.read_scores` gives them: encoder, loss, region, case_id, dice.
     """
     if scores.empty or scores["dice"].isna().all():
         return make_blank("No run has scores yet.")
@@ -139,6 +139,7 @@ def fig_scores(scores: pd.DataFrame) -> StudyFigure:
         encoder=scores["encoder"].map(lambda name: ENCODERS[name].title),
         loss=scores["loss"].map(loss_title),
     )
+    shown = shown.groupby(["encoder", "loss", "region", "case_id"], as_index=False)["dice"].mean()
     encoders = [row.title for row in ENCODERS.values() if row.title in set(shown["encoder"])]
     losses = [title for title in map(loss_title, LOSSES) if title in set(shown["loss"])]
     palette = {loss_title(name): colour for name, colour in LOSS_COLOURS.items()}

@@ -16,6 +16,9 @@ from wbcstudy.reporting.layout import weights_note
 from wbcstudy.reporting.tables import TABLE_REGIONS, loss_words, make_table1, pick_best
 from wbcstudy.runs import Run, StudyFolder
 
+# A page of more rows, or a sentence of more names, is not read.
+MOST_ROWS, MOST_NAMES = 200, 10
+
 GLOSSARY = (
     ("Dice", "overlap of the predicted and the expert's region: 1 is the same pixels, 0 is none in common; F-score."),
     ("Dice, mean Dice", "from the pixels of all test images together, as in the paper; mean of the images' own Dice."),
@@ -108,11 +111,12 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
     """What a reader must know before believing the tables: weights, failed and unfinished runs, mixed runs."""
     runs = list(runs)
     said = [weights_note(run.config for run in runs) if runs else weights_note([config])]
-    states = {run.name: study.run(run.name).status for run in config.runs()}
+    known = {run.name: run.record.get("status") for run in runs}
+    states = {run.name: known.get(run.name) or study.run(run.name).status for run in config.runs()}
     for state, words in (("failed", "failed"), ("unfinished", "not finished"), ("waiting", "not started")):
         names = [name for name, found in states.items() if found == state]
         if names:
-            said.append(f"{len(names)} of {count(len(states), 'run')} {words}: {', '.join(names)}.")
+            said.append(f"{len(names)} of {count(len(states), 'run')} {words}: {_few(names)}.")
     done = [run.record for run in runs if run.complete]
     for what, values in (
         ("versions of the data", {(record.get("dataset") or {}).get("fingerprint") for record in done}),
@@ -126,7 +130,7 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
 
 
 def list_runs(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """One row per run of the study, finished or not, for the page's table of runs."""
+    """One row per run of the study, finished or not, for the page's table of runs; see `pick_rows`."""
     found = {run.name: run for run in runs}
     names = list(dict.fromkeys([*(run.name for run in config.runs()), *found]))
     rows = []
@@ -138,7 +142,7 @@ def list_runs(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> l
         rows.append(
             {
                 "name": name,
-                "status": folder.status,
+                "status": record.get("status") or folder.status,
                 "link": relative_link(target, study),
                 "notebook": relative_link(notebook, study),
                 "epochs": f"{record['best_epoch']} of {record['epochs']}" if "epochs" in record else "",
@@ -150,6 +154,23 @@ def list_runs(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> l
             }
         )
     return rows
+
+
+def pick_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of `list_runs` that a page can show: all, or of very many a sample.
+
+    Of more than `MOST_ROWS`, those stay that are not complete (as many as fit), and of the complete ones the first of
+    each encoder and loss.
+    """
+    if len(rows) <= MOST_ROWS:
+        return rows
+    shown = {row["name"] for row in rows if row["status"] != "complete"}
+    shown = set(sorted(shown)[: MOST_ROWS // 2])
+    firsts: dict[str, str] = {}
+    for row in rows:
+        if row["status"] == "complete":
+            firsts.setdefault(row["name"].partition("__fold")[0], row["name"])
+    return [row for row in rows if row["name"] in shown | set(firsts.values())]
 
 
 def describe_data(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable[Run]) -> list[tuple[str, str]]:
@@ -316,6 +337,11 @@ def _number(value: float | None) -> str:
 
 def _value(value: Any) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def _shorten(text: str, most: int = 1200) -> str:

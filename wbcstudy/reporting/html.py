@@ -105,12 +105,13 @@ FIGURES = {
     ),
     "scores": (
         "Every test image's Dice",
-        "A point is an image; the box holds the middle half of the images, its line is the median.",
+        "A point is an image (its mean over the seeds); the box holds the middle half of the images, its line is the "
+        "median.",
     ),
     "learning_curves": (
         "Learning curves",
-        "A panel per run. A validation curve that still falls at its end would have gained from more epochs; one that "
-        "rises while the training curve falls shows overfitting.",
+        "A panel per run; of very many, the first run of each encoder and loss. A validation curve that still falls at "
+        "its end would have gained from more epochs; one that rises while the training curve falls shows overfitting.",
     ),
     "label_shares": ("How much of each image is cell", "A bar per case, the fullest on the left."),
 }
@@ -186,6 +187,8 @@ def write_report(
     shown = {stem: Path(path) for stem, path in figures.items() if Path(path).is_file()}
     comparison = comparison or compare_runs(runs)
     certainty = tell_certainty(comparison)
+    every = facts.list_runs(study, config, runs)
+    listed = facts.pick_rows(every)
     compared = make_comparison_tables(runs, comparison) | make_transfer_tables(transfer, runs)
     sections = {name: (title, tables, list(stems)) for name, (title, tables, stems) in SECTIONS.items()}
     sections["elsewhere"][2].extend(elsewhere)
@@ -221,7 +224,8 @@ def write_report(
             for stem, path in shown.items()
         },
         regions=TABLE_REGIONS,
-        runs=facts.list_runs(study, config, runs),
+        runs=listed,
+        runs_left=len(every) - len(listed),
         methods=facts.tell_methods(config, dataset, runs),
         settings=facts.list_settings(config),
         glossary=facts.GLOSSARY,

@@ -149,6 +149,14 @@ def pick_worst(runs: Iterable[Run], best: Best | None, count: int = 10) -> tuple
     return {case: masks[case] for case in worst["case_id"]}, titles
 
 
+def pick_drawn(runs: Iterable[Run], most: int = 36) -> list[Run]:
+    """The complete runs that get a panel each: all, or of more than `most` the first of each encoder and loss."""
+    complete = [run for run in runs if run.complete]
+    if len(complete) <= most:
+        return complete
+    return [min(group, key=lambda run: (run.config.seed, run.config.fold)) for group in group_runs(complete).values()]
+
+
 def make_ensemble(scores: pd.DataFrame, voters: int, regions: Sequence[str] = TABLE_REGIONS) -> pd.DataFrame:
     """The majority's row of Table 1.
 

@@ -30,7 +30,7 @@ from wbcstudy import __version__
 from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import LABELS, REGIONS
-from wbcstudy.runs import atomic_write, read_json, write_json
+from wbcstudy.runs import atomic_write, expand_home, is_there, read_json, write_json
 from wbcstudy.segmentation.image import Segmentation, measure, predict_image
 from wbcstudy.segmentation.networks import Network, load_network
 from wbcstudy.segmentation.pictures import index_mask, shrink
@@ -167,7 +167,7 @@ def segment_images(
             cannot be written.
     """
     settings = settings or Settings()
-    results = Results(Path(out).expanduser())
+    results = Results(expand_home(out))
     named = name_images(inputs, results.path)
     network = load_network(model)
     choose_way((1, 1), network.training, settings.way, settings.scale, settings.pixel_um)
@@ -203,9 +203,9 @@ def name_images(inputs: Sequence[str | Path], out: Path | None = None) -> dict[s
     Raises:
         StudyError: an input does not exist, or there is no image.
     """
-    places = [Path(place).expanduser().resolve() for place in inputs]
+    places = [expand_home(place).resolve() for place in inputs]
     for place, given in zip(places, inputs, strict=True):
-        if not place.exists():
+        if not is_there(place):
             raise StudyError(f"There is no {given}.", expected="an image, or a folder of images", fix="Check the path.")
     found = sorted({path for place in places for path in _images_in(place, out.resolve() if out else None)})
     if not found:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import Run, RunFolder, StudyFolder, load_run, load_runs, outputs_folder
+from wbcstudy.runs import Run, RunFolder, StudyFolder, expand_home, is_there, load_run, load_runs, outputs_folder
 from wbcstudy.segmentation.ways import TrainingScale
 
 # Tiles that are in the network at a time. Always as many, so that TensorFlow builds one graph.
@@ -125,18 +125,18 @@ def find_run(where: str | Path) -> tuple[Run, str]:
     Raises:
         StudyError: nothing there, or no finished run.
     """
-    path = Path(where).expanduser()
+    path = expand_home(where)
     if path.suffix == ".yaml":
         return best_run(StudyFolder(outputs_folder() / path.stem))
-    if path.suffix == ".keras" and path.exists():
+    if path.suffix == ".keras" and is_there(path):
         path = path.parent
-    if not path.exists() and not path.is_absolute():
+    if not is_there(path) and not path.is_absolute():
         study, *run = path.parts or ("",)
         folder = outputs_folder() / study
         path = folder / "runs" / run[0] if len(run) == 1 else folder.joinpath(*run)
-    if (path / "runs").is_dir():
+    if is_there(path / "runs"):
         return best_run(StudyFolder(path))
-    if path.is_dir():
+    if is_there(path) and path.is_dir():
         run = load_run(RunFolder(path))
         if run.complete:
             return run, ""

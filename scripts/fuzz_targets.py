@@ -1,0 +1,357 @@
+"""What `fuzz_inputs.py` feeds: for each kind of input where its bytes are written, what reads them, and what is right.
+
+A target's `read` raises `StudyError` where the input is refused in words, and any other exception where it does harm: a
+traceback, a result that is not that of the input, or a refusal that leaves something behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import hashlib
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from wbcstudy.cli import main
+from wbcstudy.config import RunConfig, StudyConfig, read_study, write_yaml
+from wbcstudy.data.arrays import read_cases
+from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.fetch import fetch_segmentation_wbc, read_manifest
+from wbcstudy.data.folder import read_image, read_mask, read_spec
+from wbcstudy.data.splits import load_or_make_splits
+from wbcstudy.errors import StudyError
+from wbcstudy.runs import RunFolder, StudyFolder, project_root, read_predictions, read_score_file, write_predictions
+from wbcstudy.scoring.evaluation import score_masks, write_scores
+
+GREYS = {"background": 0, "cytoplasm": 128, "nucleus": 255}
+SPEC = {"name": "small", "images": "images/{case}.bmp", "masks": "masks/{case}.png"}
+SPEC |= {"labels": GREYS, "cases": "cases.csv"}
+CASES = ("001", "002", "003", "004")
+# Of the page that tells of a check. A name that became an element would be another one, or have an attribute.
+_PAGE_TAGS = set("html meta title style h1 h2 p code table thead tbody tr th td ul li br small i".split())
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of input.
+
+    Args:
+        examples: makes good inputs, the bytes of a file each.
+        write: (folder for inputs, bytes) -> None.
+        read: (folder for inputs, folder for results) -> what was said.
+    """
+
+    examples: Callable[[], list[bytes]]
+    write: Callable[[Path, bytes], object]
+    read: Callable[[Path, Path], str]
+
+
+def command(*words: object) -> str:
+    """Call `wbcstudy` in this process, as if it wrote to a terminal in UTF-8.
+
+    Raises:
+        StudyError: it ended with 1 or 2, with what it said.
+        AssertionError: it spoke of an error of its own, or showed a traceback.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict") for _ in range(2))
+    before, sys.argv = sys.argv, ["wbcstudy", *map(str, words)]
+    code: object = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = before
+    said, complained = (stream.buffer.getvalue().decode() if not stream.flush() else "" for stream in (out, err))
+    check("Traceback" not in said + complained and "Unexpected " not in complained, complained[-600:])
+    check(code in (0, 1, 2), f"exit code {code}")
+    check(len(said) + len(complained) < 200_000, "a flood of words")
+    if code:
+        raise StudyError(complained or said, expected="see above", fix="see above")
+    return said
+
+
+def check(true: object, why: str) -> None:
+    """An assertion that also holds with `python -O`."""
+    if not true:
+        raise AssertionError(why)
+
+
+def write_folder(folder: Path, **replaced: bytes) -> None:
+    """A dataset of four small images, some of whose files (`spec`, `cases`, `image`, `mask`) have other bytes."""
+    (folder / "images").mkdir()
+    (folder / "masks").mkdir()
+    for k, case in enumerate(CASES):
+        (folder / "images" / f"{case}.bmp").write_bytes(_picture("BMP", k))
+        (folder / "masks" / f"{case}.png").write_bytes(_mask_file("L"))
+    for name, path in {"image": "images/002.bmp", "mask": "masks/002.png"}.items():
+        if name in replaced:
+            (folder / path).write_bytes(replaced[name])
+    (folder / "cases.csv").write_bytes(replaced.get("cases", _table()))
+    (folder / "dataset.yaml").write_bytes(replaced.get("spec", yaml.safe_dump(SPEC).encode()))
+
+
+def read_folder(inputs: Path, outputs: Path) -> str:
+    """`wbcstudy data check`, and what a study does with the folder before it trains."""
+    page = outputs / "check.html"
+    said = command("data", "check", inputs, "--html", page)
+    check_page(page.read_text(encoding="utf-8"))
+    dataset = load_dataset(inputs)
+    config = StudyConfig(dataset=str(inputs))
+    (split,) = load_or_make_splits(outputs / "outputs" / "small" / "split.json", dataset, config)
+    parts = [case for part in split.parts for case in part]
+    check(sorted(parts) == sorted(case.case_id for case in dataset.cases), "the split is not of the cases")
+    read = read_cases(dataset, parts, 32)
+    check(read.masks.max() <= 2 and len(read.images) == len(parts), "arrays of other cases")
+    return said
+
+
+def check_page(text: str) -> None:
+    """No text of a page has become an element or an attribute that the page itself would not have."""
+
+    class Elements(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            check(tag in _PAGE_TAGS, f"an element {tag}")
+            names = {name for name, _ in attributes} - {"class", "style", "lang", "charset", "name", "content"}
+            check(not names, f"attributes {names} of {tag}")
+
+    Elements().feed(text)
+
+
+def _read_study(inputs: Path, outputs: Path) -> str:
+    path = inputs / "fuzzed.yaml"
+    said = command("run", path, "--dry-run")
+    command("status", path)
+    study = read_study(path)
+    names = [run.name for run in study.runs()]
+    check(len(set(names)) == len(names), "two runs of one name")
+    write_yaml(study, outputs / "fuzzed.yaml")
+    check(read_study(outputs / "fuzzed.yaml") == study, "the settings read back otherwise")
+    return said
+
+
+def _read_picture(inputs: Path, outputs: Path) -> str:
+    path = inputs / "images" / "002.bmp"
+    image = read_image(path)
+    check(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, "no RGB")
+    with Image.open(path) as plain:
+        if plain.mode in ("L", "RGB") and "transparency" not in plain.info and not plain.getexif():
+            check(np.array_equal(np.asarray(plain.convert("RGB")), image), "other pixels than the file's")
+    return read_folder(inputs, outputs)
+
+
+def _read_mask(inputs: Path, outputs: Path) -> str:
+    path = inputs / "masks" / "002.png"
+    mask, strays = read_mask(path, read_spec(inputs / "dataset.yaml"))
+    check(mask.dtype == np.uint8 and mask.ndim == 2 and mask.max() <= 2 and not strays, "no labels")
+    with Image.open(path) as plain:
+        if plain.mode == "L" and not plain.getexif():
+            check(np.array_equal(np.array(list(GREYS.values()))[mask], np.asarray(plain)), "other labels")
+    return read_folder(inputs, outputs)
+
+
+def _write_archive(inputs: Path, data: bytes) -> None:
+    (inputs / "fuzzed.zip").write_bytes(data)
+    rows = [f"{name},{len(body)},{hashlib.sha256(body).hexdigest()}\n" for name, body in _archived().items()]
+    (inputs / "manifest.csv").write_text("file,bytes,sha256\n" + "".join(rows), encoding="utf-8")
+
+
+def _read_archive(inputs: Path, outputs: Path) -> str:
+    place, manifest = outputs / "data", inputs / "manifest.csv"
+    try:
+        folder = fetch_segmentation_wbc(inputs / "fuzzed.zip", place, progress=False, manifest=manifest)
+    except StudyError:
+        check(not place.exists() or not list(place.iterdir()), "something is left of an archive that was refused")
+        raise
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    made = {f"Dataset {k}/{name}" for k in (1, 2) for name in ("cases.csv", "dataset.yaml")}
+    check(there == made | set(read_manifest(manifest)), "other files than the manifest's")
+    check(all((folder / name).read_bytes() == body for name, body in _archived().items()), "other bytes")
+    check(list(place.iterdir()) == [folder], "files beside the folder")
+    return "unpacked"
+
+
+def _write_names(inputs: Path, data: bytes) -> None:
+    write_folder(inputs)
+    names = [name.decode("utf-8", "surrogateescape") for name in dict.fromkeys(data.split(b"\0")) if name]
+    for path in [*(inputs / "images").iterdir(), *(inputs / "masks").iterdir()]:
+        path.unlink()
+    for k, name in enumerate(names):
+        with contextlib.suppress(OSError):
+            # A name that the disk refuses is no input.
+            (inputs / "images" / f"{name}.bmp").write_bytes(_picture("BMP", k))
+            (inputs / "masks" / f"{name}.png").write_bytes(_mask_file("L"))
+    with (inputs / "cases.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(("case_id", "cell_type", "group"))
+        writer.writerows((path.stem, names[k % len(names)], k) for k, path in enumerate((inputs / "masks").iterdir()))
+    title = names[0] if names and names[0].isprintable() else "odd"
+    (inputs / "dataset.yaml").write_text(yaml.safe_dump(SPEC | {"title": title}), encoding="utf-8")
+
+
+def _read_names(inputs: Path, outputs: Path) -> str:
+    said = read_folder(inputs, outputs)
+    cases = load_dataset(inputs).cases
+    ids, types = [case.case_id for case in cases], [case.cell_type for case in cases]
+    masks = np.zeros((len(ids), 4, 4), np.uint8)
+    folder = RunFolder(outputs / "run")
+    write_predictions(folder, ids, masks)
+    check(list(read_predictions(folder)) == ids, "predictions of other cases")
+    write_scores(score_masks("a__fold0__seed0", ids, types, masks, masks), folder.scores)
+    read = read_score_file(folder.scores).drop_duplicates("case_id")
+    check(read["case_id"].tolist() == ids, "scores of other cases")
+    check([None if value != value else value for value in read["cell_type"]] == types, "scores of other cell types")
+    return said
+
+
+def _read_record(inputs: Path, outputs: Path) -> str:
+    data = (inputs / "fuzzed.json").read_bytes()
+    study = outputs / "fuzzed.yaml"
+    write_yaml(StudyConfig(encoders=("resnet18",), losses=("dice",)), study)
+    folder = StudyFolder(outputs / "outputs" / "fuzzed")
+    run = folder.run("resnet18__dice__fold0__seed0")
+    run.path.mkdir(parents=True)
+    for path in (run.record, run.history, folder.others):
+        path.write_bytes(data)
+    said = command("status", study)
+    run.params.write_bytes(data)
+    with contextlib.suppress(StudyError):
+        command("status", study)
+    return said
+
+
+def _read_network(inputs: Path, outputs: Path) -> str:
+    from wbcstudy.nets.models import load_model
+
+    model = load_model(inputs / "fuzzed.keras")
+    check(model.output_shape[-1] == 3, "no network of three labels")
+    return "loaded"
+
+
+@functools.cache
+def _networks() -> list[bytes]:
+    """A network's file, its weights left out for the most part: what is bent should be the description."""
+    import tempfile
+
+    from wbcstudy.nets.unet import build_unet
+
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "model.keras")
+        build_unet(RunConfig(encoder="mobilenet", image_size=32)).save(path)
+        whole = path.read_bytes()
+    return [whole]
+
+
+@functools.cache
+def _archived() -> dict[str, bytes]:
+    files = {"LICENSE": b"licence", "README.rst": b"x" * 3000}
+    for number, cases in (("1", ("001", "002")), ("2", ("001",))):
+        rows = [f"{int(case)},{k + 4}\r\n" for k, case in enumerate(cases)]
+        files[f"Class Labels of Dataset {number}.csv"] = ("image ID,class\r\n" + "".join(rows)).encode()
+        for k, case in enumerate(cases):
+            files[f"Dataset {number}/{case}.bmp"] = _picture("BMP", k)
+            files[f"Dataset {number}/{case}.png"] = _mask_file("L")
+    return files
+
+
+def _archives() -> list[bytes]:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in _archived().items():
+            archive.writestr(f"segmentation_WBC-master/{name}", data)
+    return [out.getvalue()]
+
+
+@functools.cache
+def _picture(form: str, seed: int = 0, mode: str = "RGB", **more) -> bytes:
+    pixels = np.random.default_rng(seed).integers(60, 250, (12, 16, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    return _saved(image.convert("I").convert("I;16") if mode == "I;16" else image.convert(mode), form, **more)
+
+
+@functools.cache
+def _mask_file(mode: str, form: str = "PNG") -> bytes:
+    mask = np.zeros((12, 16), np.uint8)
+    mask[2:10, 2:12], mask[4:8, 5:9] = 128, 255
+    return _saved(Image.fromarray(mask).convert(mode), form)
+
+
+def _saved(image: Image.Image, form: str, **more) -> bytes:
+    out = io.BytesIO()
+    image.save(out, form, **more)
+    return out.getvalue()
+
+
+def _table() -> bytes:
+    rows = [f"{case},{('lymphocyte', 'monocyte')[k % 2]},slide{k}\n" for k, case in enumerate(CASES)]
+    return ("case_id,cell_type,group\n" + "".join(rows)).encode()
+
+
+def _pictures() -> list[bytes]:
+    modes = {
+        "BMP": ("RGB", "P"),
+        "PNG": ("RGB", "RGBA", "P", "LA", "1", "I;16"),
+        "JPEG": ("RGB", "CMYK"),
+        "TIFF": ("RGB",),
+    }
+    found = [_picture(form, 0, mode) for form in modes for mode in modes[form]]
+    packed = ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")
+    return [*found, *(_picture("TIFF", 0, "RGB", compression=name) for name in packed)]
+
+
+def _studies() -> list[bytes]:
+    return [path.read_bytes() for path in sorted((project_root() / "params").glob("*.yaml"))]
+
+
+def _specs() -> list[bytes]:
+    colours = {"background": ["#000000", "#ff0000"], "cytoplasm": "#00ff00", "nucleus": "#0000ff"}
+    more = {"title": "Smears", "tolerance": 16, "pixel_size_um": 0.1, "citation": "Somebody", "licence": "CC0"}
+    specs = (SPEC, SPEC | more, SPEC | {"labels": colours})
+    return [yaml.safe_dump(values, sort_keys=False).encode() for values in specs]
+
+
+def _records() -> list[bytes]:
+    scores = {region: {"dice": 0.9, "tp": 1} for region in ("nucleus", "cytoplasm")}
+    run = {"status": "complete", "run": "resnet18__dice__fold0__seed0", "config": {}, "scores": scores, "epochs": 3}
+    failed = {"status": "failed", "error": "Out of memory", "advice": "Lower batch_size."}
+    one = {"source": "a", "name": "a", "title": "A", "fingerprint": "0", "cases": 3, "groups": {}, "shared": []}
+    other = {"datasets": [one]}
+    history = b"epoch,loss,val_loss,seconds\n1,0.5,0.6,1.0\n2,0.4,0.5,1.0\n"
+    return [*(json.dumps(values, indent=2).encode() for values in (run, failed, other)), history]
+
+
+def _in_folder(name: str) -> Callable[[Path, bytes], None]:
+    return lambda inputs, data: write_folder(inputs, **{name: data})
+
+
+def _as_file(name: str) -> Callable[[Path, bytes], object]:
+    return lambda inputs, data: (inputs / name).write_bytes(data)
+
+
+TARGETS = {
+    "study": Target(_studies, _as_file("fuzzed.yaml"), _read_study),
+    "dataset": Target(_specs, _in_folder("spec"), read_folder),
+    "cases": Target(lambda: [_table()], _in_folder("cases"), read_folder),
+    "image": Target(_pictures, _in_folder("image"), _read_picture),
+    "mask": Target(
+        lambda: [_mask_file(mode, form) for mode, form in (("L", "PNG"), ("L", "BMP"), ("RGB", "PNG"), ("L", "TIFF"))],
+        _in_folder("mask"),
+        _read_mask,
+    ),
+    "archive": Target(_archives, _write_archive, _read_archive),
+    "names": Target(lambda: [b"a"], _write_names, _read_names),
+    "record": Target(_records, _as_file("fuzzed.json"), _read_record),
+    "network": Target(_networks, _as_file("fuzzed.keras"), _read_network),
+}

@@ -1,0 +1,187 @@
+"""Full disks, lost memory, missing permission, clocks set back: told in words, and nothing finished is lost."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import yaml
+from checkout import ROOT
+
+from wbcstudy import batch
+from wbcstudy.config import RunConfig, write_yaml
+from wbcstudy.data.synthetic import write_synthetic_dataset
+from wbcstudy.runs import RunFolder, StudyFolder, start_run, write_json, write_record
+
+
+@pytest.fixture
+def methods_study(tmp_path):
+    """The file of a study of one earlier method: the least that goes through all notebooks but the training."""
+    cells = write_synthetic_dataset(tmp_path / "cells", cases=9, seed=3, size_px=48, slides=3)
+    path = tmp_path / "methods.yaml"
+    path.write_text(
+        yaml.safe_dump({"dataset": str(cells), "encoders": [], "baselines": ["otsu_levels"], "image_size": 32})
+    )
+    return path
+
+
+def call(*words, outputs, **more):
+    environment = os.environ | {"WBCSTUDY_ROOT": str(ROOT), "WBCSTUDY_OUTPUTS": str(outputs), "WBCSTUDY_THREADS": "1"}
+    command = [*more.pop("before", ()), sys.executable, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **more)
+
+
+@pytest.mark.slow
+def test_a_study_on_a_full_disk_says_so_and_goes_on_when_there_is_room(small_disk, methods_study, tmp_path):
+    place = small_disk.path
+    # Room for the settings, and for a part of what the notebooks write.
+    small_disk.resize("200k")
+    full = call("-m", "wbcstudy.cli", "run", methods_study, outputs=place)
+    assert full.returncode in (1, 2)
+    assert "is full" in full.stdout or "No space left" in full.stderr, full.stdout + full.stderr
+    assert "Traceback" not in full.stdout + full.stderr and "Unexpected" not in full.stderr
+    study = StudyFolder(place / "methods")
+    assert not study.report.exists()
+    small_disk.resize("200m")
+    # At the same time as another study, which neither waits for it nor changes anything of it.
+    beside = shutil.copy(methods_study, tmp_path / "beside.yaml")
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(call, "-m", "wbcstudy.cli", "run", file, outputs=place) for file in (methods_study, beside)]
+    for done in (one.result() for one in both):
+        assert done.returncode == 0, done.stdout + done.stderr
+    other = StudyFolder(place / "beside")
+    assert study.report.exists() and other.report.exists()
+    scores = [one.baseline("otsu_levels__fold0").scores.read_bytes() for one in (study, other)]
+    assert scores[0] == scores[1]
+    assert not list(place.rglob(".part-*"))
+
+
+def test_the_disk_that_is_full_is_named(small_disk, monkeypatch):
+    small_disk.fill()
+    told = batch._explain(StudyFolder(small_disk.path), time.time())
+    assert "is full (0.0 MB are free)" in told and "Make room" in told
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "advice"),
+    [
+        # What Linux does to a process when memory is short.
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "process was killed",
+            "Lower batch_size (now 8) or image_size (now 256)",
+        ),
+        ("raise MemoryError", "MemoryError", "Lower batch_size (now 8) or image_size (now 256)"),
+        ("raise OSError(28, 'No space left on device')", "No space left", "Make room on that disk"),
+    ],
+)
+def test_a_notebook_that_ran_out_of_memory_or_disk_has_failed_with_advice(tmp_path, what, error, advice):
+    import nbformat
+
+    config = RunConfig(study="s")
+    folder = StudyFolder(tmp_path / "s").run(config.name)
+    folder.path.mkdir(parents=True)
+    write_yaml(config, folder.params)
+    cells = [
+        nbformat.v4.new_code_cell("study = 'x'", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(what),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "train.ipynb")
+    log = tmp_path / "s" / "logs" / f"{config.name}.log"
+    log.parent.mkdir()
+    done = call("-m", "papermill", "-k", "python3", tmp_path / "train.ipynb", folder.notebook, outputs=tmp_path)
+    assert done.returncode
+    log.write_text(done.stdout + done.stderr)
+    assert call("-m", "wbcstudy.cli", "mark-failed", folder.path, outputs=tmp_path).returncode == 0
+    record = folder.read_record()
+    assert record["status"] == "failed" and error in record["error"] and advice in record["advice"]
+
+
+def as_nobody(tmp_path) -> list[str]:
+    """What to write before a command so that it may only do what any user may."""
+    if os.geteuid():
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("no `setpriv` here, and root may write anywhere")
+    # pytest's own folders, and none above them.
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    try_it = [*before, sys.executable, "-c", f"import os, wbcstudy; os.listdir({str(tmp_path)!r})"]
+    if subprocess.run(try_it, capture_output=True, check=False).returncode:
+        pytest.skip("no other user can read this environment or the tests' folder, and root may write anywhere")
+    return before
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o500])
+def test_outputs_without_permission_are_told_in_words(tmp_path, methods_study, mode):
+    before = as_nobody(tmp_path)
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    outputs.chmod(mode)
+    try:
+        done = call("-m", "wbcstudy.cli", "run", methods_study, outputs=outputs, before=before)
+        told = call("-m", "wbcstudy.cli", "status", methods_study, outputs=outputs, before=before)
+    finally:
+        outputs.chmod(0o700)
+    assert done.returncode == 2 and "Permission denied" in done.stderr, done.stdout + done.stderr
+    assert "Unexpected" not in done.stderr + told.stderr and told.returncode in (0, 2)
+    assert not list(outputs.iterdir())
+
+
+def test_results_that_may_only_be_read_can_be_looked_at_and_are_not_changed(tmp_path, methods_study):
+    before = as_nobody(tmp_path)
+    study = StudyFolder(tmp_path / "outputs" / "methods")
+    study.path.mkdir(parents=True)
+    write_json(study.dataset, {})
+    done = call("-m", "wbcstudy.cli", "run", methods_study, outputs=tmp_path / "outputs", before=before)
+    assert done.returncode == 2 and "Cannot write to" in done.stderr, done.stdout + done.stderr
+    told = call("-m", "wbcstudy.cli", "status", methods_study, outputs=tmp_path / "outputs", before=before)
+    assert told.returncode == 0 and "waiting" in told.stdout, told.stderr
+    assert [path.name for path in study.path.iterdir()] == ["dataset.json"]
+
+
+def test_images_that_may_not_be_read_are_named(tmp_path, methods_study):
+    before = as_nobody(tmp_path)
+    image = sorted((tmp_path / "cells" / "images").iterdir())[0]
+    image.chmod(0)
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o").chmod(0o777)
+    done = call("-m", "wbcstudy.cli", "run", methods_study, outputs=tmp_path / "o", before=before)
+    check = call("-m", "wbcstudy.cli", "data", "check", tmp_path / "cells", outputs=tmp_path / "o", before=before)
+    assert done.returncode == 2 and "Permission denied" in done.stderr and image.name in done.stderr
+    assert check.returncode == 1 and image.name in check.stdout and "Unexpected" not in done.stderr + check.stderr
+
+
+@pytest.mark.slow
+def test_after_a_clock_was_set_back_nothing_finished_is_made_again(tmp_path, places, monkeypatch):
+    """All that is finished lies in the future; so does what a report is made of, but not the report."""
+    study = tmp_path / "later.yaml"
+    study.write_text(yaml.safe_dump({"encoders": ["unet"], "losses": ["dice"]}))
+    plan = batch.read_plan(study)
+    (config,) = plan.runs
+    run: RunFolder = start_run(config)
+    write_record(run, {"status": "complete"})
+    folder = plan.folder
+    write_json(folder.dataset, {})
+    folder.logs.mkdir()
+    folder.reported.touch()
+    for name in ("baselines", "transfers"):
+        (folder.path / f"selected_{name}.txt").touch()
+    (folder.path / "selected_runs.txt").write_text(f"{config.name}\n")
+    future = time.time() + 30 * 86_400
+    for path in (run.record, folder.dataset):
+        os.utime(path, (future, future))
+
+    def jobs() -> str:
+        with batch._lock(folder) as lock:
+            assert batch._snakemake(plan, batch.Place(1), lock, print, "--dry-run") == 0
+        return (folder.logs / "snakemake.log").read_text()
+
+    before = jobs()
+    assert "rule train" not in before and "rule summary" in before
+    batch._date_report(plan)
+    assert "Nothing to be done" in jobs()
