@@ -5,6 +5,10 @@ BIN := .venv/bin
 STUDY ?= params/demo.yaml
 # Trainings at a time; auto is what suits the machine.
 JOBS ?= auto
+# More words for `make lab` and `make app`, for example OPTIONS='--no-browser --port=9000'.
+OPTIONS ?=
+# Images of up to 200 MB can be uploaded.
+UPLOADS := {"websocket_max_message_size": 200000000}
 
 .DEFAULT_GOAL := help
 .PHONY: help env study test lab app lint lock licences readme-tables clean
@@ -33,12 +37,12 @@ test: env  ## Run all tests
 	@$(BIN)/python -m pytest
 
 lab: env  ## Open the notebooks in JupyterLab
-	@cd notebooks && ../$(BIN)/jupyter lab
+	@cd notebooks && ../$(BIN)/jupyter lab --ServerApp.tornado_settings='$(UPLOADS)' $(OPTIONS)
 
-# Only this computer can reach it; pictures of up to 200 MB can be uploaded.
+# Only this computer can reach it, and on it only who has the address with its token. The page loads nothing from the net.
 app: env  ## Explore studies and segment an image of your own, in the browser
-	@cd notebooks && ../$(BIN)/voila 5_explore.ipynb --Voila.ip=127.0.0.1 \
-	  --Voila.tornado_settings='{"websocket_max_message_size": 200000000}'
+	@cd notebooks && JUPYTER_PATH=../app ../$(BIN)/voila 5_explore.ipynb --Voila.ip=127.0.0.1 --token --template=wbcstudy \
+	  --Voila.tornado_settings='$(UPLOADS)' $(OPTIONS)
 
 lint: env  ## Check the style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -34,7 +34,7 @@ def build_colour_network(stain=None):
 
 
 def write_colour_run(
-    outputs: Path, study="colours", *, size=32, trained=None, dice=0.9, seed=0, stain=None, **facts
+    outputs: Path, study="colours", *, size=32, trained=None, dice=0.9, seed=0, stain=None, dataset="synthetic", **facts
 ) -> Path:
     """Write `outputs/<study>/runs/<run>/` as a training leaves it.
 
@@ -46,12 +46,13 @@ def write_colour_run(
         dice: on the validation images.
         seed: of the run.
         stain: stain normalisation of the network, or None.
+        dataset: which the run says it learnt from.
         facts: more of what `trained_on` holds.
 
     Returns:
         The run's folder.
     """
-    config = RunConfig(study=study, encoder="resnet18", loss="dice", image_size=size, seed=seed, dataset="synthetic")
+    config = RunConfig(study=study, encoder="resnet18", loss="dice", image_size=size, seed=seed, dataset=str(dataset))
     folder = StudyFolder(outputs / study).run(config.name)
     folder.path.mkdir(parents=True)
     write_yaml(config, folder.params)

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 from colour_run import COLOURS, paint, round_cells, write_colour_run
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import wbcstudy
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import LABELS, REGION_COLOURS
-from wbcstudy.segmentation.image import predict_image
+from wbcstudy.segmentation.image import predict_image, resize_probabilities
 from wbcstudy.segmentation.networks import load_network
 from wbcstudy.segmentation.pictures import draw_difference, index_mask, outlines
 from wbcstudy.segmentation.ways import choose_way
@@ -36,6 +38,19 @@ def test_tiles_leave_no_seams(run):
     tiled = predict_image(image, network, choose_way(image.shape[:2], network.training))
     exact = np.asarray(network.model(image[None].astype(np.float32)))[0]
     assert np.allclose(tiled, exact, atol=1e-4)
+
+
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_resizing_keeps_sums_and_slopes(wanted, have):
+    slope = np.arange(have, dtype=np.float32)[:, None].repeat(2, axis=1) / 100
+    probabilities = np.stack([slope, slope / 2, 1 - 1.5 * slope], axis=-1)
+    found = resize_probabilities(probabilities, (wanted, 2))
+    assert found.shape == (wanted, 2, 3) and found.dtype == np.float32
+    assert np.allclose(found.sum(axis=2), 1, atol=1e-5)
+    assert (np.diff(found[:, 0, 0]) >= -1e-6).all()
+    assert abs(found[:, 0, 0].mean() - (have - 1) / 200) < 1e-3
+    if wanted == have:
+        assert np.allclose(found, probabilities, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (31, 33), (32, 32), (40, 28)])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wbcstudy.errors import StudyError
-from wbcstudy.segmentation.ways import TrainingScale, choose_way, enlarge, place_tiles, resize_matrix, tile_weights
+from wbcstudy.segmentation.ways import TrainingScale, choose_way, enlarge, place_tiles, tile_weights
 
 CROPS = TrainingScale(96, (180, 192, 200), (192, 192, 192), pixel_size_um=0.16)
 
@@ -67,14 +67,3 @@ def test_a_small_image_is_mirrored_until_it_fills_a_tile():
     assert larger.shape == (5, 4, 3)
     assert (larger[:2, :1] == image).all() and set(np.unique(larger)) == set(range(6))
     assert enlarge(image, (1, 1)) is image
-
-
-@given(st.integers(1, 60), st.integers(1, 60))
-def test_resizing_keeps_a_constant_and_a_slope(wanted, have):
-    matrix = resize_matrix(wanted, have)
-    assert np.allclose(matrix.sum(axis=1), 1, atol=1e-5)
-    if wanted == have:
-        assert np.allclose(matrix, np.eye(have))
-    slope = matrix @ np.arange(have, dtype=np.float32)
-    assert (np.diff(slope) >= -1e-4).all()
-    assert abs(slope.mean() - (have - 1) / 2) < 0.1

@@ -78,7 +78,7 @@ def _page_name(page: int) -> str:
 def _entry(results, record: Mapping[str, Any]) -> dict[str, Any]:
     name = record["image"]
     picture = results.file("thumbnails", name, ".jpg").read_bytes()
-    files = {"overlay": ("overlays", ".png"), "labels": ("labels", ".png"), "cells": ("instances", ".png")}
+    files = {"overlay": ("overlays", ".png"), "labels": ("labels", ".png"), "instances": ("instances", ".png")}
     files |= {"table": ("cells", ".csv")}
     return dict(record) | {
         "src": f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}",

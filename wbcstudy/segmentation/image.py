@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from wbcstudy.data.arrays import resize_image
 from wbcstudy.data.images import read_image
@@ -14,7 +15,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.regions import NUM_LABELS
 from wbcstudy.segmentation.networks import BATCH, Network, load_network
 from wbcstudy.segmentation.pictures import draw_overlay, encode_png
-from wbcstudy.segmentation.ways import Way, WayName, choose_way, enlarge, resize_matrix, tile_weights, tiles_of
+from wbcstudy.segmentation.ways import Way, WayName, choose_way, enlarge, tile_weights, tiles_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,10 +108,9 @@ def predict_image(image: np.ndarray, network: Network, way: Way) -> np.ndarray:
     size, tile = network.training.image_size, way.tile
     height, width = image.shape[:2]
     padded = enlarge(image, tile)
-    rows, columns = (resize_matrix(side, size) for side in tile)
     places = list(tiles_of(padded.shape[:2], tile))
     if len(places) == 1:
-        found = _resize(network.predict(resize_image(padded, size, size)[None])[0], rows, columns)
+        found = resize_probabilities(network.predict(resize_image(padded, size, size)[None])[0], tile)
         return found[:height, :width]
     total = np.zeros((*padded.shape[:2], NUM_LABELS), np.float32)
     weight = np.zeros(padded.shape[:2], np.float32)
@@ -119,18 +119,28 @@ def predict_image(image: np.ndarray, network: Network, way: Way) -> np.ndarray:
         some = [(slice(top, top + tile[0]), slice(left, left + tile[1])) for top, left in places[start : start + BATCH]]
         seen = np.stack([resize_image(padded[part], size, size) for part in some])
         for part, found in zip(some, network.predict(seen), strict=True):
-            total[part] += _resize(found, rows, columns) * window[..., None]
+            total[part] += resize_probabilities(found, tile) * window[..., None]
             weight[part] += window
     total /= weight[..., None]
     return total[:height, :width]
 
 
-def _resize(probabilities: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """(S, S, 3) to a tile's own size, linearly."""
-    if rows.shape[0] == rows.shape[1] and columns.shape[0] == columns.shape[1]:
+def resize_probabilities(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Probabilities at another size, linearly between pixel centres; where that is smaller, every value counts.
+
+    Args:
+        probabilities: float32 (H, W, 3).
+        shape: height and width to make.
+
+    Returns:
+        float32 of that size; they sum to 1 where those given do.
+    """
+    if probabilities.shape[:2] == tuple(shape):
         return probabilities
-    stretched = np.tensordot(rows, probabilities, axes=(1, 0))
-    return np.ascontiguousarray(np.einsum("hsc,ws->hwc", stretched, columns, optimize=True))
+    # Not as products of matrices, whose threads get into the way of the network's.
+    height, width = shape
+    channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(probabilities, -1, 0))
+    return np.stack([np.asarray(one.resize((width, height), Image.Resampling.BILINEAR)) for one in channels], axis=-1)
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:

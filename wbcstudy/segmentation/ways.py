@@ -157,19 +157,3 @@ def enlarge(image: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
     """
     missing = [max(0, side - have) for side, have in zip(tile, image.shape, strict=False)]
     return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric") if any(missing) else image
-
-
-def resize_matrix(wanted: int, have: int) -> np.ndarray:
-    """Linear interpolation along one axis as a matrix: `wanted` values from `have`, pixel centres aligned.
-
-    Args:
-        wanted: number of values to make.
-        have: number of values that there are.
-
-    Returns:
-        float32 (wanted, have), rows that sum to 1. Where `wanted` is less, every value counts.
-    """
-    width = max(1.0, have / wanted)
-    centres = (np.arange(wanted) + 0.5) * have / wanted - 0.5
-    near = np.clip(1 - np.abs(centres[:, None] - np.arange(have)[None, :]) / width, 0, None)
-    return (near / near.sum(axis=1, keepdims=True)).astype(np.float32)

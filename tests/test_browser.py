@@ -1,0 +1,370 @@
+"""A person at the browser: JupyterLab, the training and the explore notebook, the app, the gallery.
+
+`WBCSTUDY_SCREENSHOTS=<folder>` keeps what the person sees.
+"""
+
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import nbformat
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from checkout import ROOT, find_chromium
+from colour_run import paint, round_cells, write_colour_run
+from PIL import Image
+
+import wbcstudy
+from wbcstudy.data.synthetic import write_synthetic_dataset
+from wbcstudy.runs import StudyFolder
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium found; on Debian: apt install chromium"),
+]
+
+# Not how long it takes, but when to give up on a machine that does other things, too.
+PATIENCE_S = 300
+FIELD = round_cells(200, 260, [(40, 50), (60, 180), (150, 60), (150, 100)], radius=24)
+
+
+class Server:
+    """A Jupyter server in a process of its own, on a free port of this computer."""
+
+    def __init__(self, command: list[str], folder: Path, environment: dict[str, str], log: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self._log = log
+        with log.open("w") as told:
+            self.process = subprocess.Popen(
+                [*command, "--no-browser", f"--port={port}"],
+                cwd=folder,
+                env=os.environ | environment,
+                stdout=told,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self.address = self._wait_for_address(port)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_for_address(self, port: int) -> str:
+        """The address that it tells a person to open."""
+        give_up = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up and self.process.poll() is None:
+            if found := re.search(rf"http://(127\.0\.0\.1|localhost):{port}/\S*", self.log):
+                return found.group().replace("localhost", "127.0.0.1")
+            time.sleep(0.1)
+        pytest.fail(f"the server did not start:\n{self.log}")
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def family(self) -> list[psutil.Process]:
+        """The server and its kernels."""
+        server = psutil.Process(self.process.pid)
+        return [server, *server.children(recursive=True)]
+
+    def listens_at(self) -> set[str]:
+        """The computer's addresses at which anybody could knock."""
+        found = [one for process in self.family() for one in process.net_connections("inet")]
+        return {one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN}
+
+    def stop(self) -> None:
+        """End it and its kernels, which have sessions of their own."""
+        try:
+            family = self.family()
+        except psutil.NoSuchProcess:
+            family = []
+        self.process.send_signal(signal.SIGTERM)
+        _, left = psutil.wait_procs(family, timeout=30)
+        for process in left:
+            process.kill()
+        self.process.wait(30)
+
+
+class Desk:
+    """Folders, networks and images as a person has them; nothing of it is this checkout's own."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.outputs = place, place / "outputs"
+        self.notebooks = place / "notebooks"
+        shutil.copytree(ROOT / "notebooks", self.notebooks)
+        self.cells = write_synthetic_dataset(place / "cells", cases=8, seed=3, size_px=96, slides=8)
+        self.others = write_synthetic_dataset(place / "others", cases=3, seed=4, size_px=96, slides=3, name="others")
+        self.run = write_colour_run(self.outputs, "colours", trained=96, dataset=self.cells)
+        write_colour_run(self.outputs, "others", trained=96, dataset=self.others)
+        self.image = place / "my field.png"
+        Image.fromarray(paint(FIELD)).save(self.image)
+        self.environment = {
+            "WBCSTUDY_ROOT": str(ROOT),
+            "WBCSTUDY_OUTPUTS": str(self.outputs),
+            "WBCSTUDY_DATA": str(place / "data"),
+            # Not the settings, nor the open files, of who runs the tests.
+            **{f"JUPYTER_{name}_DIR": str(place / "jupyter" / name) for name in ("CONFIG", "DATA", "RUNTIME")},
+            "JUPYTERLAB_SETTINGS_DIR": str(place / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(place / "workspaces"),
+        }
+        # No news from the net, and the whole notebook in the page, not only what is within the window.
+        for name, settings in (
+            ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
+            ("notebook-extension/tracker", {"windowingMode": "none"}),
+        ):
+            file = place / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True)
+            file.write_text(json.dumps(settings))
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    return Desk(tmp_path_factory.mktemp("desk"))
+
+
+def make_command(target: str) -> tuple[list[str], dict[str, str]]:
+    """What `make lab` and `make app` call, and with which environment; by this Python's programs."""
+    done = subprocess.run(
+        ["make", "--dry-run", "--old-file=.venv/.installed", target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = done.stdout.replace("\\\n", "").strip().splitlines()
+    assert line.startswith("cd notebooks && ")
+    words = shlex.split(line.removeprefix("cd notebooks && "))
+    environment = dict(word.split("=", 1) for word in words if word.isupper() or re.match(r"[A-Z_]+=", word))
+    program, *rest = words[len(environment) :]
+    return [sys.executable, "-m", Path(program).name, *rest], environment
+
+
+@pytest.fixture(scope="module")
+def lab(desk):
+    command, environment = make_command("lab")
+    # Debian's containers have one user, root, whom Jupyter refuses otherwise.
+    server = Server([*command, "--allow-root"], desk.notebooks, desk.environment | environment, desk.place / "lab.log")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, request):
+    """A window; what it asks of others than this computer is an error."""
+    page = chromium.new_page(viewport={"width": 1300, "height": 1000})
+    page.set_default_timeout(PATIENCE_S * 1000)
+    abroad = []
+    page.on("request", lambda one: None if is_local(one.url) else abroad.append(one.url))
+    yield page
+    if folder := os.environ.get("WBCSTUDY_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{request.node.name}.png", full_page=True)
+    page.close()
+    assert abroad == [], "asked of the net"
+
+
+def is_local(address: str) -> bool:
+    return address.startswith(("http://127.0.0.1:", "file:", "data:", "blob:"))
+
+
+def open_notebook(page, lab: Server, name: str) -> None:
+    page.goto(lab.address.replace("/lab?", f"/lab/tree/{name}?"))
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    page.get_by_text("| Idle").wait_for()
+
+
+def run_all(page) -> None:
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def wait_for(page, what) -> None:
+    """Wait until it is visible, or a cell has failed."""
+    error = page.locator('.jp-OutputArea [data-mime-type="application/vnd.jupyter.error"]')
+    what.or_(error).first.wait_for()
+    assert error.count() == 0, error.first.inner_text()
+
+
+def picture(page, name: str) -> np.ndarray:
+    """The pixels of the picture below a title, once it is there."""
+    found = page.locator(".widget-vbox", has=page.get_by_text(name, exact=True)).last.locator("img")
+    found.wait_for()
+    content = found.evaluate("async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))")
+    return np.asarray(Image.open(io.BytesIO(bytes(content)))).astype(int)
+
+
+def until_changed(page, name: str, before: np.ndarray) -> np.ndarray:
+    """The pixels of a picture that must become another one than before."""
+    give_up = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up:
+        now = picture(page, name)
+        if now.shape != before.shape or (now != before).any():
+            return now
+        page.wait_for_timeout(100)
+    pytest.fail(f"{name} stayed as it was")
+
+
+def assert_alike(shown: np.ndarray, expected: np.ndarray) -> None:
+    """Equal but for what JPEG does."""
+    assert shown.shape == expected.shape
+    assert np.abs(shown - expected.astype(int)).mean() < 4
+
+
+def test_the_training_notebook_runs_to_its_figures_with_parameters_changed_in_jupyterlab(lab, desk, page):
+    open_notebook(page, lab, "2_train.ipynb")
+    changed = {
+        "study": '"browser"',
+        "dataset": f'"{desk.cells}"',
+        "encoder": '"mobilenet"',
+        "image_size": "32",
+        "augmented_copies": "1",
+        "epochs": "1",
+    }
+    cell = page.locator(".jp-CodeCell").first
+    for name, value in changed.items():
+        line = cell.locator(".cm-line", has_text=re.compile(rf"^{name} = "))
+        before = line.inner_text()
+        line.click()
+        page.keyboard.press("Home")
+        page.keyboard.press("Shift+End")
+        page.keyboard.insert_text(re.sub(r" = \S+", lambda _, value=value: f" = {value}", before, count=1))
+    run_all(page)
+    wait_for(page, page.locator(".jp-CodeCell").last.locator(".jp-OutputArea-output", has_text="cytoplasm"))
+
+    figures = page.locator(".jp-OutputArea-output img")
+    assert figures.count() == 3, "augmented images, learning curves, predictions"
+    for k in range(3):
+        figures.nth(k).scroll_into_view_if_needed()
+        assert figures.nth(k).evaluate("img => img.complete && img.naturalWidth") > 200
+    run = StudyFolder(desk.outputs / "browser").run("mobilenet__cross_entropy__fold0__seed0")
+    assert run.status == "complete"
+    assert run.read_record()["config"]["epochs"] == 1
+
+    page.keyboard.press("Control+s")
+    page.get_by_text("Saving completed").wait_for()
+    saved = nbformat.read(desk.notebooks / "2_train.ipynb", as_version=4)
+    assert all(cell.outputs or "import" in cell.source for cell in saved.cells[3:] if cell.cell_type == "code")
+
+
+def test_the_explore_notebook_follows_what_is_chosen(lab, desk, page):
+    open_notebook(page, lab, "5_explore.ipynb")
+    run_all(page)
+    wait_for(page, page.get_by_text("Save all as CSV"))
+    assert lab.listens_at() == {"127.0.0.1"}
+    study, _, image = (page.locator(".widget-dropdown select").nth(k) for k in range(3))
+    study.select_option("colours")
+    first = picture(page, "Image")
+
+    image.select_option("smear0002")
+    second = until_changed(page, "Image", first)
+    assert_alike(second, np.asarray(Image.open(desk.cells / "images" / "smear0002.png")))
+    found = wbcstudy.segment(desk.cells / "images" / "smear0002.png", desk.run)
+    prediction = until_changed(page, "Prediction", np.zeros(0))
+    assert_alike(prediction, found.overlay(0.35))
+    page.get_by_text(f"{len(found.cells)} cell", exact=False).first.wait_for()
+
+    page.locator(".noUi-handle").focus()
+    page.keyboard.press("End")
+    assert_alike(until_changed(page, "Prediction", prediction), found.overlay(1))
+    assert (picture(page, "Image") == second).all(), "opacity is that of the regions"
+
+    study.select_option("others")
+    third = until_changed(page, "Image", second)
+    assert_alike(third, np.asarray(Image.open(desk.others / "images" / "smear0000.png")))
+    assert image.locator("option").all_inner_texts() == ["smear0000", "smear0001", "smear0002"]
+
+
+def test_the_app_segments_an_image_that_is_uploaded(desk, page, tmp_path):
+    command, environment = make_command("app")
+    assert (ROOT / "notebooks" / environment["JUPYTER_PATH"] / "voila").is_dir()
+    # The app shows the stored notebook, and leaves it as it is.
+    before = (ROOT / "notebooks" / "5_explore.ipynb").read_bytes()
+    server = Server(command, ROOT / "notebooks", desk.environment | environment, desk.place / "app.log")
+    try:
+        assert page.goto(server.address.split("?")[0]).status in (401, 403) or "login" in page.url
+        page.goto(server.address)
+        page.get_by_text("Save all as CSV").wait_for()
+        assert server.listens_at() == {"127.0.0.1"}
+        page.locator(".widget-dropdown select").first.select_option("colours")
+
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Choose an image").click()
+        chooser.value.set_files(desk.image)
+        page.get_by_text("4 cells.").wait_for()
+        found = wbcstudy.segment(desk.image, desk.run)
+        assert_alike(picture(page, "Your image"), paint(FIELD))
+        assert_alike(picture(page, "Segmented"), found.overlay(0.35))
+        rows = page.locator("table.cells").last.locator("tbody tr")
+        assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == [
+            str(area) for area in found.cells["cell_area_px"]
+        ]
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Save all as CSV").last.click()
+        download.value.save_as(tmp_path / "cells.csv")
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "cells.csv"), found.cells, check_exact=False)
+
+        page.get_by_label("µm per pixel").fill("0.5")
+        page.keyboard.press("Enter")
+        page.get_by_role("columnheader", name="cell, µm²").wait_for()
+
+        (tmp_path / "notes.png").write_text("no image")
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Choose an image").click()
+        chooser.value.set_files(tmp_path / "notes.png")
+        page.get_by_text("notes.png cannot be read: it is none of BMP, PNG, JPEG and TIFF").wait_for()
+        page.get_by_text("Segmented", exact=True).wait_for(state="hidden")
+    finally:
+        server.stop()
+    assert (ROOT / "notebooks" / "5_explore.ipynb").read_bytes() == before
+
+
+def test_the_gallery_opens_from_a_folder_without_a_request_or_an_error(desk, page, places, command):
+    images = places / "images"
+    (images / "day 1").mkdir(parents=True)
+    for name in ("day 1/a.png", "day 1/50% #2.png", "b.png"):
+        Image.fromarray(paint(FIELD)).save(images / name)
+    (images / "notes.png").write_text("no image")
+    code, _, _ = command("segment", images, "--model", desk.run, "--out", places / "out")
+    assert code == 1
+
+    complaints, requests = [], []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda one: requests.append(one.url))
+    page.goto((places / "out" / "gallery.html").as_uri())
+    assert page.evaluate("[...document.images].filter(image => image.naturalWidth).length") == 3
+    assert [url for url in requests if not url.startswith("data:")] == [(places / "out" / "gallery.html").as_uri()]
+    page.get_by_text("12 cells").first.wait_for()
+    page.get_by_text("notes").first.wait_for()
+    links = [link.evaluate("a => a.href") for link in page.get_by_role("link").all()]
+    assert len(links) == 2 + 3 * 5
+    for link in links:
+        assert Path(unquote(urlparse(link).path)).is_file()
+        if link.endswith(".png"):
+            page.goto(link)
+            assert page.locator("img").evaluate("img => img.naturalWidth") == FIELD.shape[1]
+    page.goto((places / "out" / "gallery.html").as_uri())
+    assert complaints == []
