@@ -6,9 +6,9 @@
 Tables, run.json, history.csv and scores.csv of every run, curves and statistics figures. Pictures that show images of
 the dataset are copied only for synthetic data: other images belong to their owners.
 
-`--restore` puts kept runs back where `wbcstudy run` takes them for finished, in a fresh copy of the repository: a grid of
-days can be trained in several sittings, on several machines. Networks and predicted masks are not kept, so Figure 2 and
-the majority's row need the runs that were trained in this copy.
+`--restore` puts kept runs back where `wbcstudy run` takes them for finished, in a fresh copy of the repository: a grid
+of days can be trained in several sittings, on several machines. Networks and predicted masks are not kept, so Figure 2
+and the majority's row need the runs that were trained in this copy.
 """
 
 import argparse
