@@ -2,6 +2,7 @@
 
     python scripts/compare_instances.py synthetic              # some minutes on a free core
     python scripts/compare_instances.py segmentation_wbc_2     # or _1: the public set, if it was fetched
+    python scripts/compare_instances.py segmentation_wbc_2 --image-size 64      # less work
 
 Synthetic: the demo's network (`make study`; else trained now) segments fields of 768 x 1024 px with touching cells,
 at the scale that it was trained at. Public set: pairs of touching cells composed from two cases, one laid over the
@@ -432,13 +433,13 @@ def measure_synthetic(seeds) -> None:
     side = read_side(dataset)
     scale = pixel_size(FIELD["height_px"], FIELD["width_px"]) / (dataset.pixel_size_um * side / config.image_size)
     print(f"fields are segmented at {scale:.3f} of their size", flush=True)
-    _measure("synthetic", "demo", config, seeds, training, validation, tuning, test, scale)
+    _measure("synthetic", "synthetic", "demo", config, seeds, training, validation, tuning, test, scale)
 
 
-def measure_real(name: str, seeds) -> None:
+def measure_real(name: str, seeds, image_size: int) -> None:
     """Networks that learn from single real cells and composed pairs, on composed pairs of other cases."""
     config = RunConfig(
-        dataset=name, image_size=96, epochs=10, augmented_copies=2, encoder=ENCODER, loss="cross_entropy"
+        dataset=name, image_size=image_size, epochs=10, augmented_copies=2, encoder=ENCODER, loss="cross_entropy"
     )
     dataset, split = _split(config)
     parts = [read_part(dataset, ids[:MOST_CASES], config.image_size) for ids in split.parts]
@@ -448,15 +449,26 @@ def measure_real(name: str, seeds) -> None:
         for one, pair in zip(parts, pairs, strict=False)
     )
     tuning, test = composed(parts[1], PAIRS // 2, 2), composed(parts[2], PAIRS, 3)
-    _measure(name, name, config, seeds, training, validation, tuning, test, 1.0)
+    _measure(
+        name,
+        f"{name}, {image_size} px",
+        f"{name}_{image_size}px",
+        config,
+        seeds,
+        training,
+        validation,
+        tuning,
+        test,
+        1.0,
+    )
 
 
-def _measure(what, study, config, seeds, training, validation, tuning, test, scale) -> None:
+def _measure(what, source, study, config, seeds, training, validation, tuning, test, scale) -> None:
     table = Table(what)
     for seed in seeds:
         own = config.model_copy(update={"seed": seed})
         plain, learned = (network(study, channels, training, validation, own) for channels in (False, True))
-        about = {"images_from": what, "network": config.encoder, "seed": seed}
+        about = {"images_from": source, "network": config.encoder, "seed": seed}
         table.measure(about, plain, learned, tuning, test, scale)
         table.write()
 
@@ -485,11 +497,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("synthetic", "segmentation_wbc_1", "segmentation_wbc_2"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="trainings of each network")
+    parser.add_argument("--image-size", type=int, default=96, help="of the public set's images, in px")
     options = parser.parse_args()
     if options.what == "synthetic":
         measure_synthetic(options.seeds)
     else:
-        measure_real(options.what, options.seeds)
+        measure_real(options.what, options.seeds, options.image_size)
 
 
 if __name__ == "__main__":

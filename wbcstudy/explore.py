@@ -74,7 +74,7 @@ class Explorer:
         self.pictures = widgets.VBox([_row(self._shown), widgets.HTML(_legend())])
 
         self.file = widgets.FileUpload(accept=".png,.bmp,.jpg,.jpeg,.tif,.tiff", description="Choose an image")
-        self.file.layout.width = "auto"
+        self.file.layout.width = "14rem"
         self.pixel_um = widgets.FloatText(0, description="µm per pixel (0: unknown)", **wide)
         self.pixel_um.style.description_width = "12rem"
         self.upload_message, self.upload_table = widgets.HTML(), widgets.HTML()
