@@ -191,7 +191,8 @@ def is_local(address: str) -> bool:
 
 
 def open_notebook(page, lab: Server, name: str) -> None:
-    page.goto(lab.address.replace("/lab?", f"/lab/tree/{name}?"))
+    # A workspace of its own: JupyterLab would open again what the test before had open, and run that.
+    page.goto(lab.address.replace("/lab?", f"/lab/workspaces/{Path(name).stem}/tree/{name}?"))
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     page.get_by_text("| Idle").wait_for()
 
