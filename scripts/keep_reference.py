@@ -3,12 +3,13 @@
     python scripts/keep_reference.py segmentation_wbc_2
     python scripts/keep_reference.py --restore segmentation_wbc_2
 
-Tables, run.json, history.csv and scores.csv of every run, curves and statistics figures. Pictures that show images of
-the dataset are copied only for synthetic data: other images belong to their owners.
+Tables, run.json, history.csv and scores.csv of every training, run.json of every earlier method, curves and statistics
+figures. Pictures that show images of the dataset are copied only for synthetic data: other images belong to their
+owners.
 
-`--restore` puts kept runs back where `wbcstudy run` takes them for finished, in a fresh copy of the repository: a grid
-of days can be trained in several sittings, on several machines. Networks and predicted masks are not kept, so Figure 2
-and the majority's row need the runs that were trained in this copy.
+`--restore` puts kept trainings back where `wbcstudy run` takes them for finished, in a fresh copy of the repository: a
+grid of days can be trained in several sittings, on several machines. Networks and predicted masks are not kept, so
+Figure 2 and the majority's row need the runs that were trained in this copy.
 """
 
 import argparse
@@ -44,7 +45,8 @@ def keep(study: StudyFolder, target: Path) -> list[Path]:
         for run in folder.glob("*"):
             if (run / "run.json").exists():
                 found += [path for name in RUN_FILES if (path := run / name).exists()]
-                found += run.glob("scores*.csv")
+                # Of the earlier methods, whose scores are of five seeds in three variants each, Table 3 says enough.
+                found += run.glob("scores*.csv") if folder == study.runs else ()
                 found += run.glob("transfer/*/run.json")
                 found += run.glob("transfer/*/scores.csv")
     if target.exists():
@@ -69,12 +71,11 @@ def restore(study: StudyFolder, kept: Path) -> list[str]:
             fix="Name one of these.",
         )
     back = []
-    for folder in ("runs", "baselines"):
-        for run in sorted(kept.glob(f"{folder}/*")):
-            target = study.path / folder / run.name
-            if not (target / "run.json").exists():
-                shutil.copytree(run, target, dirs_exist_ok=True)
-                back.append(run.name)
+    for run in sorted(kept.glob("runs/*")):
+        target = study.runs / run.name
+        if not (target / "run.json").exists():
+            shutil.copytree(run, target, dirs_exist_ok=True)
+            back.append(run.name)
     for path in (study.split, study.others):
         if (kept / path.name).exists() and not path.exists():
             shutil.copyfile(kept / path.name, path)

@@ -93,7 +93,7 @@ def earlier_methods(reference: Path) -> str:
     for name in sorted(
         names, key=lambda name: (name not in METHODS, list(METHODS).index(name) if name in METHODS else 0)
     ):
-        row = [METHODS[name].title if name in METHODS else name]
+        row = [METHODS[name].title if name in METHODS else f"U-Net, {method_title(name)}"]
         for table in tables.values():
             mine = table[table["method"] == name]
             for variant in ("raw", "cleaned"):
