@@ -42,6 +42,15 @@ def need(run, what, otherwise):
     return (NEEDS.get("default", {}) | NEEDS.get(run.split("__")[0], {})).get(what, otherwise)
 
 
+def look_at_images_before(record):
+    """What a run waits for: images that cannot be read should stop a study before its first training.
+
+    Nothing for a finished run: Snakemake would make it again after a lost dataset.json was, and `ancient`, which is
+    about times, does not keep it from that.
+    """
+    return [] if Path(record).exists() else ancient("dataset.json")
+
+
 FINISHED = expand("runs/{run}/run.json", run=RUNS) + expand("baselines/{method}/run.json", method=BASELINES)
 FINISHED += expand("{place}/run.json", place=TRANSFERS)
 
@@ -75,9 +84,7 @@ rule dataset:
 # A page that cannot be written is no reason to lose a training: hence `|| true` below.
 rule train:
     input:
-        # Images that cannot be read should stop a study before its first training; a finished one stays finished
-        # when the pictures are drawn again, hence ancient.
-        ancient("dataset.json"),
+        lambda wildcards: look_at_images_before(f"runs/{wildcards.run}/run.json"),
     output:
         "runs/{run}/run.json",
     log:
@@ -99,7 +106,7 @@ rule train:
 
 rule baseline:
     input:
-        ancient("dataset.json"),
+        lambda wildcards: look_at_images_before(f"baselines/{wildcards.method}/run.json"),
     output:
         "baselines/{method}/run.json",
     log:

@@ -76,7 +76,7 @@ def restore(study: StudyFolder, kept: Path) -> list[str]:
         if not (target / "run.json").exists():
             shutil.copytree(run, target, dirs_exist_ok=True)
             back.append(run.name)
-    for path in (study.split, study.others):
+    for path in (study.split, study.dataset, study.others):
         if (kept / path.name).exists() and not path.exists():
             shutil.copyfile(kept / path.name, path)
     return back
