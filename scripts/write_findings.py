@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -228,14 +228,14 @@ def _title(dataset: str) -> str:
     return SETS.get(dataset.removeprefix("segmentation_wbc_"), dataset)
 
 
-def main(write: Callable = atomic_write) -> None:
+def main() -> None:
     """Replace the section."""
     readme, reference = project_root() / "README.md", project_root() / "outputs" / "reference"
     try:
         text = replace_section(readme.read_text(encoding="utf-8"), findings(reference))
     except StudyError as error:
         sys.exit(str(error))
-    with write(readme) as part:
+    with atomic_write(readme) as part:
         part.write_text(text, encoding="utf-8")
 
 
