@@ -138,9 +138,12 @@ def desk(tmp_path_factory):
 
 def make_command(target: str) -> tuple[list[str], dict[str, str]]:
     """What `make lab` and `make app` call, and with which environment; by this Python's programs."""
+    # `make test` tells its children that they are makes within a make, and such a one prints its folder, too.
+    alone = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     done = subprocess.run(
-        ["make", "--dry-run", "--old-file=.venv/.installed", target],
+        ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/.installed", target],
         cwd=ROOT,
+        env=alone,
         capture_output=True,
         text=True,
         check=True,
