@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
 
@@ -57,14 +59,33 @@ def write_figure(figure: Figure, folder: Path, stem: str, dpi: int = 150) -> lis
     Returns:
         The two paths.
     """
-    paths = []
+    png, svg = (Path(folder) / f"{stem}.{kind}" for kind in ("png", "svg"))
+    with atomic_write(png) as part:
+        figure.savefig(part, format="png", dpi=dpi, metadata={"Software": None}, facecolor="white")
     # Without a fixed salt and a removed date, an unchanged figure is a changed file.
-    with mpl.rc_context({"svg.hashsalt": stem}):
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            paths.append(Path(folder) / f"{stem}.{kind}")
-            with atomic_write(paths[-1]) as part:
-                figure.savefig(part, format=kind, dpi=dpi, metadata=metadata, facecolor="white")
-    return paths
+    with mpl.rc_context({"svg.hashsalt": stem}), _as_drawn(figure), atomic_write(svg) as part:
+        figure.savefig(part, format="svg", dpi=dpi, metadata={"Date": None}, facecolor="white")
+    return [png, svg]
+
+
+@contextlib.contextmanager
+def _as_drawn(figure: Figure) -> Iterator[None]:
+    """Everything stays where it was drawn, and pictures are put into the file as they are.
+
+    With many images, finding places is a third of the work, and enlarging and compressing another third; a viewer of
+    the SVG enlarges better.
+    """
+    layout = figure.get_layout_engine()
+    pictures = {picture: picture.get_interpolation() for picture in figure.findobj(AxesImage)}
+    figure.set_layout_engine("none")
+    for picture in pictures:
+        picture.set_interpolation("none")
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(layout)
+        for picture, interpolation in pictures.items():
+            picture.set_interpolation(interpolation)
 
 
 def make_axes(rows: int, columns: int, width: float, height: float, **options):

@@ -274,7 +274,8 @@ def _embed(path: Path) -> tuple[str, int, int]:
         height = round(picture.height * EMBEDDED_WIDTH_PX / picture.width)
         picture = picture.resize((EMBEDDED_WIDTH_PX, height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
+    # Trying for the smallest file takes five times as long, and saves a thirtieth.
+    picture.save(file, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", *shown
 
 
