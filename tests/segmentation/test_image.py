@@ -31,9 +31,10 @@ def test_a_field_of_any_size_is_segmented_at_its_own_size(run):
     assert (found.cells["mean_confidence"] > 0.9).all()
 
 
-def test_tiles_leave_no_seams(run):
+@pytest.mark.parametrize("shape", [(70, 101), (40, 1300)])
+def test_tiles_leave_no_seams(run, shape):
     """What a network makes of a pixel from that pixel alone cannot depend on the tiles."""
-    image = np.random.default_rng(0).integers(0, 256, (70, 101, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     network = load_network(run)
     tiled = predict_image(image, network, choose_way(image.shape[:2], network.training))
     exact = np.asarray(network.model(image[None].astype(np.float32)))[0]
@@ -63,7 +64,7 @@ def test_small_and_odd_images_come_back_as_large_as_they_were(run, shape):
 def test_an_image_of_another_magnification_is_brought_to_the_scale_of_the_training(run):
     mask = round_cells(96, 96, [(48, 48)], radius=20)
     found = wbcstudy.segment(paint(mask), run, scale=2)
-    assert found.way.tile == (64, 64)
+    assert (found.way.tile, found.way.seen) == ((128, 128), (64, 64))
     assert (found.mask != mask).mean() < 0.02
 
 

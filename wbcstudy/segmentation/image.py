@@ -13,7 +13,7 @@ from wbcstudy.data.arrays import resize_image
 from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import NUM_LABELS
-from wbcstudy.segmentation.networks import BATCH, Network, load_network
+from wbcstudy.segmentation.networks import Network, load_network
 from wbcstudy.segmentation.pictures import draw_overlay, encode_png
 from wbcstudy.segmentation.ways import Way, WayName, choose_way, enlarge, tile_weights, tiles_of
 
@@ -105,22 +105,21 @@ def predict_image(image: np.ndarray, network: Network, way: Way) -> np.ndarray:
     Returns:
         float32 (H, W, 3), which sum to 1 over the last axis.
     """
-    size, tile = network.training.image_size, way.tile
+    tile, (rows, columns) = way.tile, way.seen
     height, width = image.shape[:2]
     padded = enlarge(image, tile)
-    places = list(tiles_of(padded.shape[:2], tile))
+    places = list(tiles_of(padded.shape[:2], way))
     if len(places) == 1:
-        found = resize_probabilities(network.predict(resize_image(padded, size, size)[None])[0], tile)
+        found = resize_probabilities(network.predict(resize_image(padded, rows, columns)[None])[0], tile)
         return found[:height, :width]
     total = np.zeros((*padded.shape[:2], NUM_LABELS), np.float32)
     weight = np.zeros(padded.shape[:2], np.float32)
     window = tile_weights(tile)
-    for start in range(0, len(places), BATCH):
-        some = [(slice(top, top + tile[0]), slice(left, left + tile[1])) for top, left in places[start : start + BATCH]]
-        seen = np.stack([resize_image(padded[part], size, size) for part in some])
-        for part, found in zip(some, network.predict(seen), strict=True):
-            total[part] += resize_probabilities(found, tile) * window[..., None]
-            weight[part] += window
+    for top, left in places:
+        part = slice(top, top + tile[0]), slice(left, left + tile[1])
+        found = network.predict(resize_image(padded[part], rows, columns)[None])[0]
+        total[part] += resize_probabilities(found, tile) * window[..., None]
+        weight[part] += window
     total /= weight[..., None]
     return total[:height, :width]
 

@@ -15,9 +15,6 @@ from wbcstudy.errors import StudyError
 from wbcstudy.runs import Run, RunFolder, StudyFolder, expand_home, is_there, load_run, load_runs, outputs_folder
 from wbcstudy.segmentation.ways import TrainingScale
 
-# Tiles that are in the network at a time. Always as many, so that TensorFlow builds one graph.
-BATCH = 8
-
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -26,7 +23,7 @@ class Network:
     Args:
         run: the run.
         training: what it was trained on.
-        model: keras.Model, RGB 0-255 (B, S, S, 3) -> probabilities float32 (B, S, S, 3).
+        model: keras.Model, RGB 0-255 (B, H, W, 3) -> probabilities float32 (B, H, W, 3).
         chosen: why this run, in words; '' where it was named itself.
     """
 
@@ -52,17 +49,18 @@ class Network:
         load_keras()
         import tensorflow as tf
 
-        # Called with one shape only, and without what `predict` leaves behind in memory at each call.
-        return tf.function(lambda images: self.model(images, training=False))
+        # One graph for images of any size, and without what `predict` leaves behind in memory at each call.
+        anything = tf.TensorSpec((1, None, None, 3), tf.float32)
+        return tf.function(lambda images: self.model(images, training=False), input_signature=[anything])
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of the labels, as the run's own scores were made: over eight positions with `test_time_flips`.
 
         Args:
-            images: uint8 (N, S, S, 3), RGB, N at most `BATCH`.
+            images: uint8 (1, H, W, 3), RGB; H and W multiples of 32.
 
         Returns:
-            float32 (N, S, S, 3).
+            float32 (1, H, W, 3).
         """
         if not self.run.config.test_time_flips:
             return self.predict_once(images)
@@ -72,9 +70,7 @@ class Network:
 
     def predict_once(self, images: np.ndarray) -> np.ndarray:
         """`predict` in one position."""
-        full = np.zeros((BATCH if len(images) > 1 else 1, *images.shape[1:]), np.float32)
-        full[: len(images)] = images
-        return self._compiled(full).numpy()[: len(images)]
+        return self._compiled(images.astype(np.float32)).numpy()
 
 
 def load_network(where: str | Path | Network) -> Network:

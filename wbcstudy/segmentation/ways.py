@@ -1,14 +1,16 @@
 """How an image that may be of any size is shown to a network that was trained at one: whole, or in tiles.
 
 A network knows cells at the scale of its training, where whole images were resized to S x S px. An image as large as
-those is resized in the same way. Any other is cut into tiles as large as a training image, which overlap; each tile is
-resized as a training image was, so that the network never sees a cell at another scale, and the tiles' probabilities
-are blended. Pure NumPy; no network here.
+those is resized in the same way. Any other is resized by as much as a training image was, so that the network never
+sees a cell at another scale, and shown in tiles that are at least as large as a training image, and larger where the
+image is: a tile's border is work done twice. Tiles overlap by half a training image, and their probabilities are
+blended. Pure NumPy; no network here.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -20,9 +22,14 @@ from wbcstudy.errors import StudyError
 # An image this much smaller or larger than all training images, in either direction, is no longer "as large as those":
 # the zoom of the augmentation (0.1 by default) and the spread of cell sizes cover about as much.
 ALIKE = 1.25
-# Share of a tile that lies over its neighbour. A white cell fills up to half of a training image around one cell, and
-# should be whole in some tile.
+# How far a tile lies over its neighbour, in training images. A white cell fills up to half of a training image around
+# one cell, and should be whole in some tile.
 OVERLAP = 0.5
+# The most that the network sees of an image in either direction, in px as it sees them, unless it was trained on more.
+# A larger tile takes more memory; work for the overlap is a fourth to a third at this size, if training was at 96 px.
+LARGEST_TILE = 512
+# Encoders halve an image up to five times.
+_MULTIPLE = 32
 
 WayName = Literal["auto", "whole", "tiles"]
 
@@ -54,13 +61,17 @@ class Way:
 
     Args:
         name: "whole" or "tiles".
-        tile: height and width in px of the image that the network sees at a time.
+        tile: height and width in px of the part of the image that the network sees at a time.
+        seen: height and width in px to which that part is resized.
+        overlap: how far tiles lie over each other, in px of the image, at least.
         scale: how many times larger a cell is here than in the training images, in px.
         why: in a sentence.
     """
 
     name: str
     tile: tuple[int, int]
+    seen: tuple[int, int]
+    overlap: tuple[int, int]
     scale: float
     why: str
 
@@ -101,10 +112,30 @@ def choose_way(
     )
     if way == "whole" or (way == "auto" and alike):
         why = "as asked" if way == "whole" else f"{size} is about the size of the training images, {seen}{told}"
-        return Way("whole", tuple(shape), scale, why)
-    tile = tuple(max(1, round(span[1] * scale)) for span in (training.height_px, training.width_px))
+        return Way("whole", tuple(shape), (training.image_size,) * 2, (0, 0), scale, why)
+    trained = tuple(max(1, round(span[1] * scale)) for span in (training.height_px, training.width_px))
+    tile, shown = zip(*(_tile(*pair, training.image_size) for pair in zip(shape, trained, strict=True)), strict=True)
     why = "as asked" if way == "tiles" else f"{size} is another size than the training images, {seen}{told}"
-    return Way("tiles", tile, scale, f"{why}; each tile shows {tile[1]}x{tile[0]} px, as a training image did")
+    factor = f"{trained[1]}x{trained[0]} px here are as much as a training image"
+    return Way(
+        "tiles",
+        tile,
+        shown,
+        tuple(round(OVERLAP * side) for side in trained),
+        scale,
+        f"{why}; in tiles of {tile[1]}x{tile[0]} px, where {factor}",
+    )
+
+
+def _tile(length: int, trained: int, image_size: int) -> tuple[int, int]:
+    """Length of a tile along an axis of the image, in px of the image and as the network sees it."""
+    if length <= trained:
+        return trained, image_size
+    # Px of the image for one of the network's.
+    factor = trained / image_size
+    enough = _MULTIPLE * math.ceil(length / factor / _MULTIPLE)
+    seen = max(image_size, min(enough, LARGEST_TILE))
+    return round(seen * factor), seen
 
 
 def _scale(training: TrainingScale, scale: float | None, pixel_um: float | None) -> tuple[float, str]:
@@ -116,30 +147,29 @@ def _scale(training: TrainingScale, scale: float | None, pixel_um: float | None)
     return scale, f" of {training.pixel_size_um:g} µm, here {pixel_um:g} µm"
 
 
-def place_tiles(length: int, tile: int, overlap: float = OVERLAP) -> list[int]:
+def place_tiles(length: int, tile: int, overlap: int) -> list[int]:
     """Where tiles begin along one axis: evenly spread, the first at 0, the last ending at `length`.
 
     Args:
         length: of the image along this axis, in px, at least `tile`.
         tile: length of a tile.
-        overlap: the least share of a tile that lies over its neighbour.
+        overlap: how far a tile lies over its neighbour at least, in px, less than `tile`.
     """
     if length <= tile:
         return [0]
-    count = 1 + -(-(length - tile) // max(1, round(tile * (1 - overlap))))
+    count = 1 + math.ceil((length - tile) / max(1, tile - overlap))
     return [round(place * (length - tile) / (count - 1)) for place in range(count)]
 
 
-def tiles_of(shape: tuple[int, int], tile: tuple[int, int]) -> Iterator[tuple[int, int]]:
+def tiles_of(shape: tuple[int, int], way: Way) -> Iterator[tuple[int, int]]:
     """First row and column of each tile, row by row."""
-    return itertools.product(*(place_tiles(*pair) for pair in zip(shape, tile, strict=True)))
+    return itertools.product(*(place_tiles(*axis) for axis in zip(shape, way.tile, way.overlap, strict=True)))
 
 
 def tile_weights(tile: tuple[int, int]) -> np.ndarray:
     """How much a tile's pixels count where tiles overlap: most in its middle, next to nothing at its edge.
 
-    A cell that a tile's edge cuts is better seen by the neighbour. The product of two raised cosines, which sum to a
-    constant where neighbours overlap by half.
+    A cell that a tile's edge cuts is better seen by the neighbour. The product of two raised cosines.
 
     Returns:
         float32 (H, W), above 0.
