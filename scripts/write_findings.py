@@ -24,6 +24,7 @@ BEGIN, END = "<!-- findings: begin -->", "<!-- findings: end -->"
 REGIONS = ("nucleus", "cytoplasm")
 # The public set's two parts, and how a reader may call them.
 SETS = {"1": "Dataset 1", "2": "Dataset 2"}
+SETTINGS = ("colour_augmentation", "stain_normalisation")
 VGG16 = {
     "vgg16_scratch": "random weights",
     "vgg16_hed": "HED edge weights",
@@ -41,6 +42,7 @@ def findings(reference: Path) -> str:
         *(networks(reference / f"segmentation_wbc_{number}", title) for number, title in SETS.items()),
         earlier_methods(reference),
         elsewhere(reference),
+        changed_settings(reference),
         pretrained(reference),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -138,6 +140,28 @@ def elsewhere(reference: Path) -> str:
         return ""
     heads = ["encoder and loss", "trained on (networks)", "own test images", "scored on", "all its images"]
     head = "**On another laboratory's images**: mean Dice of nucleus / cytoplasm, with the 95 % interval over images."
+    return f"{head}\n\n{markdown(heads, rows)}"
+
+
+def changed_settings(reference: Path) -> str:
+    """What one changed setting of the network from Dataset 2 does to its scores here and there."""
+    path = reference / "transfer_2to1" / "settings.csv"
+    if not path.exists():
+        return ""
+    rows = []
+    for (study, method, images), part in pd.read_csv(path).groupby(["study", "method", "images"], sort=False):
+        part = part.set_index("region")
+        plain = _config(reference / "transfer_2to1")
+        changed = {name: value for name, value in _config(reference / study).items() if value != plain.get(name)}
+        setting = ", ".join(f"`{name}: {value}`" for name, value in changed.items() if name in SETTINGS)
+        gains = []
+        for region in REGIONS:
+            gain, low, high = part.loc[region, ["difference", "ci_low", "ci_high"]]
+            gains.append(f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]")
+        means = [" / ".join(f"{part.loc[region, name]:.3f}" for region in REGIONS) for name in ("first", "second")]
+        rows.append([setting, method_title(method), images, *means, *gains])
+    heads = ["setting", "network (one, fold 0)", "images", "without", "with it", "nucleus, gain", "cytoplasm, gain"]
+    head = "**One setting changed**: mean Dice of nucleus / cytoplasm, and an image's typical gain with its 95 % interval."
     return f"{head}\n\n{markdown(heads, rows)}"
 
 
