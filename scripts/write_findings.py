@@ -161,7 +161,7 @@ def changed_settings(reference: Path) -> str:
         means = [" / ".join(f"{part.loc[region, name]:.3f}" for region in REGIONS) for name in ("first", "second")]
         rows.append([setting, method_title(method), images, *means, *gains])
     heads = ["setting", "network (one, fold 0)", "images", "without", "with it", "nucleus, gain", "cytoplasm, gain"]
-    head = "**One setting changed**: mean Dice of nucleus / cytoplasm, and an image's typical gain with its 95 % interval."
+    head = "**One setting changed**: mean Dice of nucleus / cytoplasm, an image's typical gain with 95 % interval."
     return f"{head}\n\n{markdown(heads, rows)}"
 
 
