@@ -267,7 +267,7 @@ def _legend() -> str:
 
 def _tell_way(found: Segmentation) -> str:
     count = len(found.cells)
-    how = "resized whole" if found.way.name == "whole" else "cut into overlapping tiles"
+    how = "resized whole" if found.way.name == "whole" else "brought to the scale of the training images"
     return html.escape(f"{count} {'cell' if count == 1 else 'cells'}. The image was {how}: {found.way.why}.")
 
 

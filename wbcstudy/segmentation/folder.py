@@ -383,7 +383,7 @@ def _join_tables(file, paths: Iterable[Path]) -> None:
 
 
 def _notes(network: Network, settings: Settings, diameters: list[float], ways: dict[str, list]) -> Iterator[str]:
-    names = {"whole": "resized whole", "tiles": "cut into overlapping tiles"}
+    names = {"whole": "resized whole", "tiles": "brought to the scale of the training images"}
     for way, (count, first, why) in ways.items():
         yield f"{count} {'image was' if count == 1 else 'images were'} {names[way]} ({first}: {why})."
     usual = network.training.cell_px

@@ -116,15 +116,11 @@ def choose_way(
     trained = tuple(max(1, round(span[1] * scale)) for span in (training.height_px, training.width_px))
     tile, shown = zip(*(_tile(*pair, training.image_size) for pair in zip(shape, trained, strict=True)), strict=True)
     why = "as asked" if way == "tiles" else f"{size} is another size than the training images, {seen}{told}"
-    factor = f"{trained[1]}x{trained[0]} px here are as much as a training image"
-    return Way(
-        "tiles",
-        tile,
-        shown,
-        tuple(round(OVERLAP * side) for side in trained),
-        scale,
-        f"{why}; in tiles of {tile[1]}x{tile[0]} px, where {factor}",
-    )
+    why += f"; {trained[1]}x{trained[0]} px here are as much as a training image"
+    if any(side < length for side, length in zip(tile, shape, strict=True)):
+        why += f", in overlapping tiles of {tile[1]}x{tile[0]} px"
+    overlap = tuple(round(OVERLAP * side) for side in trained)
+    return Way("tiles", tile, shown, overlap, scale, why)
 
 
 def _tile(length: int, trained: int, image_size: int) -> tuple[int, int]:
