@@ -159,7 +159,7 @@ def changed_settings(reference: Path) -> str:
             gain, low, high = part.loc[region, ["difference", "ci_low", "ci_high"]]
             gains.append(f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]")
         means = [" / ".join(f"{part.loc[region, name]:.3f}" for region in REGIONS) for name in ("first", "second")]
-        rows.append([setting, method_title(method), images, *means, *gains])
+        rows.append([setting, method_title(method), images.split(", ")[-1], *means, *gains])
     heads = ["setting", "network (one, fold 0)", "images", "without", "with it", "nucleus, gain", "cytoplasm, gain"]
     head = "**One setting changed**: mean Dice of nucleus / cytoplasm, an image's typical gain with 95 % interval."
     return f"{head}\n\n{markdown(heads, rows)}"

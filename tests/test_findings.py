@@ -31,6 +31,18 @@ def test_another_score_is_another_section(tmp_path):
     assert "0.1234" not in before
 
 
+def test_a_changed_setting_is_told_with_its_gain(tmp_path):
+    for study in ("transfer_2to1", "transfer_2to1_colour"):
+        shutil.copytree(REFERENCE / study, tmp_path / study)
+    path = tmp_path / "transfer_2to1" / "settings.csv"
+    table = pd.read_csv(path)
+    table = table[table["study"] == "transfer_2to1_colour"]
+    table.loc[table.index[0], "difference"] = 0.4321
+    table.to_csv(path, index=False)
+    told = write_findings.changed_settings(tmp_path)
+    assert "`colour_augmentation: 0.2`" in told and "+0.432 [" in told
+
+
 def test_without_files_there_is_nothing_to_say(tmp_path):
     assert write_findings.findings(tmp_path) == ""
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from colour_run import COLOURS, paint, round_cells, write_colour_run
@@ -39,6 +41,20 @@ def test_tiles_leave_no_seams(run, shape):
     tiled = predict_image(image, network, choose_way(image.shape[:2], network.training))
     exact = np.asarray(network.model(image[None].astype(np.float32)))[0]
     assert np.allclose(tiled, exact, atol=1e-4)
+
+
+def test_a_field_that_is_no_square_is_seen_in_all_its_positions(run):
+    """With `test_time_flips` the network also sees it lying on its side."""
+    network = load_network(run)
+    flipping = dataclasses.replace(
+        network,
+        run=dataclasses.replace(network.run, config=network.run.config.model_copy(update={"test_time_flips": True})),
+    )
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    way = choose_way(image.shape[:2], network.training)
+    assert way.seen == (64, 96)
+    # From each pixel alone, so that all eight positions agree with the one.
+    assert np.allclose(predict_image(image, flipping, way), predict_image(image, network, way), atol=1e-4)
 
 
 @given(st.integers(1, 60), st.integers(1, 60))

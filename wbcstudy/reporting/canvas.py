@@ -72,8 +72,8 @@ def write_figure(figure: Figure, folder: Path, stem: str, dpi: int = 150) -> lis
 def _as_drawn(figure: Figure) -> Iterator[None]:
     """Everything stays where it was drawn, and pictures are put into the file as they are.
 
-    With many images, finding places is a third of the work, and enlarging and compressing another third; a viewer of
-    the SVG enlarges better.
+    With many images, finding places, and enlarging and compressing pictures, take most of the time; a viewer of the
+    SVG enlarges better.
     """
     layout = figure.get_layout_engine()
     pictures = {picture: picture.get_interpolation() for picture in figure.findobj(AxesImage)}

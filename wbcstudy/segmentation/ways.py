@@ -26,7 +26,7 @@ ALIKE = 1.25
 # one cell, and should be whole in some tile.
 OVERLAP = 0.5
 # The most that the network sees of an image in either direction, in px as it sees them, unless it was trained on more.
-# A larger tile takes more memory; work for the overlap is a fourth to a third at this size, if training was at 96 px.
+# A larger tile takes more memory; in a smaller one the overlap is more work (here a fifth if training was at 96 px).
 LARGEST_TILE = 512
 # Encoders halve an image up to five times.
 _MULTIPLE = 32
