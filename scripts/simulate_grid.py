@@ -4,9 +4,9 @@
 
 One run is really trained, on a few synthetic images. The others are copies of it under their own names, and the plan
 (the Snakefile) is the real one but for the training's command, which copies. Appends a row to
-outputs/reference/simulation/simulation.csv: seconds of the processor (user and system, so that what else the machine
-does plays no part) to prepare and to schedule, the scheduler's peak memory in MB, those of `wbcstudy status` and of the
-summary, and the size of the report in MB.
+outputs/reference/simulation/simulation.csv: how many are put in place at a time (`jobs`; 50 as in profiles/slurm),
+seconds of the processor (user and system, so that what else the machine does plays no part) to prepare and to schedule,
+the scheduler's peak memory in MB, those of `wbcstudy status` and of the summary, and the size of the report in MB.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def simulate(count: int, jobs: int, place: Path, *, summary: bool) -> dict:
     start = processor_s()
     plan = read_plan(place / f"{name}.yaml")
     prepare(plan)
-    row = {"runs": len(plan.runs), "prepare_s": processor_s() - start}
+    row = {"runs": len(plan.runs), "jobs": jobs, "prepare_s": processor_s() - start}
 
     template = one.run("mobilenet__dice__fold0__seed0")
     for run in plan.runs:
@@ -125,7 +125,7 @@ def main() -> None:
     """Simulate, and write a row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--jobs", type=int, default=2, help="copies at a time")
+    parser.add_argument("--jobs", type=int, default=50, help="copies at a time")
     parser.add_argument("--no-summary", action="store_true")
     parser.add_argument(
         "--place", type=Path, help="a folder, kept, also for other numbers of runs; else a temporary one"
