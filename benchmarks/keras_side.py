@@ -1,22 +1,27 @@
-"""One network in a process of its own, taking one training step per line that it reads: `ours` or `paper`.
+"""One network in a process of its own, taking one training step per line that it reads.
 
 `ours` is the network, compiled as `wbcstudy.nets.training.train` compiles it. `paper` is what the tutorials of
-`segmentation_models` show: `Unet(backbone)`, Keras' own layers, float32, Adam, categorical cross-entropy.
+`segmentation_models` show: `Unet(backbone)`, Keras' own layers, float32, Adam, categorical cross-entropy, and the
+kernels that TensorFlow takes by itself. `paper-onednn` is that with oneDNN's kernels everywhere, as `wbcstudy` has it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 
 import numpy as np
+from machine import onednn_by_default
+
+KINDS = ("ours", "paper", "paper-onednn")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["ours", "paper"])
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("encoder")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--width", type=int, help="as --size without it")
@@ -25,12 +30,14 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--segment", action="store_true", help="predict instead of training")
     args = parser.parse_args()
+    if args.kind == "paper":
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = str(int(onednn_by_default()))
     model, facts = (build_ours if args.kind == "ours" else build_paper)(args)
     rng = np.random.default_rng(0)
     shape = (args.batch, args.size, args.width or args.size)
     images = rng.uniform(0, 255, (*shape, 3)).astype(np.float32)
     masks = rng.integers(0, 3, shape, dtype=np.uint8)
-    if args.kind == "paper":
+    if args.kind != "ours":
         masks = np.eye(3, dtype=np.float32)[masks]
     step = segmenter(model, images) if args.segment else (lambda: model.train_on_batch(images, masks))
     print(json.dumps(facts), flush=True)

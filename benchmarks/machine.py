@@ -32,6 +32,12 @@ def describe_machine(extra: dict[str, str] | None = None) -> list[str]:
     ]
 
 
+def onednn_by_default() -> bool:
+    """Whether TensorFlow, left alone, takes oneDNN's kernels on this processor (its util.cc)."""
+    flags = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").exists() else set()
+    return bool(flags & {"avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"})
+
+
 def write_table(name: str, title: str, frame: pd.DataFrame, notes: list[str]) -> None:
     """Write results/<name>.csv and .md, and print the latter."""
     RESULTS.mkdir(exist_ok=True)

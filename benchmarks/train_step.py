@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from machine import RESULTS, describe_machine, product_ceiling, write_table
+from machine import RESULTS, describe_machine, onednn_by_default, product_ceiling, write_table
 
 HERE = Path(__file__).parent
 # A kind that is this much slower than the fastest in its first step after the warm-up takes no more steps.
@@ -75,6 +75,7 @@ def main() -> None:
         "--clock", choices=["wall", "cpu"], default="wall", help="cpu: where others use the machine too"
     )
     parser.add_argument("--torch-precisions", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--paper-onednn", action="store_true", help="the paper-era way with oneDNN's kernels as well")
     parser.add_argument("--name", default="train_step", help="of the files in results/")
     parser.add_argument("--append", action="store_true", help="keep what an earlier call measured of other encoders")
     args = parser.parse_args()
@@ -96,7 +97,8 @@ def main() -> None:
 
 
 def measure(encoder: str, args, ceiling: dict[str, float], versions: dict[str, str]) -> dict:
-    kinds = ["ours", "paper", *(f"torch {precision}" for precision in args.torch_precisions)]
+    kinds = ["ours", "paper"] + ["paper-onednn"] * args.paper_onednn
+    kinds += [f"torch {precision}" for precision in args.torch_precisions]
     sides = [start(kind, encoder, args) for kind in kinds]
     found = take_turns([side for side in sides if side], args.warmup, args.rounds, versions)
     ours = found["ours"]
@@ -109,6 +111,7 @@ def measure(encoder: str, args, ceiling: dict[str, float], versions: dict[str, s
         "ours_s": round(ours.median, 4),
         "precision": ours.facts["precision"],
         "paper_s": round(found["paper"].median, 4),
+        "paper_onednn_s": round(found["paper-onednn"].median, 4) if args.paper_onednn else float("nan"),
         "torch_float32_s": round(torch.get("torch float32", float("nan")), 4),
         "torch_bfloat16_s": round(torch.get("torch bfloat16", float("nan")), 4),
         "over_paper": round(found["paper"].median / ours.median, 3),
@@ -156,6 +159,8 @@ def summarise(frame: pd.DataFrame, args, ceiling: dict[str, float], versions: di
         f"Median seconds of a training step, batch {args.batch}, {args.size} px; interleaved, a process for each kind, "
         f"each with {args.threads or 'all'} threads; {CLOCKS[args.clock]}.",
         f"over_paper: the paper-era way's time over ours; geometric mean {mean('over_paper')}.",
+        "paper_onednn_s: the paper-era way with oneDNN's kernels (TF_ENABLE_ONEDNN_OPTS=1), which TensorFlow itself "
+        f"{'takes' if onednn_by_default() else 'does not take'} on this processor.",
         f"over_torch: the better of PyTorch's two times over ours; geometric mean {mean('over_torch')}.",
         "share_of_ceiling: multiplications and additions per second, over those of a 2048x2048 matrix product: "
         + ", ".join(f"{rate:.0f} GFLOP/s in {kind}" for kind, rate in ceiling.items())

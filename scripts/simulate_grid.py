@@ -136,7 +136,7 @@ def main() -> None:
     row = simulate(args.runs, args.jobs, place, summary=not args.no_summary)
     target = project_root() / "outputs" / "reference" / "simulation" / "simulation.csv"
     rows = pd.read_csv(target).to_dict("records") if target.exists() else []
-    frame = pd.DataFrame([*(one for one in rows if one["runs"] != row["runs"]), row]).sort_values("runs")
+    frame = pd.DataFrame([*(one for one in rows if one["runs"] != row["runs"]), row]).sort_values("runs")[list(row)]
     with atomic_write(target) as part:
         frame.to_csv(part, index=False, lineterminator="\n")
     print(frame.to_string(index=False))

@@ -141,7 +141,9 @@ def test_a_frozen_encoder_normalises_by_its_stored_statistics_in_training_too(mo
     model = build_unet(RunConfig(encoder="mobilenet", encoder_weights=str(path), freeze_encoder=True))
     deepest = keras.Model(model.input, model.get_layer("conv_pw_13_relu").output)
     images = cells(2).images
-    np.testing.assert_array_equal(deepest(images, training=True).numpy(), deepest(images, training=False).numpy())
+    # Not the same kernels, so not the same last digits; the batch's own statistics would be orders of magnitude away.
+    trained, tested = (deepest(images, training=kind).numpy() for kind in (True, False))
+    np.testing.assert_allclose(trained, tested, rtol=0.01)
 
 
 def test_wrong_weights_are_refused_with_layer_and_shapes(mobilenet_file, tmp_path, write_h5):

@@ -59,7 +59,11 @@ def make_batches(images, masks, config: RunConfig, epoch: int):
         return augment(*some, *(each[start:stop] for each in moves))
 
     spans = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
-    return spans.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+    options = tf.data.Options()
+    # Nothing here is left to be tuned, and the thread that would do it can miss that an epoch has ended: the training
+    # then stands still until that thread looks again.
+    options.autotune.enabled = False
+    return spans.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2).with_options(options)
 
 
 def make_order(count: int, config: RunConfig, epoch: int) -> np.ndarray:

@@ -261,7 +261,9 @@ def predict_probabilities(model, images: np.ndarray, batch_size: int = 8, flips:
         return np.empty((*images.shape[:3], model.output_shape[-1]), np.float32)
 
     def predict(views):
-        return model.predict(views, batch_size=batch_size, verbose=0)
+        # Not `model.predict`: its pipeline tunes itself, which can stand still (see `make_batches`).
+        starts = range(0, len(views), batch_size)
+        return np.concatenate([model.predict_on_batch(views[start : start + batch_size]) for start in starts])
 
     return average_positions(predict, images) if flips else predict(images)
 
