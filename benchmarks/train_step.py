@@ -93,7 +93,7 @@ def main() -> None:
         old = pd.read_csv(kept)
         frame = pd.concat([old[~old["encoder"].isin(frame["encoder"])], frame], ignore_index=True)
     frame = frame.set_index("encoder").reindex([name for name in ENCODERS if name in set(frame["encoder"])])
-    summarise(frame.reset_index(), args, ceiling, versions)
+    summarise(frame.reset_index(), args, versions)
 
 
 def measure(encoder: str, args, ceiling: dict[str, float], versions: dict[str, str]) -> dict:
@@ -117,6 +117,7 @@ def measure(encoder: str, args, ceiling: dict[str, float], versions: dict[str, s
         "over_paper": round(found["paper"].median / ours.median, 3),
         "over_torch": round(best / ours.median, 3),
         "share_of_ceiling": round(work / ours.median / 1e9 / ceiling[ours.facts["precision"]], 3),
+        "ceiling_gflops": round(ceiling[ours.facts["precision"]]),
         "peak_mb": ours.peak_mb,
         "steps": len(ours.seconds),
     }
@@ -150,7 +151,7 @@ def start(kind: str, encoder: str, args, *more: str) -> Side | None:
     return Side(kind, command)
 
 
-def summarise(frame: pd.DataFrame, args, ceiling: dict[str, float], versions: dict[str, str]) -> None:
+def summarise(frame: pd.DataFrame, args, versions: dict[str, str]) -> None:
     def mean(column: str) -> str:
         values = frame[column].dropna()
         return f"{np.exp(np.log(values).mean()):.2f} (of {len(values)} encoders)" if len(values) else "not measured"
@@ -162,9 +163,8 @@ def summarise(frame: pd.DataFrame, args, ceiling: dict[str, float], versions: di
         "paper_onednn_s: the paper-era way with oneDNN's kernels (TF_ENABLE_ONEDNN_OPTS=1), which TensorFlow itself "
         f"{'takes' if onednn_by_default() else 'does not take'} on this processor.",
         f"over_torch: the better of PyTorch's two times over ours; geometric mean {mean('over_torch')}.",
-        "share_of_ceiling: multiplications and additions per second, over those of a 2048x2048 matrix product: "
-        + ", ".join(f"{rate:.0f} GFLOP/s in {kind}" for kind, rate in ceiling.items())
-        + ".",
+        "share_of_ceiling: multiplications and additions per second, over those of a 2048x2048 matrix product in the "
+        "same precision (ceiling_gflops, measured once a call).",
         f"A kind {GIVE_UP:g} times slower than the fastest in its first step takes that step only.",
         "PyTorch: channels-last, eager, Adam; the plain U-Net is not among its encoders.",
         *describe_machine(versions),
