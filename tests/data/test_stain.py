@@ -23,7 +23,7 @@ def apply(images, target, method):
 
 
 def macenko_by_hand(image, light=240, glass=0.15):
-    """Stains (3, 2) and strengths (2,) of one image, as the usual NumPy code finds them."""
+    """Stains (3, 2) and strengths (2,) of one image, as the usual NumPy code finds them; the bluer one comes first."""
     density = -np.log((image.reshape(-1, 3).astype(float) + 1) / light)
     kept = density[(density >= glass).all(axis=1)]
     plane = np.linalg.eigh(np.cov(kept.T))[1][:, 1:]
@@ -31,7 +31,8 @@ def macenko_by_hand(image, light=240, glass=0.15):
     angles = np.arctan2(*(kept @ plane).T[::-1])
     ends = np.percentile(angles, [1, 99])
     stains = plane @ np.array([np.cos(ends), np.sin(ends)])
-    stains = stains if stains[0, 0] > stains[0, 1] else stains[:, ::-1]
+    red, _, blue = stains
+    stains = stains if (red - blue)[0] > (red - blue)[1] else stains[:, ::-1]
     amounts = np.linalg.lstsq(stains, density.T, rcond=None)[0]
     return stains, np.percentile(amounts, 99, axis=1), amounts
 
@@ -60,6 +61,20 @@ def test_macenko_is_that_of_numpy():
         density = (amounts.T * target[:, 3] / strengths) @ target[:, :3]
         expected = np.clip(240 * np.exp(-density) - 1, 0, 255).reshape(image.shape)
         np.testing.assert_allclose(changed, expected, atol=0.5)
+
+
+def test_macenko_keeps_the_bluer_stain_the_bluer_one_where_both_take_red_alike():
+    # As in a smear: azure, and what takes as much of the red light but more of the blue.
+    azure, other = np.array([0.51, 0.83, 0.21]), np.array([0.54, 0.57, 0.62])
+    target = find_target(stained(4, first=HAEMATOXYLIN, second=EOSIN), "macenko")
+    image = stained(1, 3, first=azure, second=other)
+    changed = apply(image, target, "macenko")
+    density = -np.log((image[0].reshape(-1, 3) + 1.0) / 240)
+    amounts = np.linalg.lstsq(np.stack([azure, other], 1), density.T, rcond=None)[0]
+    much, little = amounts[0] > 3 * amounts[1].clip(0.1), amounts[1] > 3 * amounts[0].clip(0.1)
+    pixels = changed[0].reshape(-1, 3)
+    assert (pixels[much, 2] > pixels[much, 0]).all()  # blue stays blue
+    assert (pixels[little, 2] < pixels[little, 0]).all()
 
 
 @pytest.mark.parametrize("method", list(STAIN_METHODS))
