@@ -2,7 +2,7 @@
 
 `ours` is the network, compiled as `wbcstudy.nets.training.train` compiles it. `paper` is what the tutorials of
 `segmentation_models` show: `Unet(backbone)`, Keras' own layers, float32, Adam, categorical cross-entropy, and the
-kernels that TensorFlow takes by itself. `paper-onednn` is that with oneDNN's kernels everywhere, as `wbcstudy` has it.
+kernels that TensorFlow takes by itself. `paper-onednn` is that with oneDNN's kernels everywhere.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--segment", action="store_true", help="predict instead of training")
     args = parser.parse_args()
-    if args.kind == "paper":
-        os.environ["TF_ENABLE_ONEDNN_OPTS"] = str(int(onednn_by_default()))
+    if args.kind != "ours":
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = str(int(args.kind == "paper-onednn" or onednn_by_default()))
     model, facts = (build_ours if args.kind == "ours" else build_paper)(args)
     rng = np.random.default_rng(0)
     shape = (args.batch, args.size, args.width or args.size)

@@ -28,8 +28,6 @@ def load_keras():
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # Several trainings may share a card; by default the first would take all of its memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    # TensorFlow itself turns oneDNN's kernels on only where there is AVX-512; they are faster without it too.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     threads = _threads()
     # The loader of the CUDA and oneDNN libraries talks before any log level is read.
     with _quiet_start() if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3" else contextlib.nullcontext():
