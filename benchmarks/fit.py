@@ -83,12 +83,14 @@ def call_ours(config, precision: str) -> dict:
 
 
 def fit_ours(settings: str, precision: str) -> None:
+    from wbcstudy.backend import start_training
     from wbcstudy.config import RunConfig
     from wbcstudy.nets.training import peak_memory_mb, predict_masks, train
     from wbcstudy.nets.unet import build_unet, resolve_precision
     from wbcstudy.runs import RunFolder
 
     config = RunConfig(**json.loads(settings) | {"precision": precision})
+    start_training(config.seed)
     training, validation, test = read_parts(config)
     with tempfile.TemporaryDirectory() as place:
         model = build_unet(config)

@@ -58,6 +58,7 @@ def segmenter(model, images):
 
 
 def build_ours(args):
+    from wbcstudy.backend import start_training
     from wbcstudy.config import RunConfig
     from wbcstudy.nets.layers import fast_adam
     from wbcstudy.nets.losses import build_loss
@@ -65,6 +66,8 @@ def build_ours(args):
     from wbcstudy.nets.unet import build_unet, resolve_precision
 
     config = RunConfig(encoder=args.encoder, image_size=args.size, batch_size=args.batch, precision=args.precision)
+    if not args.segment:
+        start_training(config.seed)
     model = build_unet(config)
     model.compile(fast_adam(config.learning_rate), build_loss("cross_entropy"), jit_compile=False)
     return model, {

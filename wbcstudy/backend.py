@@ -11,6 +11,9 @@ from collections.abc import Iterator
 
 from wbcstudy.errors import StudyError
 
+# TensorFlow's own variable; read once, when it starts.
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+
 
 @functools.cache
 def load_keras():
@@ -50,6 +53,21 @@ def load_keras():
             # A notebook that has already used TensorFlow keeps the threads it started with.
             pass
     return keras
+
+
+def start_training(seed: int) -> None:
+    """Get TensorFlow ready for a training: the fastest kernels for it, and `set_seed`.
+
+    TensorFlow takes oneDNN's kernels by itself only where the processor has units for networks. Trainings are faster
+    with them elsewhere too; what shows the network one image at a time (`wbcstudy segment`) is slower, and keeps
+    TensorFlow's choice (benchmarks/README.md). Kernels differ in the last digits, and so do trainings with them.
+    `$TF_ENABLE_ONEDNN_OPTS`, where it is set, is obeyed. A process in which TensorFlow runs already keeps its kernels.
+
+    Args:
+        seed: 0 to 2**32 - 1.
+    """
+    os.environ.setdefault(ONEDNN, "1")
+    set_seed(seed)
 
 
 def set_seed(seed: int) -> None:

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+# Neither Typer nor we use plugins of pydantic, and to look for some it reads the list of every installed package.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 import typer
 
 from wbcstudy.errors import StudyError, plain

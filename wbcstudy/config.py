@@ -28,20 +28,20 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class _DataSettings(BaseModel):
     """The fields about images and their split, which trainings and earlier methods share."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
-    )
+    # defer_build: the classes that are only inherited from need no validator.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, defer_build=True)
 
-    dataset: str = "synthetic"
-    """Name of a dataset (`wbcstudy data list`) or path of a dataset.yaml."""
-    image_size: int = Field(256, ge=32, le=4096)
-    """Side in px to which images and masks are resized; a multiple of 32."""
-    test_fraction: float = Field(0.2, gt=0, lt=1)
-    """Share of all cases kept for the test; used when folds is 1."""
-    validation_fraction: float = Field(0.2, gt=0, lt=1)
-    """Share of the remaining cases on which early stopping looks."""
-    split_seed: int = Field(0, ge=0)
-    """Seed of the split, the same for every run of a study."""
+    dataset: str = Field("synthetic", description="Name of a dataset (`wbcstudy data list`) or path of a dataset.yaml.")
+    image_size: int = Field(
+        256, ge=32, le=4096, description="Side in px to which images and masks are resized; a multiple of 32."
+    )
+    test_fraction: float = Field(
+        0.2, gt=0, lt=1, description="Share of all cases kept for the test; used when folds is 1."
+    )
+    validation_fraction: float = Field(
+        0.2, gt=0, lt=1, description="Share of the remaining cases on which early stopping looks."
+    )
+    split_seed: int = Field(0, ge=0, description="Seed of the split, the same for every run of a study.")
 
     @field_validator("image_size")
     @classmethod
@@ -58,38 +58,58 @@ class _DataSettings(BaseModel):
 class _Settings(_DataSettings):
     """The fields that a study and a run share."""
 
-    batch_size: int = Field(8, ge=1, le=1024)
-    """Images per training step; lower it when memory runs out."""
-    augmented_copies: int = Field(4, ge=1, le=1000)
-    """Augmented passes over the training images that make one epoch."""
-    epochs: int = Field(100, ge=1, le=100_000)
-    """Epochs at most; early stopping usually ends sooner."""
-    patience: int = Field(10, ge=1)
-    """Epochs without a lower validation loss after which training stops."""
-    learning_rate: float = Field(1.0e-3, gt=0, le=1)
-    """Adam's learning rate."""
-    encoder_weights: str = "none"
-    """Start of the encoder: 'imagenet', the path of a .h5 file, or 'none' (random)."""
-    freeze_encoder: bool = False
-    """Train the decoder only; the encoder's batch norm then keeps its stored statistics."""
-    dropout: float = Field(0.2, ge=0, lt=1)
-    """Share of features dropped before the head (in the plain U-Net: also at its bottom)."""
-    batch_norm_momentum: float = Field(0.9, ge=0, lt=1)
-    """Momentum of the running mean and variance; 0.99 needs hundreds of steps to settle."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the convolutions: float32, bfloat16 or auto (bfloat16 on hardware made for it)."""
-    rotation_degrees: float = Field(180.0, ge=0, le=180)
-    """Augmentation: largest rotation either way, in degrees."""
-    zoom: float = Field(0.1, ge=0, lt=1)
-    """Augmentation: largest zoom in or out, as a share of the side."""
-    brightness: float = Field(0.1, ge=0, lt=1)
-    """Augmentation: largest change of brightness, as a share of 255."""
-    colour_augmentation: float = Field(0.0, ge=0, lt=1)
-    """Augmentation: largest turn of hue (share of 180 degrees) and change of saturation."""
-    stain_normalisation: Literal["none", "reinhard", "macenko"] = "none"
-    """Bring every image to the training images' colours: none, reinhard or macenko."""
-    test_time_flips: bool = False
-    """Test with the mean of eight predictions, of the image flipped and turned."""
+    batch_size: int = Field(8, ge=1, le=1024, description="Images per training step; lower it when memory runs out.")
+    augmented_copies: int = Field(
+        4, ge=1, le=1000, description="Augmented passes over the training images that make one epoch."
+    )
+    epochs: int = Field(100, ge=1, le=100_000, description="Epochs at most; early stopping usually ends sooner.")
+    patience: int = Field(10, ge=1, description="Epochs without a lower validation loss after which training stops.")
+    learning_rate: float = Field(1.0e-3, gt=0, le=1, description="Adam's learning rate.")
+    learning_rate_schedule: Literal["constant", "cosine"] = Field(
+        "constant",
+        description="Learning rate: constant, or cosine (rises in the first epoch, then falls to 0).",
+    )
+    encoder_weights: str = Field(
+        "none", description="Start of the encoder: 'imagenet', the path of a .h5 file, or 'none' (random)."
+    )
+    freeze_encoder: bool = Field(
+        False, description="Train the decoder only; the encoder's batch norm then keeps its stored statistics."
+    )
+    dropout: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="Share of features dropped before the head (in the plain U-Net: also at its bottom).",
+    )
+    batch_norm_momentum: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        description="Momentum of the running mean and variance; 0.99 needs hundreds of steps to settle.",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Arithmetic of the convolutions: float32, bfloat16 or auto (bfloat16 on hardware made for it).",
+    )
+    rotation_degrees: float = Field(
+        180.0, ge=0, le=180, description="Augmentation: largest rotation either way, in degrees."
+    )
+    zoom: float = Field(0.1, ge=0, lt=1, description="Augmentation: largest zoom in or out, as a share of the side.")
+    brightness: float = Field(
+        0.1, ge=0, lt=1, description="Augmentation: largest change of brightness, as a share of 255."
+    )
+    colour_augmentation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Augmentation: largest turn of hue (share of 180 degrees) and change of saturation.",
+    )
+    stain_normalisation: Literal["none", "reinhard", "macenko"] = Field(
+        "none", description="Bring every image to the training images' colours: none, reinhard or macenko."
+    )
+    test_time_flips: bool = Field(
+        False, description="Test with the mean of eight predictions, of the image flipped and turned."
+    )
 
     @model_validator(mode="after")
     def _nothing_to_freeze(self):
@@ -104,18 +124,16 @@ class _Settings(_DataSettings):
 class RunConfig(_Settings):
     """One training: the parameters of `notebooks/2_train.ipynb`."""
 
-    study: str = "by_hand"
-    """Name of the study, the folder under outputs/."""
-    encoder: str = "resnet18"
-    """Encoder of the U-Net (`wbcstudy encoders` lists them)."""
-    loss: str = "cross_entropy"
-    """Loss that is minimised: cross_entropy, dice or binary_cross_entropy."""
-    fold: int = Field(0, ge=0)
-    """Index of the cross-validation part."""
-    folds: int = Field(1, ge=1, le=100)
-    """Number of parts; 1 is a single split by test_fraction."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """One integer for all generators: weights, order, augmentation, dropout."""
+    study: str = Field("by_hand", description="Name of the study, the folder under outputs/.")
+    encoder: str = Field("resnet18", description="Encoder of the U-Net (`wbcstudy encoders` lists them).")
+    loss: str = Field(
+        "cross_entropy", description="Loss that is minimised: cross_entropy, dice or binary_cross_entropy."
+    )
+    fold: int = Field(0, ge=0, description="Index of the cross-validation part.")
+    folds: int = Field(1, ge=1, le=100, description="Number of parts; 1 is a single split by test_fraction.")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="One integer for all generators: weights, order, augmentation, dropout."
+    )
 
     @field_validator("study")
     @classmethod
@@ -148,16 +166,13 @@ class RunConfig(_Settings):
 class BaselineConfig(_DataSettings):
     """One earlier method on one fold: the parameters of `notebooks/3_baseline.ipynb`."""
 
-    study: str = "by_hand"
-    """Name of the study, the folder under outputs/."""
-    method: str = "otsu_levels"
-    """The earlier method (`wbcstudy methods` lists them)."""
-    fold: int = Field(0, ge=0)
-    """Index of the cross-validation part."""
-    folds: int = Field(1, ge=1, le=100)
-    """Number of parts; 1 is a single split by test_fraction."""
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Seeds of a method that learns at random; the others need none and use the first."""
+    study: str = Field("by_hand", description="Name of the study, the folder under outputs/.")
+    method: str = Field("otsu_levels", description="The earlier method (`wbcstudy methods` lists them).")
+    fold: int = Field(0, ge=0, description="Index of the cross-validation part.")
+    folds: int = Field(1, ge=1, le=100, description="Number of parts; 1 is a single split by test_fraction.")
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2, 3, 4), description="Seeds of a method that learns at random; the others need none and use the first."
+    )
 
     @field_validator("study", "method")
     @classmethod
@@ -182,22 +197,21 @@ class BaselineConfig(_DataSettings):
 class StudyConfig(_Settings):
     """All the trainings that one report reads: `params/<study>.yaml`."""
 
-    name: str = Field("demo", exclude=True)
-    """The file's stem; not a field of the file."""
-    encoders: tuple[str, ...] = ("resnet18",)
-    """Encoders to train, by name."""
-    losses: tuple[str, ...] = ("cross_entropy", "dice")
-    """Losses to train each encoder with."""
-    folds: int = Field(1, ge=1, le=100)
-    """Parts of the cross-validation; 1 is a single split by test_fraction."""
-    seeds: tuple[int, ...] = (0,)
-    """One training of each encoder, loss and fold per seed."""
-    baselines: tuple[str, ...] = ()
-    """Earlier methods to measure beside the U-Nets."""
-    baseline_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Seeds of the earlier methods that learn at random."""
-    also_score: tuple[str, ...] = ()
-    """Other datasets, by name or path, that the finished networks are scored on; none learns from them."""
+    name: str = Field("demo", exclude=True, description="The file's stem; not a field of the file.")
+    encoders: tuple[str, ...] = Field(("resnet18",), description="Encoders to train, by name.")
+    losses: tuple[str, ...] = Field(("cross_entropy", "dice"), description="Losses to train each encoder with.")
+    folds: int = Field(
+        1, ge=1, le=100, description="Parts of the cross-validation; 1 is a single split by test_fraction."
+    )
+    seeds: tuple[int, ...] = Field((0,), description="One training of each encoder, loss and fold per seed.")
+    baselines: tuple[str, ...] = Field((), description="Earlier methods to measure beside the U-Nets.")
+    baseline_seeds: tuple[int, ...] = Field(
+        (0, 1, 2, 3, 4), description="Seeds of the earlier methods that learn at random."
+    )
+    also_score: tuple[str, ...] = Field(
+        (),
+        description="Other datasets, by name or path, that the finished networks are scored on; none learns from them.",
+    )
 
     @field_validator("name")
     @classmethod

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wbcstudy.backend import load_keras
+from wbcstudy.backend import ONEDNN, load_keras
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets import training
@@ -91,6 +92,27 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(finished, parts, tmp
     assert_same(result.history, model.get_weights(), finished)
     assert_same(pd.read_csv(folder.history), load_model(folder.model).get_weights(), finished)
     assert (result.best_epoch, result.epochs) == (finished[1].best_epoch, finished[1].epochs)
+
+
+def test_a_learning_rate_that_changes_goes_on_where_it_was(parts, tmp_path):
+    config = CONFIG.model_copy(update={"learning_rate_schedule": "cosine", "learning_rate": 0.01, "epochs": 3})
+    whole = train(build_unet(config), *parts, config, RunFolder(tmp_path / "whole"), print).history
+
+    def cut(line):
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(build_unet(config), *parts, config, RunFolder(tmp_path / "cut"), cut)
+    again = train(build_unet(config), *parts, config, RunFolder(tmp_path / "cut"), print).history
+    # The rate of the step after each epoch: the peak after the rise, half of it at half of the descent, and nothing.
+    np.testing.assert_allclose(whole["learning_rate"], [0.01, 0.005, 0], atol=1e-7)
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), whole.drop(columns="seconds"), check_exact=True)
+
+
+def test_a_single_epoch_only_descends():
+    config = CONFIG.model_copy(update={"learning_rate_schedule": "cosine", "learning_rate": 0.01, "epochs": 1})
+    rate = training.build_learning_rate(config, steps_per_epoch=10)
+    np.testing.assert_allclose([float(rate(0)), float(rate(5)), float(rate(10))], [0.01, 0.005, 0], atol=1e-7)
 
 
 def test_an_interruption_within_an_epoch_repeats_that_epoch(finished, parts, tmp_path, monkeypatch):
@@ -319,6 +341,24 @@ def test_predictions_are_masks_of_labels_and_none_for_no_image(parts):
     np.testing.assert_array_equal(masks, probabilities.argmax(-1))
     assert predict_probabilities(model, images[:0]).shape == (0, 32, 32, 3)
     assert predict_masks(model, images[:0]).shape == (0, 32, 32)
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, "1"), ("0", "0")])
+def test_trainings_take_the_fast_kernels_unless_told_otherwise(asked, used):
+    code = "import os; from wbcstudy.backend import start_training; start_training(0); print(os.environ['{}'])"
+    env = {name: value for name, value in os.environ.items() if name != ONEDNN} | ({ONEDNN: asked} if asked else {})
+    done = subprocess.run([sys.executable, "-c", code.format(ONEDNN)], env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == used, done.stderr
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_the_last_image_of_all_is_predicted_like_the_others(parts, monkeypatch, onednn):
+    monkeypatch.setenv(ONEDNN, onednn)
+    model, images = build_unet(CONFIG), parts[0].images
+    together = predict_probabilities(model, images[:5], batch_size=5)
+    one_left = predict_probabilities(model, images[:5], batch_size=4)
+    assert one_left.shape == together.shape
+    np.testing.assert_allclose(one_left, together, atol=1e-5)
 
 
 def test_a_finished_model_loads_in_another_process_with_and_without_its_loss(finished, parts, tmp_path):

@@ -178,6 +178,13 @@ def test_the_methods_paragraph_states_what_a_reviewer_asks(tmp_path):
         assert words in text
 
 
+def test_the_methods_paragraph_tells_a_changing_learning_rate_and_a_fixed_length(tmp_path):
+    config = StudyConfig(name="demo", learning_rate_schedule="cosine", epochs=20, patience=20)
+    text = facts.tell_methods(config, DATASET, make_study(tmp_path, config))
+    assert "learning rate rising to 0.001 in the first epoch and falling to 0 along a cosine" in text
+    assert "for 20 epochs; the weights of the best epoch were kept" in text
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(None, ""), (0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (3720, "1 h 02 min")]
 )

@@ -130,11 +130,11 @@ def _adam() -> type:
     return Adam
 
 
-def fast_adam(learning_rate: float):
+def fast_adam(learning_rate):
     """An Adam with Keras' settings and variables, for dense gradients; not to be saved within a model's file.
 
     Args:
-        learning_rate: step size, > 0.
+        learning_rate: step size, > 0, or a keras.optimizers.schedules.LearningRateSchedule.
 
     Returns:
         keras.optimizers.Adam.

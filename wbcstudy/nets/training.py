@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from wbcstudy.backend import load_keras, set_seed
+from wbcstudy.backend import ONEDNN, load_keras
 from wbcstudy.config import RunConfig
 from wbcstudy.data.pipeline import make_batches
 from wbcstudy.data.stain import normalise_training
@@ -47,7 +48,6 @@ __all__ = [
     "peak_memory_mb",
     "predict_masks",
     "predict_probabilities",
-    "set_seed",
     "train",
     "training_facts",
     "validate",
@@ -133,7 +133,8 @@ def train(
     for arrays, part in ((training, "training"), (validation, "validation")):
         _check_arrays(arrays, part)
     keras = load_keras()
-    model.compile(fast_adam(config.learning_rate), build_loss(config.loss), jit_compile=False)
+    steps = -(-len(training.images) * config.augmented_copies // config.batch_size)
+    model.compile(fast_adam(build_learning_rate(config, steps)), build_loss(config.loss), jit_compile=False)
     # Its variables exist only from here on, and a checkpoint restores them.
     model.optimizer.build(model.trainable_variables)
 
@@ -141,7 +142,6 @@ def train(
     taught = normalise_training(training.images, config)
     checkpoint = Checkpoint.open(folder.checkpoint, model, config, (training, validation), report)
     rows = checkpoint.rows
-    steps = -(-len(training.images) * config.augmented_copies // config.batch_size)
     while len(rows) < config.epochs and not checkpoint.patience_ended:
         epoch, start = len(rows) + 1, time.perf_counter()
         with _memory_advice(config):
@@ -173,6 +173,30 @@ def train(
         steps_per_epoch=steps,
     )
     return result
+
+
+def build_learning_rate(config: RunConfig, steps_per_epoch: int):
+    """The learning rate, over the steps of a training if it changes.
+
+    Args:
+        config: its `learning_rate`, `learning_rate_schedule` and `epochs`.
+        steps_per_epoch: > 0.
+
+    Returns:
+        A float, or for "cosine" a keras.optimizers.schedules.LearningRateSchedule: it rises in a straight line from 0
+        over the first epoch (Goyal et al. 2017), then follows half a cosine down to 0 at the end of the last
+        (Loshchilov, Hutter 2017, without restarts). A single epoch is all descent. It depends on the optimiser's count
+        of steps alone, so that a training which is taken up again goes on as it would have.
+    """
+    if config.learning_rate_schedule == "constant":
+        return config.learning_rate
+    rise = steps_per_epoch if config.epochs > 1 else 0
+    return load_keras().optimizers.schedules.CosineDecay(
+        0.0 if rise else config.learning_rate,
+        decay_steps=config.epochs * steps_per_epoch - rise,
+        warmup_target=config.learning_rate if rise else None,
+        warmup_steps=rise,
+    )
 
 
 def training_facts(
@@ -263,9 +287,16 @@ def predict_probabilities(model, images: np.ndarray, batch_size: int = 8, flips:
     def predict(views):
         # Not `model.predict`: its pipeline tunes itself, which can stand still (see `make_batches`).
         starts = range(0, len(views), batch_size)
-        return np.concatenate([model.predict_on_batch(views[start : start + batch_size]) for start in starts])
+        return np.concatenate([_predict_batch(model, views[start : start + batch_size]) for start in starts])
 
     return average_positions(predict, images) if flips else predict(images)
+
+
+def _predict_batch(model, images: np.ndarray) -> np.ndarray:
+    if len(images) > 1 or os.environ.get(ONEDNN) != "1":
+        return model.predict_on_batch(images)
+    # With oneDNN's kernels a batch of one takes up to seven times as long as a batch of two.
+    return model.predict_on_batch(np.repeat(images, 2, axis=0))[:1]
 
 
 def average_positions(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:

@@ -226,9 +226,8 @@ def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable
         + f"an epoch was {count(config.augmented_copies, 'augmented pass')} over the training images."
     )
     text.append(
-        f"Networks were {_start(config)} and optimised with Adam (learning rate {config.learning_rate:g}, batch size "
-        f"{config.batch_size}) for at most {config.epochs} epochs, until the validation loss had not fallen for "
-        f"{count(config.patience, 'epoch')}; the weights of the best epoch were kept. Dropout was "
+        f"Networks were {_start(config)} and optimised with Adam (learning rate {_learning_rate(config)}, batch size "
+        f"{config.batch_size}) for {_length(config)}; the weights of the best epoch were kept. Dropout was "
         f"{config.dropout:g}, the momentum of batch normalisation {config.batch_norm_momentum:g}, arithmetic "
         f"{_arithmetic(config, done)}."
     )
@@ -289,6 +288,19 @@ def tell_memory(megabytes: float | None) -> str:
     if megabytes is None:
         return ""
     return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"
+
+
+def _learning_rate(config: StudyConfig) -> str:
+    if config.learning_rate_schedule == "constant":
+        return f"{config.learning_rate:g}"
+    return f"rising to {config.learning_rate:g} in the first epoch and falling to 0 along a cosine"
+
+
+def _length(config: StudyConfig) -> str:
+    if config.patience >= config.epochs:
+        return count(config.epochs, "epoch")
+    stop = f"until the validation loss had not fallen for {count(config.patience, 'epoch')}"
+    return f"at most {count(config.epochs, 'epoch')}, {stop}"
 
 
 def _start(config: StudyConfig) -> str:

@@ -1,0 +1,93 @@
+"""Try settings of a training on the validation cases of a dataset; its test cases are never read.
+
+    python scripts/try_settings.py --dataset segmentation_wbc_1 --encoder mobilenet --training-images 64 \
+        --set epochs=20 --set learning_rate_schedule=cosine
+
+One row per trial is added to outputs/reference/settings/trials.csv, those that did not help too. Two trials may run at
+once (`WBCSTUDY_THREADS=1`).
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from wbcstudy.backend import ONEDNN, start_training
+from wbcstudy.config import RunConfig
+from wbcstudy.data.arrays import read_cases
+from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.splits import load_or_make_splits
+from wbcstudy.errors import StudyError
+from wbcstudy.nets.training import train
+from wbcstudy.nets.unet import build_unet
+from wbcstudy.runs import RunFolder, project_root
+
+TRIALS = project_root() / "outputs" / "reference" / "settings" / "trials.csv"
+
+
+def try_settings(config: RunConfig, training_images: int | None) -> dict:
+    """Train once and look at the validation cases.
+
+    Args:
+        config: the settings.
+        training_images: how many of the training cases to learn from, the first of the split; None for all.
+
+    Returns:
+        One row: the settings, and of the best epoch (lowest validation loss) its number, loss and pooled Dice; the
+        means over the last three epochs show how much of that is luck.
+    """
+    start_training(config.seed)
+    data = load_dataset(config.dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        split = load_or_make_splits(Path(folder) / "split.json", data, config)[config.fold]
+        training = read_cases(data, split.train[:training_images], config.image_size)
+        validation = read_cases(data, split.validation, config.image_size)
+        result = train(build_unet(config), training, validation, config, RunFolder(Path(folder)))
+    best = result.history.iloc[result.best_epoch - 1]
+    last = result.history.tail(3).mean()
+    settings = config.model_dump(mode="json", exclude_defaults=True)
+    names = ("val_loss", "val_dice_nucleus", "val_dice_cytoplasm")
+    return {
+        "dataset": config.dataset,
+        "encoder": config.encoder,
+        "loss": config.loss,
+        "training_images": len(training.images),
+        "settings": json.dumps({k: v for k, v in settings.items() if k not in ("dataset", "encoder", "loss", "study")}),
+        "images_seen": result.epochs * result.steps_per_epoch * config.batch_size,
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        **{name: round(float(best[name]), 4) for name in names},
+        **{f"last_{name}": round(float(last[name]), 4) for name in names},
+        "onednn": os.environ[ONEDNN],
+    }
+
+
+def main() -> None:
+    """Read the settings, train, add a row."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="segmentation_wbc_1")
+    parser.add_argument("--encoder", default="mobilenet")
+    parser.add_argument("--loss", default="cross_entropy")
+    parser.add_argument("--training-images", type=int, default=None)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes")
+    args = parser.parse_args()
+    changes = {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in args.changes)}
+    config = RunConfig(dataset=args.dataset, encoder=args.encoder, loss=args.loss, **{"image_size": 128} | changes)
+    row = pd.DataFrame([try_settings(config, args.training_images)])
+    TRIALS.parent.mkdir(parents=True, exist_ok=True)
+    # One line at the end of the file: another trial may end at the same time.
+    with TRIALS.open("a", encoding="utf-8") as file:
+        file.write(row.to_csv(index=False, header=not file.tell()))
+    print(row.to_string(index=False))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except StudyError as error:
+        sys.exit(str(error))
