@@ -60,17 +60,17 @@ def run(
 @app.command()
 def status(study: StudyFile) -> None:
     """Show how far each run of a study is."""
-    from rich.console import Console
-    from rich.table import Table
-
     from wbcstudy.batch import study_status
 
-    table = Table("run", "status", "epoch", "nucleus Dice", "cytoplasm Dice")
+    lines = [("run", "status", "epoch", "nucleus Dice", "cytoplasm Dice")]
     for row in study_status(study):
         dice = ["-" if row[region] is None else f"{row[region]:.4f}" for region in ("nucleus", "cytoplasm")]
         epochs = "-" if row["epochs"] is None else f"{row['epoch'] or 0} of at most {row['epochs']}"
-        table.add_row(str(row["run"]), str(row["status"]), epochs, *dice)
-    Console().print(table)
+        lines.append((str(row["run"]), str(row["status"]), epochs, *dice))
+    # Plain columns: they can be searched and cut, and Rich takes a tenth of this command's time to start.
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
 
 
 @app.command()
