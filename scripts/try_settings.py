@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from wbcstudy.backend import ONEDNN, start_training
-from wbcstudy.config import RunConfig
+from wbcstudy.config import RunConfig, make_config
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.splits import load_or_make_splits
@@ -76,8 +76,18 @@ def main() -> None:
     parser.add_argument("--training-images", type=int, default=None)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes")
     args = parser.parse_args()
-    changes = {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in args.changes)}
-    config = RunConfig(dataset=args.dataset, encoder=args.encoder, loss=args.loss, **{"image_size": 128} | changes)
+    if args.training_images is not None and args.training_images < 1:
+        parser.error(f"--training-images {args.training_images}: a number from 1 on; leave it out for all of them")
+    values = {"dataset": args.dataset, "encoder": args.encoder, "loss": args.loss, "image_size": 128}
+    for text in args.changes:
+        name, equals, value = text.partition("=")
+        try:
+            values[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals:
+            parser.error(f"--set {text}: give NAME=VALUE, for example --set epochs=20")
+    config = make_config(RunConfig, values, "--set")
     row = pd.DataFrame([try_settings(config, args.training_images)])
     TRIALS.parent.mkdir(parents=True, exist_ok=True)
     # One line at the end of the file: another trial may end at the same time.
