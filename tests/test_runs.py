@@ -48,6 +48,20 @@ def test_settings_are_not_mixed_in_one_folder(tmp_path):
         start_run(RunConfig(study="s", epochs=6), tmp_path)
 
 
+@pytest.mark.parametrize("comment", ["  # Adam's learning rate.", "  # Worded otherwise in that version."])
+def test_a_run_of_a_version_without_a_setting_is_taken_up_with_its_default(tmp_path, comment):
+    folder = start_run(RunConfig(study="s"), tmp_path)
+    lines = folder.params.read_text().splitlines(keepends=True)
+    lines = [line for line in lines if not line.startswith("learning_rate_schedule")]
+    text = "".join(lines).replace("  # Adam's learning rate.", comment)
+    folder.params.write_text(text)
+    with pytest.raises(StudyError, match="learning_rate_schedule was 'constant', is now 'cosine'"):
+        start_run(RunConfig(study="s", learning_rate_schedule="cosine"), tmp_path)
+    assert folder.params.read_text() == text
+    start_run(RunConfig(study="s"), tmp_path)
+    assert "learning_rate_schedule: constant" in folder.params.read_text()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_told_in_words(tmp_path):
     tmp_path.chmod(0o500)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -385,10 +384,24 @@ def _assigned_names(source: str) -> list[str]:
     return [target.id for node in statements for target in node.targets if isinstance(target, ast.Name)]
 
 
-def settings_hash(config: _DataSettings) -> str:
-    """Short SHA-256 of all fields: two configurations with one hash train the same."""
-    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def changed_settings(before: dict[str, Any], config: _DataSettings) -> list[str]:
+    """In what a configuration differs from an earlier one.
+
+    Args:
+        before: the earlier one's fields, as `model_dump(mode="json")` gives them. Fields that it lacks came with a
+            later version and had their default's effect before, so they count as that.
+        config: the present one.
+
+    Returns:
+        One clause for each changed field, like "epochs was 60, is now 100"; empty if both train the same.
+    """
+    defaults = {name: field.default for name, field in type(config).model_fields.items() if not field.is_required()}
+    before, now = defaults | before, config.model_dump(mode="json")
+    return [
+        f"{name} was {before.get(name)!r}, is now {now.get(name)!r}"
+        for name in now | before
+        if before.get(name) != now.get(name)
+    ]
 
 
 def yaml_text(config: _DataSettings) -> str:

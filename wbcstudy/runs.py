@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbcstudy.claim import claim
-from wbcstudy.config import BaselineConfig, RunConfig, make_config, read_run, write_yaml, yaml_text
+from wbcstudy.config import BaselineConfig, RunConfig, changed_settings, make_config, read_run, write_yaml, yaml_text
 from wbcstudy.errors import StudyError
 
 if TYPE_CHECKING:
@@ -332,11 +332,16 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
     """
     if not folder.params.exists():
         return
-    if folder.params.read_bytes() == yaml_text(config).encode():
-        # The common case, and of thousands of runs the only one that may not take long.
-        return
-    before, now = read_run(folder.params, type(config)).model_dump(), config.model_dump()
-    changed = [f"{name} was {before[name]!r}, is now {now[name]!r}" for name in now if before[name] != now[name]]
+    before = set(folder.params.read_text(encoding="utf-8", errors="replace").splitlines())
+    now = set(yaml_text(config).splitlines())
+    if before and before <= now:
+        # The common case, and of thousands of runs the only one that may not take long, as reading YAML does: one
+        # line a setting, and no line says anything else. Those that are not there came with a later version.
+        added = {line.partition(":")[0] for line in now - before}
+        settings = {name: value for name, value in config.model_dump(mode="json").items() if name not in added}
+    else:
+        settings = read_run(folder.params, type(config)).model_dump(mode="json")
+    changed = changed_settings(settings, config)
     if changed:
         raise StudyError(
             f"{folder.path} was run with other settings: {'; '.join(changed)}.",

@@ -1,3 +1,4 @@
+import json
 import os
 import platform
 import re
@@ -207,7 +208,30 @@ def test_a_checkpoint_of_another_training_is_refused_and_kept(parts, tmp_path, c
     with pytest.raises(StudyError, match="another training") as caught:
         train(build_unet(config), *other, config, folder, print)
     assert f"Delete {folder.checkpoint}" in str(caught.value)
+    reason = {"settings": "learning_rate was 0.001, is now 0.0001", "images": "its images are others"}[change]
+    assert reason in str(caught.value)
     assert {path: path.read_bytes() for path in folder.checkpoint.iterdir()} == before
+
+
+def test_a_training_goes_on_after_a_version_that_brought_new_settings(finished, parts, tmp_path):
+    folder = RunFolder(tmp_path)
+
+    def cut(line):
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(build_unet(CONFIG), *parts, CONFIG, folder, cut)
+    state = folder.checkpoint / "state.npz"
+    with np.load(state) as arrays:
+        arrays = dict(arrays)
+    about = json.loads(str(arrays["about"]))
+    del about["settings"]["learning_rate_schedule"]
+    np.savez(state, **arrays | {"about": np.array(json.dumps(about))})
+    lines = []
+    model = build_unet(CONFIG)
+    result = train(model, *parts, CONFIG, folder, lines.append)
+    assert "continuing after epoch 1" in lines[0]
+    assert_same(result.history, model.get_weights(), finished)
 
 
 @pytest.mark.parametrize("damage", ["cut off", "best epoch lost"])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wbcstudy.config import RunConfig, settings_hash
+from wbcstudy.config import RunConfig, changed_settings
 from wbcstudy.errors import StudyError
 from wbcstudy.runs import atomic_write
 
@@ -30,14 +30,14 @@ class Checkpoint:
         path: the folder.
         model: the compiled model, its optimiser built.
         config: the settings.
-        fingerprint: of settings and images.
+        images: fingerprint of the images and masks.
         rows: one dict per finished epoch, the columns of history.csv.
     """
 
     path: Path
     model: Any
     config: RunConfig
-    fingerprint: str
+    images: str
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -56,13 +56,14 @@ class Checkpoint:
         Raises:
             StudyError: it was made with other settings or other images.
         """
-        checkpoint = cls(path, model, config, _fingerprint(config, parts))
+        checkpoint = cls(path, model, config, _fingerprint(parts))
         if not checkpoint._state.exists():
             return checkpoint
         try:
             arrays = _read(checkpoint._state)
             about = json.loads(str(arrays["about"]))
-            if about["fingerprint"] == checkpoint.fingerprint:
+            other = _differences(about, checkpoint)
+            if not other:
                 checkpoint.rows.extend(about["rows"])
                 _read(checkpoint._best)
                 _assign(checkpoint._variables(), arrays)
@@ -70,9 +71,9 @@ class Checkpoint:
             report(f"The checkpoint in {path} is damaged ({error}); training starts again from the first epoch.")
             checkpoint.rows.clear()
             return checkpoint
-        if not checkpoint.rows:
+        if other:
             raise StudyError(
-                f"{path} holds a checkpoint of another training: its settings or its images differ from these.",
+                f"{path} holds a checkpoint of another training: {'; '.join(other)}.",
                 expected=f"a checkpoint of {config.name} with the same parameters and the same images",
                 fix=f"Delete {path} to start again, or go back to the earlier settings to continue.",
             )
@@ -100,7 +101,7 @@ class Checkpoint:
         if self.best_epoch == row["epoch"]:
             _write(self._best, {str(i): np.asarray(v) for i, v in enumerate(self.model.variables)})
         state = {str(i): np.asarray(v) for i, v in enumerate(self._variables())}
-        about = json.dumps({"fingerprint": self.fingerprint, "rows": self.rows})
+        about = json.dumps({"settings": self.config.model_dump(mode="json"), "images": self.images, "rows": self.rows})
         _write(self._state, state | {"about": np.array(about)})
         for path in self.path.glob("best-*.npz"):
             if path != self._best:
@@ -127,8 +128,14 @@ class Checkpoint:
         return [*self.model.variables, *self.model.optimizer.variables]
 
 
-def _fingerprint(config: RunConfig, parts: Iterable[Any]) -> str:
-    digest = hashlib.sha256(settings_hash(config).encode())
+def _differences(about: dict[str, Any], checkpoint: Checkpoint) -> list[str]:
+    """In what the training that left a checkpoint differs from this one, in words; empty for the same training."""
+    other = changed_settings(about["settings"], checkpoint.config)
+    return other + ["its images are others"] * (about["images"] != checkpoint.images)
+
+
+def _fingerprint(parts: Iterable[Any]) -> str:
+    digest = hashlib.sha256()
     for part in parts:
         for array in (part.images, part.masks):
             digest.update(f"{array.dtype}{array.shape}".encode())
