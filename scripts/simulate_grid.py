@@ -27,8 +27,8 @@ import pandas as pd
 import psutil
 import yaml
 
-from wbcstudy.batch import prepare, read_plan
 from wbcstudy.data.synthetic import write_synthetic_dataset
+from wbcstudy.plan import prepare, read_plan
 from wbcstudy.registry import ENCODERS
 from wbcstudy.runs import StudyFolder, atomic_write, project_root
 

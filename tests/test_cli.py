@@ -115,7 +115,7 @@ def test_files_that_cannot_be_used_are_found_by_the_check(command, cells, places
 
 
 def test_a_relative_dataset_is_found_beside_its_study_from_any_folder(command, cells, places, monkeypatch, tmp_path):
-    from wbcstudy.batch import read_plan
+    from wbcstudy.plan import read_plan
 
     change(cells, str(places / "cells"), "cells")
     (tmp_path / "elsewhere").mkdir()
@@ -169,7 +169,7 @@ def test_an_unknown_set_to_fetch(command, places):
 
 
 def test_a_mistake_of_ours_is_told_without_a_traceback(command, cells, monkeypatch):
-    monkeypatch.setattr("wbcstudy.batch.read_plan", lambda *args: 1 / 0)
+    monkeypatch.setattr("wbcstudy.plan.read_plan", lambda *args: 1 / 0)
     code, _, told = command("status", cells)
     assert code == 1
     assert "ZeroDivisionError" in told and "Traceback" not in told and "--debug" in told

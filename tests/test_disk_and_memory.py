@@ -11,9 +11,10 @@ import pytest
 import yaml
 from checkout import ROOT
 
-from wbcstudy import batch
+from wbcstudy import batch, scheduler
 from wbcstudy.config import RunConfig, write_yaml
 from wbcstudy.data.synthetic import write_synthetic_dataset
+from wbcstudy.plan import read_plan
 from wbcstudy.runs import RunFolder, StudyFolder, start_run, write_json, write_record
 
 
@@ -161,7 +162,7 @@ def test_after_a_clock_was_set_back_nothing_finished_is_made_again(tmp_path, pla
     """All that is finished lies in the future; so does what a report is made of, but not the report."""
     study = tmp_path / "later.yaml"
     study.write_text(yaml.safe_dump({"encoders": ["unet"], "losses": ["dice"]}))
-    plan = batch.read_plan(study)
+    plan = read_plan(study)
     (config,) = plan.runs
     run: RunFolder = start_run(config)
     write_record(run, {"status": "complete"})
@@ -177,8 +178,8 @@ def test_after_a_clock_was_set_back_nothing_finished_is_made_again(tmp_path, pla
         os.utime(path, (future, future))
 
     def jobs() -> str:
-        with batch._lock(folder) as lock:
-            assert batch._snakemake(plan, batch.Place(1), lock, print, "--dry-run") == 0
+        with scheduler.lock_study(folder) as lock:
+            assert scheduler.run_snakemake(plan, scheduler.Place(1), lock, print, "--dry-run") == 0
         return (folder.logs / "snakemake.log").read_text()
 
     before = jobs()

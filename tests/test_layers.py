@@ -29,13 +29,15 @@ MAY_USE = {
     "machine": BOTTOM,
     "cells": {"errors", "regions", "scoring"},
     "transfer": BOTTOM | {"claim", "runs", "data", "nets", "scoring", "records"},
-    "batch": BOTTOM | {"runs", "data", "nets", "baselines", "progress", "records", "machine", "slurm"},
+    "plan": BOTTOM | {"runs", "data", "nets", "baselines", "progress"},
+    "scheduler": BOTTOM | {"runs", "plan", "progress", "machine", "slurm"},
+    "batch": BOTTOM | {"runs", "baselines", "plan", "records", "scheduler"},
     "segmentation": BOTTOM | {"backend", "runs", "data", "nets", "scoring", "reporting", "cells", "segmentation"},
     "bioimageio_package": BOTTOM | {"segmentation"},
     "export": BOTTOM | {"backend", "runs", "data", "nets", "segmentation", "bioimageio_package"},
     "explore": BOTTOM | {"runs", "data", "segmentation"},
     "cli": BOTTOM
-    | {"runs", "data", "nets", "baselines", "scoring", "reporting", "records", "batch", "progress"}
+    | {"runs", "data", "nets", "baselines", "scoring", "reporting", "records", "plan", "batch"}
     | {"transfer", "segmentation", "export"},
 }
 
@@ -73,6 +75,7 @@ def test_there_is_no_drawer_for_everything():
         "wbcstudy.regions",
         "wbcstudy.runs",
         "wbcstudy.cli",
+        "wbcstudy.plan",
         "wbcstudy.batch",
         "wbcstudy.records",
         "wbcstudy.transfer",
@@ -97,7 +100,7 @@ def test_imports_without_tensorflow(module):
 
 
 def test_the_state_of_a_study_is_told_without_loading_numpy():
-    code = "import sys, wbcstudy.batch; sys.exit('numpy' in sys.modules)"
+    code = "import sys, wbcstudy.plan; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -60,7 +60,7 @@ def run(
 @app.command()
 def status(study: StudyFile) -> None:
     """Show how far each run of a study is."""
-    from wbcstudy.batch import study_status
+    from wbcstudy.plan import study_status
 
     lines = [("run", "status", "epoch", "nucleus Dice", "cytoplasm Dice")]
     for row in study_status(study):

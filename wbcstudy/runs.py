@@ -350,6 +350,11 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
         )
 
 
+def short_path(path: Path) -> str:
+    """A path as a person types it: from the current folder where it lies below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def cannot_write(path: Path, error: OSError) -> StudyError:
     """The error for a place that cannot be written: no permission, no space, read-only, a file in the way."""
     return StudyError(

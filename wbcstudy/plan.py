@@ -1,0 +1,214 @@
+"""What a study asks for: its runs, their folders, how far each is, and the files that the grid starts from."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from wbcstudy.baselines.methods import method_row
+from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig, read_study, write_yaml
+from wbcstudy.errors import StudyError
+from wbcstudy.runs import (
+    RunFolder,
+    StudyFolder,
+    atomic_write,
+    cannot_write,
+    check_same_settings,
+    expand_home,
+    is_there,
+    outputs_folder,
+    project_root,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study and the runs of it that were asked for.
+
+    Args:
+        source: the YAML file.
+        study: its settings.
+        folder: `outputs/<study>/`.
+        runs: the selected runs.
+        baselines: the selected earlier methods.
+        finished_only: whether nothing new is to be scored on other datasets.
+    """
+
+    source: Path
+    study: StudyConfig
+    folder: StudyFolder
+    runs: tuple[RunConfig, ...]
+    baselines: tuple[BaselineConfig, ...] = ()
+    finished_only: bool = False
+
+    def transfers(self) -> dict[str, RunFolder]:
+        """`<run> on <dataset>` -> folder of the scores, of every selected run on every dataset under `also_score`.
+
+        Known once `prepare` has looked at these datasets.
+        """
+        from wbcstudy.data.others import read_others
+
+        others = read_others(self.folder) if self.study.also_score else ()
+        places = {f"{run.name} on {other.name}": (run, other) for run in self.runs for other in others}
+        folders = {name: self.folder.run(run.name).transfer(other.name) for name, (run, other) in places.items()}
+        return {name: folder for name, folder in folders.items() if not self.finished_only or folder.record.exists()}
+
+    @property
+    def work(self) -> dict[str, tuple[RunFolder, RunConfig | BaselineConfig]]:
+        """Name -> folder and settings of everything that is to be done, trainings first."""
+        runs = {run.name: (self.folder.run(run.name), run) for run in self.runs}
+        return runs | {one.name: (self.folder.baseline(one.name), one) for one in self.baselines}
+
+
+def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
+    """Read a study and select runs of it. Writes nothing.
+
+    Args:
+        source: `params/<study>.yaml`.
+        only: patterns on run names, as in file names ("resnet*", "*__dice__*"), of which one must match; none for all.
+
+    Raises:
+        StudyError: the file cannot be used, no run matches, or a run folder holds other settings.
+    """
+    source = Path(source)
+    study = read_study(source)
+    update = {
+        "dataset": _portable(study.dataset, source),
+        "also_score": tuple(_portable(other, source) for other in study.also_score),
+    }
+    if study.encoder_weights not in ("none", "imagenet"):
+        update["encoder_weights"] = _portable(study.encoder_weights, source)
+    study = study.model_copy(update=update)
+    folder = StudyFolder(outputs_folder() / study.name)
+    for name in study.baselines:
+        method_row(name)
+    everything = [*study.runs(), *study.baseline_runs()]
+    chosen = [one for one in everything if not only or any(fnmatch.fnmatchcase(one.name, pattern) for pattern in only)]
+    if not chosen:
+        names = [one.name for one in everything]
+        raise StudyError(
+            f"--only {' '.join(only)} selects none of the {len(names)} runs of {source}.",
+            expected=f"a pattern that matches some of: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}",
+            fix="Use * for any text, e.g. --only 'resnet18*'.",
+        )
+    runs = tuple(one for one in chosen if isinstance(one, RunConfig))
+    # A method whose package is an optional extra is no failure where it is absent: Table 3 says "not run".
+    methods = [one for one in chosen if isinstance(one, BaselineConfig) and method_row(one.method).available]
+    plan = Plan(source, study, folder, runs, tuple(methods))
+    for place, config in plan.work.values():
+        check_same_settings(place, config)
+    return plan
+
+
+def study_status(source: str | Path) -> list[dict[str, object]]:
+    """One row per run: name, status, epoch, epochs, and pooled Dice where complete. Writes nothing."""
+    from wbcstudy.progress import last_epoch, read_dice
+
+    plan = read_plan(source)
+    rows = []
+    for name, (folder, config) in plan.work.items():
+        record = folder.read_record() or {}
+        last = last_epoch(folder.history)
+        dice = read_dice(record)
+        rows.append(
+            {
+                "run": name,
+                "status": folder.status,
+                "epoch": int(last["epoch"]) if last else None,
+                "epochs": config.epochs if isinstance(config, RunConfig) else None,
+                "nucleus": dice.get("nucleus"),
+                "cytoplasm": dice.get("cytoplasm"),
+                "error": record.get("error"),
+            }
+        )
+    return rows
+
+
+def prepare(plan: Plan) -> None:
+    """Write what the grid reads: the split and every run's params.yaml. All checks that are cheap come first.
+
+    Raises:
+        StudyError: the dataset cannot be used or has changed, or nothing can be written.
+    """
+    from wbcstudy.data.check import check_dataset
+    from wbcstudy.data.datasets import load_dataset
+    from wbcstudy.data.others import prepare_others
+    from wbcstudy.data.splits import load_or_make_splits
+
+    dataset = load_dataset(plan.study.dataset)
+    _check_weights(plan)
+    folder = plan.folder
+    if not folder.report.exists():
+        folder.reported.unlink(missing_ok=True)
+    if not folder.split.exists():
+        # A split is bound to the files as they are now: what has to be mended should be mended before.
+        check_dataset(dataset).stop_on_errors()
+    try:
+        prepare_others(folder, dataset, plan.study.also_score)
+        load_or_make_splits(folder.split, dataset, plan.study)
+        folder.logs.mkdir(parents=True, exist_ok=True)
+        for target, config in plan.work.values():
+            target.path.mkdir(parents=True, exist_ok=True)
+            if not target.params.exists():
+                with atomic_write(target.params) as path:
+                    write_yaml(config, path)
+            if target.status == "failed":
+                # Asking again means trying again.
+                target.record.unlink()
+        transfers = plan.transfers()
+        for target in transfers.values():
+            if target.status == "failed" and not plan.finished_only:
+                target.record.unlink()
+        for name, text in {
+            "selected_runs.txt": "".join(f"{run.name}\n" for run in plan.runs),
+            "selected_baselines.txt": "".join(f"{one.name}\n" for one in plan.baselines),
+            "selected_transfers.txt": "".join(
+                f"{place.path.relative_to(folder.path).as_posix()}\n" for place in transfers.values()
+            ),
+            "dataset_params.yaml": yaml.safe_dump({"study": plan.study.name, "dataset": plan.study.dataset}),
+            "summary_params.yaml": yaml.safe_dump({"study_file": str(folder.path / f"{folder.name}.yaml")}),
+        }.items():
+            with atomic_write(folder.path / name) as path:
+                path.write_text(text, encoding="utf-8")
+        # The settings with all paths resolved: what the summary reads, and a record of what was asked.
+        with atomic_write(folder.path / f"{folder.name}.yaml") as path:
+            write_yaml(plan.study, path)
+    except OSError as error:
+        raise cannot_write(folder.path, error) from None
+
+
+def finished_part(plan: Plan) -> Plan:
+    """The same study, with what is complete of it; nothing new is scored on other datasets."""
+    done = {name for name, (folder, _) in plan.work.items() if folder.status == "complete"}
+    return replace(
+        plan,
+        runs=tuple(run for run in plan.runs if run.name in done),
+        baselines=tuple(one for one in plan.baselines if one.name in done),
+        finished_only=True,
+    )
+
+
+def _check_weights(plan: Plan) -> None:
+    """Weights that cannot be had should be known before the first training, not in the middle of the grid."""
+    from wbcstudy.nets.weights import find_weights
+
+    waiting = [run for run in plan.runs if plan.folder.run(run.name).status != "complete"]
+    for config in {run.encoder: run for run in waiting}.values():
+        find_weights(config)
+
+
+def _portable(path: str, source: Path) -> str:
+    """A path as the notebooks, which run in the checkout, find it; a dataset's registered name stays as it is.
+
+    Relative paths count from the current folder, from the folder of the study's YAML, and from the checkout.
+    """
+    root = project_root()
+    for place in (expand_home(path), source.parent / path, root / path):
+        if is_there(place):
+            place = place.resolve()
+            return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
+    return path
