@@ -17,6 +17,7 @@ from wbcstudy.runs import (
     outputs_folder,
     project_root,
     read_predictions,
+    run_seconds,
     start_run,
     write_predictions,
     write_record,
@@ -147,3 +148,10 @@ class TestPlaces:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(StudyError, match="No wbcstudy checkout"):
             project_root()
+
+
+def test_a_run_that_was_taken_up_again_lasted_as_long_as_its_training():
+    assert run_seconds({"wall_seconds": 420.0, "fit_seconds": 2400.5}) == 2400.5
+    assert run_seconds({"wall_seconds": 420.0, "fit_seconds": 400}) == 420.0
+    assert run_seconds({"wall_seconds": 3}) == 3.0
+    assert run_seconds({"wall_seconds": None}) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wbcstudy.config import BaselineConfig, RunConfig
 from wbcstudy.registry import ENCODERS, LOSSES
-from wbcstudy.runs import RunFolder
+from wbcstudy.runs import RunFolder, run_seconds
 
 POLL_S = 1.0
 # Columns of history.csv of which lines are made.
@@ -125,7 +125,7 @@ class Progress:
         if record.get("status") == "complete":
             told, after = ", ".join(f"{region} {dice:.3f}" for region, dice in read_dice(record).items()), ""
             if isinstance(run, RunConfig):
-                self._run_seconds.append(float(record.get("wall_seconds") or 0))
+                self._run_seconds.append(run_seconds(record) or 0.0)
                 after = f" after {record['epochs']} epochs, {in_words(self._run_seconds[-1])}"
             self._show(f"{head}: done{after}; test Dice {told}")
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -348,6 +348,15 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
             expected="the settings of params.yaml in that folder, since one study has one set of settings",
             fix=f"Copy the YAML file under a new name (a new study), or delete {folder.path.parents[1]} to start over.",
         )
+
+
+def run_seconds(record: Mapping[str, Any]) -> float | None:
+    """How long a run took, of its run.json; None where that says nothing.
+
+    `wall_seconds` is of the notebook that finished it; a training that was taken up again lasted longer.
+    """
+    told = [float(record[name]) for name in ("wall_seconds", "fit_seconds") if record.get(name) is not None]
+    return max(told, default=None)
 
 
 def short_path(path: Path) -> str:

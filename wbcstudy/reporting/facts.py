@@ -14,7 +14,7 @@ from wbcstudy.config import StudyConfig
 from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.layout import weights_note
 from wbcstudy.reporting.tables import TABLE_REGIONS, loss_words, make_table1, pick_best
-from wbcstudy.runs import Run, StudyFolder
+from wbcstudy.runs import Run, StudyFolder, run_seconds
 
 # A page of more rows, or a sentence of more names, is not read.
 MOST_ROWS, MOST_NAMES = 200, 10
@@ -147,7 +147,7 @@ def list_runs(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> l
                 "notebook": relative_link(notebook, study),
                 "epochs": f"{record['best_epoch']} of {record['epochs']}" if "epochs" in record else "",
                 "dice": [_number(scores.get(region, {}).get("dice")) for region in TABLE_REGIONS],
-                "time": tell_seconds(record.get("wall_seconds")),
+                "time": tell_seconds(run_seconds(record)),
                 "memory": tell_memory(record.get("peak_memory_mb")),
                 "error": _shorten(str(record.get("error", ""))),
                 "advice": str(record.get("advice", "")),
