@@ -47,16 +47,8 @@ from wbcstudy.nets.training import train
 from wbcstudy.nets.unet import build_unet
 from wbcstudy.regions import BACKGROUND, NUCLEUS
 from wbcstudy.runs import RunFolder, atomic_write, outputs_folder, project_root
-from wbcstudy.scoring.instances import (
-    INSTANCE_SCORES,
-    WAIST,
-    InstanceCounts,
-    connected_cells,
-    count_instances,
-    score_instances,
-    split_cells,
-    sum_counts,
-)
+from wbcstudy.scoring.clumps import WAIST, connected_cells, split_cells
+from wbcstudy.scoring.instances import INSTANCE_SCORES, InstanceCounts, count_instances, score_instances, sum_counts
 
 ENCODER = "mobilenet"
 CHANNELS = ("distance", "boundary")

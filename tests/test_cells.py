@@ -10,7 +10,7 @@ from wbcstudy.cells import CELL_COLUMNS, measure_cells
 from wbcstudy.data.synthetic import make_smear
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
-from wbcstudy.scoring.instances import split_cells
+from wbcstudy.scoring.clumps import split_cells
 
 PLASMA, PINK, VIOLET = (240, 230, 220), (200, 150, 180), (100, 40, 130)
 

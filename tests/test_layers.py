@@ -85,6 +85,7 @@ def test_there_is_no_drawer_for_everything():
         "wbcstudy.data.check",
         "wbcstudy.nets.weights",
         "wbcstudy.scoring.evaluation",
+        "wbcstudy.scoring.clumps",
         "wbcstudy.scoring.instances",
         "wbcstudy.cells",
         "wbcstudy.reporting.tables",

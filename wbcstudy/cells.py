@@ -9,7 +9,7 @@ import pandas as pd
 
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import CYTOPLASM, NUCLEUS, NUM_LABELS
-from wbcstudy.scoring.instances import count_parts
+from wbcstudy.scoring.clumps import count_parts
 
 __all__ = ["CELL_COLUMNS", "measure_cells"]
 

@@ -84,7 +84,7 @@ def segment_image(
 def measure(image: np.ndarray, probabilities: np.ndarray, way: Way, pixel_um: float | None = None) -> Segmentation:
     """Labels, cells and measurements from probabilities, float32 (H, W, 3)."""
     from wbcstudy.cells import measure_cells
-    from wbcstudy.scoring.instances import split_cells
+    from wbcstudy.scoring.clumps import split_cells
 
     mask = probabilities.argmax(axis=2).astype(np.uint8)
     instances = split_cells(mask)
