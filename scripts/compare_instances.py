@@ -46,9 +46,10 @@ from wbcstudy.nets.models import load_model
 from wbcstudy.nets.training import train
 from wbcstudy.nets.unet import build_unet
 from wbcstudy.regions import BACKGROUND, NUCLEUS
-from wbcstudy.runs import RunFolder, atomic_write, outputs_folder, project_root
+from wbcstudy.runs import RunFolder
 from wbcstudy.scoring.clumps import WAIST, connected_cells, split_cells
 from wbcstudy.scoring.instances import INSTANCE_SCORES, InstanceCounts, count_instances, score_instances, sum_counts
+from wbcstudy.storage import atomic_write, outputs_folder, project_root
 
 ENCODER = "mobilenet"
 CHANNELS = ("distance", "boundary")

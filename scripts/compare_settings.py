@@ -16,9 +16,10 @@ import pandas as pd
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.others import read_others
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import Run, StudyFolder, atomic_write, load_runs, outputs_folder, project_root, read_score_file
+from wbcstudy.runs import Run, StudyFolder, load_runs, read_score_file
 from wbcstudy.scoring.methods import method_title
 from wbcstudy.scoring.statistics import paired_differences
+from wbcstudy.storage import atomic_write, project_root
 
 OWN = "own test images"
 REGIONS = ("nucleus", "cytoplasm")
@@ -108,9 +109,9 @@ def main() -> None:
     parser.add_argument("first", help="name of the study to compare with")
     parser.add_argument("others", nargs="+", help="names of studies with other settings")
     asked = parser.parse_args()
-    first = StudyFolder(outputs_folder() / asked.first)
+    first = StudyFolder.of(asked.first)
     try:
-        parts = [compare(first, StudyFolder(outputs_folder() / name)) for name in asked.others]
+        parts = [compare(first, StudyFolder.of(name)) for name in asked.others]
         table = pd.concat(parts, ignore_index=True)
         place = project_root() / "outputs" / "reference" / first.name
         _write(place / "settings.csv", table.to_csv(index=False, float_format="%.6g"))

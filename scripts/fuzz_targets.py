@@ -31,8 +31,9 @@ from wbcstudy.data.fetch import fetch_segmentation_wbc, read_manifest
 from wbcstudy.data.folder import read_image, read_mask, read_spec
 from wbcstudy.data.splits import load_or_make_splits
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import RunFolder, StudyFolder, project_root, read_predictions, read_score_file, write_predictions
+from wbcstudy.runs import RunFolder, StudyFolder, read_predictions, read_score_file, write_predictions
 from wbcstudy.scoring.evaluation import score_masks, write_scores
+from wbcstudy.storage import project_root
 
 GREYS = {"background": 0, "cytoplasm": 128, "nucleus": 255}
 SPEC = {"name": "small", "images": "images/{case}.bmp", "masks": "masks/{case}.png"}

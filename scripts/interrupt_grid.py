@@ -27,7 +27,8 @@ import psutil
 import yaml
 
 from wbcstudy.data.synthetic import write_synthetic_dataset
-from wbcstudy.runs import StudyFolder, atomic_write, project_root, read_json
+from wbcstudy.runs import StudyFolder
+from wbcstudy.storage import atomic_write, project_root, read_json
 
 STUDY = "interrupted"
 SETTINGS = {

@@ -19,7 +19,8 @@ import sys
 from pathlib import Path
 
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import StudyFolder, outputs_folder, project_root, read_json
+from wbcstudy.runs import StudyFolder
+from wbcstudy.storage import project_root, read_json
 
 # Figures in which the images themselves can be seen.
 PICTURES = ("figure1", "figure2", "figure3", "worst")
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("study", help="name of a finished study, a folder of outputs/")
     parser.add_argument("--restore", action="store_true", help="the other way: put kept runs back into outputs/")
     asked = parser.parse_args()
-    study = StudyFolder(outputs_folder() / asked.study)
+    study = StudyFolder.of(asked.study)
     kept = project_root() / "outputs" / "reference" / study.name
     try:
         if asked.restore:

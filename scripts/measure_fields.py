@@ -19,7 +19,7 @@ from wbcstudy.baselines.methods import METHODS, build_method
 from wbcstudy.data.synthetic import Smear, make_smear
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import CYTOPLASM, NUCLEUS
-from wbcstudy.runs import atomic_write, project_root
+from wbcstudy.storage import atomic_write, project_root
 
 SLIDES = range(3)
 TRAINING_FIELDS = 12

@@ -19,8 +19,8 @@ from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import find_duplicates, load_dataset
 from wbcstudy.data.splits import make_splits
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import atomic_write, project_root
 from wbcstudy.scoring.evaluation import score_masks
+from wbcstudy.storage import atomic_write, project_root
 
 METHODS = ("otsu_levels", "forest")
 SPLITS = range(10)

@@ -30,7 +30,8 @@ import yaml
 from wbcstudy.data.synthetic import write_synthetic_dataset
 from wbcstudy.plan import prepare, read_plan
 from wbcstudy.registry import ENCODERS
-from wbcstudy.runs import StudyFolder, atomic_write, project_root
+from wbcstudy.runs import StudyFolder
+from wbcstudy.storage import atomic_write, project_root
 
 LOSSES = ["cross_entropy", "dice"]
 STAND_IN = """        "cp -r stand_in/{wildcards.run}/. runs/{wildcards.run}/"

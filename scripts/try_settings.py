@@ -25,7 +25,8 @@ from wbcstudy.data.splits import load_or_make_splits
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.training import train
 from wbcstudy.nets.unet import build_unet
-from wbcstudy.runs import RunFolder, project_root
+from wbcstudy.runs import RunFolder
+from wbcstudy.storage import project_root
 
 TRIALS = project_root() / "outputs" / "reference" / "settings" / "trials.csv"
 

@@ -17,8 +17,8 @@ import pandas as pd
 from wbcstudy.baselines.methods import METHODS
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS
-from wbcstudy.runs import atomic_write, project_root, read_json
 from wbcstudy.scoring.methods import method_title
+from wbcstudy.storage import atomic_write, project_root, read_json
 
 BEGIN, END = "<!-- findings: begin -->", "<!-- findings: end -->"
 REGIONS = ("nucleus", "cytoplasm")

@@ -15,7 +15,8 @@ from wbcstudy import batch, scheduler
 from wbcstudy.config import RunConfig, write_yaml
 from wbcstudy.data.synthetic import write_synthetic_dataset
 from wbcstudy.plan import read_plan
-from wbcstudy.runs import RunFolder, StudyFolder, start_run, write_json, write_record
+from wbcstudy.runs import RunFolder, StudyFolder, start_run, write_record
+from wbcstudy.storage import write_json
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from PIL import Image
 
 from wbcstudy.data.synthetic import write_synthetic_dataset
 from wbcstudy.explore import Explorer
-from wbcstudy.runs import StudyFolder, write_json
+from wbcstudy.runs import StudyFolder
+from wbcstudy.storage import write_json
 
 FIELD = round_cells(64, 200, [(30, 40), (30, 140)], radius=24)
 

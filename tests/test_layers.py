@@ -9,16 +9,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wbcstudy"
 
-BOTTOM = {"errors", "regions", "registry", "config"}
+BOTTOM = {"errors", "regions", "registry", "config", "storage"}
 MAY_USE = {
     "errors": set(),
     "regions": {"errors"},
     "registry": {"errors"},
     "backend": {"errors"},
-    "config": {"errors", "regions", "registry"},
+    "config": {"errors", "regions", "registry", "storage"},
+    "storage": {"errors"},
     "claim": {"errors"},
     "runs": BOTTOM | {"claim"},
-    "slurm": {"errors", "runs"},
+    "slurm": {"errors", "storage", "runs"},
     "data": BOTTOM | {"backend", "runs", "data"},
     "nets": BOTTOM | {"backend", "runs", "data", "nets"},
     "baselines": {"errors", "regions", "registry", "data", "baselines"},
@@ -34,7 +35,7 @@ MAY_USE = {
     "batch": BOTTOM | {"runs", "baselines", "plan", "records", "scheduler"},
     "segmentation": BOTTOM | {"backend", "runs", "data", "nets", "scoring", "reporting", "cells", "segmentation"},
     "bioimageio_package": BOTTOM | {"segmentation"},
-    "export": BOTTOM | {"backend", "runs", "data", "nets", "segmentation", "bioimageio_package"},
+    "export": BOTTOM | {"backend", "data", "nets", "segmentation", "bioimageio_package"},
     "explore": BOTTOM | {"runs", "data", "segmentation"},
     "cli": BOTTOM
     | {"runs", "data", "nets", "baselines", "scoring", "reporting", "records", "plan", "batch"}

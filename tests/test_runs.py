@@ -11,11 +11,8 @@ from wbcstudy.errors import StudyError
 from wbcstudy.runs import (
     RunFolder,
     StudyFolder,
-    atomic_write,
     load_run,
     load_runs,
-    outputs_folder,
-    project_root,
     read_predictions,
     run_seconds,
     start_run,
@@ -76,16 +73,6 @@ def test_a_place_that_cannot_be_written_is_told_in_words(tmp_path):
         start_run(RunConfig(study="s"), tmp_path)
 
 
-def test_an_interrupted_write_leaves_the_old_file_and_no_rubbish(tmp_path):
-    target = tmp_path / "scores.csv"
-    target.write_text("old")
-    with pytest.raises(RuntimeError), atomic_write(target) as path:
-        path.write_text("half")
-        raise RuntimeError
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
-
-
 @pytest.mark.parametrize("text", ["", "{", '{"status": "comp', "[]", '{"status": "running"}'])
 def test_a_damaged_record_is_not_a_finished_run(tmp_path, text):
     folder = RunFolder(tmp_path)
@@ -133,21 +120,6 @@ def test_predictions_read_back(tmp_path):
 def test_the_record_says_when_it_was_written(tmp_path):
     write_record(RunFolder(tmp_path), {"status": "complete"})
     assert json.loads((tmp_path / "run.json").read_text())["written"].endswith("+00:00")
-
-
-class TestPlaces:
-    def test_a_notebook_and_a_batch_find_the_same_outputs(self, monkeypatch):
-        monkeypatch.delenv("WBCSTUDY_ROOT", raising=False)
-        monkeypatch.delenv("WBCSTUDY_OUTPUTS", raising=False)
-        root = project_root()
-        monkeypatch.chdir(root / "notebooks")
-        assert outputs_folder() == root / "outputs"
-
-    def test_outside_a_checkout_the_message_says_so(self, monkeypatch, tmp_path):
-        monkeypatch.delenv("WBCSTUDY_ROOT", raising=False)
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(StudyError, match="No wbcstudy checkout"):
-            project_root()
 
 
 def test_a_run_that_was_taken_up_again_lasted_as_long_as_its_training():

@@ -14,8 +14,9 @@ from wbcstudy import slurm
 from wbcstudy.data.synthetic import write_synthetic_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS
-from wbcstudy.runs import StudyFolder, read_json
+from wbcstudy.runs import StudyFolder
 from wbcstudy.slurm import cancel_left_over, check_slurm, job_prefix, read_needs
+from wbcstudy.storage import read_json
 
 ONE_NODE = ROOT / "profiles" / "slurm_one_node"
 

@@ -7,7 +7,8 @@ from wbcstudy.config import RunConfig, write_yaml
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.others import prepare_others
 from wbcstudy.data.synthetic import write_synthetic_dataset
-from wbcstudy.runs import StudyFolder, read_predictions, read_score_file, write_json, write_record
+from wbcstudy.runs import StudyFolder, read_predictions, read_score_file, write_record
+from wbcstudy.storage import write_json
 from wbcstudy.transfer import score_elsewhere
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from wbcstudy.baselines.methods import method_row
 from wbcstudy.errors import StudyError
 from wbcstudy.plan import Plan, finished_part, prepare, read_plan
-from wbcstudy.runs import RunFolder, StudyFolder, short_path
+from wbcstudy.runs import RunFolder, StudyFolder
 from wbcstudy.scheduler import Place, choose_place, lock_study, run_snakemake
+from wbcstudy.storage import short_path
 
 # Less room than this, in bytes, and nothing can be written that a study needs.
 _FULL = 2_000_000

@@ -194,7 +194,7 @@ def _data_check(
 ) -> None:
     """Read every image and mask, and say what is wrong with them. Exits with 1 on errors."""
     from wbcstudy.data.check import check_dataset
-    from wbcstudy.runs import atomic_write
+    from wbcstudy.storage import atomic_write
 
     found = check_dataset(dataset)
     # Titles and citations are others' words: no commands to the terminal.

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from wbcstudy.errors import StudyError, show_value
 from wbcstudy.registry import ENCODERS, LOSSES, pick, unknown_name
+from wbcstudy.storage import expand_home, project_root
 
 # Five halvings in every encoder: 2 ** 5.
 SIZE_STEP_PX = 32
@@ -302,6 +303,15 @@ def split_run_name(name: str) -> tuple[str, int, int] | None:
     """
     found = re.fullmatch(r"(.+)__fold(\d+)__seed(\d+)", name)
     return (found[1], int(found[2]), int(found[3])) if found else None
+
+
+def find_study_file(path: str | Path) -> Path:
+    """A study's YAML, counted from the current folder or, where it is not there, from the checkout.
+
+    A notebook opened in JupyterLab runs in notebooks/, where `params/demo.yaml` is not.
+    """
+    path = expand_home(path)
+    return path if path.exists() or path.is_absolute() else project_root() / path
 
 
 def read_study(path: str | Path) -> StudyConfig:

@@ -21,10 +21,11 @@ from wbcstudy.data.datasets import Dataset, load_dataset, read_case
 from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import DIFFERENCE_COLOURS, REGION_COLOURS
-from wbcstudy.runs import Run, StudyFolder, load_runs, outputs_folder, read_json
+from wbcstudy.runs import Run, StudyFolder, load_runs
 from wbcstudy.segmentation.image import Segmentation, segment_image
 from wbcstudy.segmentation.networks import best_run, known_studies, load_network
 from wbcstudy.segmentation.pictures import draw_difference, draw_overlay, shrink
+from wbcstudy.storage import read_json
 
 # What of a cell is shown: the rest is in the file to save.
 SHOWN_COLUMNS = {
@@ -119,7 +120,7 @@ class Explorer:
     def _open_study(self) -> None:
         """List the study's runs, the best first."""
         with _Told(self.message, self._clear):
-            study = StudyFolder(outputs_folder() / self.study.value)
+            study = StudyFolder.of(self.study.value)
             runs = [run for run in load_runs(study) if run.complete and run.folder.model.is_file()]
             best, _ = best_run(study)
             runs.sort(key=lambda run: run.name != best.name)

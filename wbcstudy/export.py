@@ -22,8 +22,8 @@ from wbcstudy.config import SIZE_STEP_PX
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import LABELS
 from wbcstudy.registry import pick
-from wbcstudy.runs import cannot_write, expand_home, write_json
 from wbcstudy.segmentation.networks import Network, load_network
+from wbcstudy.storage import cannot_write, expand_home, write_json
 
 # Probabilities may differ by rounding in another order; a wrong channel order or a lost layer differs by far more.
 SAME = 1e-3

@@ -12,17 +12,8 @@ import yaml
 from wbcstudy.baselines.methods import method_row
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig, read_study, write_yaml
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import (
-    RunFolder,
-    StudyFolder,
-    atomic_write,
-    cannot_write,
-    check_same_settings,
-    expand_home,
-    is_there,
-    outputs_folder,
-    project_root,
-)
+from wbcstudy.runs import RunFolder, StudyFolder, check_same_settings
+from wbcstudy.storage import atomic_write, cannot_write, expand_home, is_there, project_root
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,7 @@ def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
     if study.encoder_weights not in ("none", "imagenet"):
         update["encoder_weights"] = _portable(study.encoder_weights, source)
     study = study.model_copy(update=update)
-    folder = StudyFolder(outputs_folder() / study.name)
+    folder = StudyFolder.of(study.name)
     for name in study.baselines:
         method_row(name)
     everything = [*study.runs(), *study.baseline_runs()]

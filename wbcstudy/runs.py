@@ -6,11 +6,7 @@ says `complete` has all its files, and one without it is unfinished, whatever el
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from wbcstudy.claim import claim
 from wbcstudy.config import BaselineConfig, RunConfig, changed_settings, make_config, read_run, write_yaml, yaml_text
 from wbcstudy.errors import StudyError
+from wbcstudy.storage import atomic_write, cannot_write, outputs_folder, read_json, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +30,11 @@ class StudyFolder:
     """`outputs/<study>/`: every path below it, by name."""
 
     path: Path
+
+    @classmethod
+    def of(cls, name: str) -> StudyFolder:
+        """A study by its name, in `outputs_folder()`."""
+        return cls(outputs_folder() / name)
 
     @property
     def name(self) -> str:
@@ -359,36 +361,6 @@ def run_seconds(record: Mapping[str, Any]) -> float | None:
     return max(told, default=None)
 
 
-def short_path(path: Path) -> str:
-    """A path as a person types it: from the current folder where it lies below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def cannot_write(path: Path, error: OSError) -> StudyError:
-    """The error for a place that cannot be written: no permission, no space, read-only, a file in the way."""
-    return StudyError(
-        f"Cannot write to {path}: {error.strerror or error}.",
-        expected="a folder that you may write to, on a disk with free space",
-        fix="Check its permissions and the free space, or set WBCSTUDY_OUTPUTS to another folder.",
-    )
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write JSON in one step; NaN is refused, since other readers do not know it."""
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where the file is absent, damaged or holds something else."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
-        # Damaged text and damaged JSON are ValueErrors.
-        return None
-    return values if isinstance(values, dict) else None
-
-
 def write_predictions(folder: RunFolder, case_ids: Sequence[str], masks: np.ndarray) -> None:
     """Keep the predicted masks of the test cases, so that figures need no model.
 
@@ -416,91 +388,3 @@ def read_predictions(folder: RunFolder) -> dict[str, np.ndarray]:
 def write_record(folder: RunFolder, record: dict[str, Any]) -> None:
     """Write run.json in one step, with the time of writing (UTC, ISO 8601)."""
     write_json(folder.record, record | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
-
-
-@contextmanager
-def atomic_write(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `target` only when the block ends without an error.
-
-    The temporary file lies beside the target and keeps its suffix, since writers choose a format by it.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
-        # mkstemp makes files private; results are for the group.
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        yield part
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def project_root() -> Path:
-    """The checkout: `$WBCSTUDY_ROOT`, or the nearest folder upwards that holds the notebooks.
-
-    A notebook opened in JupyterLab runs in notebooks/, a batch in the checkout; both must find the same outputs/.
-
-    Raises:
-        StudyError: there is none.
-    """
-    given = os.environ.get("WBCSTUDY_ROOT")
-    places = [Path(given)] if given else [Path.cwd(), *Path.cwd().parents]
-    for place in places:
-        if (place / "notebooks" / "2_train.ipynb").is_file():
-            return place.resolve()
-    raise StudyError(
-        f"No wbcstudy checkout at {places[0]}" + ("." if given else " or above it."),
-        expected="a folder with notebooks/2_train.ipynb, params/ and Snakefile",
-        fix="Go to your copy of the wbcstudy repository, or set WBCSTUDY_ROOT to it.",
-    )
-
-
-def find_study_file(path: str | Path) -> Path:
-    """A study's YAML, counted from the current folder or, where it is not there, from the checkout.
-
-    A notebook opened in JupyterLab runs in notebooks/, where `params/demo.yaml` is not.
-    """
-    path = expand_home(path)
-    return path if path.exists() or path.is_absolute() else project_root() / path
-
-
-def expand_home(path: str | Path) -> Path:
-    """A path whose `~` is the home of a user; where there is no such user, `~` is a letter like others."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
-
-
-def is_there(path: Path) -> bool:
-    """Whether there is a file or folder; a path that no disk could have (too long, a NUL in it) is not there.
-
-    Raises:
-        StudyError: a folder on the way must not be looked into.
-    """
-    try:
-        return path.exists()
-    except PermissionError as error:
-        raise StudyError(
-            f"{path} cannot be looked at: {error.strerror}.",
-            expected="a path whose folders you may enter",
-            fix="Ask its owner for the permission, or copy what is meant to a folder of yours.",
-        ) from None
-    except (OSError, ValueError):
-        return False
-
-
-def outputs_folder() -> Path:
-    """Where studies are written: `$WBCSTUDY_OUTPUTS`, or outputs/ in the checkout."""
-    given = os.environ.get("WBCSTUDY_OUTPUTS")
-    return Path(given).resolve() if given else project_root() / "outputs"
-
-
-def data_folder() -> Path:
-    """Where fetched and generated datasets lie: `$WBCSTUDY_DATA`, or data/ in the checkout."""
-    given = os.environ.get("WBCSTUDY_DATA")
-    return Path(given).resolve() if given else project_root() / "data"

@@ -17,8 +17,9 @@ from wbcstudy.errors import StudyError
 from wbcstudy.machine import choose_jobs, count_cores
 from wbcstudy.plan import Plan
 from wbcstudy.progress import Progress
-from wbcstudy.runs import StudyFolder, cannot_write, project_root, short_path
+from wbcstudy.runs import StudyFolder
 from wbcstudy.slurm import cancel_left_over, check_slurm, job_prefix
+from wbcstudy.storage import cannot_write, project_root, short_path
 
 GRACE_S = 15
 # Each training gets its share of the cores, in TensorFlow and in NumPy.

@@ -13,7 +13,8 @@ from pathlib import Path
 import yaml
 
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import StudyFolder, project_root
+from wbcstudy.runs import StudyFolder
+from wbcstudy.storage import project_root
 
 PLUGIN = "snakemake_executor_plugin_slurm"
 # What a training may ask for, and in what, in encoders.yaml.

@@ -7,7 +7,7 @@ import pytest
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.unet import build_unet
-from wbcstudy.runs import project_root
+from wbcstudy.storage import project_root
 
 WIDTHS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 

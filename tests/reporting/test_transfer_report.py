@@ -24,8 +24,9 @@ from wbcstudy.reporting.transfer import (
     tell_transfer_in_full,
     transfer_cautions,
 )
-from wbcstudy.runs import StudyFolder, write_json, write_record
+from wbcstudy.runs import StudyFolder, write_record
 from wbcstudy.scoring.evaluation import score_masks, write_scores
+from wbcstudy.storage import write_json
 
 AWAY = Other("away", "away", "Cells <b>elsewhere</b>", "ff", 12, {}, ("f0", "f1"), citation="Somebody & al.")
 

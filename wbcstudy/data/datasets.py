@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from wbcstudy import runs
+from wbcstudy import storage
 from wbcstudy.data.files import find_files, read_facts
 from wbcstudy.data.folder import SPEC_FILE, Case, DatasetSpec, read_image, read_mask, read_spec
 from wbcstudy.errors import StudyError
@@ -206,7 +206,7 @@ def load_dataset(name_or_path: str | Path, data_folder: Path | None = None) -> D
     Args:
         name_or_path: a name in `DATASETS`, or the path of a `dataset.yaml` or of the folder that holds one. Relative
             paths count from the current folder, then from the checkout.
-        data_folder: where named datasets lie; by default `runs.data_folder()`.
+        data_folder: where named datasets lie; by default `storage.data_folder()`.
 
     Raises:
         StudyError: unknown name (the nearest is named), a set that was not fetched yet, no dataset.yaml there, or a
@@ -222,7 +222,7 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
     """The `dataset.yaml` of a dataset, made if it is a synthetic one. Arguments and errors as for `load_dataset`."""
     if isinstance(name_or_path, str) and name_or_path in DATASETS:
         row = DATASETS[name_or_path]
-        place = (Path(data_folder) if data_folder else runs.data_folder()) / row.place
+        place = (Path(data_folder) if data_folder else storage.data_folder()) / row.place
         if row.generator is not None and not (place / SPEC_FILE).is_file():
             _generate(row, place)
         if not (place / SPEC_FILE).is_file():
@@ -232,18 +232,18 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
                 fix=f"Run `{row.how}` (or with `--archive FILE` for a zip you already have).",
             )
         return place / SPEC_FILE
-    places = [runs.expand_home(name_or_path)]
+    places = [storage.expand_home(name_or_path)]
     if not places[0].is_absolute():
         try:
-            places.append(runs.project_root() / places[0])
+            places.append(storage.project_root() / places[0])
         except StudyError:
             # Without a checkout only the current folder counts.
             pass
     for place in places:
         for candidate in (place, place / SPEC_FILE):
-            if runs.is_there(candidate) and candidate.is_file():
+            if storage.is_there(candidate) and candidate.is_file():
                 return candidate
-    if any(runs.is_there(place) for place in places):
+    if any(storage.is_there(place) for place in places):
         raise StudyError(
             f"There is no {SPEC_FILE} in the folder {name_or_path}.",
             expected=f"a folder with {SPEC_FILE}, which says what its files are",

@@ -11,7 +11,8 @@ from wbcstudy.data.datasets import Dataset, image_digest, load_dataset
 from wbcstudy.data.folder import read_image
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import LABELS
-from wbcstudy.runs import StudyFolder, read_json, write_json
+from wbcstudy.runs import StudyFolder
+from wbcstudy.storage import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from wbcstudy.config import RunConfig, changed_settings
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import atomic_write
+from wbcstudy.storage import atomic_write
 
 
 @dataclass

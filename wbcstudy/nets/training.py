@@ -36,7 +36,8 @@ from wbcstudy.nets.models import (
 )
 from wbcstudy.nets.stain import set_target
 from wbcstudy.regions import CYTOPLASM, NUCLEUS
-from wbcstudy.runs import RunFolder, atomic_write, cannot_write
+from wbcstudy.runs import RunFolder
+from wbcstudy.storage import atomic_write, cannot_write
 
 __all__ = [
     "HISTORY_COLUMNS",

@@ -19,7 +19,7 @@ import numpy as np
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, Encoder, pick
-from wbcstudy.runs import atomic_write, expand_home, is_there
+from wbcstudy.storage import atomic_write, expand_home, is_there
 
 ATTEMPTS = 3
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
 
 from wbcstudy.regions import LABELS, REGION_COLOURS
-from wbcstudy.runs import atomic_write
+from wbcstudy.storage import atomic_write
 
 # The regions that are one label each: what a mask shows.
 DRAWN = tuple(label for label in ("nucleus", "cytoplasm") if label in LABELS)

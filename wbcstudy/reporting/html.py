@@ -28,7 +28,8 @@ from wbcstudy.reporting.transfer import (
     tell_transfer_in_full,
     transfer_cautions,
 )
-from wbcstudy.runs import Run, StudyFolder, atomic_write, read_json
+from wbcstudy.runs import Run, StudyFolder
+from wbcstudy.storage import atomic_write, read_json
 
 # Wide enough for a sharp print of a page's width, small enough to send by mail.
 EMBEDDED_WIDTH_PX = 1300

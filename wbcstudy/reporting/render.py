@@ -12,7 +12,8 @@ import pandas as pd
 from wbcstudy.reporting.layout import Cell, Layout, layout_table1, layout_table2, weights_note
 from wbcstudy.reporting.table3 import MeasuredMethod, layout_table3, make_table3
 from wbcstudy.reporting.tables import make_table1, make_table2, pick_best
-from wbcstudy.runs import Run, StudyFolder, atomic_write
+from wbcstudy.runs import Run, StudyFolder
+from wbcstudy.storage import atomic_write
 
 
 def format_html(layout: Layout, title: bool = True) -> str:

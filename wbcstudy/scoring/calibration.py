@@ -15,7 +15,7 @@ import pandas as pd
 
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import LABELS, NUM_LABELS, REGIONS
-from wbcstudy.runs import atomic_write
+from wbcstudy.storage import atomic_write
 
 BIN_COLUMNS = ("n", "sum_confidence", "sum_correct")
 BINS = 15

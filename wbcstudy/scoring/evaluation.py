@@ -15,9 +15,10 @@ import pandas as pd
 
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import REGIONS
-from wbcstudy.runs import SCORE_COLUMNS, RunFolder, atomic_write
+from wbcstudy.runs import SCORE_COLUMNS, RunFolder
 from wbcstudy.scoring.counts import count_regions
 from wbcstudy.scoring.metrics import COUNTS, RATIOS, add_ratios
+from wbcstudy.storage import atomic_write
 
 
 def score_masks(

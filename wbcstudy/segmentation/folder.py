@@ -30,11 +30,11 @@ from wbcstudy import __version__
 from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import LABELS, REGIONS
-from wbcstudy.runs import atomic_write, expand_home, is_there, read_json, write_json
 from wbcstudy.segmentation.image import Segmentation, measure, predict_image
 from wbcstudy.segmentation.networks import Network, load_network
 from wbcstudy.segmentation.pictures import index_mask, shrink
 from wbcstudy.segmentation.ways import WayName, choose_way
+from wbcstudy.storage import atomic_write, expand_home, is_there, read_json, write_json
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 IMAGE_COLUMNS = ("image", "file", "status", "height_px", "width_px", "way", "cells", "cell_px", "error")

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from wbcstudy import __version__
 from wbcstudy.regions import REGION_COLOURS
-from wbcstudy.runs import atomic_write
+from wbcstudy.storage import atomic_write
 
 # A page of these takes some five megabytes: what a browser opens at once and a mail still takes.
 IMAGES_PER_PAGE = 100

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import Run, RunFolder, StudyFolder, expand_home, is_there, load_run, load_runs, outputs_folder
+from wbcstudy.runs import Run, RunFolder, StudyFolder, load_run, load_runs
 from wbcstudy.segmentation.ways import TrainingScale
+from wbcstudy.storage import expand_home, is_there, outputs_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,7 @@ def find_run(where: str | Path) -> tuple[Run, str]:
     """
     path = expand_home(where)
     if path.suffix == ".yaml":
-        return best_run(StudyFolder(outputs_folder() / path.stem))
+        return best_run(StudyFolder.of(path.stem))
     if path.suffix == ".keras" and is_there(path):
         path = path.parent
     if not is_there(path) and not path.is_absolute():
