@@ -135,7 +135,7 @@ def study(tmp_path_factory):
     # A checkpoint of some other training makes the third run fail, as a user's mix-up would.
     foreign = study.run_folder("binary_cross_entropy").checkpoint
     foreign.mkdir(parents=True)
-    np.savez(foreign / "state.npz", about=np.array(json.dumps({"fingerprint": "another", "rows": []})))
+    np.savez(foreign / "state.npz", about=np.array(json.dumps({"settings": {}, "images": "others", "rows": []})))
     study.first = study.wbcstudy("run", study.file)
     study.first_report = study.folder.report.read_text(encoding="utf-8") if study.folder.report.exists() else ""
     study.first_written = {loss: study.written(loss) for loss in ("cross_entropy", "dice")}

@@ -193,7 +193,15 @@ def test_one_line_per_epoch_tells_what_a_person_waits_for(finished):
         ), line
 
 
-@pytest.mark.parametrize("change", ["settings", "images"])
+def _edit_about(folder, edit):
+    """Rewrite what a checkpoint says of its training."""
+    state = folder.checkpoint / "state.npz"
+    with np.load(state) as arrays:
+        arrays = dict(arrays)
+    np.savez(state, **arrays | {"about": np.array(json.dumps(edit(json.loads(str(arrays["about"])))))})
+
+
+@pytest.mark.parametrize("change", ["settings", "images", "version"])
 def test_a_checkpoint_of_another_training_is_refused_and_kept(parts, tmp_path, change, cells):
     folder = RunFolder(tmp_path)
 
@@ -202,14 +210,20 @@ def test_a_checkpoint_of_another_training_is_refused_and_kept(parts, tmp_path, c
 
     with pytest.raises(Interrupted):
         train(build_unet(CONFIG), *parts, CONFIG, folder, cut)
+    if change == "version":
+        _edit_about(folder, lambda about: {"fingerprint": "0123", "rows": about["rows"]})
     before = {path: path.read_bytes() for path in folder.checkpoint.iterdir()}
     config = CONFIG.model_copy(update={"learning_rate": 1e-4}) if change == "settings" else CONFIG
     other = (cells(6, seed=7), parts[1]) if change == "images" else parts
     with pytest.raises(StudyError, match="another training") as caught:
         train(build_unet(config), *other, config, folder, print)
     assert f"Delete {folder.checkpoint}" in str(caught.value)
-    reason = {"settings": "learning_rate was 0.001, is now 0.0001", "images": "its images are others"}[change]
-    assert reason in str(caught.value)
+    reasons = {
+        "settings": "learning_rate was 0.001, is now 0.0001",
+        "images": "its images are others",
+        "version": "another version of wbcstudy wrote it",
+    }
+    assert reasons[change] in str(caught.value)
     assert {path: path.read_bytes() for path in folder.checkpoint.iterdir()} == before
 
 
@@ -221,12 +235,7 @@ def test_a_training_goes_on_after_a_version_that_brought_new_settings(finished, 
 
     with pytest.raises(Interrupted):
         train(build_unet(CONFIG), *parts, CONFIG, folder, cut)
-    state = folder.checkpoint / "state.npz"
-    with np.load(state) as arrays:
-        arrays = dict(arrays)
-    about = json.loads(str(arrays["about"]))
-    del about["settings"]["learning_rate_schedule"]
-    np.savez(state, **arrays | {"about": np.array(json.dumps(about))})
+    _edit_about(folder, lambda about: about["settings"].pop("learning_rate_schedule") and about)
     lines = []
     model = build_unet(CONFIG)
     result = train(model, *parts, CONFIG, folder, lines.append)

@@ -130,6 +130,8 @@ class Checkpoint:
 
 def _differences(about: dict[str, Any], checkpoint: Checkpoint) -> list[str]:
     """In what the training that left a checkpoint differs from this one, in words; empty for the same training."""
+    if "settings" not in about:
+        return ["another version of wbcstudy wrote it"]
     other = changed_settings(about["settings"], checkpoint.config)
     return other + ["its images are others"] * (about["images"] != checkpoint.images)
 
