@@ -88,7 +88,8 @@ def fig_predictions(
     """
     cases = list(zip(images, references, predictions, titles, strict=True))
     if not cases:
-        return make_blank("No images.")
+        # Scores of a run that was trained elsewhere may have come without them.
+        return make_blank("No predicted masks are here\n(predictions.npz in the run's folder).")
     figure, axes = make_tiles(len(cases), 4, TILE_IN * 1.2)
     for row, (image, reference, prediction, title) in zip(axes, cases, strict=True):
         for axis in row:
