@@ -6,8 +6,10 @@ import pytest
 import yaml
 
 from wbcstudy.config import (
+    BaselineConfig,
     RunConfig,
     StudyConfig,
+    changed_settings,
     config_from_parameters,
     make_config,
     read_run,
@@ -62,6 +64,13 @@ def test_a_file_that_is_no_study_is_told_in_words(tmp_path, text):
 def test_a_missing_file_is_told_in_words(tmp_path):
     with pytest.raises(StudyError, match="Cannot read"):
         read_study(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("config", [RunConfig(), BaselineConfig()])
+def test_settings_that_an_earlier_version_lacks_count_as_their_defaults(config):
+    assert changed_settings({}, config) == []
+    assert changed_settings({"fold": 1}, config) == ["fold was 1, is now 0"]
+    assert changed_settings({"gone": 3}, config) == ["gone was 3, is now None"]
 
 
 def test_the_runs_of_a_study_are_its_grid_and_have_distinct_names():

@@ -126,4 +126,4 @@ def test_a_run_that_was_taken_up_again_lasted_as_long_as_its_training():
     assert run_seconds({"wall_seconds": 420.0, "fit_seconds": 2400.5}) == 2400.5
     assert run_seconds({"wall_seconds": 420.0, "fit_seconds": 400}) == 420.0
     assert run_seconds({"wall_seconds": 3}) == 3.0
-    assert run_seconds({"wall_seconds": None}) is None
+    assert run_seconds({"wall_seconds": None, "fit_seconds": "a minute"}) is None

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import to_jsonable_python
 
 from wbcstudy.errors import StudyError, show_value
 from wbcstudy.registry import ENCODERS, LOSSES, pick, unknown_name
@@ -405,8 +406,10 @@ def changed_settings(before: dict[str, Any], config: _DataSettings) -> list[str]
     Returns:
         One clause for each changed field, like "epochs was 60, is now 100"; empty if both train the same.
     """
-    defaults = {name: field.default for name, field in type(config).model_fields.items() if not field.is_required()}
-    before, now = defaults | before, config.model_dump(mode="json")
+    fields = type(config).model_fields
+    defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
+    # As JSON has them: a tuple is a list there.
+    before, now = to_jsonable_python(defaults) | before, config.model_dump(mode="json")
     return [
         f"{name} was {before.get(name)!r}, is now {now.get(name)!r}"
         for name in now | before

@@ -357,8 +357,8 @@ def run_seconds(record: Mapping[str, Any]) -> float | None:
 
     `wall_seconds` is of the notebook that finished it; a training that was taken up again lasted longer.
     """
-    told = [float(record[name]) for name in ("wall_seconds", "fit_seconds") if record.get(name) is not None]
-    return max(told, default=None)
+    told = (record.get(name) for name in ("wall_seconds", "fit_seconds"))
+    return max((float(seconds) for seconds in told if isinstance(seconds, int | float)), default=None)
 
 
 def write_predictions(folder: RunFolder, case_ids: Sequence[str], masks: np.ndarray) -> None:

@@ -243,7 +243,7 @@ def test_a_training_goes_on_after_a_version_that_brought_new_settings(finished, 
     assert_same(result.history, model.get_weights(), finished)
 
 
-@pytest.mark.parametrize("damage", ["cut off", "best epoch lost"])
+@pytest.mark.parametrize("damage", ["cut off", "best epoch lost", "says nothing"])
 def test_a_damaged_checkpoint_is_not_used(finished, parts, tmp_path, damage):
     folder = RunFolder(tmp_path)
 
@@ -255,8 +255,10 @@ def test_a_damaged_checkpoint_is_not_used(finished, parts, tmp_path, damage):
     if damage == "cut off":
         state = folder.checkpoint / "state.npz"
         state.write_bytes(state.read_bytes()[:5000])
-    else:
+    elif damage == "best epoch lost":
         (folder.checkpoint / "best-1.npz").unlink()
+    else:
+        _edit_about(folder, lambda about: 5)
     lines = []
     model = build_unet(CONFIG)
     result = train(model, *parts, CONFIG, folder, lines.append)

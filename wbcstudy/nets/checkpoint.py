@@ -67,7 +67,7 @@ class Checkpoint:
                 checkpoint.rows.extend(about["rows"])
                 _read(checkpoint._best)
                 _assign(checkpoint._variables(), arrays)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             report(f"The checkpoint in {path} is damaged ({error}); training starts again from the first epoch.")
             checkpoint.rows.clear()
             return checkpoint
