@@ -155,6 +155,10 @@ class TestAGridThatWasKilled:
         assert re.search(r"MobileNet, Cross-entropy: starting, from epoch [23] on", study.first.stdout)
         assert study.run_folder("cross_entropy").status == "complete"
 
+    def test_is_finished_before_anything_new_is_begun(self, study):
+        told = study.first.stdout
+        assert told.index("Cross-entropy: starting, from epoch") < told.index("MobileNet, Dice: starting")
+
     def test_leaves_no_process_behind(self, study):
         _, alive = psutil.wait_procs(study.left_running(), timeout=20)
         assert not alive

@@ -119,11 +119,15 @@ def run_snakemake(plan: Plan, place: Place, lock: int, show: Callable[[str], Non
     command += ["--directory", str(plan.folder.path), "--keep-going", *place.arguments(plan.folder)]
     # Results are never made again because a notebook or this package changed; only missing files count. Two calls on
     # one study are kept apart by our own lock, which no kill leaves behind.
-    command += ["--rerun-triggers", "mtime", "--nolock", "--nocolor", *extra]
+    command += ["--rerun-triggers", "mtime", "--nolock", "--nocolor"]
     # Every output is written in one step by its notebook, so one that is there is whole, whatever Snakemake noted.
     command += ["--ignore-incomplete", "--keep-incomplete"]
     # All trainings are alike to it. The default solves a linear programme, again after each job of thousands.
     command += ["--scheduler", "greedy"]
+    # What was begun is finished before anything new is: a grid done in several sittings has few runs half-way.
+    if begun := [run.record for run, _ in plan.work.values() if run.status == "unfinished"]:
+        command += ["--prioritize", *(str(record.relative_to(plan.folder.path)) for record in begun)]
+    command += extra
     environment = os.environ | {
         "WBCSTUDY_ROOT": str(root),
         "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),
