@@ -33,7 +33,8 @@ from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter
 from skimage.segmentation import watershed
 
 from wbcstudy.backend import load_keras
-from wbcstudy.config import RunConfig, read_study
+from wbcstudy.config import RunConfig
+from wbcstudy.config_files import read_study
 from wbcstudy.data.arrays import read_cases, resize_image
 from wbcstudy.data.augment import augment, make_augmentation
 from wbcstudy.data.datasets import find_duplicates, load_dataset

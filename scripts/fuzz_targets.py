@@ -24,7 +24,8 @@ import yaml
 from PIL import Image
 
 from wbcstudy.cli import main
-from wbcstudy.config import RunConfig, StudyConfig, read_study, write_yaml
+from wbcstudy.config import RunConfig, StudyConfig
+from wbcstudy.config_files import read_study, write_yaml
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.fetch import fetch_segmentation_wbc, read_manifest

@@ -18,7 +18,8 @@ import pandas as pd
 import yaml
 
 from wbcstudy.backend import ONEDNN, start_training
-from wbcstudy.config import RunConfig, make_config
+from wbcstudy.config import RunConfig
+from wbcstudy.config_files import make_config
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.splits import load_or_make_splits

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wbcstudy.config import RunConfig, write_yaml
+from wbcstudy.config import RunConfig
+from wbcstudy.config_files import write_yaml
 from wbcstudy.runs import StudyFolder, write_record
 
 # Background, cytoplasm, nucleus: as far apart as a stained smear's, and as pale, violet and dark.

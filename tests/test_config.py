@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wbcstudy.config import (
-    BaselineConfig,
-    RunConfig,
-    StudyConfig,
+from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
+from wbcstudy.config_files import (
     changed_settings,
     config_from_parameters,
     make_config,

@@ -12,7 +12,8 @@ import yaml
 from checkout import ROOT
 
 from wbcstudy import batch, scheduler
-from wbcstudy.config import RunConfig, write_yaml
+from wbcstudy.config import RunConfig
+from wbcstudy.config_files import write_yaml
 from wbcstudy.data.synthetic import write_synthetic_dataset
 from wbcstudy.plan import read_plan
 from wbcstudy.runs import RunFolder, StudyFolder, start_run, write_record

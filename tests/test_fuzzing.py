@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from wbcstudy.config import StudyConfig, make_config, read_study
+from wbcstudy.config import StudyConfig
+from wbcstudy.config_files import make_config, read_study
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.files import read_facts
 from wbcstudy.data.folder import DatasetSpec, read_image, read_spec

@@ -9,13 +9,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wbcstudy"
 
-BOTTOM = {"errors", "regions", "registry", "config", "storage"}
+BOTTOM = {"errors", "regions", "registry", "config", "config_files", "storage"}
 MAY_USE = {
     "errors": set(),
     "regions": {"errors"},
     "registry": {"errors"},
     "backend": {"errors"},
-    "config": {"errors", "regions", "registry", "storage"},
+    "config": {"errors", "registry"},
+    "config_files": {"errors", "registry", "config", "storage"},
     "storage": {"errors"},
     "claim": {"errors"},
     "runs": BOTTOM | {"claim"},
@@ -73,6 +74,7 @@ def test_there_is_no_drawer_for_everything():
     "module",
     [
         "wbcstudy.config",
+        "wbcstudy.config_files",
         "wbcstudy.regions",
         "wbcstudy.runs",
         "wbcstudy.cli",
@@ -106,7 +108,7 @@ def test_the_state_of_a_study_is_told_without_loading_numpy():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["wbcstudy.cli", "wbcstudy.runs", "wbcstudy.config"])
+@pytest.mark.parametrize("module", ["wbcstudy.cli", "wbcstudy.runs", "wbcstudy.config_files"])
 def test_the_command_line_answers_without_loading_the_scientific_stack(module):
     heavy = ("pandas", "matplotlib", "scipy", "skimage", "sklearn")
     code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in {heavy}))"

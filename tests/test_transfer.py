@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from wbcstudy.config import RunConfig, write_yaml
+from wbcstudy.config import RunConfig
+from wbcstudy.config_files import write_yaml
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.others import prepare_others
 from wbcstudy.data.synthetic import write_synthetic_dataset

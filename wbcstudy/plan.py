@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 from wbcstudy.baselines.methods import method_row
-from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig, read_study, write_yaml
+from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
+from wbcstudy.config_files import read_study, write_yaml
 from wbcstudy.errors import StudyError
 from wbcstudy.runs import RunFolder, StudyFolder, check_same_settings
 from wbcstudy.storage import atomic_write, cannot_write, expand_home, is_there, project_root

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from wbcstudy import __version__
-from wbcstudy.config import BaselineConfig, RunConfig, read_run
+from wbcstudy.config import BaselineConfig, RunConfig
+from wbcstudy.config_files import read_run
 from wbcstudy.data.datasets import Dataset
 from wbcstudy.data.scale import describe_scale
 from wbcstudy.data.splits import Split, split_hash

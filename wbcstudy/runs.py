@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbcstudy.claim import claim
-from wbcstudy.config import BaselineConfig, RunConfig, changed_settings, make_config, read_run, write_yaml, yaml_text
+from wbcstudy.config import BaselineConfig, RunConfig
+from wbcstudy.config_files import changed_settings, make_config, read_run, write_yaml, yaml_text
 from wbcstudy.errors import StudyError
 from wbcstudy.storage import atomic_write, cannot_write, outputs_folder, read_json, write_json
 

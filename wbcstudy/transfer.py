@@ -8,7 +8,8 @@ from typing import Any
 
 from wbcstudy import __version__
 from wbcstudy.claim import end_with_grid
-from wbcstudy.config import RunConfig, read_run
+from wbcstudy.config import RunConfig
+from wbcstudy.config_files import read_run
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import Dataset, load_dataset
 from wbcstudy.data.others import Other, read_others

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wbcstudy.config import RunConfig, StudyConfig, write_yaml
+from wbcstudy.config import RunConfig, StudyConfig
+from wbcstudy.config_files import write_yaml
 from wbcstudy.runs import Run, StudyFolder, load_runs, write_predictions, write_record
 from wbcstudy.scoring.calibration import ConfidenceCounts
 from wbcstudy.scoring.evaluation import score_masks, summarise, write_scores

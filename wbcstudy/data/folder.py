@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from wbcstudy.config import make_config
+from wbcstudy.config_files import make_config
 from wbcstudy.data.images import read_image, read_instances, read_mask
 from wbcstudy.errors import StudyError, show_value
 from wbcstudy.regions import LABELS

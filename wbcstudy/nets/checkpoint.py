@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wbcstudy.config import RunConfig, changed_settings
+from wbcstudy.config import RunConfig
+from wbcstudy.config_files import changed_settings
 from wbcstudy.errors import StudyError
 from wbcstudy.storage import atomic_write
 
