@@ -52,12 +52,13 @@ def networks(study: Path, title: str) -> str:
     """Table 1 of a study of the public set, best first, and how far the ranking can be trusted."""
     if not (study / "tables" / "table1.csv").exists():
         return ""
-    table, ranks = (pd.read_csv(study / "tables" / f"table{k}.csv") for k in (1, 4))
+    table = pd.read_csv(study / "tables" / "table1.csv")
     config = _config(study)
     rows, place = [], {}
-    for region in REGIONS:
-        for row in ranks[ranks["region"] == region].itertuples():
-            place.setdefault(row.method, {})[region] = row
+    # A single finished run has no rank.
+    if (study / "tables" / "table4.csv").exists():
+        for row in pd.read_csv(study / "tables" / "table4.csv").itertuples():
+            place.setdefault(row.method, {})[row.region] = row
     table = table.dropna(subset=["dice_mean"]).assign(method=table["encoder"] + "__" + table["loss"])
     order = table.groupby("method")["dice_mean"].mean().sort_values(ascending=False).index
     for method in order:
@@ -67,15 +68,16 @@ def networks(study: Path, title: str) -> str:
         for region in REGIONS:
             found = regions.loc[region]
             cells += [f"{found.dice:.4f}", _with_interval(found.dice_mean, found.dice_ci_low, found.dice_ci_high)]
-        ranked = " / ".join(_rank(place.get(method, {}).get(region)) for region in REGIONS)
+        ranked = " / ".join(_rank(place.get(method, {}).get(region)) for region in REGIONS) if place else "-"
         rows.append([method_title(method), *cells, ranked, f"{one.best_epoch:.0f} of {one.epochs:.0f}"])
     pairs = len(ENCODERS) * 2
     told = f"{len(rows)} of the {pairs} pairs of encoder and loss" if len(rows) < pairs else f"all {pairs} pairs"
     head = (
         f"**{title}**, {int(table['n'].max())} test images, {told}, {_settings(config)}. Dice pooled over all test "
-        "pixels, and its mean over the images with the 95 % interval; ranks among these pairs. Ranks with a + cannot "
-        "be told apart from the leader's on these images."
+        "pixels, and its mean over the images with the 95 % interval."
     )
+    if place:
+        head += " Ranks are among these pairs; those with a + cannot be told apart from the leader's on these images."
     heads = ["encoder and loss", "nucleus", "mean", "cytoplasm", "mean", "mean rank, nucleus / cytoplasm", "best epoch"]
     return f"{head}\n\n{markdown(heads, rows)}"
 

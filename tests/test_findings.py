@@ -31,6 +31,14 @@ def test_another_score_is_another_section(tmp_path):
     assert "0.1234" not in before
 
 
+def test_a_single_run_is_told_without_a_rank(tmp_path):
+    study = tmp_path / "segmentation_wbc_2"
+    shutil.copytree(REFERENCE / study.name, study)
+    (study / "tables" / "table4.csv").unlink()
+    told = write_findings.findings(tmp_path)
+    assert "ResNet-18 with Dice loss" in told and "anks" not in told.splitlines()[0]
+
+
 def test_a_changed_setting_is_told_with_its_gain(tmp_path):
     for study in ("transfer_2to1", "transfer_2to1_colour"):
         shutil.copytree(REFERENCE / study, tmp_path / study)
