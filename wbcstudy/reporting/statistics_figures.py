@@ -132,6 +132,8 @@ def fig_reliability(curves: Mapping[str, Reliability]) -> StudyFigure:
     if not shown:
         return make_blank("No probabilities were kept.")
     figure, axis = make_axes(1, 1, 6, 4)
+    # A square of fixed shape beside a legend: the plain constrained layout cuts the axis label off.
+    figure.set_layout_engine("compressed")
     axis.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
     for index, (title, found) in enumerate(shown.items()):
