@@ -5,7 +5,7 @@ import pytest
 
 from wbcstudy.backend import load_keras, set_seed
 from wbcstudy.config import RunConfig
-from wbcstudy.nets.layers import fast_adam, fast_layers, register_fast_layers
+from wbcstudy.nets.layers import fast_adam, fast_layers, fold_padding, register_fast_layers
 from wbcstudy.nets.models import load_model
 from wbcstudy.nets.unet import build_unet
 
@@ -95,6 +95,32 @@ def test_upsampling_is_keras_s_with_its_gradient(keras, tensor, size):
     (expected, slope), (got, other) = results
     np.testing.assert_array_equal(got, expected)
     np.testing.assert_allclose(other, slope, rtol=1e-5)
+
+
+def test_zeros_are_added_by_the_convolution_only_where_the_outputs_stay_the_same(keras, tensor):
+    layers = keras.layers
+    image = keras.Input((None, None, 7))
+    folded = layers.Conv2D(5, 3, name="folded")(layers.ZeroPadding2D(1, name="folded_pad")(image))
+    wide = layers.Conv2D(5, (1, 5), name="wide")(layers.ZeroPadding2D((0, 2), name="wide_pad")(folded))
+    strided = layers.Conv2D(5, 3, strides=2, name="strided")(layers.ZeroPadding2D(1, name="strided_pad")(wide))
+    dilated = layers.Conv2D(5, 3, dilation_rate=2, name="dilated")(layers.ZeroPadding2D(1, name="dilated_pad")(wide))
+    large = layers.Conv2D(5, 5, name="large")(layers.ZeroPadding2D(1, name="large_pad")(wide))
+    twice = layers.ZeroPadding2D(1, name="twice_pad")(wide)
+    both = [layers.Conv2D(5, 3, name="twice")(twice), twice]
+    network = keras.Model(image, [strided, dilated, large, *both])
+    before = [np.asarray(output) for output in network(tensor)]
+    fold_padding(network)
+    for got, expected in zip(network(tensor), before, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+    without = {layer.name for layer in network.layers if getattr(layer, "padding", None) == ((0, 0), (0, 0))}
+    assert without == {"folded_pad", "wide_pad"}
+
+
+def test_a_resnet_adds_its_zeros_within_its_convolutions(keras):
+    model = build_unet(RunConfig(encoder="resnet18", image_size=32, precision="float32"))
+    zeros = [layer.padding for layer in model.layers if isinstance(layer, keras.layers.ZeroPadding2D)]
+    # The first convolution's, its pooling's, and those of the three steps of two pixels.
+    assert sorted(zeros) == [((0, 0), (0, 0))] * 13 + [((1, 1), (1, 1))] * 4 + [((3, 3), (3, 3))]
 
 
 def test_adam_takes_keras_s_steps(keras):
