@@ -97,6 +97,20 @@ def test_upsampling_is_keras_s_with_its_gradient(keras, tensor, size):
     np.testing.assert_allclose(other, slope, rtol=1e-5)
 
 
+def test_the_gradient_of_upsampling_in_bfloat16_is_the_sum_to_its_rounding(keras, tensor):
+    import tensorflow as tf
+
+    x = tf.cast(tensor, "bfloat16")
+    slopes = tf.cast(np.random.default_rng(5).normal(size=(4, 12, 10, 7)), "bfloat16")
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        output = register_fast_layers()[1](2, dtype="mixed_bfloat16")(x)
+    gradient = tape.gradient(output, x, slopes)
+    assert output.dtype == gradient.dtype == "bfloat16"
+    expected = tf.cast(slopes, "float32").numpy().reshape(4, 6, 2, 5, 2, 7).sum((2, 4))
+    np.testing.assert_allclose(tf.cast(gradient, "float32"), expected, rtol=2**-7, atol=2**-5)
+
+
 def test_zeros_are_added_by_the_convolution_only_where_the_outputs_stay_the_same(keras, tensor):
     layers = keras.layers
     image = keras.Input((None, None, 7))
