@@ -85,7 +85,9 @@ def call_ours(config, precision: str) -> dict:
 def fit_ours(settings: str, precision: str) -> None:
     from wbcstudy.backend import start_training
     from wbcstudy.config import RunConfig
-    from wbcstudy.nets.training import peak_memory_mb, predict_masks, train
+    from wbcstudy.nets.models import peak_memory_mb
+    from wbcstudy.nets.prediction import predict_masks
+    from wbcstudy.nets.training import train
     from wbcstudy.nets.unet import build_unet, resolve_precision
     from wbcstudy.runs import RunFolder
 

@@ -29,7 +29,8 @@ from wbcstudy.config_files import read_study, write_yaml
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.fetch import fetch_segmentation_wbc, read_manifest
-from wbcstudy.data.folder import read_image, read_mask, read_spec
+from wbcstudy.data.folder import read_spec
+from wbcstudy.data.images import read_image, read_mask
 from wbcstudy.data.splits import load_or_make_splits
 from wbcstudy.errors import StudyError
 from wbcstudy.runs import RunFolder, StudyFolder, read_predictions, read_score_file, write_predictions

@@ -17,7 +17,8 @@ from wbcstudy.config import StudyConfig
 from wbcstudy.config_files import make_config, read_study
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.files import read_facts
-from wbcstudy.data.folder import DatasetSpec, read_image, read_spec
+from wbcstudy.data.folder import DatasetSpec, read_spec
+from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError, plain, show_value
 from wbcstudy.runs import RunFolder, StudyFolder
 

@@ -80,7 +80,7 @@ def _predict(model, config: RunConfig, dataset: Dataset):
     import numpy as np
     import pandas as pd
 
-    from wbcstudy.nets.training import predict_masks
+    from wbcstudy.nets.prediction import predict_masks
 
     frames, masks = [], []
     ids = [case.case_id for case in dataset.cases]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wbcstudy.backend import load_keras, set_seed
-from wbcstudy.nets.training import predict_masks, predict_probabilities
+from wbcstudy.nets.prediction import predict_masks, predict_probabilities
 
 
 @pytest.fixture(scope="module")

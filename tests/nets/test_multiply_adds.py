@@ -5,7 +5,7 @@ import pytest
 
 from wbcstudy.config import RunConfig
 from wbcstudy.nets.models import count_multiply_adds
-from wbcstudy.nets.training import predict_masks, predict_probabilities
+from wbcstudy.nets.prediction import predict_masks, predict_probabilities
 from wbcstudy.nets.unet import build_unet
 
 

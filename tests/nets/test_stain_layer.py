@@ -9,8 +9,9 @@ from wbcstudy.backend import load_keras
 from wbcstudy.config import RunConfig
 from wbcstudy.data.stain import STAIN_METHODS, find_target, normalise_training
 from wbcstudy.nets.models import load_model
+from wbcstudy.nets.prediction import predict_probabilities
 from wbcstudy.nets.stain import LAYER, register_stain
-from wbcstudy.nets.training import predict_probabilities, train
+from wbcstudy.nets.training import train
 from wbcstudy.runs import RunFolder
 
 

@@ -17,8 +17,9 @@ from wbcstudy.errors import StudyError
 from wbcstudy.nets import training
 from wbcstudy.nets.checkpoint import Checkpoint
 from wbcstudy.nets.losses import build_loss
-from wbcstudy.nets.models import count_parameters, device_name, load_model, peak_memory_mb
-from wbcstudy.nets.training import HISTORY_COLUMNS, predict_masks, predict_probabilities, train, validate
+from wbcstudy.nets.models import count_multiply_adds, load_model
+from wbcstudy.nets.prediction import predict_masks, predict_probabilities
+from wbcstudy.nets.training import HISTORY_COLUMNS, TrainingResult, train, training_facts, validate
 from wbcstudy.nets.unet import build_unet
 from wbcstudy.runs import RunFolder
 
@@ -411,7 +412,8 @@ def test_a_finished_model_loads_in_another_process_with_and_without_its_loss(fin
         import wbcstudy.nets.unet, wbcstudy.nets.training, wbcstudy.nets.weights
         assert "tensorflow" not in sys.modules
         import numpy as np
-        from wbcstudy.nets.training import load_model, predict_probabilities
+        from wbcstudy.nets.models import load_model
+        from wbcstudy.nets.prediction import predict_probabilities
         model = load_model({str(folder.model)!r})
         np.save({str(tmp_path / "out.npy")!r}, predict_probabilities(model, np.load({str(tmp_path / "images.npy")!r})))
         import keras
@@ -455,11 +457,18 @@ def test_a_checkpoint_holds_no_pickles(parts, tmp_path):
             assert all(arrays[name].dtype != object for name in arrays)
 
 
-def test_what_a_run_notes_about_itself():
+def test_what_a_run_notes_about_itself(parts):
     model = build_unet(CONFIG)
-    assert count_parameters(model) == sum(weight.size for weight in model.get_weights())
-    assert 100 < peak_memory_mb() < 1e6
-    assert device_name().startswith(("CPU ", "GPU "))
+    history = pd.DataFrame({"seconds": [9.0, 1.0, 2.0]})
+    result = TrainingResult(history, best_epoch=2, epochs=3, stopped_early=False, fit_seconds=12.0, steps_per_epoch=4)
+    facts = training_facts(model, result, parts[1].images)
+    assert facts["parameters"] == sum(weight.size for weight in model.get_weights())
+    assert (facts["best_epoch"], facts["epochs"], facts["fit_seconds"], facts["seconds_per_epoch"]) == (2, 3, 12.0, 2.0)
+    assert facts["arithmetic"] in ("float32", "bfloat16")
+    assert facts["seconds_per_image"] > 0 and facts["wall_seconds"] > 0
+    assert facts["multiply_adds"] == count_multiply_adds(model, CONFIG.image_size)
+    assert 100 < facts["peak_memory_mb"] < 1e6
+    assert facts["device"].startswith(("CPU ", "GPU "))
 
 
 @pytest.mark.parametrize("text", ["two", "0", "-1", "1.5"])

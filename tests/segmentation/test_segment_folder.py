@@ -11,7 +11,9 @@ from PIL import Image
 
 from wbcstudy.errors import StudyError
 from wbcstudy.segmentation import folder, gallery
-from wbcstudy.segmentation.folder import Settings, name_images, segment_images
+from wbcstudy.segmentation.folder import Settings, segment_images
+from wbcstudy.segmentation.inputs import name_images
+from wbcstudy.segmentation.results import IMAGE_COLUMNS
 
 MASK = round_cells(40, 64, [(15, 15), (24, 45)])
 
@@ -49,7 +51,7 @@ def test_every_image_gets_its_pictures_and_rows_under_a_name_of_its_own(slides, 
     cells = pd.read_csv(places / "out" / "cells.csv")
     assert cells.groupby("image").size().to_dict() == {"slide1/1": 2, "slide2/1": 2, "slide2/deep/2": 2}
     images = pd.read_csv(places / "out" / "images.csv")
-    assert tuple(images.columns) == folder.IMAGE_COLUMNS and (images["status"] == "complete").all()
+    assert tuple(images.columns) == IMAGE_COLUMNS and (images["status"] == "complete").all()
 
 
 def test_names_are_paths_and_a_suffix_only_where_it_is_needed(tmp_path):

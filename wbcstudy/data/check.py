@@ -16,7 +16,8 @@ import pandas as pd
 
 from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, image_digest, make_dataset
 from wbcstudy.data.files import find_files, read_facts
-from wbcstudy.data.folder import Case, read_image, read_instances, read_mask, read_spec
+from wbcstudy.data.folder import Case, read_spec
+from wbcstudy.data.images import read_image, read_instances, read_mask
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import BACKGROUND, LABELS, NUM_LABELS, REGION_COLOURS
 

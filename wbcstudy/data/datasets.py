@@ -22,7 +22,8 @@ import numpy as np
 
 from wbcstudy import storage
 from wbcstudy.data.files import find_files, read_facts
-from wbcstudy.data.folder import SPEC_FILE, Case, DatasetSpec, read_image, read_mask, read_spec
+from wbcstudy.data.folder import SPEC_FILE, Case, DatasetSpec, read_spec
+from wbcstudy.data.images import read_image, read_mask
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import pick
 

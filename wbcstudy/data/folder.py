@@ -24,11 +24,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from wbcstudy.config_files import make_config
-from wbcstudy.data.images import read_image, read_instances, read_mask
 from wbcstudy.errors import StudyError, show_value
 from wbcstudy.regions import LABELS
-
-__all__ = ["SPEC_FILE", "Case", "DatasetSpec", "read_image", "read_instances", "read_mask", "read_spec"]
 
 SPEC_FILE = "dataset.yaml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")

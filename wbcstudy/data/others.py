@@ -8,7 +8,7 @@ from typing import Any
 
 from wbcstudy.data.check import check_dataset
 from wbcstudy.data.datasets import Dataset, image_digest, load_dataset
-from wbcstudy.data.folder import read_image
+from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import LABELS
 from wbcstudy.runs import StudyFolder

@@ -134,11 +134,6 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(value)
 
 
-def count_parameters(model) -> int:
-    """Number of weights, trained or not."""
-    return int(model.count_params())
-
-
 def count_multiply_adds(model, image_size: int) -> int:
     """Multiplications, each with its addition, that one image takes in convolutions and dense layers.
 

@@ -7,52 +7,30 @@ and ends with the same history and the same weights, bit by bit, as one that was
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from wbcstudy.backend import ONEDNN, load_keras
+from wbcstudy.backend import load_keras
 from wbcstudy.config import RunConfig
+from wbcstudy.data.arrays import Arrays
 from wbcstudy.data.pipeline import make_batches
 from wbcstudy.data.stain import normalise_training
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.checkpoint import Checkpoint
 from wbcstudy.nets.layers import fast_adam
 from wbcstudy.nets.losses import build_loss
-from wbcstudy.nets.models import (
-    arithmetic,
-    count_multiply_adds,
-    count_parameters,
-    device_name,
-    load_model,
-    peak_memory_mb,
-)
+from wbcstudy.nets.models import arithmetic, count_multiply_adds, device_name, peak_memory_mb
+from wbcstudy.nets.prediction import CHUNK, predict_masks, predict_probabilities
 from wbcstudy.nets.stain import set_target
 from wbcstudy.regions import CYTOPLASM, NUCLEUS
 from wbcstudy.runs import RunFolder
 from wbcstudy.storage import atomic_write, cannot_write
-
-__all__ = [
-    "HISTORY_COLUMNS",
-    "TrainingResult",
-    "count_multiply_adds",
-    "count_parameters",
-    "device_name",
-    "load_model",
-    "peak_memory_mb",
-    "predict_masks",
-    "predict_probabilities",
-    "train",
-    "training_facts",
-    "validate",
-]
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -63,21 +41,6 @@ HISTORY_COLUMNS = (
     "seconds",
     "learning_rate",
 )
-# Validation images whose probabilities are in memory at a time, and over which the validation loss sums. Not the
-# training's batch size: the Dice loss depends on the batch, and early stopping should not.
-VALIDATION_CHUNK = 64
-
-
-class Arrays(Protocol):
-    """Images and masks of one part of the split.
-
-    Attributes:
-        images: uint8 (N, S, S, 3), RGB.
-        masks: uint8 (N, S, S), labels.
-    """
-
-    images: np.ndarray
-    masks: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -229,7 +192,7 @@ def training_facts(
         "best_epoch": result.best_epoch,
         "epochs": result.epochs,
         "stopped_early": result.stopped_early,
-        "parameters": count_parameters(model),
+        "parameters": int(model.count_params()),
         "multiply_adds": count_multiply_adds(model, images.shape[1]),
         "fit_seconds": round(result.fit_seconds, 1),
         "seconds_per_epoch": round(result.seconds_per_epoch, 3),
@@ -250,14 +213,14 @@ def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
         config: loss and batch_size are used; the result does not depend on batch_size.
 
     Returns:
-        `val_loss`, mean over chunks of `VALIDATION_CHUNK` images weighted by their size; `val_dice_nucleus` and
+        `val_loss`, mean over chunks of `CHUNK` images weighted by their size; `val_dice_nucleus` and
         `val_dice_cytoplasm`, from pixel counts over all images, NaN where neither reference nor prediction has any.
     """
     loss_function = build_loss(config.loss)
     count, loss = len(validation.images), 0.0
     overlap, total = np.zeros(3, np.int64), np.zeros(3, np.int64)
-    for start in range(0, count, VALIDATION_CHUNK):
-        chunk = slice(start, start + VALIDATION_CHUNK)
+    for start in range(0, count, CHUNK):
+        chunk = slice(start, start + CHUNK)
         reference = validation.masks[chunk]
         probabilities = predict_probabilities(model, validation.images[chunk], config.batch_size)
         loss += float(loss_function(reference, probabilities)) * len(reference) / count
@@ -267,85 +230,6 @@ def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
             total[label] += np.count_nonzero(reference == label) + np.count_nonzero(prediction == label)
     dice = [2 * int(both) / int(sizes) if sizes else math.nan for both, sizes in zip(overlap, total, strict=True)]
     return {"val_loss": loss, "val_dice_nucleus": dice[NUCLEUS], "val_dice_cytoplasm": dice[CYTOPLASM]}
-
-
-def predict_probabilities(model, images: np.ndarray, batch_size: int = 8, flips: bool = False) -> np.ndarray:
-    """Probabilities of the labels.
-
-    Args:
-        model: a network.
-        images: (N, H, W, 3), RGB 0-255; H and W multiples of 32; N may be 0.
-        batch_size: images at a time; changes memory and speed only.
-        flips: whether to predict each image in its eight positions (turned by quarters, each also mirrored) and
-            return the mean of the eight, turned back.
-
-    Returns:
-        float32 (N, H, W, 3).
-    """
-    if not len(images):
-        return np.empty((*images.shape[:3], model.output_shape[-1]), np.float32)
-
-    def predict(views):
-        # Not `model.predict`: its pipeline tunes itself, which can stand still (see `make_batches`).
-        starts = range(0, len(views), batch_size)
-        return np.concatenate([_predict_batch(model, views[start : start + batch_size]) for start in starts])
-
-    return average_positions(predict, images) if flips else predict(images)
-
-
-def _predict_batch(model, images: np.ndarray) -> np.ndarray:
-    if len(images) > 1 or os.environ.get(ONEDNN) != "1":
-        return model.predict_on_batch(images)
-    # With oneDNN's kernels a batch of one takes up to seven times as long as a batch of two.
-    return model.predict_on_batch(np.repeat(images, 2, axis=0))[:1]
-
-
-def average_positions(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-    """The mean over an image's eight positions: turned by quarters, each also mirrored.
-
-    Args:
-        predict: (N, H, W, 3) -> (N, H, W, labels).
-        images: (N, H, W, 3).
-
-    Returns:
-        float32 (N, H, W, labels).
-    """
-    total = np.float32(0)
-    for turns, mirrored in itertools.product(range(4), (False, True)):
-        view = np.rot90(images[:, :, ::-1] if mirrored else images, turns, axes=(1, 2))
-        back = np.rot90(predict(np.ascontiguousarray(view)), -turns, axes=(1, 2))
-        total = total + (back[:, :, ::-1] if mirrored else back)
-    return total / np.float32(8)
-
-
-def predict_masks(
-    model,
-    images: np.ndarray,
-    batch_size: int = 8,
-    look: Callable[[slice, np.ndarray], None] | None = None,
-    flips: bool = False,
-) -> np.ndarray:
-    """The most probable label of each pixel; arguments as `predict_probabilities`.
-
-    Args:
-        model: a network.
-        images: (N, H, W, 3), RGB 0-255.
-        batch_size: images at a time.
-        look: called with each chunk of images (a slice of N) and its probabilities, float32 (n, H, W, 3), before they
-            are forgotten.
-        flips: as in `predict_probabilities`.
-
-    Returns:
-        uint8 (N, H, W), labels.
-    """
-    masks = np.empty(images.shape[:3], np.uint8)
-    for start in range(0, len(images), VALIDATION_CHUNK):
-        chunk = slice(start, start + VALIDATION_CHUNK)
-        probabilities = predict_probabilities(model, images[chunk], batch_size, flips)
-        if look is not None:
-            look(chunk, probabilities)
-        masks[chunk] = probabilities.argmax(axis=-1)
-    return masks
 
 
 def _check_arrays(arrays: Arrays, part: str) -> None:

@@ -1,45 +1,26 @@
-"""Many images, one after the other: nothing is kept in memory, nothing is done twice, one bad image stops nothing.
-
-What is written, for an image `slide1/field07.tif` below the folder that was named:
-
-    labels/slide1/field07.png         indexed colours: 0 background, 1 cytoplasm, 2 nucleus
-    instances/slide1/field07.png      16-bit: 0 background, k the k-th cell
-    overlays/slide1/field07.png       the image with regions and outlines
-    probabilities/slide1/field07_nucleus.png, ..._cytoplasm.png    16-bit, 65535 is 1; on request
-    cells/slide1/field07.csv          one row per cell
-    thumbnails/slide1/field07.jpg     for the gallery
-    records/slide1/field07.json       written last: an image without it is not finished
-
-and for all of them `cells.csv`, `images.csv`, `gallery.html` and `segment.json`, the settings.
-"""
+"""Many images, one after the other: nothing is kept in memory, nothing is done twice, one bad image stops nothing."""
 
 from __future__ import annotations
 
 import csv
 import functools
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from wbcstudy import __version__
 from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import LABELS, REGIONS
-from wbcstudy.segmentation.image import Segmentation, measure, predict_image
+from wbcstudy.segmentation.image import measure, predict_image
+from wbcstudy.segmentation.inputs import name_images
 from wbcstudy.segmentation.networks import Network, load_network
-from wbcstudy.segmentation.pictures import index_mask, shrink
+from wbcstudy.segmentation.results import IMAGE_COLUMNS, Results, join_tables
 from wbcstudy.segmentation.ways import WayName, choose_way
-from wbcstudy.storage import atomic_write, expand_home, is_there, read_json, write_json
+from wbcstudy.storage import atomic_write, expand_home, read_json, write_json
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-IMAGE_COLUMNS = ("image", "file", "status", "height_px", "width_px", "way", "cells", "cell_px", "error")
-# Sides of a small picture in the gallery: two stand beside each other.
-THUMBNAIL_PX = 320
 _MOST_CELLS = np.iinfo(np.uint16).max
 # Where cells are this much larger or smaller than in training, the scale is worth a look.
 _ODD_SCALE = 1.5
@@ -98,49 +79,6 @@ class Summary:
         yield f"Look at {self.gallery}"
 
 
-@dataclass(frozen=True)
-class Results:
-    """The folder of results: every file in it, by name."""
-
-    path: Path
-
-    @property
-    def settings(self) -> Path:
-        """The settings and the network, of which a folder has one."""
-        return self.path / "segment.json"
-
-    @property
-    def cells(self) -> Path:
-        """The measurements of all cells."""
-        return self.path / "cells.csv"
-
-    @property
-    def images(self) -> Path:
-        """One row per image."""
-        return self.path / "images.csv"
-
-    @property
-    def gallery(self) -> Path:
-        """The first page to look at."""
-        return self.path / "gallery.html"
-
-    def file(self, kind: str, name: str, end: str) -> Path:
-        """One image's file: `kind` is the folder, `end` what its name ends with."""
-        return self.path / kind / f"{name}{end}"
-
-    def record(self, name: str) -> Path:
-        """One image's record."""
-        return self.file("records", name, ".json")
-
-    def files(self, name: str, probabilities: bool) -> list[Path]:
-        """All of one image's files but its record."""
-        kinds = [("labels", ".png"), ("instances", ".png"), ("overlays", ".png"), ("cells", ".csv")]
-        kinds += [("thumbnails", ".jpg")]
-        if probabilities:
-            kinds += [("probabilities", f"_{region}.png") for region in LABELS if region in REGIONS]
-        return [self.file(kind, name, end) for kind, end in kinds]
-
-
 def segment_images(
     inputs: Sequence[str | Path],
     model: Network | str | Path,
@@ -171,7 +109,7 @@ def segment_images(
     named = name_images(inputs, results.path)
     network = load_network(model)
     choose_way((1, 1), network.training, settings.way, settings.scale, settings.pixel_um)
-    with _writing(results.path):
+    with results.writing():
         _check_settings(results, network, settings)
     kept = 0
     for done, (name, path) in enumerate(named.items(), start=1):
@@ -182,62 +120,8 @@ def segment_images(
             if why:
                 show(f"Skipped {name}: {why}")
         step(done, len(named))
-    with _writing(results.path):
+    with results.writing():
         return _summarise(results, list(named), kept, network, settings)
-
-
-def name_images(inputs: Sequence[str | Path], out: Path | None = None) -> dict[str, Path]:
-    """The images that are meant, each under a name of its own.
-
-    A name is the file's path below the folder that holds all inputs, without its suffix, so that `a/1.png` and
-    `b/1.png` stay apart and keep their names from call to call. Where two differ in their suffix only, it is part of
-    both names: `1_png`, `1_tif`.
-
-    Args:
-        inputs: files and folders. Of a folder, what is hidden and what is no image by its suffix is left out.
-        out: the folder of results, whose pictures are no inputs.
-
-    Returns:
-        Name -> file, sorted by name.
-
-    Raises:
-        StudyError: an input does not exist, or there is no image.
-    """
-    places = [expand_home(place).resolve() for place in inputs]
-    for place, given in zip(places, inputs, strict=True):
-        if not is_there(place):
-            raise StudyError(f"There is no {given}.", expected="an image, or a folder of images", fix="Check the path.")
-    found = sorted({path for place in places for path in _images_in(place, out.resolve() if out else None)})
-    if not found:
-        raise StudyError(
-            f"No image in {', '.join(map(str, inputs)) or 'nothing'}.",
-            expected=f"files that end in {', '.join(IMAGE_SUFFIXES)}",
-            fix="Name the folder that holds the images.",
-        )
-    top = Path(os.path.commonpath([place if place.is_dir() else place.parent for place in places]))
-    stems: dict[str, list[Path]] = {}
-    for path in found:
-        stems.setdefault(path.relative_to(top).with_suffix("").as_posix(), []).append(path)
-    names: dict[str, Path] = {}
-    # Names that needed no suffix come first, so that one that gets a suffix makes way for them.
-    for stem, paths in sorted(stems.items(), key=lambda item: (len(item[1]), item[0])):
-        for path in paths:
-            name = stem if len(paths) == 1 else f"{stem}_{path.suffix.lstrip('.')}"
-            while name in names:
-                name += "_"
-            names[name] = path
-    return dict(sorted(names.items()))
-
-
-def _images_in(place: Path, out: Path | None) -> Iterator[Path]:
-    if not place.is_dir():
-        yield place
-        return
-    for folder, folders, files in os.walk(place):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and Path(folder, name) != out)
-        for name in files:
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                yield Path(folder, name)
 
 
 def _check_settings(results: Results, network: Network, settings: Settings) -> None:
@@ -289,46 +173,15 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
             raise StudyError(f"{count} cells are found.", expected=f"at most {_MOST_CELLS}", fix="Cut the image.")
     except (StudyError, OSError, MemoryError) as error:
         why = (error.what if isinstance(error, StudyError) else str(error)) or type(error).__name__
-        with _writing(results.path):
+        with results.writing():
             write_json(results.record(name), record | {"error": why})
         return why
     record |= {"status": "complete", "height_px": image.shape[0], "width_px": image.shape[1]}
     record |= {"way": way.name, "why": way.why, "cells": count, "cell_px": _typical_diameter(found.instances)}
-    with _writing(results.path):
-        _write(results, name, found, settings.probabilities)
+    with results.writing():
+        results.write(name, found, settings.probabilities)
         write_json(results.record(name), record)
     return None
-
-
-def _write(results: Results, name: str, found: Segmentation, probabilities: bool) -> None:
-    pictures = {
-        results.file("labels", name, ".png"): index_mask(found.mask),
-        results.file("instances", name, ".png"): Image.fromarray(found.instances.astype(np.uint16)),
-        results.file("overlays", name, ".png"): Image.fromarray(found.overlay()),
-    }
-    if probabilities:
-        for region, label in LABELS.items():
-            if region in REGIONS:
-                levels = (found.probabilities[..., label] * 65535 + 0.5).astype(np.uint16)
-                pictures[results.file("probabilities", name, f"_{region}.png")] = Image.fromarray(levels)
-    for path, picture in pictures.items():
-        with atomic_write(path) as part:
-            picture.save(part, compress_level=3)
-    with atomic_write(results.file("thumbnails", name, ".jpg")) as part:
-        _thumbnail(found).save(part, quality=80)
-    frame = found.cells.copy()
-    frame.insert(0, "image", name)
-    with atomic_write(results.file("cells", name, ".csv")) as part:
-        frame.to_csv(part, index=False, lineterminator="\n")
-
-
-def _thumbnail(found: Segmentation) -> Image.Image:
-    """Image and overlay, side by side."""
-    left, right = shrink(found.image, THUMBNAIL_PX), shrink(found.overlay(), THUMBNAIL_PX)
-    both = Image.new("RGB", (2 * left.width + 4, left.height), "white")
-    both.paste(left, (0, 0))
-    both.paste(right, (left.width + 4, 0))
-    return both
 
 
 def _typical_diameter(instances: np.ndarray) -> float | None:
@@ -341,9 +194,9 @@ def _summarise(results: Results, names: list[str], kept: int, network: Network, 
     """Put the images' files together: cells.csv, images.csv and the gallery."""
     from wbcstudy.segmentation.gallery import write_gallery
 
-    records = functools.partial(_records, results, names)
+    records = functools.partial(results.read_records, names)
     with atomic_write(results.cells) as part, part.open("w", newline="", encoding="utf-8") as file:
-        _join_tables(file, (results.file("cells", r["image"], ".csv") for r in records() if r["status"] == "complete"))
+        join_tables(file, (results.file("cells", r["image"], ".csv") for r in records() if r["status"] == "complete"))
     failed, cells, diameters, ways = {}, 0, [], {}
     with atomic_write(results.images) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -362,26 +215,6 @@ def _summarise(results: Results, names: list[str], kept: int, network: Network, 
     return Summary(len(names), kept, cells, failed, notes, results.gallery)
 
 
-def _records(results: Results, names: Iterable[str]) -> Iterator[dict[str, Any]]:
-    for name in names:
-        record = read_json(results.record(name))
-        if record is not None:
-            yield record
-
-
-def _join_tables(file, paths: Iterable[Path]) -> None:
-    """CSV files of the same columns as one, a row at a time."""
-    writer, head = csv.writer(file, lineterminator="\n"), None
-    for path in paths:
-        with path.open(newline="", encoding="utf-8") as table:
-            rows = csv.reader(table)
-            first = next(rows)
-            if head is None:
-                head = first
-                writer.writerow(head)
-            writer.writerows(rows)
-
-
 def _notes(network: Network, settings: Settings, diameters: list[float], ways: dict[str, list]) -> Iterator[str]:
     names = {"whole": "resized whole", "tiles": "brought to the scale of the training images"}
     for way, (count, first, why) in ways.items():
@@ -397,21 +230,3 @@ def _notes(network: Network, settings: Settings, diameters: list[float], ways: d
             "was expected from the training images. If the magnification or the camera differs, say so with --pixel-um "
             f"or --scale (for example --scale {ratio * (settings.scale or 1):.2g})."
         )
-
-
-class _writing:
-    """Turns a failure to write into words: no space, no permission."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, OSError):
-            raise StudyError(
-                f"Cannot write to {self._path}: {error.strerror or error}.",
-                expected="a folder that you may write to, on a disk with free space",
-                fix="Free some space or choose another folder with --out; the same command goes on where it stopped.",
-            ) from None

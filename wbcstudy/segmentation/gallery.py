@@ -32,7 +32,7 @@ def write_gallery(
     """Write `gallery.html` and, for many images, `gallery-2.html` and so on, each with its pictures inside.
 
     Args:
-        results: `folder.Results`, the folder of results.
+        results: `results.Results`, the folder of results.
         records: gives the images' records, read one by one.
         images: how many there are.
         cells: how many were found.

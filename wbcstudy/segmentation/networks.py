@@ -65,7 +65,7 @@ class Network:
         """
         if not self.run.config.test_time_flips:
             return self.predict_once(images)
-        from wbcstudy.nets.training import average_positions
+        from wbcstudy.nets.prediction import average_positions
 
         return average_positions(self.predict_once, images)
 
