@@ -22,8 +22,9 @@ from wbcstudy.errors import StudyError
 from wbcstudy.runs import StudyFolder
 from wbcstudy.storage import project_root, read_json
 
-# Figures in which the images themselves can be seen.
-PICTURES = ("figure1", "figure2", "figure3", "worst")
+# Figures in which the images themselves can be seen, and what the names of those from other datasets begin with: of
+# all that were ever scored on, since an earlier report may have left some behind.
+PICTURES, OTHERS = ("figure1", "figure2", "figure3", "worst"), "transfer_"
 RUN_FILES = ("params.yaml", "run.json", "history.csv", "search.csv", "calibration.csv")
 
 
@@ -38,9 +39,12 @@ def keep(study: StudyFolder, target: Path) -> list[Path]:
     others = (read_json(study.others) or {}).get("datasets", [])
     ours = json.loads(study.dataset.read_text(encoding="utf-8"))["name"].startswith("synthetic")
     ours = ours and all(other["name"].startswith("synthetic") for other in others)
+    names = {other["name"] for other in others}
     found = [*study.tables.glob("*"), study.split, study.dataset]
-    pictures = {*PICTURES, *(f"transfer_{other['name']}" for other in others)}
-    found += [path for path in study.figures.glob("*") if path.stem not in pictures or ours]
+    for path in study.figures.glob("*"):
+        foreign = path.stem.startswith(OTHERS) and path.stem.removeprefix(OTHERS) not in names
+        if not foreign and (ours or (path.stem not in PICTURES and not path.stem.startswith(OTHERS))):
+            found.append(path)
     found += [path for path in (study.others,) if path.exists()]
     for folder in (study.runs, study.baselines):
         for run in folder.glob("*"):

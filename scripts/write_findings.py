@@ -77,7 +77,10 @@ def networks(study: Path, title: str) -> str:
         "pixels, and its mean over the images with the 95 % interval."
     )
     if place:
-        head += " Ranks are among these pairs; those with a + cannot be told apart from the leader's on these images."
+        head += (
+            " Ranks are among these pairs. The leader's is bold: beaten by the fewest others, then the highest mean; "
+            "those with a + cannot be told apart from it on these images."
+        )
     heads = ["encoder and loss", "nucleus", "mean", "cytoplasm", "mean", "mean rank, nucleus / cytoplasm", "best epoch"]
     return f"{head}\n\n{markdown(heads, rows)}"
 
@@ -103,7 +106,8 @@ def earlier_methods(reference: Path) -> str:
             for variant in ("raw", "cleaned"):
                 found = mine[mine["variant"] == variant].set_index("region")
                 row.append(" / ".join(_score(found, region) for region in REGIONS))
-            row.append(f"{mine['seconds_per_image'].iloc[0]:.2f}" if len(mine) else "")
+            seconds = mine["seconds_per_image"].dropna()
+            row.append(f"{seconds.iloc[0]:.2f}" if len(seconds) else "-")
         rows.append(row)
     heads = ["method"]
     for number in tables:
@@ -161,9 +165,13 @@ def changed_settings(reference: Path) -> str:
             gain, low, high = part.loc[region, ["difference", "ci_low", "ci_high"]]
             gains.append(f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]")
         means = [" / ".join(f"{part.loc[region, name]:.3f}" for region in REGIONS) for name in ("first", "second")]
-        rows.append([setting, method_title(method), images.split(", ")[-1], *means, *gains])
-    heads = ["setting", "network (one, fold 0)", "images", "without", "with it", "nucleus, gain", "cytoplasm, gain"]
-    head = "**One setting changed**: mean Dice of nucleus / cytoplasm, an image's typical gain with 95 % interval."
+        title = f"{method_title(method)} ({int(part['networks'].max())})"
+        rows.append([setting, title, images.split(", ")[-1], *means, *gains])
+    heads = ["setting", "network (how many)", "images", "without", "with it", "nucleus, gain", "cytoplasm, gain"]
+    head = (
+        "**One setting changed**: mean Dice of nucleus / cytoplasm, and an image's typical gain (Hodges and Lehmann's, "
+        "which single images move less than the difference of the means) with its 95 % interval."
+    )
     return f"{head}\n\n{markdown(heads, rows)}"
 
 
@@ -234,11 +242,12 @@ def _settings(config: dict) -> str:
 def _rank(row) -> str:
     if row is None:
         return ""
-    return f"{row.mean_rank:.1f}{'+' if row.undecided and not row.leader else ''}"
+    return f"**{row.mean_rank:.1f}**" if row.leader else f"{row.mean_rank:.1f}{'+' if row.undecided else ''}"
 
 
 def _score(found: pd.DataFrame, region: str) -> str:
-    return f"{found.loc[region, 'dice_mean']:.3f}" if region in found.index else "-"
+    value = found["dice_mean"].get(region, float("nan"))
+    return "-" if pd.isna(value) else f"{value:.3f}"
 
 
 def _with_interval(value: float, low: float, high: float) -> str:

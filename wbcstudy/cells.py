@@ -110,6 +110,8 @@ def measure_cells(
         return _frame([])
     from scipy.ndimage import find_objects
 
+    # A truth value is no number of a cell to SciPy.
+    instances = instances.astype(int) if instances.dtype == bool else instances
     light = _light(image, instances)
     rows = []
     for number, box in enumerate(find_objects(instances), 1):

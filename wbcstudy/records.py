@@ -111,7 +111,7 @@ def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
         log: what papermill printed, for the case that the kernel died without a word.
 
     Returns:
-        The error in one line, or None if the run was only stopped.
+        The error, or None if the run was only stopped.
     """
     config = read_run(folder.params, RunConfig if folder.act == "train" else BaselineConfig)
     error = notebook_error(folder.notebook)

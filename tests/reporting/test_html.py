@@ -178,6 +178,29 @@ def test_the_methods_paragraph_states_what_a_reviewer_asks(tmp_path):
         assert words in text
 
 
+def test_the_methods_paragraph_speaks_of_what_was_trained(tmp_path):
+    config = StudyConfig(name="demo", encoders=("resnet50", "unet", "vgg16"), losses=("dice", "cross_entropy"))
+    runs = make_study(tmp_path, config.model_copy(update={"encoders": ("resnet50", "unet")}))[1:]
+    runs[0].record["commit"] = "fedcba"
+    text = facts.tell_methods(config, DATASET, runs)
+    assert "2 encoders (ResNet-50 and U-Net) were trained with 2 losses" in text and "3 of the 4 pairs" in text
+    assert "(commit abcdef0123456789) and 0.1.0 (commit fedcba)" in text
+    assert "are to be trained" in facts.tell_methods(config, DATASET, [])
+    said = " ".join(facts.tell_cautions(StudyFolder(tmp_path / "demo"), config, runs))
+    assert "2 different versions of this program" in said
+
+
+def test_pictures_of_an_earlier_report_are_not_shown(tmp_path, config):
+    runs = make_study(tmp_path, config, cases=4)
+    images, masks = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8), np.uint8)
+    for stem in ("transfer", "figure3", "learning_curves"):
+        figure = fig_predictions(images, masks, masks, ["a"])
+        write_figure(figure, tmp_path / "demo" / "figures", stem, dpi=40)
+    page, _ = report(tmp_path, runs, config)
+    assert "another laboratory" not in page and "one column per method" not in page and "Learning curves" in page
+    assert "params.yaml -p study again" in page
+
+
 def test_the_methods_paragraph_tells_a_changing_learning_rate_and_a_fixed_length(tmp_path):
     config = StudyConfig(name="demo", learning_rate_schedule="cosine", epochs=20, patience=20)
     text = facts.tell_methods(config, DATASET, make_study(tmp_path, config))

@@ -6,18 +6,24 @@ from fake_study import make_study
 from wbcstudy.config import StudyConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS
+from wbcstudy.reporting.comparison import compare_runs
+from wbcstudy.reporting.facts import tell_answer, tell_cautions
 from wbcstudy.reporting.layout import layout_table1, layout_table2, weights_note
 from wbcstudy.reporting.render import make_layouts
-from wbcstudy.reporting.table3 import MeasuredMethod, layout_table3, make_table3
+from wbcstudy.reporting.table3 import MeasuredMethod, layout_table3, load_measured, make_table3
 from wbcstudy.reporting.tables import (
+    is_whole,
     load_paper_table,
     make_table1,
     make_table2,
     pick_best,
     pick_drawn,
     pick_examples,
+    whole_runs,
 )
-from wbcstudy.runs import write_predictions
+from wbcstudy.runs import StudyFolder, write_predictions, write_record
+from wbcstudy.scoring.evaluation import write_scores
+from wbcstudy.scoring.intervals import bootstrap_interval
 from wbcstudy.scoring.metrics import COUNTS
 
 CONTRACT1 = ["encoder", "loss", "region", "precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high"]
@@ -97,6 +103,46 @@ def test_failed_runs_are_counted_and_shown(tmp_path):
     assert any("ResNet-18, Dice loss: 1 of 2" in note for note in layout.notes)
 
 
+def test_what_has_only_some_of_the_folds_is_shown_and_does_not_compete(tmp_path):
+    gone = [f"unet__dice__fold{fold}__seed0" for fold in (1, 2)]
+    runs = runs_of(tmp_path, failed=gone[:1], losses=("dice",), folds=3)
+    runs = [run for run in runs if run.name != gone[1]]
+    for run in runs:
+        if run.complete:
+            # As if its one fold were easy.
+            counts = {"tp": 95 if run.config.encoder == "unet" else 80, "fp": 10, "fn": 10, "tn": 1}
+            run.record["validation"] = {"nucleus": counts, "cytoplasm": counts}
+    assert pick_best(runs).encoder == "resnet18"
+    table = make_table1(runs)
+    assert table["folds"].tolist() == [1, 1, 3, 3] and is_whole(table).tolist() == [False, False, True, True]
+    layout = layout_table1(table)
+    assert texts(layout)[0][3] == f"{table.loc[0, 'dice']:.4f}"
+    assert not any(cell.best for _, cells in layout.rows for cell in cells)
+    assert any("neither bold nor compared: U-Net, Dice loss (1 of 3 folds)" in note for note in layout.notes)
+    assert make_table2(runs, "unet")["dice"].isna().all()
+    assert {run.config.encoder for run in whole_runs(runs)} == {"resnet18"}
+    assert tell_answer(runs)[0].startswith("ResNet-18 with the Dice loss, the only one measured.")
+    assert set(compare_runs(runs).scores["encoder"]) == {"resnet18"}
+    # With a second seed on one fold, the first counts, which has all.
+    two = StudyConfig(name="s", encoders=("unet",), losses=("dice",), folds=2, seeds=(0, 1))
+    more = make_study(tmp_path / "b", two)
+    more = [run for run in more if run.name != "unet__dice__fold1__seed1"]
+    assert make_table1(more)["seeds"].tolist() == [1, 1] and is_whole(make_table1(more)).all()
+    crossed = [run for run in make_study(tmp_path / "c", two) if run.config.fold == run.config.seed]
+    assert "no encoder and loss has been tested on all the folds" in tell_answer(crossed)[0]
+
+
+def test_intervals_draw_whole_slides(tmp_path):
+    runs = make_study(tmp_path, StudyConfig(name="s", encoders=("unet",), losses=("dice",)), cases=20)
+    slides = {case: case.split("_")[-1][-1] for case in runs[0].scores["case_id"]}
+    alone, together = make_table1(runs).iloc[0], make_table1(runs, slides).iloc[0]
+    scores = runs[0].scores.query("region == 'nucleus'")
+    groups = [slides[case] for case in scores["case_id"]]
+    expected = bootstrap_interval(scores["dice"], groups)
+    assert (together["dice_ci_low"], together["dice_ci_high"]) == (expected.low, expected.high)
+    assert together["dice_ci_low"] != alone["dice_ci_low"] and together["dice_mean"] == alone["dice_mean"]
+
+
 def test_the_best_is_chosen_on_validation_and_never_on_test(tmp_path):
     runs = runs_of(tmp_path)
     for run in runs:
@@ -158,6 +204,35 @@ def test_table3_keeps_quoted_and_measured_apart(tmp_path):
     assert not any(cell.best for group, cells in layout.rows if "Quoted" in group for cell in cells)
     assert texts(layout)[0][:3] == ["Benazzouz et al. [6]", "Otsu + classification", "0.9502"]
     assert texts(layout)[-2][:2] == ["Otsu 1979", "three-level Otsu"]
+
+
+def test_failed_folds_of_an_earlier_method_are_told(tmp_path):
+    methods = ("otsu_levels", "smoothed_forest", "benazzouz2013")
+    config = StudyConfig(name="s", encoders=("unet",), losses=("dice",), folds=2, baselines=methods)
+    runs = make_study(tmp_path, config, cases=4)
+    study = StudyFolder(tmp_path / "s")
+    for one in config.baseline_runs():
+        folder = study.baseline(one.name)
+        if one.method == "benazzouz2013" or (one.method == "otsu_levels" and one.fold == 1):
+            write_record(folder, {"status": "failed", "error": "Out of\nmemory.", "advice": "Buy some."})
+            continue
+        about = {"reference": "6", "algorithm": one.method, "title": one.method}
+        write_record(folder, {"status": "complete", "method": about, "fit_seconds": 1.0, "seconds_per_image": 0.1})
+        for variant in ("raw", "cleaned", "central"):
+            scores = runs[one.fold].scores.assign(run=f"{one.name}__seed0")
+            scores.loc[:, "dice"] = 1.0 if one.method == "otsu_levels" else scores["dice"]
+            write_scores(scores, folder.scores_of(variant))
+    table = make_table3(runs, load_measured(study, config))
+    raw = table[(table["variant"] == "raw") & (table["region"] == "nucleus")].set_index("method")
+    assert raw.loc["otsu_levels", ["folds", "failed"]].tolist() == [1, 1]
+    assert raw.loc["benazzouz2013", ["n", "failed"]].tolist() == [0, 2]
+    layout = layout_table3(table)
+    rows = {cells[1].text: cells for group, cells in layout.rows if "Measured" in group}
+    assert not any(cell.best for cell in rows["otsu_levels"]) and rows["benazzouz2013"][2].text == "failed"
+    assert any("otsu_levels (1 of 2 folds)" in note for note in layout.notes)
+    said = tell_cautions(study, config, runs)
+    assert any(words.startswith("3 of 6 runs of earlier methods failed: otsu_levels__fold1") for words in said)
+    assert "otsu_levels__fold1: Out of memory. Buy some." in said
 
 
 def test_an_encoder_or_loss_that_the_paper_has_not_gets_no_paper_number(tmp_path):

@@ -28,7 +28,7 @@ from wbcstudy.runs import StudyFolder, write_record
 from wbcstudy.scoring.evaluation import score_masks, write_scores
 from wbcstudy.storage import write_json
 
-AWAY = Other("away", "away", "Cells <b>elsewhere</b>", "ff", 12, {}, ("f0", "f1"), citation="Somebody & al.")
+AWAY = Other("away", "away", "Cells <b>elsewhere</b> {{x <b>y}}", "ff", 12, {}, ("f0", "f1"), citation="Somebody & al.")
 
 
 def score_away(runs, blur, cases=12):

@@ -162,6 +162,16 @@ def test_groups_count_once():
     )
 
 
+def test_images_of_one_slide_do_not_make_the_mean_surer():
+    # Twenty images of each of ten slides, which differ more than the images of one.
+    array = np.repeat(noisy(10, [0], 3, noise=0.0), 20, axis=0) + 0.001 * np.random.default_rng(1).random((200, 1))
+    frame = frame_from_array(array, METHODS[:1])
+    slides = {case: int(case[1:]) // 20 for case in frame["case_id"]}
+    alone, together = (variance_components(frame, "nucleus", groups=groups).iloc[0] for groups in (None, slides))
+    assert together["se_cases"] == pytest.approx(np.sqrt(20) * alone["se_cases"], rel=0.1)
+    assert together["mean"] == alone["mean"]
+
+
 def alarms(offsets, studies, n, seed):
     """Share of simulated studies in which some pair comes out as different."""
     found = []

@@ -60,6 +60,17 @@ def test_losses_and_other_methods_have_their_own_words():
     assert "better than both other encoders" in three and "It is ahead of MobileNet by 0.03" in three
 
 
+def test_the_better_one_is_named_also_where_most_images_do_not_differ():
+    generator = np.random.default_rng(0)
+    good = np.where(np.arange(100) < 25, generator.uniform(0.5, 0.52, 100), 0)
+    for columns in ([good, 0 * good], [0 * good, good]):
+        frame = frame_from_array(np.stack(columns, axis=1), METHODS[:2])
+        text = verdict(frame, "nucleus")
+        better, worse = ("ResNet-18", "MobileNet") if columns[0] is good else ("MobileNet", "ResNet-18")
+        assert text.startswith(f"{better} is better than {worse}")
+        assert "The typical difference is 0.000 (95 % interval 0.000 to 0." in text
+
+
 def test_too_few_images_for_any_statement():
     text = verdict(made([0.3, 0], n=5), "nucleus")
     assert text.startswith("These 5 images are too few to compare two encoders: no difference in nucleus Dice, however")
@@ -84,8 +95,12 @@ def test_images_of_the_same_slide_are_not_counted_as_many():
 def test_seed_spread_is_named_where_there_are_seeds():
     frames = [frame_from_array(noisy(60, [0, 0], seed), METHODS[:2], seed) for seed in range(3)]
     text = verdict(pd.concat(frames), "nucleus")
-    assert "From seed to seed the mean nucleus Dice of one encoder varied by up to about 0.00" in text
-    assert "over 3 trainings" in text and "one seed only" not in text
+    assert "From seed to seed the mean nucleus Dice of one encoder, over all test images, had a standard" in text
+    assert "(3 seeds)" in text and "one seed only" not in text
+    # Of the second, two seeds are not there.
+    uneven = pd.concat([frames[0], *(frame[frame["run"].str.startswith("resnet18")] for frame in frames[1:])])
+    text = verdict(uneven, "nucleus")
+    assert "Some were trained with one seed only." in text and "(3 seeds)" in text
 
 
 @pytest.mark.parametrize("offsets", [[0, 0, 0, 0], [0.02, 0, 0, 0], [0, 0, 0, -0.05]])

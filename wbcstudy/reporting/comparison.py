@@ -21,7 +21,7 @@ from wbcstudy.reporting.run_tables import (
     read_curves,
 )
 from wbcstudy.reporting.statistics_tables import layout_cell_types, layout_ranks, make_cell_types, make_ranks
-from wbcstudy.reporting.tables import TABLE_REGIONS, Best, pick_best, read_scores
+from wbcstudy.reporting.tables import TABLE_REGIONS, Best, pick_best, read_scores, whole_runs
 from wbcstudy.runs import Run, StudyFolder
 from wbcstudy.scoring.methods import Groups, case_table, method_title
 from wbcstudy.scoring.ranks import friedman_nemenyi
@@ -46,7 +46,7 @@ class StudyComparison:
     Args:
         best: encoder and loss that were chosen on the validation images; None where no run has scores.
         regions: region -> comparison of all methods; without regions that have no score.
-        scores: of all complete runs.
+        scores: of all complete runs that can be compared (`tables.whole_runs`).
         groups: case id -> group, of the cases that have one.
         costs: as `run_tables.make_costs` makes it.
     """
@@ -72,11 +72,11 @@ def compare_runs(runs: Iterable[Run], groups: Groups | None = None) -> StudyComp
     """Compare all encoders and losses of a study, per region, on the test images.
 
     Args:
-        runs: finished and failed runs; the failed are left out.
+        runs: finished and failed runs; the failed are left out, and with them what has not all folds.
         groups: case id -> slide, patient or laboratory (`Dataset.groups`); images of one group count as one.
     """
     runs = list(runs)
-    scores = read_scores(run for run in runs if run.complete)
+    scores = read_scores(whole_runs(runs))
     found = {}
     for region in TABLE_REGIONS if len(scores) else ():
         one = compare_methods(scores, region, "dice", ALPHA, groups=groups)
@@ -126,7 +126,10 @@ def tell_certainty(comparison: StudyComparison) -> Certainty:
         return Certainty(f"Nobody can say yet: {units} {what} {are} too few to tell any two apart.", more, (), verdicts)
     standing = {region: _standing(one.pairs, comparison.chosen) for region, one in found.items()}
     regions = tuple((region, _place(*standing[region], one.detectable)) for region, one in found.items())
-    more = (*_cheaper(comparison, [part[2] for part in standing.values()]), *_seeds(comparison))
+    # "Choose with care" names others than those that cannot be told apart, of which this speaks.
+    beaten = any(better for better, _, _ in standing.values())
+    cheaper = [] if beaten else _cheaper(comparison, [part[2] for part in standing.values()])
+    more = (*cheaper, *_seeds(comparison))
     return Certainty(_headline(standing), more, regions, verdicts)
 
 
@@ -179,12 +182,18 @@ def _others(number: int, total: int) -> str:
 
 def _seeds(comparison: StudyComparison) -> list[str]:
     found = comparison.regions.values()
-    if min(one.trainings for one in found) <= 1:
+    if max(one.most_trainings for one in found) <= 1:
         return ["Each was trained with one seed only, so another training could change this."]
+    said = []
+    if min(one.trainings for one in found) <= 1:
+        said.append("Some were trained with one seed only, so another training of these could change this.")
     spreads = [one.sd_seeds for one in found if np.isfinite(one.sd_seeds)]
-    if not spreads:
-        return []
-    return [f"From one training to the next the mean Dice varied by up to about {max(spreads):.3f}."]
+    if spreads:
+        said.append(
+            "From seed to seed the mean Dice over all test images had a standard deviation of up to about "
+            f"{max(spreads):.3f}."
+        )
+    return said
 
 
 def _standing(pairs: pd.DataFrame, method: str) -> tuple[list[str], list[str], list[str]]:
@@ -193,8 +202,7 @@ def _standing(pairs: pd.DataFrame, method: str) -> tuple[list[str], list[str], l
     for row in pairs.itertuples():
         if method in (row.method_a, row.method_b):
             other = row.method_b if row.method_a == method else row.method_a
-            lead = row.difference if row.method_a == method else -row.difference
-            (undecided if not row.p_holm < ALPHA else worse if lead > 0 else better).append(other)
+            (undecided if not row.p_holm < ALPHA else worse if row.better == method else better).append(other)
     return better, worse, undecided
 
 
@@ -266,7 +274,7 @@ def make_comparison_figures(runs: Iterable[Run], comparison: StudyComparison) ->
             for region in comparison.regions
         }
         if any(len(test.mean_ranks) > 1 and test.n > 1 for test in tests.values()):
-            figures["ranks"] = fig_ranks(tests)
+            figures["ranks"] = fig_ranks(tests, "groups of images" if _group_note(comparison) else "images")
         for region, found in comparison.regions.items():
             figures[f"differences_{region}"] = fig_differences(found.pairs, region, found.order, ALPHA)
     chosen = [run for run in runs if f"{run.config.encoder}__{run.config.loss}" == comparison.chosen]

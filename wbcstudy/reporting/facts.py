@@ -13,8 +13,9 @@ import pandas as pd
 from wbcstudy.config import StudyConfig
 from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.layout import weights_note
-from wbcstudy.reporting.tables import TABLE_REGIONS, loss_words, make_table1, pick_best
+from wbcstudy.reporting.tables import TABLE_REGIONS, is_whole, loss_words, make_table1, pick_best, whole_runs
 from wbcstudy.runs import Run, StudyFolder, run_seconds
+from wbcstudy.scoring.methods import Groups
 
 # A page of more rows, or a sentence of more names, is not read.
 MOST_ROWS, MOST_NAMES = 200, 10
@@ -68,13 +69,21 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else plural}"
 
 
-def tell_answer(runs: Iterable[Run]) -> list[str]:
-    """What the study answers, best pair first; a sentence or two."""
+def tell_answer(runs: Iterable[Run], groups: Groups | None = None) -> list[str]:
+    """What the study answers, best pair first; a sentence or two.
+
+    Args:
+        runs: finished and failed runs.
+        groups: case id -> group, for the intervals.
+    """
     runs = list(runs)
     best = pick_best(runs)
+    if best is None and any(run.complete for run in runs) and not whole_runs(runs):
+        return ["There is no answer yet: no encoder and loss has been tested on all the folds that others were."]
     if best is None:
         return ["There is no answer yet: no run is complete with scores that are defined."]
-    table = make_table1(runs).dropna(subset="dice")
+    table = make_table1(runs, groups)
+    table = table[is_whole(table)].dropna(subset="dice")
     rows = table[(table["encoder"] == best.encoder) & (table["loss"] == best.loss)].set_index("region")
     pairs = table[["encoder", "loss"]].drop_duplicates()
     alone = len(pairs) == 1
@@ -109,24 +118,45 @@ def tell_answer(runs: Iterable[Run]) -> list[str]:
 
 def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> list[str]:
     """What a reader must know before believing the tables: weights, failed and unfinished runs, mixed runs."""
-    runs = list(runs)
-    said = [weights_note(run.config for run in runs) if runs else weights_note([config])]
+    runs, said = list(runs), []
+    if config.encoders:
+        said.append(weights_note(run.config for run in runs) if runs else weights_note([config]))
     known = {run.name: run.record.get("status") for run in runs}
     states = {run.name: known.get(run.name) or study.run(run.name).status for run in config.runs()}
-    for state, words in (("failed", "failed"), ("unfinished", "not finished"), ("waiting", "not started")):
-        names = [name for name, found in states.items() if found == state]
-        if names:
-            said.append(f"{len(names)} of {count(len(states), 'run')} {words}: {_few(names)}.")
+    said += _tell_states(states, "run")
+    methods = {one.name: study.baseline(one.name) for one in config.baseline_runs()}
+    said += _tell_states({name: folder.status for name, folder in methods.items()}, "run", " of earlier methods")
+    for name, folder in methods.items():
+        if folder.status == "failed":
+            record = folder.read_record() or {}
+            why = " ".join(str(record.get(key) or "") for key in ("error", "advice"))
+            said.append(_shorten(f"{name}: {' '.join(why.split())}", 300))
     done = [run.record for run in runs if run.complete]
     for what, values in (
         ("versions of the data", {(record.get("dataset") or {}).get("fingerprint") for record in done}),
         ("splits", {record.get("split_hash") for record in done}),
-        ("versions of this program", {record.get("code_version") for record in done}),
+        ("versions of this program", {_version(record) for record in done}),
         ("TensorFlow versions", {(record.get("packages") or {}).get("tensorflow") for record in done}),
     ):
         if len(values) > 1:
             said.append(f"The runs used {len(values)} different {what}; compare them with care.")
     return said
+
+
+def _tell_states(states: Mapping[str, str], noun: str, of: str = "") -> list[str]:
+    """How many have failed, are not finished or not started, and which."""
+    said = []
+    for state, words in (("failed", "failed"), ("unfinished", "not finished"), ("waiting", "not started")):
+        names = [name for name, found in states.items() if found == state]
+        if names:
+            said.append(f"{len(names)} of {count(len(states), noun)}{of} {words}: {_few(names)}.")
+    return said
+
+
+def _version(record: Mapping[str, Any]) -> str:
+    """Of the program: its number and, where it ran from a repository, the commit."""
+    commit = f" (commit {record['commit']})" if record.get("commit") else ""
+    return f"{record.get('code_version') or ''}{commit}".strip()
 
 
 def list_runs(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> list[dict[str, Any]]:
@@ -196,14 +226,18 @@ def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable
     runs = list(runs)
     done = [run for run in runs if run.complete]
     record = done[0].record if done else {}
-    encoders = _join([ENCODERS[name].title for name in config.encoders])
-    losses = _join([loss_words(name) for name in config.losses])
-    version = f" {record['code_version']}" if record.get("code_version") else ""
-    commit = f" (commit {record['commit']})" if record.get("commit") else ""
+    # What was trained, which may be less than what is planned.
+    pairs = {(run.config.encoder, run.config.loss) for run in done}
+    names = [name for name in config.encoders if not pairs or name in {pair[0] for pair in pairs}]
+    aims = [name for name in config.losses if not pairs or name in {pair[1] for pair in pairs}]
+    seeds = sorted({run.config.seed for run in done}) or list(config.seeds)
+    encoders, losses = _join([ENCODERS[name].title for name in names]), _join([loss_words(name) for name in aims])
+    some = f"; {len(pairs)} of the {len(names) * len(aims)} pairs" if 0 < len(pairs) < len(names) * len(aims) else ""
+    versions = _join(sorted({_version(run.record) for run in done} - {""}))
     cases = f"{dataset['cases']} images of " if dataset.get("cases") else ""
     text = [
-        f"U-Nets with {count(len(config.encoders), 'encoder')} ({encoders}) were trained with "
-        f"{count(len(config.losses), 'loss')} ({losses}), using wbcstudy{version}{commit}.",
+        f"U-Nets with {count(len(names), 'encoder')} ({encoders}) {'were' if done else 'are to be'} trained with "
+        f"{count(len(aims), 'loss')} ({losses}{some}), using {f'wbcstudy {versions}'.strip()}.",
         f"The data were {cases}{dataset.get('title') or config.dataset}, resized to "
         f"{config.image_size} x {config.image_size} pixels (masks by nearest neighbour).",
     ]
@@ -231,14 +265,15 @@ def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable
         f"{config.dropout:g}, the momentum of batch normalisation {config.batch_norm_momentum:g}, arithmetic "
         f"{_arithmetic(config, done)}."
     )
-    seeds = f"seed {config.seeds[0]}" if len(config.seeds) == 1 else f"seeds {_join([str(s) for s in config.seeds])}"
-    text.append(f"Each encoder and loss was trained with {seeds}.")
+    with_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {_join([str(seed) for seed in seeds])}"
+    text.append(f"Each encoder and loss was trained with {with_seeds}.")
     text.append(
         "Precision and Dice are computed from the pixels of all test images together; mean Dice is the mean "
-        "over images, with a 95 % percentile bootstrap interval over images. The encoder to report was chosen by "
+        "over images, with a 95 % percentile bootstrap interval over images (over slides or patients, where known). "
+        "The encoder to report was chosen by "
         "its Dice on the validation images."
     )
-    if len(config.encoders) * len(config.losses) > 1:
+    if len(names) * len(aims) > 1:
         text.append(
             "Encoders and losses were compared in pairs on the same test images, by each image's Dice (mean over the "
             "seeds): Wilcoxon's signed-rank test, two-sided, with Holm's correction over all pairs of a region, at a "

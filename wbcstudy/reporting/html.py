@@ -18,7 +18,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.reporting import facts
 from wbcstudy.reporting.comparison import StudyComparison, compare_runs, make_comparison_tables, tell_certainty
 from wbcstudy.reporting.layout import Layout
-from wbcstudy.reporting.render import format_html, make_layouts
+from wbcstudy.reporting.render import POLICY, format_html, make_layouts
 from wbcstudy.reporting.table3 import MeasuredMethod
 from wbcstudy.reporting.tables import TABLE_REGIONS
 from wbcstudy.reporting.transfer import (
@@ -33,12 +33,6 @@ from wbcstudy.storage import atomic_write, read_json
 
 # Wide enough for a sharp print of a page's width, small enough to send by mail.
 EMBEDDED_WIDTH_PX = 1300
-
-# The browser refuses all requests and scripts, even those that a printed result asks for.
-POLICY = (
-    '<meta http-equiv="Content-Security-Policy" '
-    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:\">"
-)
 
 # Section of the page -> its tables (by the names of `make_comparison_tables`) and figures; the page's order.
 SECTIONS = {
@@ -183,14 +177,18 @@ def write_report(
     dataset = dict(dataset or read_json(study.dataset) or recorded or {"name": config.dataset})
     transfer = transfer or Transfer()
     elsewhere = [f"transfer_{other.name}" for other in transfer.others]
+    measured = list(measured)
     if figures is None:
-        figures = {stem: study.figures / f"{stem}.png" for stem in (*FIGURES, *elsewhere)}
+        # What an earlier report with other settings left behind is no part of this one.
+        stale = {"transfer": not transfer.others, "figure3": all(method.scores is None for method in measured)}
+        stems = [stem for stem in (*FIGURES, *elsewhere) if not stale.get(stem)]
+        figures = {stem: study.figures / f"{stem}.png" for stem in stems}
     shown = {stem: Path(path) for stem, path in figures.items() if Path(path).is_file()}
     comparison = comparison or compare_runs(runs)
     certainty = tell_certainty(comparison)
     every = facts.list_runs(study, config, runs)
     listed = facts.pick_rows(every)
-    compared = make_comparison_tables(runs, comparison) | make_transfer_tables(transfer, runs)
+    compared = make_comparison_tables(runs, comparison) | make_transfer_tables(transfer, runs, comparison.groups)
     sections = {name: (title, tables, list(stems)) for name, (title, tables, stems) in SECTIONS.items()}
     sections["elsewhere"][2].extend(elsewhere)
     placed = {stem for _, _, stems in sections.values() for stem in stems}
@@ -201,14 +199,14 @@ def write_report(
         study=study.name,
         policy=Markup(POLICY),
         version=__version__,
-        answer=facts.tell_answer(runs) if config.encoders else facts.ONLY_METHODS,
+        answer=facts.tell_answer(runs, comparison.groups) if config.encoders else facts.ONLY_METHODS,
         certainty=certainty,
         elsewhere=tell_transfer(transfer),
         elsewhere_in_full=tell_transfer_in_full(transfer),
-        cautions=[*(facts.tell_cautions(study, config, runs) if config.encoders else []), *transfer_cautions(transfer)],
+        cautions=[*facts.tell_cautions(study, config, runs), *transfer_cautions(transfer)],
         data=facts.describe_data(config, dataset, runs),
         dataset=dataset,
-        tables=[_table(study, layout) for _, layout in make_layouts(runs, measured, ensemble)],
+        tables=[_table(study, layout) for _, layout in make_layouts(runs, measured, ensemble, comparison.groups)],
         sections=[
             {
                 "id": name,

@@ -12,10 +12,7 @@ import pandas as pd
 
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.registry import ENCODERS
-from wbcstudy.reporting.tables import (
-    load_paper_table,
-    loss_title,
-)
+from wbcstudy.reporting.tables import is_whole, load_paper_table, loss_title
 
 PAPER_NOTE = "Grey, “paper”: the number printed in the paper, for its own 87 images, which were never published."
 NOTHING = "\N{EN DASH}"
@@ -102,8 +99,9 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
     regions = list(dict.fromkeys(table["region"]))
     metrics = ("precision", "dice", "dice_mean")
     paper = load_paper_table(1).set_index(["encoder", "loss", "region"]).sort_index()
-    best = best_values(table, metrics)
-    rows, previous, partly = [], None, []
+    whole = is_whole(table)
+    best = best_values(table[whole], metrics)
+    rows, previous, partly, short = [], None, [], []
     for (encoder, loss), group in table.groupby(["encoder", "loss"], sort=False):
         first, by_region = group.iloc[0], group.set_index("region")
         cells = [Cell(ENCODERS[encoder].title if encoder != previous else ""), Cell(loss_title(loss))]
@@ -116,16 +114,22 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
                 if failed:
                     cells.append(Cell("failed" if metric == "precision" else "", muted=True, paper=quoted))
                 else:
-                    cells.append(number_cell(by_region.loc[region], metric, best[region], quoted))
+                    rivals = best.get(region, {}) if whole[group.index[0]] else {}
+                    cells.append(number_cell(by_region.loc[region], metric, rivals, quoted))
         quoted = f"{paper.loc[(encoder, loss), 'epochs'].iloc[0]:g}" if (encoder, loss) in paper.index else ""
         cells += [Cell(_count(first["best_epoch"])), Cell(_count(first["epochs"]), paper=quoted)]
         rows.append(("", cells))
         if 0 < first["failed"] < first["runs"]:
             partly.append(f"{ENCODERS[encoder].title}, {loss_title(loss)}: {first['failed']} of {first['runs']}")
+        if not failed and not whole[group.index[0]]:
+            folds = f"{first['folds']} of {table['folds'].max()} folds"
+            short.append(f"{ENCODERS[encoder].title}, {loss_title(loss)} ({folds})")
     voted = ensemble is not None and len(ensemble) > 0
     if voted:
         by_region = ensemble.set_index("region")
-        cells = [Cell(f"Majority of all {by_region['voters'].iloc[0]}"), Cell("vote per pixel", muted=True)]
+        voters, pairs = by_region["voters"].iloc[0], len(table[["encoder", "loss"]].drop_duplicates())
+        of = f"all {pairs}" if voters == pairs else f"{voters} of the {pairs}"
+        cells = [Cell(f"Majority of {of}"), Cell("vote per pixel", muted=True)]
         for region in regions:
             row = by_region.loc[region] if region in by_region.index else pd.Series(dtype=float)
             cells += [number_cell(row, metric, {}) for metric in metrics]
@@ -139,6 +143,12 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
         what.append(
             "Majority: every pixel gets the label that most of the networks give it, of a tie the one of the better "
             "network on validation; it costs as much as all of them and does not compete for bold."
+            + ("" if voters == pairs else " Those without masks, or without all folds and seeds, have no vote.")
+        )
+    if short:
+        what.append(
+            f"Tested on some of the images only, so neither bold nor compared: {'; '.join(short)}. The folds hold "
+            "different images, some of them easier."
         )
     if partly:
         what.append(f"Failed runs left out: {'; '.join(partly)}.")

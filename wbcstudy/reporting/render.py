@@ -13,7 +13,14 @@ from wbcstudy.reporting.layout import Cell, Layout, layout_table1, layout_table2
 from wbcstudy.reporting.table3 import MeasuredMethod, layout_table3, make_table3
 from wbcstudy.reporting.tables import make_table1, make_table2, pick_best
 from wbcstudy.runs import Run, StudyFolder
+from wbcstudy.scoring.methods import Groups
 from wbcstudy.storage import atomic_write
+
+# The browser refuses all requests and scripts, even those that a printed result asks for.
+POLICY = (
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:\">"
+)
 
 
 def format_html(layout: Layout, title: bool = True) -> str:
@@ -35,10 +42,13 @@ def format_html(layout: Layout, title: bool = True) -> str:
     table = gt.GT(frame, id=layout.stem, groupname_col="group" if grouped else None)
     # The cells are escaped already; `fmt` passes them on as they are.
     table = table.fmt(lambda text: text, columns=names)
-    table = table.cols_label({name: label for name, (_, label) in zip(names, layout.heads, strict=True)})
+    # Escaped here, since great_tables takes what stands in {{...}} for a unit and leaves it as it is.
+    labels = {name: gt.html(html.escape(label)) for name, (_, label) in zip(names, layout.heads, strict=True)}
+    table = table.cols_label(labels)
     for index, (spanner, members) in enumerate(_spans(layout)):
         if spanner:
-            table = table.tab_spanner(spanner, columns=[names[member] for member in members], id=f"s{index}")
+            label = gt.html(html.escape(spanner))
+            table = table.tab_spanner(label, columns=[names[member] for member in members], id=f"s{index}")
     table = table.cols_align("right", columns=names[layout.words :]).cols_align("left", columns=names[: layout.words])
     for note in layout.notes:
         table = table.tab_source_note(gt.html(html.escape(note)))
@@ -69,7 +79,7 @@ def format_html(layout: Layout, title: bool = True) -> str:
 
 def format_page(layout: Layout) -> str:
     """The table as a page of its own."""
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head = f'<meta charset="utf-8">{POLICY}<meta name="viewport" content="width=device-width">'
     head += f"<title>{html.escape(layout.caption)}</title>"
     body = '<body style="margin:1.5rem;font-family:system-ui,sans-serif">'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>{body}\n{format_html(layout)}\n</body></html>\n'
@@ -130,7 +140,10 @@ def write_table(frame: pd.DataFrame, layout: Layout, folder: Path) -> list[Path]
 
 
 def make_layouts(
-    runs: Iterable[Run], measured: Iterable[MeasuredMethod] = (), ensemble: pd.DataFrame | None = None
+    runs: Iterable[Run],
+    measured: Iterable[MeasuredMethod] = (),
+    ensemble: pd.DataFrame | None = None,
+    groups: Groups | None = None,
 ) -> list[tuple[pd.DataFrame, Layout]]:
     """Tables 1 to 3 of a study, each as its tidy frame and its layout.
 
@@ -139,13 +152,14 @@ def make_layouts(
         measured: other methods for Table 3.
         ensemble: from `tables.make_ensemble`: a last row of Table 1 as it is printed. The tidy frame is without it,
             since it is no encoder.
+        groups: case id -> slide, patient or laboratory, for the intervals.
     """
     runs = list(runs)
     best = pick_best(runs)
     notes = [weights_note(run.config for run in runs)] if runs else []
-    table1 = make_table1(runs)
+    table1 = make_table1(runs, groups)
     table2 = make_table2(runs, best.encoder if best else None)
-    table3 = make_table3(runs, measured)
+    table3 = make_table3(runs, measured, groups)
     chosen = ["The encoder was chosen on the validation images, not on the test images."] if best else []
     return [
         (table1, layout_table1(table1, notes, ensemble)),
@@ -159,6 +173,7 @@ def write_tables(
     runs: Iterable[Run],
     measured: Iterable[MeasuredMethod] = (),
     ensemble: pd.DataFrame | None = None,
+    groups: Groups | None = None,
 ) -> list[Path]:
     """Write Tables 1 to 3 of a study into its folder, each as .csv, .html and .tex.
 
@@ -167,11 +182,12 @@ def write_tables(
         runs: finished and failed runs.
         measured: other methods for Table 3.
         ensemble: from `tables.make_ensemble`; its numbers are written to ensemble.csv.
+        groups: case id -> slide, patient or laboratory, for the intervals.
 
     Returns:
         The nine paths, and that of ensemble.csv where there is an ensemble.
     """
-    made = make_layouts(runs, measured, ensemble)
+    made = make_layouts(runs, measured, ensemble, groups)
     paths = [path for frame, layout in made for path in write_table(frame, layout, study.tables)]
     if ensemble is not None and len(ensemble):
         paths.append(study.tables / "ensemble.csv")

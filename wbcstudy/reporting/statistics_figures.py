@@ -25,7 +25,7 @@ _DIVERGING = "PuOr_r"
 
 
 @styled
-def fig_ranks(tests: Mapping[str, RankTest]) -> StudyFigure:
+def fig_ranks(tests: Mapping[str, RankTest], units: str = "images") -> StudyFigure:
     """Critical-difference diagram: mean ranks of the methods, a panel per region.
 
     Methods stand one below the other, best first. A vertical bar joins those that Nemenyi's test cannot tell apart; the
@@ -33,6 +33,7 @@ def fig_ranks(tests: Mapping[str, RankTest]) -> StudyFigure:
 
     Args:
         tests: region -> as `friedman_nemenyi` makes it. Regions with nothing to compare are left out.
+        units: what was ranked on, in the plural.
     """
     shown = {region: test for region, test in tests.items() if len(test.mean_ranks) > 1 and test.n > 1}
     if not shown:
@@ -40,13 +41,13 @@ def fig_ranks(tests: Mapping[str, RankTest]) -> StudyFigure:
     most = max(len(test.mean_ranks) for test in shown.values())
     figure, axes = make_axes(1, len(shown), 4.9 * len(shown), 1.6 + 0.27 * most, squeeze=False)
     for axis, (region, test) in zip(axes[0], shown.items(), strict=True):
-        _draw_ranks(axis, region, test)
+        _draw_ranks(axis, region, test, units)
     if any(test.groups for test in shown.values()):
         add_legend(figure, [Line2D([], [], color=BAR_COLOUR, lw=3, label="joined by a bar: cannot be told apart")])
     return figure
 
 
-def _draw_ranks(axis, region: str, test: RankTest) -> None:
+def _draw_ranks(axis, region: str, test: RankTest, units: str) -> None:
     methods, ranks = list(test.mean_ranks.index), test.mean_ranks.to_numpy()
     kind, k = what_varies(methods), len(methods)
     axis.plot(ranks, range(k), "o", color=INK, ms=5, zorder=3)
@@ -64,13 +65,13 @@ def _draw_ranks(axis, region: str, test: RankTest) -> None:
         words = f"critical difference {test.critical_difference:.2f}"
         axis.annotate(words, (end, -1), (6, 0), textcoords="offset points", va="center", fontsize=7)
     axis.set_yticks(range(k), [plain(method_title(method, kind)) for method in methods])
-    axis.set(ylim=(k - 0.4, -1.6), xlabel="mean rank over the images (1 is the best)")
+    axis.set(ylim=(k - 0.4, -1.6), xlabel=f"mean rank over the {units} (1 is the best)")
     axis.set_xlim(0.8, k + 0.3 + 0.13 * max(len(test.groups), 1) * max(1, k / 6))
     axis.set_xticks(range(1, k + 1, 1 if k <= 10 else 2))
     axis.grid(visible=False, axis="y")
     p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
     name = {"friedman": "Friedman", "wilcoxon": "Wilcoxon"}[test.test]
-    axis.set_title(f"{region}: {name} {'not tested' if np.isnan(test.p) else p}, {test.n} images")
+    axis.set_title(f"{region}: {name} {'not tested' if np.isnan(test.p) else p}, {test.n} {units}")
 
 
 @styled

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from wbcstudy.reporting.layout import NOTHING, Cell, Layout
+from wbcstudy.reporting.tables import TABLE_REGIONS
 from wbcstudy.scoring.breakdown import scores_by_cell_type
 from wbcstudy.scoring.methods import Groups, Trainings, case_table, method_title, what_varies
 from wbcstudy.scoring.ranks import friedman_nemenyi
 from wbcstudy.scoring.statistics import variance_components
 from wbcstudy.scoring.verdict import compare_methods
 
-TABLE_REGIONS = ("nucleus", "cytoplasm")
 RANK_COLUMNS = (
     *("region", "method", "n", "mean", "mean_rank", "leader", "behind", "ci_low", "ci_high", "p_holm", "undecided"),
     *("sd_seeds", "se_cases", "seeds"),
@@ -49,7 +49,7 @@ def make_ranks(
             continue
         means = case_table(scores, region, "dice", trainings).dropna().mean()
         ranks = friedman_nemenyi(scores, region, "dice", alpha, trainings, groups).mean_ranks
-        spread = variance_components(scores, region, "dice", trainings).set_index("method")
+        spread = variance_components(scores, region, "dice", trainings, groups).set_index("method")
         for method in found.order:
             leader = method == found.leader
             about = {"region": region, "method": method, "n": found.cases, "mean": means[method]}
@@ -144,7 +144,10 @@ def layout_cell_types(table: pd.DataFrame, notes: Iterable[str] = (), number: in
         ("", "Images"),
         *((region.capitalize(), "Mean Dice [95 % interval]") for region in regions),
     ]
-    what = ["Intervals over the images of the type; a type with few images has a wide one, with one image none."]
+    what = [
+        "Intervals over the images of the type (over slides or patients, where known); few of them make a wide one, a "
+        "single one makes none."
+    ]
     return Layout(number, "Scores by cell type, on the test images", heads, rows, notes=[*notes, *what])
 
 

@@ -20,8 +20,10 @@ from wbcstudy.reporting.tables import (
     pick_best,
     read_scores,
     whole_numbers,
+    whole_runs,
 )
 from wbcstudy.runs import Run, RunFolder, StudyFolder, read_predictions, read_score_file
+from wbcstudy.scoring.methods import Groups
 from wbcstudy.scoring.metrics import RATIOS
 
 # What is done to a prediction before it is scored, the same for every method and for the U-Net.
@@ -44,6 +46,8 @@ class MeasuredMethod:
         variant: a key of `VARIANTS`.
         fit_seconds: time to fit it once.
         seconds_per_image: time to segment one image.
+        folds: how many folds are in the scores.
+        failed: how many folds failed.
     """
 
     method: str
@@ -53,6 +57,8 @@ class MeasuredMethod:
     variant: str = "raw"
     fit_seconds: float | None = None
     seconds_per_image: float | None = None
+    folds: int = 1
+    failed: int = 0
 
 
 def load_measured(
@@ -66,18 +72,20 @@ def load_measured(
         names: method -> reference and algorithm, to name those that were not run.
     """
     folders: dict[str, list[RunFolder]] = {}
+    failures: dict[str, int] = {}
     for one in config.baseline_runs():
         folder = study.baseline(one.name)
         folders.setdefault(one.method, [])
         if folder.status == "complete":
             folders[one.method].append(folder)
+        failures[one.method] = failures.get(one.method, 0) + (folder.status == "failed")
     measured = []
     for method, done in folders.items():
+        failed = failures[method]
         if not done:
             about = (names or {}).get(method, {})
-            measured.append(
-                MeasuredMethod(method, str(about.get("reference", "")), str(about.get("algorithm", method)), None)
-            )
+            reference, algorithm = str(about.get("reference", "")), str(about.get("algorithm", method))
+            measured.append(MeasuredMethod(method, reference, algorithm, None, folds=0, failed=failed))
             continue
         records = [folder.read_record() for folder in done]
         about = records[0]["method"]
@@ -88,7 +96,8 @@ def load_measured(
         for variant in VARIANTS:
             scores = pd.concat([read_score_file(folder.scores_of(variant)) for folder in done], ignore_index=True)
             reference, algorithm = str(about["reference"]), str(about["algorithm"])
-            measured.append(MeasuredMethod(method, reference, algorithm, scores, variant, **times))
+            counts = {"folds": len(done), "failed": failed}
+            measured.append(MeasuredMethod(method, reference, algorithm, scores, variant, **times, **counts))
     return measured
 
 
@@ -123,30 +132,35 @@ def pick_method_examples(
 
 
 def make_table3(
-    runs: Iterable[Run], measured: Iterable[MeasuredMethod] = (), regions: Sequence[str] = TABLE_REGIONS
+    runs: Iterable[Run],
+    measured: Iterable[MeasuredMethod] = (),
+    groups: Groups | None = None,
+    regions: Sequence[str] = TABLE_REGIONS,
 ) -> pd.DataFrame:
     """Table 3: what the paper quotes, and beside it what was measured here.
 
     Args:
         runs: finished and failed runs of one study; the best on validation is shown, in each variant it has.
         measured: other methods, scored on the same test cases.
+        groups: case id -> group, for the intervals.
         regions: rows to make.
 
     Returns:
         One row per method, variant and region: method, reference, algorithm, kind, variant, region, the pooled ratios
-        (mean over seeds), dice_mean with its interval over images, n, seeds, fit_seconds, seconds_per_image. `kind` is
-        "quoted" (printed in the paper: other images, definition unclear) or "measured". Quoted rows come first. NaN
-        where a number was not printed, or the method was not run (then n is 0).
+        (mean over seeds), dice_mean with its interval over images, n, seeds, folds, failed (folds), fit_seconds,
+        seconds_per_image. `kind` is "quoted" (printed in the paper: other images, definition unclear) or "measured".
+        Quoted rows come first. NaN where a number was not printed, or the method was not run or failed (then n is 0).
     """
     columns = ["method", "reference", "algorithm", "kind", "variant", "region", *RATIOS]
-    columns += ["dice_mean", "dice_ci_low", "dice_ci_high", "n", "seeds", "fit_seconds", "seconds_per_image"]
+    columns += ["dice_mean", "dice_ci_low", "dice_ci_high", "n", "seeds", "folds", "failed"]
+    columns += ["fit_seconds", "seconds_per_image"]
     quoted = load_paper_table(3).assign(kind="quoted", variant="")
     quoted = quoted[quoted["region"].isin(regions)]
     # All methods of one variant together: these are what a reader compares.
     entries = sorted([*measured, *_network(list(runs), regions)], key=lambda one: list(VARIANTS).index(one.variant))
-    rows = [row for entry in entries for row in _rows(entry, regions)]
+    rows = [row for entry in entries for row in _rows(entry, regions, groups)]
     table = pd.concat([quoted, pd.DataFrame(rows)], ignore_index=True).reindex(columns=columns)
-    return table.assign(n=whole_numbers(table["n"]), seeds=whole_numbers(table["seeds"]))
+    return table.assign(**{name: whole_numbers(table[name]) for name in ("n", "seeds", "folds", "failed")})
 
 
 def layout_table3(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
@@ -158,20 +172,25 @@ def layout_table3(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
     """
     regions = list(dict.fromkeys(table["region"]))
     metrics = ("precision", "sensitivity", "accuracy", "dice", "dice_mean")
-    rows = []
+    rows, folds = [], table["folds"].max()
     for (kind, variant), block in table.groupby(["kind", "variant"], sort=False):
         title = "Quoted from the paper (its own images, another split; what its precision is, is not always clear)"
         if kind == "measured":
             title = f"Measured here, on this study's test images, {VARIANTS[variant]}"
         # The best of one method alone says nothing, and quoted numbers do not compete.
-        rivals = block if kind == "measured" and len(set(block["method"])) > 1 else block.head(0)
-        best = best_values(rivals, metrics, regions)
+        rivals = block[block["folds"] == folds] if kind == "measured" else block.head(0)
+        best = best_values(rivals if len(set(rivals["method"])) > 1 else block.head(0), metrics, regions)
         for method, group in block.groupby("method", sort=False):
-            rows.append((title, _cells(str(method), kind, group, regions, metrics, best)))
+            competes = bool((group["folds"] == folds).all())
+            rows.append((title, _cells(str(method), kind, group, regions, metrics, best if competes else {})))
     heads = [("", "Method"), ("", "Algorithm")]
     heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
     heads += [("", "Seconds per image")]
     what = [f"{NOTHING}: not printed in the paper."]
+    short = table[(table["folds"] > 0) & (table["folds"] < folds)].drop_duplicates("method")
+    if len(short):
+        names = "; ".join(f"{row.algorithm} ({row.folds} of {folds} folds)" for row in short.itertuples())
+        what.append(f"Tested on some of the images only, so not compared by bold: {names}.")
     if (table["seeds"].fillna(1) > 1).any():
         what.append("Methods that learn at random: mean over the seeds; their interval is over the images.")
     return Layout(3, "Earlier methods", heads, rows, words=2, notes=[*notes, *what])
@@ -182,7 +201,7 @@ def _network(runs: list[Run], regions: Sequence[str]) -> list[MeasuredMethod]:
     best = pick_best(runs, regions)
     if best is None:
         return []
-    done = [run for run in group_runs(runs)[best.encoder, best.loss] if run.complete]
+    done = group_runs(whole_runs(runs))[best.encoder, best.loss]
     algorithm = f"{_network_title(best.encoder)}, {loss_words(best.loss)}"
     times = [run.record.get("seconds_per_image") for run in done]
     fits = [run.record.get("fit_seconds") for run in done]
@@ -195,7 +214,8 @@ def _network(runs: list[Run], regions: Sequence[str]) -> list[MeasuredMethod]:
         else:
             continue
         name = f"{best.encoder}__{best.loss}"
-        entries.append(MeasuredMethod(name, "This study", algorithm, scores, variant, _mean(fits), _mean(times)))
+        about = (name, "This study", algorithm, scores, variant, _mean(fits), _mean(times))
+        entries.append(MeasuredMethod(*about, folds=len({run.config.fold for run in done})))
     return entries
 
 
@@ -204,13 +224,13 @@ def _network_title(encoder: str) -> str:
     return row.title if row.backbone is None else f"U-Net {row.title}"
 
 
-def _rows(entry: MeasuredMethod, regions: Sequence[str]) -> list[dict]:
+def _rows(entry: MeasuredMethod, regions: Sequence[str], groups: Groups | None) -> list[dict]:
     about = {"method": entry.method, "reference": entry.reference, "algorithm": entry.algorithm, "kind": "measured"}
-    about |= {"variant": entry.variant}
+    about |= {"variant": entry.variant, "folds": entry.folds, "failed": entry.failed}
     if entry.scores is None:
         return [about | {"region": region, "n": 0} for region in regions]
     seed = entry.scores["run"].str.extract(r"__seed(\d+)$")[0].fillna("0")
-    scores = average_scores(entry.scores.assign(seed=seed))
+    scores = average_scores(entry.scores.assign(seed=seed), groups)
     about |= {"seeds": seed.nunique(), "fit_seconds": entry.fit_seconds, "seconds_per_image": entry.seconds_per_image}
     return [about | {"region": region} | scores.loc[region].to_dict() for region in regions if region in scores.index]
 
@@ -222,9 +242,9 @@ def _cells(method: str, kind: str, group: pd.DataFrame, regions, metrics, best) 
     for region in regions:
         for metric in metrics:
             if not_run:
-                cells.append(Cell("not run", muted=True))
+                cells.append(Cell("failed" if first["failed"] else "not run", muted=True))
             elif region in by_region.index:
-                cells.append(number_cell(by_region.loc[region], metric, best[region]))
+                cells.append(number_cell(by_region.loc[region], metric, best.get(region, {})))
             else:
                 cells.append(Cell(NOTHING))
     seconds = first["seconds_per_image"]

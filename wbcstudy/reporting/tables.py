@@ -1,7 +1,8 @@
 """The paper's three tables as tidy frames, from run folders. How they look is `layout`'s matter.
 
 Several trainings of one encoder and loss make one row: counts are pooled over the folds (each case is tested once),
-and ratios are averaged over the seeds. Failed runs are counted and left out.
+and ratios are averaged over the seeds. Failed runs are counted and left out. Folds hold different cases, some of them
+easier, so what has only some of the folds is shown and does not compete.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES
 from wbcstudy.runs import Run, read_predictions
 from wbcstudy.scoring.breakdown import worst_cases
-from wbcstudy.scoring.evaluation import mean_scores, pool_scores
+from wbcstudy.scoring.evaluation import pool_scores
+from wbcstudy.scoring.intervals import bootstrap_interval
+from wbcstudy.scoring.methods import Groups, group_names
 from wbcstudy.scoring.metrics import COUNTS, RATIOS, dice
 
 # The paper's tables hold these two; `cell` is in scores.csv for those who want it.
@@ -51,30 +54,37 @@ def load_paper_table(number: int) -> pd.DataFrame:
         return pd.read_csv(file, dtype={"reference": str})
 
 
-def make_table1(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> pd.DataFrame:
+def make_table1(
+    runs: Iterable[Run], groups: Groups | None = None, regions: Sequence[str] = TABLE_REGIONS
+) -> pd.DataFrame:
     """Table 1: every encoder and loss.
 
     Args:
         runs: finished and failed runs of one study.
+        groups: case id -> slide, patient or laboratory (`Dataset.groups`), for the intervals.
         regions: rows to make.
 
     Returns:
         One row per encoder, loss and region in the paper's order: pooled precision and dice, `dice_mean` over the
         images (each image's mean over the seeds) with its 95 % interval, the median over runs of best_epoch and
-        epochs, n (images with a defined Dice), seeds and folds (how many are in), runs (all) and failed. Scores are
-        NaN where no run is complete. No runs give no rows.
+        epochs, n (images with a defined Dice), seeds and folds (how many are in the scores: those of `whole_runs`, or
+        all where there is none, see `is_whole`), runs (all) and failed. Scores are NaN where no run is complete. No
+        runs give no rows.
     """
+    runs = list(runs)
+    whole = {run.name for run in whole_runs(runs)}
     columns = ["encoder", "loss", "region", "precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high"]
     columns += ["best_epoch", "epochs", "n", "seeds", "folds", "runs", "failed"]
     rows = []
     for (encoder, loss), group in group_runs(runs).items():
-        done = [run for run in group if run.complete]
-        scores = average_scores(read_scores(done))
+        complete = [run for run in group if run.complete]
+        done = [run for run in complete if run.name in whole] or complete
+        scores = average_scores(read_scores(done), groups)
         about = {
             "seeds": len({run.config.seed for run in done}),
             "folds": len({run.config.fold for run in done}),
             "runs": len(group),
-            "failed": len(group) - len(done),
+            "failed": len(group) - len(complete),
         }
         about |= {name: _median(run.record.get(name) for run in done) for name in ("best_epoch", "epochs")}
         for region in regions:
@@ -84,18 +94,42 @@ def make_table1(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> 
     return table.assign(**{name: whole_numbers(table[name]) for name in ("best_epoch", "epochs", "n")})
 
 
+def whole_runs(runs: Iterable[Run]) -> list[Run]:
+    """The complete runs that can be held beside one another: of each seed that has all folds.
+
+    All folds are those of which any run is complete. A seed of which a fold has failed or is not there yet was tested
+    on other images than the rest.
+    """
+    done = [run for run in runs if run.complete]
+    folds: dict[tuple, set[int]] = {}
+    for run in done:
+        folds.setdefault(_training(run), set()).add(run.config.fold)
+    every = set().union(*folds.values())
+    return [run for run in done if folds[_training(run)] == every]
+
+
+def is_whole(table: pd.DataFrame) -> pd.Series:
+    """Which rows of Table 1 hold all folds, and so may be compared.
+
+    Args:
+        table: from `make_table1`.
+    """
+    done = table["runs"] - table["failed"]
+    return (done > 0) & (table["folds"] == table["folds"].max()) & (done >= table["seeds"] * table["folds"])
+
+
 def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Best | None:
     """The encoder and loss with the highest pooled Dice on the *validation* cases, mean over the regions.
 
     The test cases have no say, since a choice made on them would make their score too good. Of equals, the first in
-    the paper's order wins.
+    the paper's order wins. Only `whole_runs` compete.
 
     Returns:
         None when no complete run has defined validation scores.
     """
     best = None
-    for (encoder, loss), group in group_runs(runs).items():
-        value = _validation_dice([run for run in group if run.complete], regions)
+    for (encoder, loss), group in group_runs(whole_runs(runs)).items():
+        value = _validation_dice(group, regions)
         if not np.isnan(value) and (best is None or value > best.dice):
             best = Best(encoder, loss, value)
     return best
@@ -157,12 +191,15 @@ def pick_drawn(runs: Iterable[Run], most: int = 36) -> list[Run]:
     return [min(group, key=lambda run: (run.config.seed, run.config.fold)) for group in group_runs(complete).values()]
 
 
-def make_ensemble(scores: pd.DataFrame, voters: int, regions: Sequence[str] = TABLE_REGIONS) -> pd.DataFrame:
+def make_ensemble(
+    scores: pd.DataFrame, voters: int, groups: Groups | None = None, regions: Sequence[str] = TABLE_REGIONS
+) -> pd.DataFrame:
     """The majority's row of Table 1.
 
     Args:
         scores: as `scoring.ensemble.score_votes` gives them; may be empty.
-        voters: how many networks voted.
+        voters: how many pairs of encoder and loss voted.
+        groups: case id -> group, for the interval.
         regions: rows to make.
 
     Returns:
@@ -173,7 +210,7 @@ def make_ensemble(scores: pd.DataFrame, voters: int, regions: Sequence[str] = TA
     columns += ["voters"]
     if scores.empty:
         return pd.DataFrame(columns=columns)
-    found = average_scores(scores.assign(seed=scores["run"].str.extract(r"__seed(\d+)$")[0]))
+    found = average_scores(scores.assign(seed=scores["run"].str.extract(r"__seed(\d+)$")[0]), groups)
     about = {"encoder": "ensemble", "loss": "vote", "voters": voters}
     rows = [about | {"region": region} | found.loc[region].to_dict() for region in regions if region in found.index]
     table = pd.DataFrame(rows).reindex(columns=columns)
@@ -184,15 +221,17 @@ def make_table2(runs: Iterable[Run], encoder: str | None, regions: Sequence[str]
     """Table 2: five pooled metrics of one encoder, a row per loss and region.
 
     Args:
-        runs: finished and failed runs of one study.
+        runs: finished and failed runs of one study; scores are of `whole_runs`, NaN where a loss has none.
         encoder: usually `pick_best(runs).encoder`; None gives no rows.
         regions: rows to make.
     """
     columns = ["encoder", "loss", "region", "precision", "sensitivity", "specificity", "dice", "iou"]
     rows = []
+    runs = list(runs)
+    whole = {run.name for run in whole_runs(runs)}
     for (name, loss), group in group_runs(runs).items():
         if name == encoder:
-            scores = average_scores(read_scores(run for run in group if run.complete))
+            scores = average_scores(read_scores(run for run in group if run.name in whole))
             for region in regions:
                 found = scores.loc[region].to_dict() if region in scores.index else {}
                 rows.append({"encoder": name, "loss": loss, "region": region} | found)
@@ -239,11 +278,12 @@ def read_scores(runs: Iterable[Run]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def average_scores(scores: pd.DataFrame) -> pd.DataFrame:
+def average_scores(scores: pd.DataFrame, groups: Groups | None = None) -> pd.DataFrame:
     """One row per region: counts pooled within each seed, ratios averaged over the seeds.
 
     Args:
         scores: rows as `read_scores` gives them for one encoder and loss; may be empty.
+        groups: case id -> group; whole groups are drawn for the interval.
 
     Returns:
         Indexed by region: the ratios, dice_mean, dice_ci_low, dice_ci_high and n. The interval is over the images,
@@ -252,10 +292,18 @@ def average_scores(scores: pd.DataFrame) -> pd.DataFrame:
     if scores.empty:
         return pd.DataFrame()
     ratios = pool_scores(scores, by=("seed", "region")).groupby("region", sort=False)[list(RATIOS)].mean()
-    cases = scores.groupby(["region", "case_id"], sort=False)["dice"].mean().reset_index()
-    means = mean_scores(cases, by=("region",)).set_index("region")
-    names = {"mean": "dice_mean", "ci_low": "dice_ci_low", "ci_high": "dice_ci_high"}
-    return ratios.join(means.rename(columns=names))
+    rows = {}
+    for region, cases in scores.groupby(["region", "case_id"], sort=False)["dice"].mean().groupby("region", sort=False):
+        cases = cases.droplevel("region")
+        found = bootstrap_interval(cases, group_names(cases.index, groups) if groups else None)
+        rows[region] = (found.cases, found.estimate, found.low, found.high)
+    names = ["n", "dice_mean", "dice_ci_low", "dice_ci_high"]
+    return ratios.join(pd.DataFrame.from_dict(rows, orient="index", columns=names))
+
+
+def _training(run: Run) -> tuple:
+    """What the folds of one network share."""
+    return run.config.encoder, run.config.loss, run.config.seed
 
 
 def _validation_dice(runs: list[Run], regions: Sequence[str]) -> float:

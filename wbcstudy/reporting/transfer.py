@@ -12,7 +12,7 @@ import pandas as pd
 from wbcstudy.data.others import Other, read_others
 from wbcstudy.reporting.layout import NOTHING, Cell, Layout
 from wbcstudy.reporting.render import write_table
-from wbcstudy.reporting.tables import TABLE_REGIONS, Best, group_runs, pick_best, read_scores
+from wbcstudy.reporting.tables import TABLE_REGIONS, Best, group_runs, pick_best, read_scores, whole_runs
 from wbcstudy.runs import Run, StudyFolder, read_predictions, read_score_file
 from wbcstudy.scoring.methods import Groups, method_title
 from wbcstudy.scoring.statistics import paired_differences
@@ -67,7 +67,10 @@ def load_transfer(study: StudyFolder, runs: Iterable[Run], groups: Groups | None
         groups: case id -> group, of the own dataset.
     """
     runs, others = [run for run in runs if run.complete], read_others(study)
-    own, tables, pairs, failed, missing = read_scores(runs), [], {}, [], []
+    # A mean over some of the folds only is of other images than the rest's.
+    whole = {run.name for run in whole_runs(runs)}
+    own = read_scores(run for run in runs if run.name in whole)
+    tables, pairs, failed, missing = [], {}, [], []
     for other in others:
         frames = []
         for run in runs:
@@ -77,7 +80,7 @@ def load_transfer(study: StudyFolder, runs: Iterable[Run], groups: Groups | None
                 missing.append((run.name, other.name))
             elif record.get("status") != "complete":
                 failed.append((run.name, other.name, str(record.get("error", "no reason recorded"))))
-            else:
+            elif run.name in whole:
                 frames.append(read_score_file(folder.scores))
         scores = pd.concat(frames, ignore_index=True) if frames else own.head(0)
         if len(scores):
@@ -123,7 +126,7 @@ def transfer_cautions(transfer: Transfer) -> list[str]:
     """What a reader must know before believing the table: failures, gaps, images that two datasets share."""
     said = []
     for run, dataset, error in transfer.failed:
-        said.append(f"{run} could not be scored on {dataset}: {error.splitlines()[0]}")
+        said.append(f"{run} could not be scored on {dataset}: {' '.join(error.split())}")
     if transfer.missing:
         names = ", ".join(dict.fromkeys(dataset for _, dataset in transfer.missing))
         said.append(f"Not all runs have been scored on {names} yet: `wbcstudy run` does it.")
@@ -168,15 +171,17 @@ def layout_transfer(transfer: Transfer, number: int = 8) -> Layout:
     return Layout(number, "How good are they on other laboratories' images?", heads, rows, notes=notes)
 
 
-def make_flips(runs: Iterable[Run]) -> pd.DataFrame:
+def make_flips(runs: Iterable[Run], groups: Groups | None = None) -> pd.DataFrame:
     """What the mean over flips and turns changes, per region and method, on the same test images.
 
     Args:
         runs: finished and failed runs; those without `test_time_flips` are left out.
+        groups: case id -> group, of cases that belong together.
 
     Returns:
-        `FLIP_COLUMNS`: n test images, mean Dice of single predictions and of the mean of eight, the typical difference
-        (with flips minus single; Hodges and Lehmann) with its interval, and Wilcoxon's p, each pair by itself.
+        By region: `FLIP_COLUMNS`, n test images (or groups of them), mean Dice of single predictions and of the mean of
+        eight, the typical difference (with flips minus single; Hodges and Lehmann) with its interval, and Wilcoxon's p,
+        each pair by itself.
     """
     rows = []
     for (encoder, loss), group in group_runs(runs).items():
@@ -193,15 +198,22 @@ def make_flips(runs: Iterable[Run]) -> pd.DataFrame:
         ]
         both = pd.concat(renamed, ignore_index=True)
         for region in TABLE_REGIONS:
-            for pair in paired_differences(both, region).itertuples():
+            for pair in paired_differences(both, region, groups=groups).itertuples():
                 means = both[both["region"] == region].groupby(both["run"].str.partition("__")[0])["dice"].mean()
                 about = (region, f"{encoder}__{loss}", pair.n, means["single"], means["flips"])
                 rows.append((*about, pair.difference, pair.ci_low, pair.ci_high, pair.p))
+    rows.sort(key=lambda row: TABLE_REGIONS.index(row[0]))
     return pd.DataFrame(rows, columns=list(FLIP_COLUMNS))
 
 
-def layout_flips(table: pd.DataFrame, number: int = 9) -> Layout:
-    """Single predictions beside the mean of eight."""
+def layout_flips(table: pd.DataFrame, number: int = 9, units: str = "images") -> Layout:
+    """Single predictions beside the mean of eight.
+
+    Args:
+        table: from `make_flips`.
+        number: of the table.
+        units: what its n counts, in the plural.
+    """
     heads = [("", "Encoder and loss"), ("Mean Dice", "One prediction"), ("Mean Dice", "Mean of eight")]
     heads += [("", "Typical gain [95 % interval]"), ("", "p")]
     rows = []
@@ -209,7 +221,7 @@ def layout_flips(table: pd.DataFrame, number: int = 9) -> Layout:
         p = NOTHING if pd.isna(row.p) else "< 0.001" if row.p < 0.001 else f"{row.p:.3f}"
         gain = _with_span(row.difference, row.ci_low, row.ci_high, 4)
         cells = [method_title(row.method), f"{row.single:.4f}", f"{row.flips:.4f}", gain, p]
-        rows.append((f"{row.region.capitalize()}, {row.n} images", [Cell(text) for text in cells]))
+        rows.append((f"{row.region.capitalize()}, {row.n} {units}", [Cell(text) for text in cells]))
     notes = [
         "Mean of eight: the image, turned by quarters and mirrored, is predicted eight times, and the probabilities "
         "are averaged; the scores of the other tables are of these.",
@@ -219,15 +231,18 @@ def layout_flips(table: pd.DataFrame, number: int = 9) -> Layout:
     return Layout(number, "What do test-time flips change?", heads, rows, notes=notes)
 
 
-def make_transfer_tables(transfer: Transfer, runs: Iterable[Run]) -> dict[str, tuple[pd.DataFrame, Layout]]:
+def make_transfer_tables(
+    transfer: Transfer, runs: Iterable[Run], groups: Groups | None = None
+) -> dict[str, tuple[pd.DataFrame, Layout]]:
     """Table 8 ("transfer") and 9 ("flips"), where they have rows, each as its tidy frame and its layout."""
-    flips = make_flips(runs)
-    made = {"transfer": (transfer.table, layout_transfer(transfer)), "flips": (flips, layout_flips(flips))}
+    flips = make_flips(runs, groups)
+    layout = layout_flips(flips, units="images, or groups of them" if groups else "images")
+    made = {"transfer": (transfer.table, layout_transfer(transfer)), "flips": (flips, layout)}
     return {name: (frame, layout) for name, (frame, layout) in made.items() if layout.rows}
 
 
 def write_transfer(
-    study: StudyFolder, runs: Iterable[Run], transfer: Transfer, image_size: int
+    study: StudyFolder, runs: Iterable[Run], transfer: Transfer, image_size: int, groups: Groups | None = None
 ) -> dict[str, StudyFigure]:
     """Write the tables and figures into the study's folder, and return the figures.
 
@@ -236,6 +251,7 @@ def write_transfer(
         runs: finished and failed runs.
         transfer: of these.
         image_size: side S of the networks' images, in px.
+        groups: case id -> group, of the own dataset.
     """
     from wbcstudy.data.datasets import load_dataset
     from wbcstudy.reporting.canvas import write_figure
@@ -243,7 +259,7 @@ def write_transfer(
     from wbcstudy.reporting.statistics_figures import fig_transfer
 
     runs, figures = list(runs), {}
-    for frame, layout in make_transfer_tables(transfer, runs).values():
+    for frame, layout in make_transfer_tables(transfer, runs, groups).values():
         write_table(frame, layout, study.tables)
     if len(transfer.table):
         titles = {other.name: transfer.title(other) for other in transfer.others}

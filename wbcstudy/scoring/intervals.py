@@ -53,11 +53,12 @@ def bootstrap_interval(
 
     Args:
         values: one per case; NaN (undefined) is left out.
-        groups: one per case: the slide, patient or laboratory; None or NaN for a case by itself.
+        groups: one per case: the slide, patient or laboratory; None or NaN for a case by itself, whose place in the
+            list then counts.
         statistic: of a 1-d array; called with `axis=1` on (resamples, n) where it has such an argument.
         confidence: coverage, between 0 and 1.
         resamples: bootstrap resamples.
-        seed: of the resampling; the order of the cases does not matter.
+        seed: of the resampling; the order of the cases does not matter, but for cases by themselves among groups.
 
     Returns:
         The interval; NaN ends with fewer than two units, a NaN estimate with no value.

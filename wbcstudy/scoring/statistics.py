@@ -24,7 +24,9 @@ MIN_CASES = 6
 EXACT_CASES = 50
 # Up to here the means of all pairs are kept in memory.
 MANY_CASES = 500
-PAIR_COLUMNS = ("method_a", "method_b", "n", "difference", "ci_low", "ci_high", "median", "p", "p_holm", "note")
+PAIR_COLUMNS = (
+    *("method_a", "method_b", "n", "difference", "ci_low", "ci_high", "median", "better", "p", "p_holm", "note"),
+)
 
 
 class Shift(NamedTuple):
@@ -86,9 +88,7 @@ def wilcoxon_p(differences: Sequence[float]) -> float:
     """
     from scipy.stats import rankdata, wilcoxon
 
-    values = np.asarray(differences, dtype=float)
-    # Dice of 0.9 - 0.8 and 0.8 - 0.7 are one difference, though not in binary.
-    values = values[~np.isnan(values)].round(12)
+    values = _told_apart(differences)
     if len(values) < MIN_CASES:
         return np.nan
     if not values.any():
@@ -100,6 +100,20 @@ def wilcoxon_p(differences: Sequence[float]) -> float:
     chances = _rank_sums(ranks)
     reached = ranks[values[values != 0] > 0].sum()
     return float(min(1, 2 * min(chances[: reached + 1].sum(), chances[reached:].sum())))
+
+
+def _direction(differences: Sequence[float]) -> int:
+    """1 where the ranks of the positive differences sum to more than those of the negative ones, -1 where to less."""
+    from scipy.stats import rankdata
+
+    values = _told_apart(differences)
+    return int(np.sign((rankdata(np.abs(values)) * np.sign(values)).sum())) if len(values) else 0
+
+
+def _told_apart(differences: Sequence[float]) -> np.ndarray:
+    """Without NaN; differences that only binary tells apart, such as 0.9 - 0.8 and 0.8 - 0.7, are one."""
+    values = np.asarray(differences, dtype=float)
+    return values[~np.isnan(values)].round(12)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -147,8 +161,10 @@ def paired_differences(
 
     Returns:
         One row per pair, methods in order of appearance: method_a, method_b, n, difference (a minus b, Hodges and
-        Lehmann's typical one), ci_low, ci_high (its interval), median (of the plain differences), p (Wilcoxon), p_holm
-        (family: all pairs of this region), note (why p or the interval is NaN, else empty). No rows for one method.
+        Lehmann's typical one), ci_low, ci_high (its interval), median (of the plain differences), better (the method
+        with the higher rank sum, None for equal ones: it tells the direction also where most cases do not differ and
+        the typical difference is 0), p (Wilcoxon), p_holm (family: all pairs of this region), note (why p or the
+        interval is NaN, else empty). No rows for one method.
 
     Raises:
         StudyError: as `case_table`.
@@ -159,7 +175,8 @@ def paired_differences(
         differences = unit_differences(table, a, b, groups)
         shift, n = hodges_lehmann(differences, confidence), len(differences)
         median = float(np.median(differences)) if n else np.nan
-        rows.append((a, b, n, *shift, median, wilcoxon_p(differences), np.nan, _pair_note(differences)))
+        better = {1: a, -1: b}.get(_direction(differences))
+        rows.append((a, b, n, *shift, median, better, wilcoxon_p(differences), np.nan, _pair_note(differences)))
     pairs = pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
     return pairs.assign(p_holm=holm(pairs["p"].to_numpy(dtype=float)))
 
@@ -181,6 +198,7 @@ def variance_components(
     region: str,
     column: str = "dice",
     trainings: Trainings | pd.DataFrame | None = None,
+    groups: Groups | None = None,
 ) -> pd.DataFrame:
     """Seed-to-seed spread beside case-to-case spread, per method.
 
@@ -193,12 +211,14 @@ def variance_components(
         region: the one to look at.
         column: a ratio.
         trainings: run -> (encoder, loss, fold, seed); None reads the runs' names.
+        groups: case id -> group, where cases are not independent.
 
     Returns:
         One row per method, in order of appearance: method, n (cases defined for all its trainings), seeds, mean,
         sd_seeds (sd over seeds of the mean over cases; NaN for one seed), sd_cases (sd over cases of the mean over
-        seeds; NaN for one case), se_cases (sd_cases / sqrt(n): the same for the mean, to set beside sd_seeds). All sd
-        with n - 1, in the unit of the ratio. Cases that one of the seeds did not score are left out.
+        seeds; NaN for one case), se_cases (of the mean, to set beside sd_seeds: sd_cases / sqrt(n); with groups, the
+        same of the groups' means). All sd with n - 1, in the unit of the ratio. Cases that one of the seeds did not
+        score are left out.
     """
     rows = add_methods(frame[frame["region"] == region], trainings)
     result = []
@@ -207,9 +227,12 @@ def variance_components(
         table = means.unstack("seed").dropna()  # noqa: PD010  (pivot_table would average the undefined away)
         n, seeds = table.shape
         sd_seeds = table.mean().std(ddof=1) if n and seeds > 1 else np.nan
-        sd_cases = table.mean(axis=1).std(ddof=1) if n > 1 else np.nan
+        cases = table.mean(axis=1).to_frame("mean")
+        units = average_groups(cases, groups)["mean"]
+        sd_cases = cases["mean"].std(ddof=1) if n > 1 else np.nan
+        se_cases = units.std(ddof=1) / np.sqrt(len(units)) if len(units) > 1 else np.nan
         mean = table.to_numpy().mean() if n else np.nan
-        result.append((method, n, seeds, mean, sd_seeds, sd_cases, sd_cases / np.sqrt(n) if n else np.nan))
+        result.append((method, n, seeds, mean, sd_seeds, sd_cases, se_cases))
     return pd.DataFrame(result, columns=["method", "n", "seeds", "mean", "sd_seeds", "sd_cases", "se_cases"])
 
 

@@ -34,7 +34,9 @@ class Comparison:
             strictest step of Holm's procedure; the largest over the undecided methods (over all others, if there are
             none). NaN with one method, infinite with too few cases.
         trainings: seeds per method, at the least.
-        sd_seeds: the largest seed-to-seed sd of the mean over the compared methods; NaN with one seed.
+        most_trainings: the same at the most.
+        sd_seeds: the largest seed-to-seed sd of the mean (over the images of all folds) of the compared methods; NaN
+            where none has several seeds.
         pairs: the rows of `paired_differences`.
     """
 
@@ -48,6 +50,7 @@ class Comparison:
     units: int
     detectable: float
     trainings: int
+    most_trainings: int
     sd_seeds: float
     pairs: pd.DataFrame = field(repr=False)
 
@@ -72,7 +75,7 @@ def compare_methods(
     """Find the leading method and those that cannot be told apart from it.
 
     Goes by Wilcoxon's test of every pair with Holm's correction, at `alpha` over all pairs of the region, and by the
-    sign of the typical difference. Assumptions as in `statistics.paired_differences`. The leader was chosen by the
+    rank sums of the test. Assumptions as in `statistics.paired_differences`. The leader was chosen by the
     same scores, so its own score is a little too high; the tests are not touched by that, since they cover all pairs.
 
     Args:
@@ -94,7 +97,7 @@ def compare_methods(
     pairs = paired_differences(frame, region, column, trainings, groups)
     means = complete.mean().reindex(table.columns)
     order = tuple(means.sort_values(ascending=False, kind="stable").index)
-    wins = {pair for row in pairs.itertuples() if row.p_holm < alpha for pair in [_winner_first(row)]}
+    wins = {_winner_first(row) for row in pairs.itertuples() if row.p_holm < alpha}
     losses = {method: sum(loser == method for _, loser in wins) for method in order}
     # min takes the first of equals: the one with the highest mean.
     leader = min(order, key=losses.get) if order else None
@@ -106,7 +109,7 @@ def compare_methods(
     seeds = add_methods(frame[frame["region"] == region], trainings).groupby("method")["seed"].nunique()
     rivals = [unit_differences(table, leader, method, groups) for method in undecided or beaten]
     detectable = [smallest_detectable_difference(each, alpha=alpha / max(len(pairs), 1)) for each in rivals]
-    spread = variance_components(frame, region, column, trainings)["sd_seeds"]
+    spread = variance_components(frame, region, column, trainings, groups)["sd_seeds"]
     return Comparison(
         region=region,
         order=order,
@@ -118,6 +121,7 @@ def compare_methods(
         units=units,
         detectable=max(detectable, default=np.nan),
         trainings=int(seeds.min()) if len(seeds) else 0,
+        most_trainings=int(seeds.max()) if len(seeds) else 0,
         sd_seeds=float(spread.max()) if spread.notna().any() else np.nan,
         pairs=pairs,
     )
@@ -167,9 +171,10 @@ def describe(found: Comparison, column: str = "dice") -> str:
     if len(found.order) == 1:
         return f"Only one method was measured ({method_title(found.leader)}), so there is nothing to compare."
     if np.isinf(found.detectable) and not found.beaten:
+        are = "is" if found.cases == 1 else "are"
         return (
-            f"{_capital(images)} are too few to compare {_number(len(found.order))} {many}: no difference in {score}, "
-            "however large, could be told from chance. That does not mean that there is none."
+            f"{_capital(images)} {are} too few to compare {_number(len(found.order))} {many}: no difference in "
+            f"{score}, however large, could be told from chance. That does not mean that there is none."
         )
     if found.undecided:
         sentences = [_undecided(found, kind, many, score, images), _unseen(found, kind), *_ahead(found, kind)]
@@ -236,14 +241,16 @@ def _seen(found: Comparison) -> str:
 
 
 def _seeds(found: Comparison, kind: str, score: str) -> list[str]:
-    if found.trainings <= 1:
+    if found.most_trainings <= 1:
         return ["Each was trained with one seed only, so another training could change this."]
-    if np.isnan(found.sd_seeds):
-        return []
-    return [
-        f"From seed to seed the mean {score} of one {kind} varied by up to about {_amount(found.sd_seeds)} (standard "
-        f"deviation over {found.trainings} trainings)."
-    ]
+    said = ["Some were trained with one seed only."] if found.trainings <= 1 else []
+    if np.isfinite(found.sd_seeds):
+        few = "" if found.trainings in (1, found.most_trainings) else f"{found.trainings} to "
+        said.append(
+            f"From seed to seed the mean {score} of one {kind}, over all test images, had a standard deviation of up "
+            f"to about {_amount(found.sd_seeds)} ({few}{found.most_trainings} seeds)."
+        )
+    return said
 
 
 def _names(methods: Sequence[str], kind: str, many: str) -> str:
@@ -255,7 +262,7 @@ def _names(methods: Sequence[str], kind: str, many: str) -> str:
 
 
 def _winner_first(row) -> tuple[str, str]:
-    return (row.method_a, row.method_b) if row.difference > 0 else (row.method_b, row.method_a)
+    return (row.method_a, row.method_b) if row.better == row.method_a else (row.method_b, row.method_a)
 
 
 def _row(pairs: pd.DataFrame, leader: str, other: str) -> dict:
@@ -264,8 +271,9 @@ def _row(pairs: pd.DataFrame, leader: str, other: str) -> dict:
         if (row["method_a"], row["method_b"]) == (leader, other):
             return row | {"other": other}
         if (row["method_a"], row["method_b"]) == (other, leader):
-            ends = {"ci_low": -row["ci_high"], "ci_high": -row["ci_low"]}
-            return row | ends | {"difference": -row["difference"], "other": other}
+            # 0 - x, since -x would make -0.000 of nothing.
+            ends = {"ci_low": 0 - row["ci_high"], "ci_high": 0 - row["ci_low"]}
+            return row | ends | {"difference": 0 - row["difference"], "other": other}
     raise KeyError((leader, other))
 
 
