@@ -71,6 +71,17 @@ def test_a_network_that_cannot_be_scored_leaves_the_reason_and_not_an_error(stud
     assert run.transfer("away").status == "failed" and not run.transfer("away").scores.exists()
 
 
+def test_too_little_memory_for_a_network_leaves_the_reason_too(study, monkeypatch):
+    class ResourceExhaustedError(Exception):
+        """As TensorFlow's, which is no MemoryError."""
+
+    def fail(*_):
+        raise ResourceExhaustedError("OOM when allocating tensor")
+
+    monkeypatch.setattr("wbcstudy.transfer._score", fail)
+    assert "OOM when allocating" in score_elsewhere(study[1].path, "away")["error"]
+
+
 def test_a_dataset_that_the_study_does_not_name_is_refused(study):
     _, run = study
     record = score_elsewhere(run.path, "nowhere")

@@ -30,7 +30,7 @@ def split_cells(
 ) -> np.ndarray:
     """Tell the cells of a mask apart by a watershed of the distance to their edge.
 
-    1. d is the distance of each cell pixel (nucleus or cytoplasm) to the nearest pixel that is no cell, with small
+    1. d is the distance of each cell pixel (nucleus or cytoplasm) to the nearest pixel that is no cell, with
        holes closed, smoothed by a Gaussian of 1 px. Each local maximum of d seeds a piece; a watershed of -d gives the
        pieces their pixels (Beucher and Lantuejoul 1979; Vincent and Soille 1991).
     2. Two pieces are one cell where they meet in no waist: where d at its highest on their contact is at least `waist`
