@@ -118,11 +118,14 @@ def test_what_has_only_some_of_the_folds_is_shown_and_does_not_compete(tmp_path)
     layout = layout_table1(table)
     assert texts(layout)[0][3] == f"{table.loc[0, 'dice']:.4f}"
     assert not any(cell.best for _, cells in layout.rows for cell in cells)
-    assert any("neither bold nor compared: U-Net, Dice loss (1 of 3 folds)" in note for note in layout.notes)
+    assert any("since no seed has all 3 folds: U-Net, Dice loss." in note for note in layout.notes)
     assert make_table2(runs, "unet")["dice"].isna().all()
     assert {run.config.encoder for run in whole_runs(runs)} == {"resnet18"}
     assert tell_answer(runs)[0].startswith("ResNet-18 with the Dice loss, the only one measured.")
     assert set(compare_runs(runs).scores["encoder"]) == {"resnet18"}
+    config = StudyConfig(name="s", encoders=("resnet18", "unet"), losses=("dice",), folds=3)
+    said = tell_cautions(StudyFolder(tmp_path / "s"), config, runs)
+    assert any(words.endswith("all the folds that others have: U-Net with Dice loss.") for words in said)
     # With a second seed on one fold, the first counts, which has all.
     two = StudyConfig(name="s", encoders=("unet",), losses=("dice",), folds=2, seeds=(0, 1))
     more = make_study(tmp_path / "b", two)

@@ -13,9 +13,17 @@ import pandas as pd
 from wbcstudy.config import StudyConfig
 from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.layout import weights_note
-from wbcstudy.reporting.tables import TABLE_REGIONS, is_whole, loss_words, make_table1, pick_best, whole_runs
+from wbcstudy.reporting.tables import (
+    TABLE_REGIONS,
+    group_runs,
+    is_whole,
+    loss_words,
+    make_table1,
+    pick_best,
+    whole_runs,
+)
 from wbcstudy.runs import Run, StudyFolder, run_seconds
-from wbcstudy.scoring.methods import Groups
+from wbcstudy.scoring.methods import Groups, method_title
 
 # A page of more rows, or a sentence of more names, is not read.
 MOST_ROWS, MOST_NAMES = 200, 10
@@ -124,6 +132,11 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
     known = {run.name: run.record.get("status") for run in runs}
     states = {run.name: known.get(run.name) or study.run(run.name).status for run in config.runs()}
     said += _tell_states(states, "run")
+    compared = {(run.config.encoder, run.config.loss) for run in whole_runs(runs)}
+    short = [pair for pair in group_runs(run for run in runs if run.complete) if pair not in compared]
+    if short:
+        names = _few([method_title("__".join(pair)) for pair in short])
+        said.append(f"Left out of the comparison, since no seed has all the folds that others have: {names}.")
     methods = {one.name: study.baseline(one.name) for one in config.baseline_runs()}
     said += _tell_states({name: folder.status for name, folder in methods.items()}, "run", " of earlier methods")
     for name, folder in methods.items():

@@ -122,8 +122,7 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
         if 0 < first["failed"] < first["runs"]:
             partly.append(f"{ENCODERS[encoder].title}, {loss_title(loss)}: {first['failed']} of {first['runs']}")
         if not failed and not whole[group.index[0]]:
-            folds = f"{first['folds']} of {table['folds'].max()} folds"
-            short.append(f"{ENCODERS[encoder].title}, {loss_title(loss)} ({folds})")
+            short.append(f"{ENCODERS[encoder].title}, {loss_title(loss)}")
     voted = ensemble is not None and len(ensemble) > 0
     if voted:
         by_region = ensemble.set_index("region")
@@ -147,8 +146,8 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
         )
     if short:
         what.append(
-            f"Tested on some of the images only, so neither bold nor compared: {'; '.join(short)}. The folds hold "
-            "different images, some of them easier."
+            f"Neither bold nor compared, since no seed has all {table['folds'].max()} folds: {'; '.join(short)}. The "
+            "folds hold different images, some of them easier."
         )
     if partly:
         what.append(f"Failed runs left out: {'; '.join(partly)}.")
