@@ -10,7 +10,7 @@ What is written, for an image `slide1/field07.tif` below the folder that was nam
     thumbnails/slide1/field07.jpg     for the gallery
     records/slide1/field07.json       written last: an image without it is not finished
 
-and for all of them `cells.csv`, `images.csv`, `gallery.html` and `segment.json`, the settings.
+and for all of them `cells.csv`, `images.csv`, `gallery.html` and `segment.json`: settings and folder of images.
 """
 
 from __future__ import annotations
