@@ -1,5 +1,7 @@
 """A run folder belongs to one living process, which ends with its grid."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,6 +13,8 @@ import pytest
 
 from wbcstudy.claim import claim, release
 from wbcstudy.errors import StudyError
+from wbcstudy.runs import StudyFolder
+from wbcstudy.scheduler import lock_study
 
 HOLD = "import sys, time; from pathlib import Path; from wbcstudy.claim import claim; claim(Path(sys.argv[1])); "
 
@@ -33,6 +37,29 @@ def test_another_process_is_waited_for_and_its_end_however_it_comes_frees_the_fo
     # The same process may ask twice, as a notebook does whose cell is run again.
     claim(tmp_path, wait_s=0)
     release(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_told_and_keeps_nobody_from_work(tmp_path, monkeypatch, number):
+    def refuse(handle, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    told = []
+    claim(tmp_path, report=told.append)
+    release(tmp_path)
+    with lock_study(StudyFolder(tmp_path / "study"), told.append):
+        pass
+    assert len(told) == 2 and all("has no locks" in line for line in told)
+
+
+def test_a_lock_that_fails_in_another_way_is_no_lock(tmp_path, monkeypatch):
+    def fail(handle, how):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        claim(tmp_path, report=print)
 
 
 def test_what_a_grid_started_ends_with_it(tmp_path):

@@ -35,6 +35,9 @@ PARAMS = Path(__file__).parents[1] / "params"
         ({"encoders": []}, "at least one"),
         ({"test_fraction": 1.0}, "less than 1"),
         ({"name": "../elsewhere"}, "letters, digits"),
+        ({"encoders": "resnet18"}, "Expected: a list, for example [resnet18]"),
+        ({"seeds": 3}, "Expected: a list, for example [3]"),
+        ({"losses": None}, "Expected: a list, for example [cross_entropy, dice]"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_told_in_words(values, words):
@@ -57,6 +60,17 @@ def test_a_file_that_is_no_study_is_told_in_words(tmp_path, text):
     path.write_text(text)
     with pytest.raises(StudyError, match="Expected"):
         read_study(path)
+
+
+def test_a_study_is_called_as_its_file_is(tmp_path):
+    (tmp_path / "my study.yaml").write_text("epochs: 3\n")
+    with pytest.raises(StudyError, match="Rename the file"):
+        read_study(tmp_path / "my study.yaml")
+    (tmp_path / "ours.yaml").write_text("name: theirs\n")
+    with pytest.raises(StudyError, match="name: 'theirs' is not the file's name"):
+        read_study(tmp_path / "ours.yaml")
+    (tmp_path / "ours.yaml").write_text("name: ours\n")
+    assert read_study(tmp_path / "ours.yaml").name == "ours"
 
 
 def test_a_missing_file_is_told_in_words(tmp_path):

@@ -115,7 +115,7 @@ def test_words_that_cannot_be_used(run, tmp_path, command):
 
 def test_a_missing_package_is_named(run, tmp_path, monkeypatch):
     monkeypatch.setattr("wbcstudy.export.missing_packages", lambda form: ["tf2onnx"])
-    with pytest.raises(StudyError, match=r"(?s)tf2onnx must be installed.*wbcstudy\[export\]"):
+    with pytest.raises(StudyError, match=r"(?s)tf2onnx must be installed.*pip install -e '\.\[export\]'"):
         export_network(run, "onnx", tmp_path / "cells.onnx")
 
 

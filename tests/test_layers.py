@@ -32,7 +32,7 @@ MAY_USE = {
     "cells": {"errors", "regions", "scoring"},
     "transfer": BOTTOM | {"claim", "runs", "data", "nets", "scoring", "records"},
     "plan": BOTTOM | {"runs", "data", "nets", "baselines", "progress"},
-    "scheduler": BOTTOM | {"runs", "plan", "progress", "machine", "slurm"},
+    "scheduler": BOTTOM | {"claim", "runs", "plan", "progress", "machine", "slurm"},
     "batch": BOTTOM | {"runs", "baselines", "plan", "records", "scheduler"},
     "segmentation": BOTTOM | {"backend", "runs", "data", "nets", "scoring", "reporting", "cells", "segmentation"},
     "bioimageio_package": BOTTOM | {"segmentation"},

@@ -63,7 +63,7 @@ def run_study(
             show(f"then, of finished runs, the scores that are missing on: {', '.join(plan.study.also_score)}")
         return 0
     place = choose_place(executor, profile, jobs, [plan.work[name][1] for name in waiting])
-    with lock_study(plan.folder) as lock:
+    with lock_study(plan.folder, show) as lock:
         prepare(plan)
         show(f"Study {plan.study.name}: {count} runs, {count - len(waiting)} already finished.")
         for row in (method_row(name) for name in plan.study.baselines):
@@ -142,7 +142,7 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
             expected=f"finished runs in {short_path(plan.folder.runs)}",
             fix=f"wbcstudy run {source}",
         )
-    with lock_study(plan.folder) as lock:
+    with lock_study(plan.folder, show) as lock:
         # Only the finished ones: preparing a failed run would ask for another try.
         prepare(finished_part(plan))
         code = run_snakemake(plan, Place(1), lock, show, "--forcerun", "summary")

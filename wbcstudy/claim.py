@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -15,6 +16,8 @@ from wbcstudy.errors import StudyError
 # An orphan notices within a second or two that its grid has gone, unless a long computation keeps its other threads.
 WAIT_S = 120.0
 _POLL_S = 0.5
+# What flock says where the file system, or its server, has no locks.
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 # Folder -> open file, for as long as this process lives.
 _HELD: dict[Path, int] = {}
 
@@ -24,12 +27,12 @@ def claim(folder: Path, wait_s: float = WAIT_S, report: Callable[[str], object] 
 
     The lock is the kernel's (flock), so no kill, power cut or full disk leaves one behind. Processes on several nodes
     exclude one another where the shared file system passes such locks on, as NFS 4, Lustre (with `flock`) and BeeGFS
-    do.
+    do. Where it has none, nothing keeps them apart, and `report` says so.
 
     Args:
         folder: an existing folder.
         wait_s: how long to wait for a process that still works there, in s.
-        report: told in one line if there is need to wait.
+        report: told in one line if there is need to wait, or if there are no locks.
 
     Raises:
         StudyError: another process works there, also after `wait_s`.
@@ -39,7 +42,7 @@ def claim(folder: Path, wait_s: float = WAIT_S, report: Callable[[str], object] 
         return
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     give_up, told = time.monotonic() + wait_s, False
-    while not _try_lock(handle):
+    while (locked := try_lock(handle)) is False:
         if time.monotonic() >= give_up:
             os.close(handle)
             raise StudyError(
@@ -51,6 +54,8 @@ def claim(folder: Path, wait_s: float = WAIT_S, report: Callable[[str], object] 
             told = True
             report(f"another process still works on {folder.name}; waiting up to {wait_s:.0f} s for it to end")
         time.sleep(_POLL_S)
+    if locked is None:
+        report(f"the file system of {folder} has no locks: see to it that no other process works there")
     _HELD[folder] = handle
     end_with_grid()
 
@@ -62,11 +67,23 @@ def release(folder: Path) -> None:
         os.close(handle)
 
 
-def _try_lock(handle: int) -> bool:
+def try_lock(handle: int) -> bool | None:
+    """Whether an open file could be locked for this process; None where its file system has no locks.
+
+    Args:
+        handle: its file descriptor, open for writing; who closes it gives the lock back.
+
+    Raises:
+        OSError: anything else than a lock that another process holds, or no locks at all.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
     return True
 
 

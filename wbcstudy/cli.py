@@ -110,8 +110,18 @@ def segment(
     model: Annotated[
         str, typer.Option(help="A run's folder, or a study: its best run by validation is taken.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="Folder of results; the same call goes on there.", show_default=False)],
-    pixel_um: Annotated[float | None, typer.Option(help="Side of a pixel in µm: adds areas in µm².")] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of results, one for each folder of images; the same call goes on there.", show_default=False
+        ),
+    ],
+    pixel_um: Annotated[
+        float | None,
+        typer.Option(
+            help="Side of a pixel in µm: adds areas in µm², and sets the scale if the training images' is known."
+        ),
+    ] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probability maps, too.")] = False,
     way: Annotated[str, typer.Option(help="auto, whole (resize) or tiles.")] = "auto",
     scale: Annotated[

@@ -35,7 +35,14 @@ def read_study(path: str | Path) -> StudyConfig:
         StudyError: no such file, not YAML, an unknown or misspelt field, or a value out of range.
     """
     path = Path(path)
-    return make_config(StudyConfig, _read_yaml(path) | {"name": path.stem}, source=str(path))
+    values = _read_yaml(path)
+    if str(values.get("name", path.stem)) != path.stem:
+        raise StudyError(
+            f"{path}: name: {show_value(values['name'])} is not the file's name.",
+            expected=f"no `name`: the study is called as its file is, {path.stem}",
+            fix="Take the line out, or rename the file.",
+        )
+    return make_config(StudyConfig, values | {"name": path.stem}, source=str(path))
 
 
 def read_run(path: str | Path, kind: type[DataSettings] = RunConfig):
@@ -74,15 +81,23 @@ def make_config(kind: type[DataSettings], values: dict[str, Any], source: str = 
         if isinstance(cause, UnknownName):
             raise StudyError(f"{source}: {cause.told.what}", expected=cause.told.expected, fix=cause.told.fix) from None
         rule = str(cause) if cause else first["msg"]
+        if first["type"] == "tuple_type":
+            rule = f"a list, for example [{_example(first['input'], kind.model_fields[first['loc'][0]].default)}]"
         hint = ""
         if isinstance(first["input"], str) and re.fullmatch(r"\d+e[+-]?\d+", first["input"]):
             hint = " (YAML reads 1e-4 as text: write 1.0e-4)"
         meaning = kind.model_fields[first["loc"][0]].description if first["loc"] else None
-        raise StudyError(
-            f"{source}: {got} cannot be used.",
-            expected=rule + hint,
-            fix=f"Change {field or 'one of the two'} in {source}." + (f" {field}: {meaning}" if meaning else ""),
-        ) from None
+        fix = f"Change {field or 'one of the two'} in {source}." + (f" {field}: {meaning}" if meaning else "")
+        if kind is StudyConfig and field == "name":
+            fix = "Rename the file: a study is called as its file is."
+        raise StudyError(f"{source}: {got} cannot be used.", expected=rule + hint, fix=fix) from None
+
+
+def _example(given: Any, default: Any) -> str:
+    """What could stand in a list's brackets: the one value that was given, or what does by default."""
+    if isinstance(given, str | int | float):
+        return show_value(given).strip("'\"")
+    return ", ".join(map(str, default)) if isinstance(default, tuple) else "..."
 
 
 def config_from_parameters(kind: type[DataSettings], variables: dict[str, Any]):

@@ -213,7 +213,7 @@ def _check_packages(form: str) -> None:
         raise StudyError(
             f"To write {form}, {', '.join(missing)} must be installed.",
             expected="the packages of wbcstudy's extra `export`",
-            fix="Run `make env` again, or: pip install 'wbcstudy[export]'",
+            fix="Run `make env` again, or in the checkout: .venv/bin/pip install -e '.[export]'",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from wbcstudy.claim import try_lock
 from wbcstudy.errors import StudyError
 from wbcstudy.machine import choose_jobs, count_cores
 from wbcstudy.plan import Plan
@@ -210,8 +210,12 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def lock_study(folder: StudyFolder) -> Iterator[int]:
+def lock_study(folder: StudyFolder, show: Callable[[str], None] = print) -> Iterator[int]:
     """One `wbcstudy run` per study. The kernel drops the lock when the last process that holds it ends, however.
+
+    Args:
+        folder: the study.
+        show: told in one line where the file system has no locks, so that nothing keeps two calls apart.
 
     Yields:
         The file descriptor that holds the lock.
@@ -225,15 +229,16 @@ def lock_study(folder: StudyFolder) -> Iterator[int]:
     except OSError as error:
         raise cannot_write(folder.path, error) from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        locked = try_lock(handle)
+        if locked is None:
+            show(f"The file system of {short_path(folder.path)} has no locks: do not start this study twice at a time.")
+        elif not locked:
             raise StudyError(
                 f"The study {folder.name} is being run already.",
                 expected="one `wbcstudy run` or `wbcstudy report` per study at a time",
                 fix=f"Wait for it (wbcstudy status shows how far it is), or copy the YAML under a new name. "
                 f"The lock is {short_path(folder.path / '.lock')}; it goes when the other ends.",
-            ) from None
+            )
         yield handle
     finally:
         os.close(handle)

@@ -1,10 +1,12 @@
 """A check lists everything, with the file, and does not stop at the first."""
 
+import shutil
 import tracemalloc
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from conftest import draw_case
 from PIL import Image
 
 from wbcstudy.data.check import check_dataset
@@ -116,7 +118,7 @@ def test_oddities_are_warnings(make_folder):
     mask[0, :3] = 4
     Image.fromarray(mask).save(folder / "masks/001.png")
     Image.new("L", (16, 12)).save(folder / "masks/004.png")
-    Image.new("RGB", (16, 12), (9, 9, 9)).save(folder / "images/005.bmp")
+    Image.new("RGB", (16, 12), (63, 63, 63)).save(folder / "images/005.bmp")
     report = check_dataset(path)
     assert report.ok
     warnings = told(report.warnings)
@@ -124,17 +126,66 @@ def test_oddities_are_warnings(make_folder):
     assert "images/000.bmp and" in warnings
     assert "images/003.bmp show the same picture, but their cell types and groups differ" in warnings
     assert "masks/004.png marks no cell" in warnings
-    assert "images/005.bmp is nearly black: its brightest value is 9" in warnings
+    assert "images/005.bmp is nearly black: its brightest value is 63" in warnings
     assert "1 of 6 cases have no cell type" in warnings
     assert "Only one case shows: basophil, neutrophil" in warnings
     assert "stray pixels  3 in 1 masks" in report.text()
 
 
 def test_a_label_that_never_occurs(make_folder):
-    path = make_folder(cases=2, labels={"background": [0, 128], "cytoplasm": 100, "nucleus": 255})
-    warnings = told(check_dataset(path).warnings)
-    assert "No mask has any cytoplasm" in warnings
-    assert "2 readable cases cannot be split" in warnings
+    path = make_folder(labels={"background": [0, 128], "cytoplasm": 100, "nucleus": 255})
+    assert "No mask has any cytoplasm" in told(check_dataset(path).warnings)
+
+
+@pytest.mark.parametrize(
+    ("cases", "groups", "words"),
+    [
+        (2, None, "2 cases cannot be split"),
+        (8, 2, "8 cases in 2 groups cannot be split"),
+        (8, 1, "8 cases in 1 group cannot be split"),
+        (8, 3, ""),
+    ],
+)
+def test_what_a_study_could_not_split_cannot_be_used(make_folder, cases, groups, words):
+    rows = "".join(f"{k:03d},p{k % groups}\n" for k in range(cases)) if groups else ""
+    path = make_folder(cases=cases, facts=f"case_id,group\n{rows}" if groups else None)
+    report = check_dataset(path)
+    assert (report.ok, words in told(report.errors)) == (not words, True)
+    # Others' networks can be scored on it.
+    assert check_dataset(path, to_split=False).ok
+
+
+def test_equal_pictures_are_one_case_to_a_split(make_folder):
+    path = make_folder()
+    for k in (1, 2):
+        shutil.copy(path.parent / "images/000.bmp", path.parent / f"images/{k:03d}.bmp")
+    assert "4 cases in 2 groups cannot be split" in told(check_dataset(path).errors)
+
+
+def test_groups_that_nothing_reads_or_that_are_missing(make_folder, tmp_path):
+    rows = "".join(f"{k:03d},monocyte,p{k}\n" for k in range(4))
+    path = make_folder(facts="case_id,cell_type,patient\n" + rows, place=tmp_path / "a")
+    assert "column 'patient' is not used" in told(check_dataset(path).warnings)
+    path = make_folder(facts="case_id,cell_type,group\n" + rows.replace("p3", ""), place=tmp_path / "b")
+    assert "1 of 4 cases have no group" in told(check_dataset(path).warnings)
+    path = make_folder(facts="case_id,cell_type,group,\n" + rows, place=tmp_path / "c")
+    assert check_dataset(path).warnings == ()
+
+
+@pytest.mark.parametrize(("orientation", "kind"), [(3, "warnings"), (6, "errors")])
+def test_an_image_that_its_camera_turned_and_a_mask_that_it_did_not(make_folder, orientation, kind):
+    path = make_folder(images="images/{case}.*")
+    (path.parent / "images/000.bmp").unlink()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(draw_case()[0]).save(path.parent / "images/000.jpg", exif=exif)
+    (finding,) = getattr(check_dataset(path), kind)
+    assert "images/000.jpg" in finding.what and "turned as" in finding.what and "EXIF orientation" in finding.what
+    # A mask that is turned likewise fits.
+    mask = Image.open(path.parent / "masks/000.png")
+    mask.save(path.parent / "masks/000.png", exif=exif)
+    report = check_dataset(path)
+    assert (report.errors, report.warnings) == ((), ())
 
 
 @pytest.mark.parametrize(("size", "kind"), [((5, 4), "errors"), ((16, 12), "warnings")])

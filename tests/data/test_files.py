@@ -103,6 +103,21 @@ def test_instance_maps(tmp_path):
     assert "1 image without instance map" in problem.what
 
 
+def test_an_accent_pairs_however_it_is_written(tmp_path):
+    """As a Mac writes it: a letter, and a sign of its own for what stands above it."""
+    composed, apart = "M\u00fcller", "Mu\u0308ller"
+    touch(tmp_path, f"images/{composed}.bmp", f"masks/{apart}.png", f"images/{apart}2.bmp", f"masks/{apart}2.png")
+    found = find(tmp_path)
+    assert found.problems == ()
+    # Studies keep the ids that they have: those of the images.
+    assert sorted(found.complete) == sorted([composed, f"{apart}2"])
+    (tmp_path / "cases.csv").write_text(f"case_id,group\n{apart},p1\n{composed}2,p2\n", encoding="utf-8")
+    facts, problems = read_facts(tmp_path / "cases.csv", found.images)
+    assert problems == [] and facts == {composed: (None, "p1"), f"{apart}2": (None, "p2")}
+    touch(tmp_path, f"images/{apart}.bmp")
+    assert any("has two images" in problem.what for problem in find(tmp_path).problems)
+
+
 class TestFacts:
     def read(self, tmp_path, text, case_ids=("001", "002"), encoding="utf-8"):
         (tmp_path / "cases.csv").write_bytes(text.encode(encoding))
@@ -115,8 +130,9 @@ class TestFacts:
             "\ufeffcase_id;cell_type;group\r\n001;monocyte;p1\r\n002;;p2\r\n",
             'group\tcase_id\tcell_type\tage\np1\t001\t"monocyte"\t7\np2\t002\t \t8',
             "case_id, cell_type, group\n001, monocyte, p1\n002, , p2\n",
+            "case_id,cell_type,group\n001,monocyte,p1\n,,\n002,,p2\n,,\n, ,,,\n",
         ],
-        ids=["plain", "excel", "tabs", "spaces"],
+        ids=["plain", "excel", "tabs", "spaces", "empty rows"],
     )
     def test_the_ways_it_is_saved(self, tmp_path, text):
         facts, problems = self.read(tmp_path, text)
@@ -147,6 +163,10 @@ class TestFacts:
     def test_lost_zeros_are_explained(self, tmp_path):
         _, problems = self.read(tmp_path, "case_id\n1\n2\n")
         assert all("Excel drops the zeros" in problem.fix for problem in problems)
+
+    def test_ids_with_a_suffix_are_explained(self, tmp_path):
+        _, problems = self.read(tmp_path, "case_id\n001.png\n002.png\n")
+        assert all("without the suffix: write 001 for 001.png" in problem.fix for problem in problems)
 
     def test_not_utf8(self, tmp_path):
         _, (problem,) = self.read(tmp_path, "case_id,group\n001,Müller\n", encoding="latin-1")

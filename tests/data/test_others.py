@@ -54,6 +54,13 @@ def test_a_study_without_other_datasets_has_no_file_of_them(sets):
     assert not (sets / "study").exists()
 
 
+def test_images_of_one_patient_are_enough_where_nothing_is_split(sets):
+    rows = [f"{case.case_id},p1\n" for case in load_dataset(sets / "away").cases]
+    (sets / "away" / "cases.csv").write_text("case_id,group\n" + "".join(rows))
+    (other,) = prepare(sets, "away")
+    assert set(other.groups.values()) == {"p1"}
+
+
 def test_images_that_both_datasets_hold_are_named_whatever_their_format(sets):
     ours, theirs = (load_dataset(sets / name).cases[0] for name in ("home", "away"))
     with Image.open(ours.image_path) as image:

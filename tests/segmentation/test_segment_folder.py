@@ -106,6 +106,8 @@ def test_the_results_are_no_input(slides, places):
     out = slides / "results"
     assert segment_images([slides], "cells", out).images == 3
     assert segment_images([slides], "cells", out).images == 3
+    # Nor are they for another folder of results.
+    assert segment_images([slides], "cells", places / "out").images == 3
 
 
 def test_other_settings_or_a_foreign_folder_are_refused(slides, places):
@@ -117,12 +119,62 @@ def test_other_settings_or_a_foreign_folder_are_refused(slides, places):
     assert sorted(path.name for path in slides.iterdir()) == [".hidden.png", "notes.txt", "slide1", "slide2"]
 
 
+def test_images_of_another_folder_are_refused_and_replace_nothing(slides, places, command):
+    segment_images([slides / "slide1"], "cells", places / "out")
+    before = files_below(places / "out")
+    code, _, complained = command("segment", slides / "slide2", "--model", "cells", "--out", places / "out")
+    assert code == 2 and f"images below {slides / 'slide1'}, not {slides / 'slide2'}" in complained
+    assert files_below(places / "out") == before
+    # One image more of the same folder is welcome.
+    Image.fromarray(paint(MASK)).save(slides / "slide1" / "2.png")
+    assert segment_images([slides / "slide1"], "cells", places / "out").kept == 1
+
+
+def test_results_of_an_earlier_version_go_on_but_not_with_another_file_of_the_same_name(slides, places):
+    segment_images([slides / "slide1"], "cells", places / "out")
+    noted = json.loads((places / "out" / "segment.json").read_text())
+    del noted["images"]
+    (places / "out" / "segment.json").write_text(json.dumps(noted))
+    assert segment_images([slides / "slide1"], "cells", places / "out").kept == 1
+    before = files_below(places / "out")
+    with pytest.raises(StudyError, match=r"holds the results of .*slide1/1\.png under the name '1'"):
+        segment_images([slides / "slide2" / "1.png"], "cells", places / "out")
+    assert files_below(places / "out") == before
+
+
+def test_a_name_that_is_no_text_is_spelt_out_and_stops_nothing(slides, places, command):
+    for name in (b"caf\xe9.png", b"caf\xe8.png"):
+        os.link(slides / "slide1" / "1.png", os.fsencode(slides) + b"/" + name)
+    code, told, _ = command("segment", slides, "--model", "cells", "--out", places / "out")
+    assert code == 0 and "10 cells in 5 images" in told
+    images = pd.read_csv(places / "out" / "images.csv")
+    assert "caf\\udce9" in set(images["image"])
+    assert (places / "out" / "labels" / "caf\\udce9.png").is_file()
+    assert command("segment", slides, "--model", "cells", "--out", places / "out")[1].count("5 of them earlier") == 1
+
+
+def deep_png(values):
+    """A PNG of 16 bits a channel, which Pillow does not write."""
+    height, width, _ = values.shape
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_images_of_fewer_bits_than_their_file_has_are_pointed_out(slides, places):
+    (slides / "slide1" / "1.png").write_bytes(deep_png(paint(MASK).astype(np.uint16) << 6))
+    # Told again by a call that finds it done.
+    for _ in range(2):
+        done = segment_images([slides], "cells", places / "out")
+        assert any("1 image is nearly black (slide1/1: its brightest value is 58" in note for note in done.notes)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def huge_png(side):
     """A PNG that claims to be side x side px, without the pixels."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
 
@@ -200,8 +252,10 @@ def test_a_long_gallery_has_pages(slides, places, monkeypatch):
     first, second = done.gallery.read_text(), (places / "out" / "gallery-2.html").read_text()
     assert first.count("<li>") == 2 and second.count("<li>") == 1
     assert 'href="gallery-2.html"' in first and 'href="gallery.html"' in second
-    segment_images([slides / "slide1"], "cells", places / "out")
+    shown = segment_images([slides / "slide1", slides / "slide2" / "1.png"], "cells", places / "out")
     assert not (places / "out" / "gallery-2.html").exists()
+    # What is not listed any more is told.
+    assert any("1 image of earlier calls: not in cells.csv" in note for note in shown.notes)
 
 
 def test_the_gallery_loads_nothing_and_escapes_names(slides, places):

@@ -56,7 +56,7 @@ def _sslearn():
         raise StudyError(
             "The comparison with sslearn needs the package 'sslearn', which is not installed.",
             expected="an environment with sslearn 1.1",
-            fix="Run `pip install sslearn`, or take the method out of `baselines`.",
+            fix="Run `.venv/bin/pip install sslearn`, or take the method out of `baselines`.",
         ) from error
     return sslearn.wrapper
 

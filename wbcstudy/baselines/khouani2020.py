@@ -134,6 +134,6 @@ def _torch():
         raise StudyError(
             "Mask R-CNN needs the packages 'torch' and 'torchvision', which are not installed.",
             expected="an environment with torchvision 0.20 or newer",
-            fix="Run `pip install torchvision`, or take khouani2020 out of `baselines`.",
+            fix="Run `.venv/bin/pip install torchvision`, or take khouani2020 out of `baselines`.",
         ) from error
     return torch, detection

@@ -6,7 +6,7 @@ One case is in memory at a time, and the first bad file does not end the check.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -15,16 +15,12 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, image_digest, make_dataset
-from wbcstudy.data.files import find_files, read_facts
+from wbcstudy.data.files import FACT_COLUMNS, find_files, read_facts, shortlist, unused_columns
 from wbcstudy.data.folder import Case, read_spec
-from wbcstudy.data.images import read_image, read_instances, read_mask
+from wbcstudy.data.images import DARK, read_image, read_instances, read_mask, read_orientation
+from wbcstudy.data.splits import FEWEST_UNITS, count_units
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import BACKGROUND, LABELS, NUM_LABELS, REGION_COLOURS
-
-# A brightest pixel below this is nearly black: most often a 12-bit camera's image saved as 16 bits.
-_DARK = 32
-# One case each for training, validation and test.
-_FEWEST_CASES = 3
 
 
 @dataclass(frozen=True)
@@ -189,16 +185,21 @@ class CheckReport:
         return f"{self.name} cannot be used before the errors are mended."
 
 
-def check_dataset(dataset: Dataset | str | Path, data_folder: Path | None = None) -> CheckReport:
+def check_dataset(
+    dataset: Dataset | str | Path, data_folder: Path | None = None, *, to_split: bool = True
+) -> CheckReport:
     """Read every file of a dataset once and report what is wrong or odd.
 
     Errors: a dataset.yaml or cases.csv that breaks a rule, no images, files without partner, unreadable files,
-    unlisted mask values, masks and instance maps of another size than their image. Warnings: stray pixels, equal
-    pictures, masks without a cell, labels that never occur, nearly black images, cell types of one case or unknown.
+    unlisted mask values, masks and instance maps of another size than their image, too few cases or groups to split.
+    Warnings: stray pixels, equal pictures, masks without a cell, labels that never occur, nearly black images, images
+    that are turned where their masks are not, cell types of one case or unknown, cases without group, columns of
+    cases.csv that are not used.
 
     Args:
         dataset: a dataset, a name in `DATASETS`, or the path of a `dataset.yaml` or its folder.
         data_folder: where named datasets lie.
+        to_split: whether it is to be trained on, for which it must have enough cases and groups.
 
     Raises:
         StudyError: only where there is nothing to check: an unknown name, a set not fetched, no dataset.yaml.
@@ -215,6 +216,7 @@ def check_dataset(dataset: Dataset | str | Path, data_folder: Path | None = None
     if spec.cases:
         facts, problems = read_facts(folder / spec.cases, found.images)
         errors += map(_finding, problems)
+        warnings += _unused(folder / spec.cases)
     whole = make_dataset(spec, folder, found, facts)
     for path in _unpaired(found):
         try:
@@ -227,7 +229,11 @@ def check_dataset(dataset: Dataset | str | Path, data_folder: Path | None = None
         if seen is not None:
             checked.append(seen[0])
             pictures.setdefault(seen[1], []).append((case, seen[2]))
+    warnings += _turned(whole.cases, {case.case_id for case in checked})
     warnings += _duplicates(pictures.values())
+    # Files without partner are cases once that is mended.
+    if to_split and len(whole.cases) == len(found.images):
+        errors += _too_few(whole.cases, [[case.case_id for case, _ in same] for same in pictures.values()])
     if checked:
         warnings += _overall(checked)
     notes = {"cite": spec.citation, "acknowledge": spec.acknowledgement, "licence": spec.licence}
@@ -269,9 +275,9 @@ def _check_case(case: Case, dataset: Dataset, errors: list, warnings: list) -> t
                 "Nothing to do if they are few; else list their values in dataset.yaml.",
             )
         )
-    if image.max() < _DARK:
+    if image.max() < DARK:
         what = f"{case.image_path} is nearly black: its brightest value is {image.max()} of 255."
-        warnings.append(Finding(what, "Was a 12-bit image saved as 16 bits? Save it anew with 8 bits."))
+        warnings.append(Finding(what, "Was an image of 12 or 14 bits saved as 16 bits? Save it anew with 8 bits."))
     counts = np.bincount(mask.ravel(), minlength=NUM_LABELS)
     if counts[BACKGROUND] == mask.size:
         warnings.append(Finding(f"{case.mask_path} marks no cell.", "Is the mask finished?"))
@@ -315,9 +321,46 @@ def _overall(cases: list[CheckedCase]) -> list[Finding]:
     single = sorted(name for name, n in types.items() if n == 1)
     if single:
         findings.append(Finding(f"Only one case shows: {', '.join(single)}. It cannot be in both training and test."))
-    if len(cases) < _FEWEST_CASES:
-        findings.append(Finding(f"{len(cases)} readable cases cannot be split into training, validation and test."))
+    grouped = sum(case.group is not None for case in cases)
+    if 0 < grouped < len(cases):
+        what = f"{len(cases) - grouped} of {len(cases)} cases have no group; each is split as a patient of its own."
+        findings.append(Finding(what, "Fill in the column `group` of cases.csv."))
     return findings
+
+
+def _too_few(cases: Sequence[Case], duplicates: list[list[str]]) -> list[Finding]:
+    """What `make_splits` would refuse."""
+    units = count_units(cases, duplicates)
+    if not 0 < units < FEWEST_UNITS:
+        return []
+    what = f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}"
+    what += f" in {units} {'group' if units == 1 else 'groups'}" if units < len(cases) else ""
+    fix = "Add cases of other patients or slides, or check the column `group` of cases.csv. "
+    fix += "Networks that are trained on other data can be scored on these: `also_score`."
+    return [Finding(f"{what} cannot be split into training, validation and test.", fix)]
+
+
+def _unused(path: Path) -> list[Finding]:
+    unused = unused_columns(path)
+    if not unused:
+        return []
+    names = ", ".join(map(repr, unused))
+    what = f"{path}: column {names} is not used" if len(unused) == 1 else f"{path}: columns {names} are not used"
+    fix = "If one of them says what must not be divided by a split (patient, slide), call it `group`."
+    return [Finding(f"{what}; only {', '.join(FACT_COLUMNS)} are.", fix)]
+
+
+def _turned(cases: Sequence[Case], readable: set[str]) -> list[Finding]:
+    """Images that are turned upright as their camera noted, where the mask notes something else."""
+    turns = {case: read_orientation(case.image_path) for case in cases if case.case_id in readable}
+    turned = {case: turn for case, turn in turns.items() if turn != 1}
+    paths = [case.image_path for case, turn in turned.items() if turn != read_orientation(case.mask_path)]
+    if not paths:
+        return []
+    what = f"{len(paths)} {'image is' if len(paths) == 1 else 'images are'} turned as the EXIF orientation says, and"
+    fix = "If a mask does not fit its image turned upright, turn it, or take the orientation from the image "
+    fix += "(exiftool -Orientation= FILE)."
+    return [Finding(f"{what} the masks are not: {shortlist(paths)}.", fix)]
 
 
 def _try(errors: list, read, *args):

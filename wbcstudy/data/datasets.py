@@ -23,7 +23,7 @@ import numpy as np
 from wbcstudy import storage
 from wbcstudy.data.files import find_files, read_facts
 from wbcstudy.data.folder import SPEC_FILE, Case, DatasetSpec, read_spec
-from wbcstudy.data.images import read_image, read_mask
+from wbcstudy.data.images import read_image, read_mask, read_orientation
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import pick
 
@@ -321,10 +321,17 @@ def check_sizes(case: Case, image: np.ndarray, mask: np.ndarray) -> None:
     """Raise `StudyError` if a mask is not as large as its image."""
     if mask.shape != image.shape[:2]:
         (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+        told = f"its image {case.image_path} {width}x{height} px"
+        fix = "Export the mask at the image's size; do not stretch it unless you know it shows the same field."
+        if mask.shape == (width, height):
+            turned, mask_turned = read_orientation(case.image_path), read_orientation(case.mask_path)
+            if turned != mask_turned:
+                told += f", turned as its EXIF orientation {turned} says (the mask's is {mask_turned})"
+                fix = "Turn the mask, too, or take the orientation from the image (exiftool -Orientation= FILE)."
         raise StudyError(
-            f"Mask {case.mask_path} is {mask_width}x{mask_height} px, its image {case.image_path} {width}x{height} px.",
+            f"Mask {case.mask_path} is {mask_width}x{mask_height} px, {told}.",
             expected="a mask of its image's width and height",
-            fix="Export the mask at the image's size; do not stretch it unless you know it shows the same field.",
+            fix=fix,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -46,13 +47,15 @@ def find_files(folder: Path, spec: DatasetSpec) -> Found:
 
     `{case}` and `*` stand for any characters but '/'; upper and lower case of the suffix do not matter; hidden files
     are passed over. A file that fits two patterns (`{case}.png` and `{case}_mask.png`) belongs to the longer one.
+    A letter with an accent is one letter, however the computer that named the file wrote it; a case is called as its
+    image is.
     """
     folder = Path(folder)
     patterns = {"image": spec.images, "mask": spec.masks}
     if spec.instances:
         patterns["instance map"] = spec.instances
     found: dict[str, dict[str, Path]] = {kind: {} for kind in ("image", "mask", "instance map")}
-    problems, taken, root = [], set(), folder.resolve()
+    problems, taken, root, spelt = [], set(), folder.resolve(), {}
     for kind in sorted(patterns, key=lambda kind: -len(patterns[kind].replace("{case}", "").replace("*", ""))):
         pattern = patterns[kind]
         try:
@@ -70,11 +73,12 @@ def find_files(folder: Path, spec: DatasetSpec) -> Found:
                 problems.append(_outside(path, folder))
             elif any(map(is_unprintable, case_id)):
                 problems.append(_unprintable(path))
-            elif case_id in found[kind]:
-                problems.append(_twice(kind, case_id, found[kind][case_id], path))
+            elif (same := _one_spelling(case_id)) in found[kind]:
+                problems.append(_twice(kind, case_id, found[kind][same], path))
             else:
-                found[kind][case_id] = path
-    images, masks, maps = found["image"], found["mask"], found["instance map"]
+                found[kind][same] = path
+                spelt |= {same: case_id} if kind == "image" or same not in spelt else {}
+    images, masks, maps = ({spelt[same]: path for same, path in files.items()} for files in found.values())
     if not images and not problems:
         problems.append(_empty(folder, spec))
     else:
@@ -90,7 +94,7 @@ def read_facts(
 ) -> tuple[dict[str, tuple[str | None, str | None]], list[StudyError]]:
     """Read cell type and group of each case from `cases.csv`.
 
-    All fields are text; comma, semicolon or tab may part them; an empty field is unknown (None).
+    All fields are text; comma, semicolon or tab may part them; an empty field is unknown (None), an empty row none.
 
     Args:
         path: the file.
@@ -111,11 +115,10 @@ def read_facts(
                 fix="Correct `cases` in dataset.yaml or leave it out; Excel must save as 'CSV UTF-8'.",
             )
         ]
-    header = text.split("\n", 1)[0]
-    rows = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=header.count), restkey="surplus")
+    rows = _table(text)
     try:
-        columns = rows.fieldnames = [(name or "").strip() for name in rows.fieldnames or []]
-        read = [(row, rows.line_num) for row in rows]
+        columns = rows.fieldnames = _columns(rows)
+        read = [(row, rows.line_num) for row in rows if _says_something(row)]
     except csv.Error as error:
         return {}, [_facts_error(path, f"cannot be read as a table: {error}.", fix="Is a quotation mark not closed?")]
     for column in columns:
@@ -125,26 +128,58 @@ def read_facts(
     if "case_id" not in columns:
         return {}, [_facts_error(path, f"has no column 'case_id' (found: {', '.join(columns) or 'nothing'}).")]
     facts, problems = {}, []
+    named = {_one_spelling(case_id): case_id for case_id in case_ids}
     for row, line in read:
         case_id = (row["case_id"] or "").strip()
+        case_id = named.get(_one_spelling(case_id), case_id)
         if "surplus" in row:
             problems.append(_facts_error(path, f"has too many fields in line {line}.", fix="Quote the field."))
         if case_id in facts:
             problems.append(_facts_error(path, f"lists case {case_id!r} twice.", fix="Keep one of the two rows."))
         facts[case_id] = tuple((row.get(column) or "").strip() or None for column in ("cell_type", "group"))
-    zeros = (
-        " Excel drops the zeros of 001: format the column as text."
-        if any(id.startswith("0") for id in case_ids)
-        else ""
-    )
+    fix = "Make its case_id column agree with the file names."
+    if any(id.startswith("0") for id in case_ids):
+        fix += " Excel drops the zeros of 001: format the column as text."
+    known = set(case_ids)
+    if suffixed := sorted(id for id in facts if id not in known and PurePosixPath(id).stem in known):
+        stem = PurePosixPath(suffixed[0]).stem
+        fix = f"case_id is what {{case}} stands for, without the suffix: write {stem} for {suffixed[0]}."
     for wrong, what in (
-        (set(facts) - set(case_ids), "lists cases without image"),
-        (set(case_ids) - set(facts), "lacks"),
+        (set(facts) - known, "lists cases without image"),
+        (known - set(facts), "lacks"),
     ):
         if wrong:
-            fix = "Make its case_id column agree with the file names." + zeros
             problems.append(_facts_error(path, f"{what}: {shortlist(wrong)}.", fix=fix))
     return facts, problems
+
+
+def unused_columns(path: Path) -> list[str]:
+    """Columns of a `cases.csv` that nothing reads; none where it cannot be read, which `read_facts` says."""
+    try:
+        columns = _columns(_table(Path(path).read_text(encoding="utf-8-sig")))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+    return [name for name in columns if name and name not in FACT_COLUMNS]
+
+
+def _table(text: str) -> csv.DictReader:
+    header = text.split("\n", 1)[0]
+    return csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=header.count), restkey="surplus")
+
+
+def _columns(rows: csv.DictReader) -> list[str]:
+    return [(name or "").strip() for name in rows.fieldnames or []]
+
+
+def _says_something(row: Mapping) -> bool:
+    """Whether any field of a row is filled: spreadsheets write rows of commas below the last one that is."""
+    fields = [field for value in row.values() for field in (value if isinstance(value, list) else [value])]
+    return any((field or "").strip() for field in fields)
+
+
+def _one_spelling(name: str) -> str:
+    """A name with each accent as part of its letter; a Mac writes it as a sign of its own behind the letter."""
+    return unicodedata.normalize("NFC", name)
 
 
 def shortlist(names: Iterable[object]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import LABELS
@@ -26,6 +26,8 @@ FORMATS = ("BMP", "DIB", "PNG", "JPEG", "TIFF")
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
 _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
 _WHITE = 255
+# An image whose brightest value is below this is nearly black: most often 12 or 14 bits that were saved as 16.
+DARK = 64
 # Below this, 16-bit grey values are those of a 12-bit camera: their high byte would be black.
 _TWELVE_BITS = 4096
 
@@ -136,6 +138,16 @@ def read_instances(path: Path) -> np.ndarray:
             fix="Save the map as 16-bit grey PNG.",
         )
     return values.astype(np.uint16)
+
+
+def read_orientation(path: Path) -> int:
+    """How a camera noted that its image is to be turned (EXIF), 1 to 8; 1 is upright, or nothing noted.
+
+    Args:
+        path: a file that `read_image` can read.
+    """
+    with Image.open(path, formats=FORMATS) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _open(path: Path) -> Image.Image:

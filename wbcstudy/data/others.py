@@ -96,7 +96,7 @@ def find_shared(dataset: Dataset, trained: Dataset) -> tuple[str, ...]:
 
 
 def _describe(dataset: Dataset, source: str, trained: Dataset) -> Other:
-    checked = check_dataset(dataset)
+    checked = check_dataset(dataset, to_split=False)
     checked.stop_on_errors()
     absent = [label for label in LABELS if not checked.label_shares[label]]
     if absent:

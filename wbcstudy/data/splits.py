@@ -26,6 +26,8 @@ from wbcstudy.errors import StudyError
 
 SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed")
 _PARTS = ("train", "validation", "test")
+# One each for training, validation and test.
+FEWEST_UNITS = 3
 # Random choices of groups among which the one with the best proportions of cell types is kept.
 _TRIES = 50
 
@@ -136,6 +138,11 @@ def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunC
     return _read(path, dataset, settings)
 
 
+def count_units(cases: Iterable[Case], duplicates: Iterable[Sequence[str]] = ()) -> int:
+    """How many parts cases fall into that may be on different sides of a split; arguments as for `make_splits`."""
+    return len(_units(sorted(cases, key=lambda case: case.case_id), duplicates))
+
+
 def split_hash(splits: Iterable[Split]) -> str:
     """Short SHA-256 (16 hex digits): equal for equal folds."""
     text = json.dumps([[split.train, split.validation, split.test] for split in splits])
@@ -166,7 +173,7 @@ def _units(cases: Sequence[Case], duplicates: Iterable[Sequence[str]]) -> list[l
 
 
 def _check_enough(units: list[list[Case]], folds: int) -> None:
-    need = {1: 3, 2: 4}.get(folds, folds)
+    need = {1: FEWEST_UNITS, 2: 4}.get(folds, folds)
     if len(units) < need:
         cases = sum(map(len, units))
         what = f"{cases} cases" if cases == len(units) else f"{cases} cases in {len(units)} groups"

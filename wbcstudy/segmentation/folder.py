@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from wbcstudy import __version__
-from wbcstudy.data.images import read_image
-from wbcstudy.errors import StudyError
+from wbcstudy.data.images import DARK, read_image
+from wbcstudy.errors import StudyError, plain
 from wbcstudy.segmentation.image import measure, predict_image
-from wbcstudy.segmentation.inputs import name_images
+from wbcstudy.segmentation.inputs import name_images, top_folder
 from wbcstudy.segmentation.networks import Network, load_network
 from wbcstudy.segmentation.results import IMAGE_COLUMNS, Results, join_tables
 from wbcstudy.segmentation.ways import WayName, choose_way
@@ -89,8 +89,9 @@ def segment_images(
 ) -> Summary:
     """Segment files and folders of images into a folder of results.
 
-    An image that was finished by an earlier call with the same settings is not done again; one that failed is tried
-    again. Called again after an interruption, it goes on where it was.
+    An image that was finished by an earlier call with the same settings is not done again; one that failed, or whose
+    file has changed, is. Called again after an interruption, it goes on where it was. A folder of results belongs to
+    one folder of images, from which names count; its tables and pages list the images of the last call.
 
     Args:
         inputs: image files, and folders, in which all images at any depth are meant.
@@ -101,8 +102,8 @@ def segment_images(
         step: told after each image how many of how many are done.
 
     Raises:
-        StudyError: no image; the model or a setting cannot be used; the folder holds results of other settings or
-            cannot be written.
+        StudyError: no image; the model or a setting cannot be used; the folder holds results of other settings or of
+            other images, or cannot be written.
     """
     settings = settings or Settings()
     results = Results(expand_home(out))
@@ -110,7 +111,8 @@ def segment_images(
     network = load_network(model)
     choose_way((1, 1), network.training, settings.way, settings.scale, settings.pixel_um)
     with results.writing():
-        _check_settings(results, network, settings)
+        _check_settings(results, network, settings, top_folder(inputs))
+        _check_images(results, named)
     kept = 0
     for done, (name, path) in enumerate(named.items(), start=1):
         if _is_finished(results, name, path, settings):
@@ -124,9 +126,11 @@ def segment_images(
         return _summarise(results, list(named), kept, network, settings)
 
 
-def _check_settings(results: Results, network: Network, settings: Settings) -> None:
-    """Refuse to mix networks or settings in one folder; note them in a new one."""
+def _check_settings(results: Results, network: Network, settings: Settings, top: Path) -> None:
+    """Refuse to mix networks, settings or folders of images in one folder of results; note them in a new one."""
     wanted = {"model": network.name, "model_sha256": network.digest} | vars(settings)
+    # Apart from the settings: an earlier version did not note it.
+    noted = {"images": plain(str(top))}
     before = read_json(results.settings)
     if before is not None:
         changed = [
@@ -138,6 +142,12 @@ def _check_settings(results: Results, network: Network, settings: Settings) -> N
                 expected="one network and one set of settings in a folder of results",
                 fix="Choose another folder with --out, or delete this one.",
             )
+        if before.get("images", noted["images"]) != noted["images"]:
+            raise StudyError(
+                f"{results.path} holds results of images below {before['images']}, not {top}.",
+                expected="one folder of images for a folder of results, since results are named by the paths below it",
+                fix=f"Choose another folder with --out, or name {before['images']} to go on with its images.",
+            )
         return
     if results.path.is_dir() and any(results.path.iterdir()):
         raise StudyError(
@@ -146,7 +156,20 @@ def _check_settings(results: Results, network: Network, settings: Settings) -> N
             fix="Choose another folder with --out.",
         )
     results.path.mkdir(parents=True, exist_ok=True)
-    write_json(results.settings, wanted | {"code_version": __version__})
+    write_json(results.settings, wanted | noted | {"code_version": __version__})
+
+
+def _check_images(results: Results, named: Mapping[str, Path]) -> None:
+    """Refuse to replace the results of another file of the same name; a file that has changed is done again."""
+    for name, path in named.items():
+        record = read_json(results.record(name)) or {}
+        before = record.get("source", {}).get("file")
+        if record.get("status") == "complete" and before not in (None, plain(str(path))):
+            raise StudyError(
+                f"{results.path} holds the results of {before} under the name {name!r}, as {path} would be called.",
+                expected="images of one folder in a folder of results",
+                fix="Choose another folder with --out.",
+            )
 
 
 def _is_finished(results: Results, name: str, path: Path, settings: Settings) -> bool:
@@ -158,7 +181,7 @@ def _is_finished(results: Results, name: str, path: Path, settings: Settings) ->
 
 def _source(path: Path) -> dict[str, Any]:
     about = path.stat()
-    return {"file": str(path), "bytes": about.st_size, "modified_ns": about.st_mtime_ns}
+    return {"file": plain(str(path)), "bytes": about.st_size, "modified_ns": about.st_mtime_ns}
 
 
 def _segment_one(results: Results, name: str, path: Path, network: Network, settings: Settings) -> str | None:
@@ -172,12 +195,13 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
         if (count := int(found.instances.max())) > _MOST_CELLS:
             raise StudyError(f"{count} cells are found.", expected=f"at most {_MOST_CELLS}", fix="Cut the image.")
     except (StudyError, OSError, MemoryError) as error:
-        why = (error.what if isinstance(error, StudyError) else str(error)) or type(error).__name__
+        why = plain((error.what if isinstance(error, StudyError) else str(error)) or type(error).__name__)
         with results.writing():
             write_json(results.record(name), record | {"error": why})
         return why
     record |= {"status": "complete", "height_px": image.shape[0], "width_px": image.shape[1]}
     record |= {"way": way.name, "why": way.why, "cells": count, "cell_px": _typical_diameter(found.instances)}
+    record |= {"brightest": int(image.max())}
     with results.writing():
         results.write(name, found, settings.probabilities)
         write_json(results.record(name), record)
@@ -197,7 +221,7 @@ def _summarise(results: Results, names: list[str], kept: int, network: Network, 
     records = functools.partial(results.read_records, names)
     with atomic_write(results.cells) as part, part.open("w", newline="", encoding="utf-8") as file:
         join_tables(file, (results.file("cells", r["image"], ".csv") for r in records() if r["status"] == "complete"))
-    failed, cells, diameters, ways = {}, 0, [], {}
+    failed, cells, diameters, ways, dark = {}, 0, [], {}, []
     with atomic_write(results.images) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(IMAGE_COLUMNS)
@@ -210,7 +234,10 @@ def _summarise(results: Results, names: list[str], kept: int, network: Network, 
             cells += record["cells"]
             diameters += [record["cell_px"]] if record["cell_px"] else []
             ways.setdefault(record["way"], [0, record["image"], record["why"]])[0] += 1
-    notes = tuple(_notes(network, settings, diameters, ways))
+            # Records of an earlier version do not say.
+            if record.get("brightest", DARK) < DARK:
+                dark.append((record["image"], record["brightest"]))
+    notes = (*_notes(network, settings, diameters, ways), *_warnings(results, names, dark))
     write_gallery(results, records, len(names), cells, network, notes, failed)
     return Summary(len(names), kept, cells, failed, notes, results.gallery)
 
@@ -229,4 +256,18 @@ def _notes(network: Network, settings: Settings, diameters: list[float], ways: d
             f"Look at the scale: a cell is typically {np.median(diameters):.0f} px across here, and {expected:.0f} px "
             "was expected from the training images. If the magnification or the camera differs, say so with --pixel-um "
             f"or --scale (for example --scale {ratio * (settings.scale or 1):.2g})."
+        )
+
+
+def _warnings(results: Results, names: list[str], dark: list[tuple[str, int]]) -> Iterator[str]:
+    if dark:
+        (first, brightest), count = dark[0], len(dark)
+        yield (
+            f"{count} {'image is' if count == 1 else 'images are'} nearly black ({first}: its brightest value is "
+            f"{brightest} of 255). Was an image of 12 or 14 bits saved as 16 bits? Save it anew with 8 bits."
+        )
+    if others := results.count_others(names):
+        yield (
+            f"{others} {'image' if others == 1 else 'images'} of earlier calls: not in cells.csv, images.csv and "
+            "gallery.html, which list what was named now."
         )

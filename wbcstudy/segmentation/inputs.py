@@ -6,21 +6,29 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wbcstudy.errors import StudyError
-from wbcstudy.storage import expand_home, is_there
+from wbcstudy.errors import StudyError, is_unprintable, plain
+from wbcstudy.segmentation.results import Results
+from wbcstudy.storage import expand_home, is_there, read_json
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+
+
+def top_folder(inputs: Sequence[str | Path]) -> Path:
+    """The folder that holds all inputs, from which names count."""
+    places = [expand_home(place).resolve() for place in inputs]
+    return Path(os.path.commonpath([place if place.is_dir() else place.parent for place in places]))
 
 
 def name_images(inputs: Sequence[str | Path], out: Path | None = None) -> dict[str, Path]:
     """The images that are meant, each under a name of its own.
 
-    A name is the file's path below the folder that holds all inputs, without its suffix, so that `a/1.png` and
-    `b/1.png` stay apart and keep their names from call to call. Where two differ in their suffix only, it is part of
-    both names: `1_png`, `1_tif`.
+    A name is the file's path below `top_folder`, without its suffix, so that `a/1.png` and `b/1.png` stay apart and
+    keep their names from call to call. Where two differ in their suffix only, it is part of both names: `1_png`,
+    `1_tif`. Characters that cannot be printed, and bytes that are no text, are spelt out, as they are in messages.
 
     Args:
-        inputs: files and folders. Of a folder, what is hidden and what is no image by its suffix is left out.
+        inputs: files and folders. Of a folder, what is hidden, what is no image by its suffix, and folders of earlier
+            results are left out.
         out: the folder of results, whose pictures are no inputs.
 
     Returns:
@@ -40,15 +48,17 @@ def name_images(inputs: Sequence[str | Path], out: Path | None = None) -> dict[s
             expected=f"files that end in {', '.join(IMAGE_SUFFIXES)}",
             fix="Name the folder that holds the images.",
         )
-    top = Path(os.path.commonpath([place if place.is_dir() else place.parent for place in places]))
+    top = top_folder(inputs)
     stems: dict[str, list[Path]] = {}
     for path in found:
-        stems.setdefault(path.relative_to(top).with_suffix("").as_posix(), []).append(path)
+        stem = path.relative_to(top).with_suffix("").as_posix()
+        # Tables, records and pages are UTF-8, which has no room for such bytes.
+        stems.setdefault(plain(stem) if any(map(is_unprintable, stem)) else stem, []).append(path)
     names: dict[str, Path] = {}
     # Names that needed no suffix come first, so that one that gets a suffix makes way for them.
     for stem, paths in sorted(stems.items(), key=lambda item: (len(item[1]), item[0])):
         for path in paths:
-            name = stem if len(paths) == 1 else f"{stem}_{path.suffix.lstrip('.')}"
+            name = stem if len(paths) == 1 else f"{stem}_{plain(path.suffix.lstrip('.'))}"
             while name in names:
                 name += "_"
             names[name] = path
@@ -60,7 +70,16 @@ def _images_in(place: Path, out: Path | None) -> Iterator[Path]:
         yield place
         return
     for folder, folders, files in os.walk(place):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and Path(folder, name) != out)
+        below = (name for name in folders if not name.startswith(".") and Path(folder, name) != out)
+        folders[:] = sorted(name for name in below if not _holds_results(Path(folder, name)))
         for name in files:
             if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
                 yield Path(folder, name)
+
+
+def _holds_results(folder: Path) -> bool:
+    """Whether an earlier call wrote this folder: its pictures are overlays and masks, no new images."""
+    try:
+        return "model_sha256" in (read_json(Results(folder).settings) or {})
+    except OSError:
+        return False

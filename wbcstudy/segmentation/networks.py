@@ -79,7 +79,8 @@ def load_network(where: str | Path | Network) -> Network:
 
     Args:
         where: a run's folder or its model.keras; a study's folder, its YAML file or its name, of which the best run by
-            its validation images is taken; `<study>/<run>`; or a network, which is returned.
+            its validation images is taken; `<study>/<run>`; or a network, which is returned. A folder of the current
+            one that holds neither run nor study does not stand for a study of its name.
 
     Raises:
         StudyError: nothing there, no finished run, or a model file that cannot be used.
@@ -127,10 +128,12 @@ def find_run(where: str | Path) -> tuple[Run, str]:
         return best_run(StudyFolder.of(path.stem))
     if path.suffix == ".keras" and is_there(path):
         path = path.parent
-    if not is_there(path) and not path.is_absolute():
+    # Images may lie in a folder that is called as the study is.
+    if not path.is_absolute() and not any(is_there(path / held) for held in ("run.json", "model.keras", "runs")):
         study, *run = path.parts or ("",)
         folder = outputs_folder() / study
-        path = folder / "runs" / run[0] if len(run) == 1 else folder.joinpath(*run)
+        named = folder / "runs" / run[0] if len(run) == 1 else folder.joinpath(*run)
+        path = named if is_there(named) or not is_there(path) else path
     if is_there(path / "runs"):
         return best_run(StudyFolder(path))
     if is_there(path) and path.is_dir():

@@ -10,14 +10,14 @@ What is written, for an image `slide1/field07.tif` below the folder that was nam
     thumbnails/slide1/field07.jpg     for the gallery
     records/slide1/field07.json       written last: an image without it is not finished
 
-and for all of them `cells.csv`, `images.csv`, `gallery.html` and `segment.json`, the settings.
+and for all of them `cells.csv`, `images.csv`, `gallery.html` and `segment.json`: settings and folder of images.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,12 @@ class Results:
             record = read_json(self.record(name))
             if record is not None:
                 yield record
+
+    def count_others(self, names: Collection[str]) -> int:
+        """How many images that are not among these have results here, from earlier calls."""
+        folder, names = self.path / "records", set(names)
+        found = (path.relative_to(folder).as_posix().removesuffix(".json") for path in folder.rglob("[!.]*.json"))
+        return sum(record["status"] == "complete" for record in self.read_records(n for n in found if n not in names))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
