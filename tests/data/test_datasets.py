@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -195,12 +194,9 @@ def test_the_table_of_datasets_is_consistent():
         DATASETS["new"] = DATASETS["synthetic"]
 
 
-def test_importing_is_quick_and_without_heavy_libraries():
+def test_importing_loads_no_heavy_library():
     heavy = "'tensorflow', 'keras', 'skimage', 'sklearn', 'scipy', 'matplotlib', 'pooch', 'requests'"
     code = "import sys, wbcstudy.data.check, wbcstudy.data.fetch, wbcstudy.data.arrays, wbcstudy.data.splits\n"
     code += f"sys.exit(', '.join({{{heavy}}} & set(sys.modules)) or 0)"
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    # Far from the ten seconds of TensorFlow even on a busy machine.
-    assert time.perf_counter() - start < 8

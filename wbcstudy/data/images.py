@@ -147,7 +147,8 @@ def read_orientation(path: Path) -> int:
         path: a file that `read_image` can read.
     """
     with Image.open(path, formats=FORMATS) as image:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        noted = image.getexif().get(ExifTags.Base.Orientation)
+    return noted if noted in range(1, 9) else 1
 
 
 def _open(path: Path) -> Image.Image:
