@@ -95,7 +95,7 @@ def make_config(kind: type[DataSettings], values: dict[str, Any], source: str = 
 
 def _example(given: Any, default: Any) -> str:
     """What could stand in a list's brackets: the one value that was given, or what does by default."""
-    if isinstance(given, str | int | float):
+    if (isinstance(given, str) and given.split() == [given]) or type(given) is int:
         return show_value(given).strip("'\"")
     return ", ".join(map(str, default)) if isinstance(default, tuple) else "..."
 

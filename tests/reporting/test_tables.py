@@ -12,7 +12,6 @@ from wbcstudy.reporting.layout import layout_table1, layout_table2, weights_note
 from wbcstudy.reporting.render import make_layouts
 from wbcstudy.reporting.table3 import MeasuredMethod, layout_table3, load_measured, make_table3
 from wbcstudy.reporting.tables import (
-    is_whole,
     load_paper_table,
     make_table1,
     make_table2,
@@ -114,11 +113,11 @@ def test_what_has_only_some_of_the_folds_is_shown_and_does_not_compete(tmp_path)
             run.record["validation"] = {"nucleus": counts, "cytoplasm": counts}
     assert pick_best(runs).encoder == "resnet18"
     table = make_table1(runs)
-    assert table["folds"].tolist() == [1, 1, 3, 3] and is_whole(table).tolist() == [False, False, True, True]
+    assert table["folds"].tolist() == [1, 1, 3, 3] and table["whole"].tolist() == [False, False, True, True]
     layout = layout_table1(table)
     assert texts(layout)[0][3] == f"{table.loc[0, 'dice']:.4f}"
     assert not any(cell.best for _, cells in layout.rows for cell in cells)
-    assert any("since no seed has all 3 folds: U-Net, Dice loss." in note for note in layout.notes)
+    assert any("since no seed has all folds: U-Net, Dice loss." in note for note in layout.notes)
     assert make_table2(runs, "unet")["dice"].isna().all()
     assert {run.config.encoder for run in whole_runs(runs)} == {"resnet18"}
     assert tell_answer(runs)[0].startswith("ResNet-18 with the Dice loss, the only one measured.")
@@ -127,12 +126,17 @@ def test_what_has_only_some_of_the_folds_is_shown_and_does_not_compete(tmp_path)
     said = tell_cautions(StudyFolder(tmp_path / "s"), config, runs)
     assert any(words.endswith("all the folds that others have: U-Net with Dice loss.") for words in said)
     # With a second seed on one fold, the first counts, which has all.
-    two = StudyConfig(name="s", encoders=("unet",), losses=("dice",), folds=2, seeds=(0, 1))
+    two = StudyConfig(name="s", encoders=("unet", "vgg16"), losses=("dice",), folds=2, seeds=(0, 1))
     more = make_study(tmp_path / "b", two)
-    more = [run for run in more if run.name != "unet__dice__fold1__seed1"]
-    assert make_table1(more)["seeds"].tolist() == [1, 1] and is_whole(make_table1(more)).all()
-    crossed = [run for run in make_study(tmp_path / "c", two) if run.config.fold == run.config.seed]
+    table = make_table1([run for run in more if run.name != "unet__dice__fold1__seed1"])
+    assert table["seeds"].tolist() == [1, 1, 2, 2] and table["whole"].all()
+    # Neither has both: no bold, no answer.
+    crossed = [run for run in more if run.config.seed == 0 and run.config.fold == (run.config.encoder == "unet")]
     assert "no encoder and loss has been tested on all the folds" in tell_answer(crossed)[0]
+    assert not make_table1(crossed)["whole"].any()
+    # One alone is compared with nothing.
+    alone = [run for run in more if run.config.encoder == "unet" and run.config.fold == run.config.seed]
+    assert tell_answer(alone)[0].startswith("U-Net with the Dice loss, the only one measured.")
 
 
 def test_intervals_draw_whole_slides(tmp_path):
@@ -232,7 +236,7 @@ def test_failed_folds_of_an_earlier_method_are_told(tmp_path):
     layout = layout_table3(table)
     rows = {cells[1].text: cells for group, cells in layout.rows if "Measured" in group}
     assert not any(cell.best for cell in rows["otsu_levels"]) and rows["benazzouz2013"][2].text == "failed"
-    assert any("otsu_levels (1 of 2 folds)" in note for note in layout.notes)
+    assert any("otsu_levels (1 fold)" in note for note in layout.notes)
     said = tell_cautions(study, config, runs)
     assert any(words.startswith("3 of 6 runs of earlier methods failed: otsu_levels__fold1") for words in said)
     assert "otsu_levels__fold1: Out of memory. Buy some." in said

@@ -16,7 +16,6 @@ from wbcstudy.reporting.layout import weights_note
 from wbcstudy.reporting.tables import (
     TABLE_REGIONS,
     group_runs,
-    is_whole,
     loss_words,
     make_table1,
     pick_best,
@@ -91,7 +90,7 @@ def tell_answer(runs: Iterable[Run], groups: Groups | None = None) -> list[str]:
     if best is None:
         return ["There is no answer yet: no run is complete with scores that are defined."]
     table = make_table1(runs, groups)
-    table = table[is_whole(table)].dropna(subset="dice")
+    table = table[table["whole"].astype(bool)].dropna(subset="dice")
     rows = table[(table["encoder"] == best.encoder) & (table["loss"] == best.loss)].set_index("region")
     pairs = table[["encoder", "loss"]].drop_duplicates()
     alone = len(pairs) == 1
@@ -139,11 +138,10 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
         said.append(f"Left out of the comparison, since no seed has all the folds that others have: {names}.")
     methods = {one.name: study.baseline(one.name) for one in config.baseline_runs()}
     said += _tell_states({name: folder.status for name, folder in methods.items()}, "run", " of earlier methods")
-    for name, folder in methods.items():
-        if folder.status == "failed":
-            record = folder.read_record() or {}
-            why = " ".join(str(record.get(key) or "") for key in ("error", "advice"))
-            said.append(_shorten(f"{name}: {' '.join(why.split())}", 300))
+    for name in [name for name, folder in methods.items() if folder.status == "failed"][:MOST_NAMES]:
+        record = methods[name].read_record() or {}
+        why = " ".join(str(record.get(key) or "") for key in ("error", "advice"))
+        said.append(shorten(f"{name}: {' '.join(why.split())}", 300))
     done = [run.record for run in runs if run.complete]
     for what, values in (
         ("versions of the data", {(record.get("dataset") or {}).get("fingerprint") for record in done}),
@@ -192,7 +190,7 @@ def list_runs(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> l
                 "dice": [_number(scores.get(region, {}).get("dice")) for region in TABLE_REGIONS],
                 "time": tell_seconds(run_seconds(record)),
                 "memory": tell_memory(record.get("peak_memory_mb")),
-                "error": _shorten(str(record.get("error", ""))),
+                "error": shorten(str(record.get("error", ""))),
                 "advice": str(record.get("advice", "")),
             }
         )
@@ -241,6 +239,7 @@ def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable
     record = done[0].record if done else {}
     # What was trained, which may be less than what is planned.
     pairs = {(run.config.encoder, run.config.loss) for run in done}
+    pairs = {pair for pair in pairs if pair[0] in config.encoders and pair[1] in config.losses}
     names = [name for name in config.encoders if not pairs or name in {pair[0] for pair in pairs}]
     aims = [name for name in config.losses if not pairs or name in {pair[1] for pair in pairs}]
     seeds = sorted({run.config.seed for run in done}) or list(config.seeds)
@@ -404,7 +403,8 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + more
 
 
-def _shorten(text: str, most: int = 1200) -> str:
+def shorten(text: str, most: int = 1200) -> str:
+    """The beginning of a long text."""
     return text if len(text) <= most else text[:most] + " ..."
 
 

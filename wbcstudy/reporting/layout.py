@@ -12,7 +12,7 @@ import pandas as pd
 
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.registry import ENCODERS
-from wbcstudy.reporting.tables import is_whole, load_paper_table, loss_title
+from wbcstudy.reporting.tables import load_paper_table, loss_title
 
 PAPER_NOTE = "Grey, “paper”: the number printed in the paper, for its own 87 images, which were never published."
 NOTHING = "\N{EN DASH}"
@@ -99,7 +99,7 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
     regions = list(dict.fromkeys(table["region"]))
     metrics = ("precision", "dice", "dice_mean")
     paper = load_paper_table(1).set_index(["encoder", "loss", "region"]).sort_index()
-    whole = is_whole(table)
+    whole = table["whole"].astype(bool)
     best = best_values(table[whole], metrics)
     rows, previous, partly, short = [], None, [], []
     for (encoder, loss), group in table.groupby(["encoder", "loss"], sort=False):
@@ -146,8 +146,8 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
         )
     if short:
         what.append(
-            f"Neither bold nor compared, since no seed has all {table['folds'].max()} folds: {'; '.join(short)}. The "
-            "folds hold different images, some of them easier."
+            f"Neither bold nor compared, since no seed has all folds: {'; '.join(short)}. The folds hold different "
+            "images, some of them easier."
         )
     if partly:
         what.append(f"Failed runs left out: {'; '.join(partly)}.")

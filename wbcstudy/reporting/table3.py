@@ -46,7 +46,7 @@ class MeasuredMethod:
         variant: a key of `VARIANTS`.
         fit_seconds: time to fit it once.
         seconds_per_image: time to segment one image.
-        folds: how many folds are in the scores.
+        folds: those that are in the scores.
         failed: how many folds failed.
     """
 
@@ -57,7 +57,7 @@ class MeasuredMethod:
     variant: str = "raw"
     fit_seconds: float | None = None
     seconds_per_image: float | None = None
-    folds: int = 1
+    folds: tuple[int, ...] = (0,)
     failed: int = 0
 
 
@@ -72,12 +72,14 @@ def load_measured(
         names: method -> reference and algorithm, to name those that were not run.
     """
     folders: dict[str, list[RunFolder]] = {}
+    folds: dict[str, list[int]] = {}
     failures: dict[str, int] = {}
     for one in config.baseline_runs():
         folder = study.baseline(one.name)
         folders.setdefault(one.method, [])
         if folder.status == "complete":
             folders[one.method].append(folder)
+            folds.setdefault(one.method, []).append(one.fold)
         failures[one.method] = failures.get(one.method, 0) + (folder.status == "failed")
     measured = []
     for method, done in folders.items():
@@ -85,7 +87,7 @@ def load_measured(
         if not done:
             about = (names or {}).get(method, {})
             reference, algorithm = str(about.get("reference", "")), str(about.get("algorithm", method))
-            measured.append(MeasuredMethod(method, reference, algorithm, None, folds=0, failed=failed))
+            measured.append(MeasuredMethod(method, reference, algorithm, None, folds=(), failed=failed))
             continue
         records = [folder.read_record() for folder in done]
         about = records[0]["method"]
@@ -96,7 +98,7 @@ def load_measured(
         for variant in VARIANTS:
             scores = pd.concat([read_score_file(folder.scores_of(variant)) for folder in done], ignore_index=True)
             reference, algorithm = str(about["reference"]), str(about["algorithm"])
-            counts = {"folds": len(done), "failed": failed}
+            counts = {"folds": tuple(folds[method]), "failed": failed}
             measured.append(MeasuredMethod(method, reference, algorithm, scores, variant, **times, **counts))
     return measured
 
@@ -147,18 +149,20 @@ def make_table3(
 
     Returns:
         One row per method, variant and region: method, reference, algorithm, kind, variant, region, the pooled ratios
-        (mean over seeds), dice_mean with its interval over images, n, seeds, folds, failed (folds), fit_seconds,
-        seconds_per_image. `kind` is "quoted" (printed in the paper: other images, definition unclear) or "measured".
-        Quoted rows come first. NaN where a number was not printed, or the method was not run or failed (then n is 0).
+        (mean over seeds), dice_mean with its interval over images, n, seeds, folds (how many), failed (folds), whole
+        (whether it has all folds that any has), fit_seconds, seconds_per_image. `kind` is "quoted" (printed in the
+        paper: other images, definition unclear) or "measured". Quoted rows come first. NaN where a number was not
+        printed, or the method was not run or failed (then n is 0).
     """
     columns = ["method", "reference", "algorithm", "kind", "variant", "region", *RATIOS]
-    columns += ["dice_mean", "dice_ci_low", "dice_ci_high", "n", "seeds", "folds", "failed"]
+    columns += ["dice_mean", "dice_ci_low", "dice_ci_high", "n", "seeds", "folds", "failed", "whole"]
     columns += ["fit_seconds", "seconds_per_image"]
     quoted = load_paper_table(3).assign(kind="quoted", variant="")
     quoted = quoted[quoted["region"].isin(regions)]
     # All methods of one variant together: these are what a reader compares.
     entries = sorted([*measured, *_network(list(runs), regions)], key=lambda one: list(VARIANTS).index(one.variant))
-    rows = [row for entry in entries for row in _rows(entry, regions, groups)]
+    every = {fold for entry in entries for fold in entry.folds}
+    rows = [row | {"whole": set(entry.folds) == every} for entry in entries for row in _rows(entry, regions, groups)]
     table = pd.concat([quoted, pd.DataFrame(rows)], ignore_index=True).reindex(columns=columns)
     return table.assign(**{name: whole_numbers(table[name]) for name in ("n", "seeds", "folds", "failed")})
 
@@ -172,24 +176,26 @@ def layout_table3(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
     """
     regions = list(dict.fromkeys(table["region"]))
     metrics = ("precision", "sensitivity", "accuracy", "dice", "dice_mean")
-    rows, folds = [], table["folds"].max()
+    rows, whole = [], table["whole"].eq(True)
     for (kind, variant), block in table.groupby(["kind", "variant"], sort=False):
         title = "Quoted from the paper (its own images, another split; what its precision is, is not always clear)"
         if kind == "measured":
             title = f"Measured here, on this study's test images, {VARIANTS[variant]}"
         # The best of one method alone says nothing, and quoted numbers do not compete.
-        rivals = block[block["folds"] == folds] if kind == "measured" else block.head(0)
+        rivals = block[whole[block.index]] if kind == "measured" else block.head(0)
         best = best_values(rivals if len(set(rivals["method"])) > 1 else block.head(0), metrics, regions)
         for method, group in block.groupby("method", sort=False):
-            competes = bool((group["folds"] == folds).all())
+            competes = bool(whole[group.index].all())
             rows.append((title, _cells(str(method), kind, group, regions, metrics, best if competes else {})))
     heads = [("", "Method"), ("", "Algorithm")]
     heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
     heads += [("", "Seconds per image")]
     what = [f"{NOTHING}: not printed in the paper."]
-    short = table[(table["folds"] > 0) & (table["folds"] < folds)].drop_duplicates("method")
+    short = table[(table["folds"] > 0) & ~whole].drop_duplicates("method")
     if len(short):
-        names = "; ".join(f"{row.algorithm} ({row.folds} of {folds} folds)" for row in short.itertuples())
+        names = "; ".join(
+            f"{row.algorithm} ({row.folds} {'fold' if row.folds == 1 else 'folds'})" for row in short.itertuples()
+        )
         what.append(f"Tested on some of the images only, so not compared by bold: {names}.")
     if (table["seeds"].fillna(1) > 1).any():
         what.append("Methods that learn at random: mean over the seeds; their interval is over the images.")
@@ -215,7 +221,7 @@ def _network(runs: list[Run], regions: Sequence[str]) -> list[MeasuredMethod]:
             continue
         name = f"{best.encoder}__{best.loss}"
         about = (name, "This study", algorithm, scores, variant, _mean(fits), _mean(times))
-        entries.append(MeasuredMethod(*about, folds=len({run.config.fold for run in done})))
+        entries.append(MeasuredMethod(*about, folds=tuple(sorted({run.config.fold for run in done}))))
     return entries
 
 
@@ -226,7 +232,7 @@ def _network_title(encoder: str) -> str:
 
 def _rows(entry: MeasuredMethod, regions: Sequence[str], groups: Groups | None) -> list[dict]:
     about = {"method": entry.method, "reference": entry.reference, "algorithm": entry.algorithm, "kind": "measured"}
-    about |= {"variant": entry.variant, "folds": entry.folds, "failed": entry.failed}
+    about |= {"variant": entry.variant, "folds": len(entry.folds), "failed": entry.failed}
     if entry.scores is None:
         return [about | {"region": region, "n": 0} for region in regions]
     seed = entry.scores["run"].str.extract(r"__seed(\d+)$")[0].fillna("0")

@@ -68,13 +68,13 @@ def make_table1(
         One row per encoder, loss and region in the paper's order: pooled precision and dice, `dice_mean` over the
         images (each image's mean over the seeds) with its 95 % interval, the median over runs of best_epoch and
         epochs, n (images with a defined Dice), seeds and folds (how many are in the scores: those of `whole_runs`, or
-        all where there is none, see `is_whole`), runs (all) and failed. Scores are NaN where no run is complete. No
-        runs give no rows.
+        all where there is none), runs (all), failed, and whole (whether the scores are of `whole_runs`, and so may be
+        compared). Scores are NaN where no run is complete. No runs give no rows.
     """
     runs = list(runs)
     whole = {run.name for run in whole_runs(runs)}
     columns = ["encoder", "loss", "region", "precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high"]
-    columns += ["best_epoch", "epochs", "n", "seeds", "folds", "runs", "failed"]
+    columns += ["best_epoch", "epochs", "n", "seeds", "folds", "runs", "failed", "whole"]
     rows = []
     for (encoder, loss), group in group_runs(runs).items():
         complete = [run for run in group if run.complete]
@@ -85,6 +85,7 @@ def make_table1(
             "folds": len({run.config.fold for run in done}),
             "runs": len(group),
             "failed": len(group) - len(complete),
+            "whole": bool(done) and all(run.name in whole for run in done),
         }
         about |= {name: _median(run.record.get(name) for run in done) for name in ("best_epoch", "epochs")}
         for region in regions:
@@ -98,24 +99,16 @@ def whole_runs(runs: Iterable[Run]) -> list[Run]:
     """The complete runs that can be held beside one another: of each seed that has all folds.
 
     All folds are those of which any run is complete. A seed of which a fold has failed or is not there yet was tested
-    on other images than the rest.
+    on other images than the rest. Of a single encoder and loss all are returned, since nothing is compared.
     """
     done = [run for run in runs if run.complete]
+    if len(group_runs(done)) < 2:
+        return done
     folds: dict[tuple, set[int]] = {}
     for run in done:
         folds.setdefault(_training(run), set()).add(run.config.fold)
     every = set().union(*folds.values())
     return [run for run in done if folds[_training(run)] == every]
-
-
-def is_whole(table: pd.DataFrame) -> pd.Series:
-    """Which rows of Table 1 hold all folds, and so may be compared.
-
-    Args:
-        table: from `make_table1`.
-    """
-    done = table["runs"] - table["failed"]
-    return (done > 0) & (table["folds"] == table["folds"].max()) & (done >= table["seeds"] * table["folds"])
 
 
 def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Best | None:
@@ -125,7 +118,7 @@ def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Be
     the paper's order wins. Only `whole_runs` compete.
 
     Returns:
-        None when no complete run has defined validation scores.
+        None when no such run has defined validation scores.
     """
     best = None
     for (encoder, loss), group in group_runs(whole_runs(runs)).items():
@@ -147,7 +140,7 @@ def pick_examples(runs: Iterable[Run], best: Best | None, count: int = 5, seed: 
     Returns:
         Case id -> predicted mask, uint8 (S, S) of labels, from the first of the best pair's runs; {} for none.
     """
-    group = group_runs(runs).get((best.encoder, best.loss), []) if best else []
+    group = group_runs(whole_runs(runs)).get((best.encoder, best.loss), []) if best else []
     found = read_predictions(group[0].folder) if group else {}
     names = sorted(found)
     drawn = np.random.default_rng(seed).choice(len(names), min(count, len(names)), replace=False)
@@ -167,7 +160,7 @@ def pick_worst(runs: Iterable[Run], best: Best | None, count: int = 10) -> tuple
         case, its cell type, and its Dice of nucleus and cytoplasm (mean over the seeds). Cases whose masks were not
         kept are left out.
     """
-    group = [run for run in group_runs(runs).get((best.encoder, best.loss), []) if run.complete] if best else []
+    group = group_runs(whole_runs(runs)).get((best.encoder, best.loss), []) if best else []
     if not group:
         return {}, []
     worst = worst_cases(read_scores(group), count)

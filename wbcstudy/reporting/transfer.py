@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.data.others import Other, read_others
+from wbcstudy.reporting.facts import shorten
 from wbcstudy.reporting.layout import NOTHING, Cell, Layout
 from wbcstudy.reporting.render import write_table
 from wbcstudy.reporting.tables import TABLE_REGIONS, Best, group_runs, pick_best, read_scores, whole_runs
@@ -126,7 +127,7 @@ def transfer_cautions(transfer: Transfer) -> list[str]:
     """What a reader must know before believing the table: failures, gaps, images that two datasets share."""
     said = []
     for run, dataset, error in transfer.failed:
-        said.append(f"{run} could not be scored on {dataset}: {' '.join(error.split())}")
+        said.append(f"{run} could not be scored on {dataset}: {shorten(' '.join(error.split()), 300)}")
     if transfer.missing:
         names = ", ".join(dict.fromkeys(dataset for _, dataset in transfer.missing))
         said.append(f"Not all runs have been scored on {names} yet: `wbcstudy run` does it.")
@@ -236,7 +237,7 @@ def make_transfer_tables(
 ) -> dict[str, tuple[pd.DataFrame, Layout]]:
     """Table 8 ("transfer") and 9 ("flips"), where they have rows, each as its tidy frame and its layout."""
     flips = make_flips(runs, groups)
-    layout = layout_flips(flips, units="images, or groups of them" if groups else "images")
+    layout = layout_flips(flips, units="images or groups of them" if groups else "images")
     made = {"transfer": (transfer.table, layout_transfer(transfer)), "flips": (flips, layout)}
     return {name: (frame, layout) for name, (frame, layout) in made.items() if layout.rows}
 
@@ -332,8 +333,7 @@ def _best_there(transfer: Transfer, other: Other) -> Sequence[str]:
 def _surely(pairs: pd.DataFrame, better: str, worse: str, alpha: float = 0.05) -> bool:
     for row in pairs.itertuples():
         if {row.method_a, row.method_b} == {better, worse}:
-            lead = row.difference if row.method_a == better else -row.difference
-            return bool(row.p_holm < alpha and lead > 0)
+            return bool(row.p_holm < alpha and row.better == better)
     return False
 
 

@@ -40,7 +40,8 @@ def write_gallery(
         notes: sentences for the head of the first page.
         failed: image -> why.
     """
-    from wbcstudy.reporting.html import POLICY, make_template
+    from wbcstudy.reporting.html import make_template
+    from wbcstudy.reporting.render import POLICY
 
     template = make_template("gallery.html")
     complete = (record for record in records() if record["status"] == "complete")

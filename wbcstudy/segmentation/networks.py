@@ -129,8 +129,9 @@ def find_run(where: str | Path) -> tuple[Run, str]:
     if path.suffix == ".keras" and is_there(path):
         path = path.parent
     # Images may lie in a folder that is called as the study is.
-    if not path.is_absolute() and not any(is_there(path / held) for held in ("run.json", "model.keras", "runs")):
-        study, *run = path.parts or ("",)
+    held = any(is_there(path / name) for name in ("run.json", "model.keras", "runs"))
+    if path.parts and not path.is_absolute() and not held:
+        study, *run = path.parts
         folder = outputs_folder() / study
         named = folder / "runs" / run[0] if len(run) == 1 else folder.joinpath(*run)
         path = named if is_there(named) or not is_there(path) else path
@@ -155,27 +156,31 @@ def find_run(where: str | Path) -> tuple[Run, str]:
 def best_run(study: StudyFolder) -> tuple[Run, str]:
     """The best run of a study, chosen as in its report, by the validation images; the test images have no say.
 
-    First the encoder and loss with the highest validation Dice over all folds and seeds, then of their runs the one
-    with the highest.
+    First the encoder and loss that the report chooses (`tables.pick_best`), then of their runs the one with the highest
+    validation Dice, of which the network is still there. Where the report chooses none yet, or none of those networks
+    is there, of all runs.
 
     Raises:
-        StudyError: no finished run with validation scores.
+        StudyError: no finished run with its network and validation scores.
     """
     from wbcstudy.reporting.tables import TABLE_REGIONS, group_runs, pick_best
 
-    runs = [run for run in load_runs(study) if run.complete and run.folder.model.is_file()]
-    best = pick_best(runs)
-    if best is None:
+    def own(run: Run) -> float:
+        counts = run.record.get("validation") or {}
+        found = [(counts.get(region) or {}).get("dice") for region in TABLE_REGIONS]
+        return float("nan") if None in found else sum(found) / len(found)
+
+    complete = [run for run in load_runs(study) if run.complete]
+    runs = [run for run in complete if run.folder.model.is_file() and own(run) == own(run)]
+    if not runs:
         raise StudyError(
             f"{study.path} has no finished run with its network.",
             expected="a study with at least one finished training",
             fix=f"Run it: wbcstudy run params/{study.name}.yaml",
         )
 
-    def own(run: Run) -> float:
-        return sum(run.record["validation"][region]["dice"] or 0 for region in TABLE_REGIONS) / len(TABLE_REGIONS)
-
-    group = group_runs(runs)[best.encoder, best.loss]
+    best = pick_best(complete)
+    group = group_runs(runs).get((best.encoder, best.loss), runs) if best else runs
     chosen = max(group, key=own)
     return chosen, f"the best of {len(runs)} runs on the validation images (Dice {own(chosen):.3f})"
 
