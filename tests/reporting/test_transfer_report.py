@@ -1,5 +1,6 @@
 """Other datasets and test-time flips in the report."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -88,6 +89,11 @@ def test_the_method_that_does_best_there_is_named(study):
     score_away(runs, {transfer.best.encoder: 0.25, other: 0.02})
     ((_, words),) = tell_transfer_in_full(load_transfer(folder, runs))
     assert "has the highest mean there, and is better than it by more than chance for the nucleus" in words
+    # Also where most images do not differ, so that the typical difference is 0.
+    found = load_transfer(folder, runs)
+    pairs = {"away": {region: pair.assign(difference=0.0) for region, pair in found.pairs["away"].items()}}
+    ((_, words),) = tell_transfer_in_full(dataclasses.replace(found, pairs=pairs))
+    assert "is better than it by more than chance for the nucleus" in words
     score_away(runs, {transfer.best.encoder: 0.02, other: 0.25})
     ((_, words),) = tell_transfer_in_full(load_transfer(folder, runs))
     assert "No other measured method has a higher mean there." in words

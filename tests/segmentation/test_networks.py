@@ -26,6 +26,14 @@ def test_a_study_gives_its_best_run_by_validation(study, places):
         assert why == "the best of 3 runs on the validation images (Dice 0.900)"
 
 
+def test_of_the_networks_that_are_still_there_the_best_is_taken(study, monkeypatch):
+    (study / "runs" / "resnet18__dice__fold0__seed1" / "model.keras").unlink()
+    assert find_run(study)[0].config.seed == 2
+    # As if the report compared none yet, since no seed has all folds.
+    monkeypatch.setattr("wbcstudy.reporting.tables.pick_best", lambda runs: None)
+    assert find_run(study)[0].config.seed == 2
+
+
 def test_a_run_is_found_by_folder_name_or_model_file(study):
     folder = study / "runs" / "resnet18__dice__fold0__seed2"
     for where in (folder, folder / "model.keras", "cells/resnet18__dice__fold0__seed2"):
