@@ -50,7 +50,21 @@ class TestTheFirstScreen:
         told = tell_certainty(compare_runs(study_of(tmp_path, losses=("dice", "cross_entropy"), blur={})))
         assert "not surely the best" in told.headline and "may be as good" in told.headline
         assert dict(told.regions)["nucleus"].startswith("Not told apart from all 3 others.")
-        assert not told.more[0].startswith("The lightest") or "MobileNet" in told.more[0]
+        assert "The lightest of these is MobileNet with" in told.more[0] and "50 % of its arithmetic" in told.more[0]
+
+    def test_the_lightest_is_not_sought_among_some_only(self, tmp_path):
+        pairs = study_of(tmp_path, ("unet", "mobilenet", "resnet18"), blur={})
+        for run in pairs:
+            wins = run.config.encoder == "unet"
+            counts = {"tp": 90 if wins else 80, "fp": 1, "fn": 1, "tn": 1}
+            run.record["validation"] = {"nucleus": counts, "cytoplasm": counts}
+            if run.config.encoder == "mobilenet":
+                del run.record["multiply_adds"]
+        told = tell_certainty(compare_runs(pairs))
+        assert "The lightest of these is MobileNet with Dice loss, with 21 % of its time for an image." in told.more
+        for run in pairs:
+            run.record.pop("seconds_per_image")
+        assert not any("lightest" in words for words in tell_certainty(compare_runs(pairs)).more)
 
     def test_of_two_the_other_one_is_named(self, tmp_path):
         alike = tell_certainty(compare_runs(study_of(tmp_path / "a", ("resnet18", "mobilenet"), blur={})))

@@ -37,6 +37,8 @@ _COST_AXES = {
     "multiply_adds": "multiply-adds per image",
     "parameters": "parameters",
 }
+# What says how heavy a network is, the surest first -> as a sentence has it. Runs of an earlier version lack the first.
+_WORK = {"multiply_adds": "arithmetic", "seconds_per_image": "time for an image"}
 
 
 @dataclass(frozen=True)
@@ -208,19 +210,27 @@ def _standing(pairs: pd.DataFrame, method: str) -> tuple[list[str], list[str], l
 
 def _cheaper(comparison: StudyComparison, undecided: Sequence[list[str]]) -> list[str]:
     """The method with clearly less work that no region tells apart from the chosen one."""
-    work = comparison.costs.set_index("encoder")["multiply_adds"].dropna()
-    own = work.get(comparison.best.encoder)
     alike = [method for method in undecided[0] if all(method in part for part in undecided)]
-    shares = {method: work.get(method.partition("__")[0], np.nan) / own for method in alike} if own else {}
-    shares = {method: share for method, share in shares.items() if share <= 0.8}
+    costs = comparison.costs.set_index("encoder").reindex(
+        [comparison.best.encoder, *(_encoder(name) for name in alike)]
+    )
+    # Of all, since one whose work is unknown may be the lightest.
+    known = next((name for name in _WORK if costs[name].gt(0).all()), None)
+    if known is None:
+        return []
+    own, *each = costs[known]
+    shares = {method: value / own for method, value in zip(alike, each, strict=True) if value <= 0.8 * own}
     if not shares:
         return []
     lightest = min(shares, key=shares.get)
+    part = f"{100 * shares[lightest]:.0f} %"
     if len(alike) == 1:
-        return [f"{method_title(lightest)} is lighter: it takes {100 * shares[lightest]:.0f} % of the arithmetic."]
-    return [
-        f"The lightest of these is {method_title(lightest)}, with {100 * shares[lightest]:.0f} % of its arithmetic."
-    ]
+        return [f"{method_title(lightest)} is lighter: it takes {part} of the {_WORK[known]}."]
+    return [f"The lightest of these is {method_title(lightest)}, with {part} of its {_WORK[known]}."]
+
+
+def _encoder(method: str) -> str:
+    return method.partition("__")[0]
 
 
 def _some(words: list[str]) -> str:
