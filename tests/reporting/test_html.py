@@ -13,6 +13,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.reporting import facts
 from wbcstudy.reporting.figures import fig_predictions, write_figure
 from wbcstudy.reporting.html import write_notebook_page, write_report
+from wbcstudy.reporting.methods_text import tell_methods
 from wbcstudy.reporting.render import write_tables
 from wbcstudy.runs import StudyFolder
 
@@ -168,7 +169,7 @@ def test_the_methods_paragraph_states_what_a_reviewer_asks(tmp_path):
         folds=3,
         seeds=(0, 4),
     )
-    text = facts.tell_methods(config, DATASET, make_study(tmp_path, config))
+    text = tell_methods(config, DATASET, make_study(tmp_path, config))
     for words in (
         *("2 encoders (ResNet-50 and U-Net)", "2 losses (cross-entropy and Dice loss)", "256 x 256", "3 folds"),
         *("ImageNet weights (frozen; the plain U-Net started from random weights)", "learning rate 0.001"),
@@ -182,10 +183,10 @@ def test_the_methods_paragraph_speaks_of_what_was_trained(tmp_path):
     config = StudyConfig(name="demo", encoders=("resnet50", "unet", "vgg16"), losses=("dice", "cross_entropy"))
     runs = make_study(tmp_path, config.model_copy(update={"encoders": ("resnet50", "unet")}))[1:]
     runs[0].record["commit"] = "fedcba"
-    text = facts.tell_methods(config, DATASET, runs)
+    text = tell_methods(config, DATASET, runs)
     assert "2 encoders (ResNet-50 and U-Net) were trained with 2 losses" in text and "3 of the 4 pairs" in text
     assert "(commit abcdef0123456789) and 0.1.0 (commit fedcba)" in text
-    assert "are to be trained" in facts.tell_methods(config, DATASET, [])
+    assert tell_methods(config, DATASET, []).startswith("No network of this study is trained yet")
     said = " ".join(facts.tell_cautions(StudyFolder(tmp_path / "demo"), config, runs))
     assert "2 different versions of this program" in said
 
@@ -203,7 +204,7 @@ def test_pictures_of_an_earlier_report_are_not_shown(tmp_path, config):
 
 def test_the_methods_paragraph_tells_a_changing_learning_rate_and_a_fixed_length(tmp_path):
     config = StudyConfig(name="demo", learning_rate_schedule="cosine", epochs=20, patience=20)
-    text = facts.tell_methods(config, DATASET, make_study(tmp_path, config))
+    text = tell_methods(config, DATASET, make_study(tmp_path, config))
     assert "learning rate rising to 0.001 in the first epoch and falling to 0 along a cosine" in text
     assert "for 20 epochs; the weights of the best epoch were kept" in text
 
@@ -292,4 +293,5 @@ def test_a_study_of_earlier_methods_alone_asks_no_network_for_an_answer(tmp_path
     config = StudyConfig(name="old", encoders=(), baselines=("otsu_levels",))
     page = write_report(StudyFolder(tmp_path / "old"), config, [], {"name": "synthetic"}).read_text(encoding="utf-8")
     assert "see Table 3" in page and "no run is complete with scores" not in page
+    assert "U-Nets with 0 encoders" not in page and "No network of this study is trained yet" in page
     assert "Trained from scratch" not in page.split("<nav")[0]

@@ -323,7 +323,7 @@ def _cost_quality(comparison: StudyComparison) -> tuple[list[str], list[float], 
     costs = comparison.costs.set_index("encoder")
     tables = [case_table(comparison.scores, region) for region in comparison.regions]
     quality = pd.concat([table.dropna().mean() for table in tables], axis=1).mean(axis=1, skipna=False).dropna()
-    encoders = [method.partition("__")[0] for method in quality.index]
+    encoders = [_encoder(method) for method in quality.index]
     for name, label in _COST_AXES.items():
         known = costs[name].reindex(encoders).to_numpy(dtype=float)
         if len(known) and not np.isnan(known).any():

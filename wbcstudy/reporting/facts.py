@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,12 +11,10 @@ from urllib.parse import quote
 import pandas as pd
 
 from wbcstudy.config import StudyConfig
-from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.layout import weights_note
 from wbcstudy.reporting.tables import (
     TABLE_REGIONS,
     group_runs,
-    loss_words,
     make_table1,
     pick_best,
     whole_runs,
@@ -130,14 +128,14 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
         said.append(weights_note(run.config for run in runs) if runs else weights_note([config]))
     known = {run.name: run.record.get("status") for run in runs}
     states = {run.name: known.get(run.name) or study.run(run.name).status for run in config.runs()}
-    said += _tell_states(states, "run")
+    said += _tell_states(states)
     compared = {(run.config.encoder, run.config.loss) for run in whole_runs(runs)}
     short = [pair for pair in group_runs(run for run in runs if run.complete) if pair not in compared]
     if short:
         names = _few([method_title("__".join(pair)) for pair in short])
         said.append(f"Left out of the comparison, since no seed has all the folds that others have: {names}.")
     methods = {one.name: study.baseline(one.name) for one in config.baseline_runs()}
-    said += _tell_states({name: folder.status for name, folder in methods.items()}, "run", " of earlier methods")
+    said += _tell_states({name: folder.status for name, folder in methods.items()}, " of earlier methods")
     for name in [name for name, folder in methods.items() if folder.status == "failed"][:MOST_NAMES]:
         record = methods[name].read_record() or {}
         why = " ".join(str(record.get(key) or "") for key in ("error", "advice"))
@@ -146,7 +144,7 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
     for what, values in (
         ("versions of the data", {(record.get("dataset") or {}).get("fingerprint") for record in done}),
         ("splits", {record.get("split_hash") for record in done}),
-        ("versions of this program", {_version(record) for record in done}),
+        ("versions of this program", {tell_version(record) for record in done}),
         ("TensorFlow versions", {(record.get("packages") or {}).get("tensorflow") for record in done}),
     ):
         if len(values) > 1:
@@ -154,17 +152,17 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
     return said
 
 
-def _tell_states(states: Mapping[str, str], noun: str, of: str = "") -> list[str]:
+def _tell_states(states: Mapping[str, str], of: str = "") -> list[str]:
     """How many have failed, are not finished or not started, and which."""
     said = []
     for state, words in (("failed", "failed"), ("unfinished", "not finished"), ("waiting", "not started")):
         names = [name for name, found in states.items() if found == state]
         if names:
-            said.append(f"{len(names)} of {count(len(states), noun)}{of} {words}: {_few(names)}.")
+            said.append(f"{len(names)} of {count(len(states), 'run')}{of} {words}: {_few(names)}.")
     return said
 
 
-def _version(record: Mapping[str, Any]) -> str:
+def tell_version(record: Mapping[str, Any]) -> str:
     """Of the program: its number and, where it ran from a repository, the commit."""
     commit = f" (commit {record['commit']})" if record.get("commit") else ""
     return f"{record.get('code_version') or ''}{commit}".strip()
@@ -224,93 +222,12 @@ def describe_data(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterabl
         rows.append(("Label shares", ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())))
     parts = [run.record["split"] for run in runs if run.complete and run.record.get("split")]
     if parts:
-        sizes = [f"{_span(part[name] for part in parts)} {name}" for name in ("train", "validation", "test")]
+        sizes = [f"{tell_span(part[name] for part in parts)} {name}" for name in ("train", "validation", "test")]
         rows.append(("Split", ", ".join(sizes).replace("train,", "training,") + _folds(config)))
     rows.append(("Size", f"resized to {config.image_size} x {config.image_size} px"))
     if dataset.get("fingerprint"):
         rows.append(("Fingerprint", str(dataset["fingerprint"])))
     return rows
-
-
-def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable[Run]) -> str:
-    """A methods paragraph to paste into a paper; what is not known is left out."""
-    runs = list(runs)
-    done = [run for run in runs if run.complete]
-    record = done[0].record if done else {}
-    # What was trained, which may be less than what is planned.
-    pairs = {(run.config.encoder, run.config.loss) for run in done}
-    pairs = {pair for pair in pairs if pair[0] in config.encoders and pair[1] in config.losses}
-    names = [name for name in config.encoders if not pairs or name in {pair[0] for pair in pairs}]
-    aims = [name for name in config.losses if not pairs or name in {pair[1] for pair in pairs}]
-    seeds = sorted({run.config.seed for run in done}) or list(config.seeds)
-    encoders, losses = _join([ENCODERS[name].title for name in names]), _join([loss_words(name) for name in aims])
-    some = f"; {len(pairs)} of the {len(names) * len(aims)} pairs" if 0 < len(pairs) < len(names) * len(aims) else ""
-    versions = _join(sorted({_version(run.record) for run in done} - {""}))
-    cases = f"{dataset['cases']} images of " if dataset.get("cases") else ""
-    text = [
-        f"U-Nets with {count(len(names), 'encoder')} ({encoders}) {'were' if done else 'are to be'} trained with "
-        f"{count(len(aims), 'loss')} ({losses}{some}), using {f'wbcstudy {versions}'.strip()}.",
-        f"The data were {cases}{dataset.get('title') or config.dataset}, resized to "
-        f"{config.image_size} x {config.image_size} pixels (masks by nearest neighbour).",
-    ]
-    parts = [run.record["split"] for run in done if run.record.get("split")]
-    sizes = ""
-    if parts:
-        sizes = " into {} training, {} validation and {} test images".format(
-            *(_span(part[name] for part in parts) for name in ("train", "validation", "test"))
-        )
-    text.append(
-        f"Cases were divided{sizes} with seed {config.split_seed}, stratified by cell type where it is known"
-        + (f", in {config.folds} folds of a cross-validation" if config.folds > 1 else "")
-        + "; every network used the same division."
-    )
-    text.append(
-        "Training images and their masks were flipped together, rotated by up to "
-        f"{config.rotation_degrees:g} degrees and zoomed by up to {100 * config.zoom:g} %, and the brightness of the "
-        f"images was changed by up to {100 * config.brightness:g} %; "
-        + _colours(config)
-        + f"an epoch was {count(config.augmented_copies, 'augmented pass')} over the training images."
-    )
-    text.append(
-        f"Networks were {_start(config)} and optimised with Adam (learning rate {_learning_rate(config)}, batch size "
-        f"{config.batch_size}) for {_length(config)}; the weights of the best epoch were kept. Dropout was "
-        f"{config.dropout:g}, the momentum of batch normalisation {config.batch_norm_momentum:g}, arithmetic "
-        f"{_arithmetic(config, done)}."
-    )
-    with_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {_join([str(seed) for seed in seeds])}"
-    text.append(f"Each encoder and loss was trained with {with_seeds}.")
-    text.append(
-        "Precision and Dice are computed from the pixels of all test images together; mean Dice is the mean "
-        "over images, with a 95 % percentile bootstrap interval over images (over slides or patients, where known). "
-        "The encoder to report was chosen by "
-        "its Dice on the validation images."
-    )
-    if len(names) * len(aims) > 1:
-        text.append(
-            "Encoders and losses were compared in pairs on the same test images, by each image's Dice (mean over the "
-            "seeds): Wilcoxon's signed-rank test, two-sided, with Holm's correction over all pairs of a region, at a "
-            "level of 0.05; the typical difference is Hodges and Lehmann's, with the interval of that test. Mean ranks "
-            "were compared by Friedman's and Nemenyi's tests. Images of one slide or patient, where known, were "
-            "averaged first."
-        )
-    if config.test_time_flips:
-        text.append(
-            "Test images were predicted in eight positions (turned by quarters, each also mirrored), and the "
-            "probabilities averaged."
-        )
-    if config.also_score:
-        text.append(
-            "Every network also segmented all images of other datasets, of which none had learnt; scores there are "
-            "means over a method's networks, and intervals of the loss draw both sets of images independently."
-        )
-    packages = ", ".join(f"{name} {number}" for name, number in (record.get("packages") or {}).items())
-    where = [record[key] for key in ("device", "platform") if record.get(key)]
-    if packages:
-        python = f"Python {record['python']}, " if record.get("python") else ""
-        text.append(f"Software: {python}{packages}. Hardware: {', '.join(map(str, where)) or 'not recorded'}.")
-    if dataset.get("citation"):
-        text.append(f"Data: {dataset['citation']}")
-    return " ".join(text)
 
 
 def list_settings(config: StudyConfig) -> list[tuple[str, str, str]]:
@@ -337,57 +254,14 @@ def tell_memory(megabytes: float | None) -> str:
     return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"
 
 
-def _learning_rate(config: StudyConfig) -> str:
-    if config.learning_rate_schedule == "constant":
-        return f"{config.learning_rate:g}"
-    return f"rising to {config.learning_rate:g} in the first epoch and falling to 0 along a cosine"
-
-
-def _length(config: StudyConfig) -> str:
-    if config.patience >= config.epochs:
-        return count(config.epochs, "epoch")
-    stop = f"until the validation loss had not fallen for {count(config.patience, 'epoch')}"
-    return f"at most {count(config.epochs, 'epoch')}, {stop}"
-
-
-def _start(config: StudyConfig) -> str:
-    if config.encoder_weights == "none":
-        return "trained from scratch (random weights)"
-    source = "ImageNet weights" if config.encoder_weights == "imagenet" else f"the weights {config.encoder_weights}"
-    plain = "; the plain U-Net started from random weights" if "unet" in config.encoders else ""
-    return f"started with encoders from {source} ({'frozen' if config.freeze_encoder else 'trained further'}{plain})"
-
-
-def _arithmetic(config: StudyConfig, done: Sequence[Run]) -> str:
-    """What the networks really computed in; a study with `precision: auto` may have run on machines of both kinds."""
-    used = sorted({run.record["arithmetic"] for run in done if run.record.get("arithmetic")})
-    return _join(used) or config.precision
-
-
-def _colours(config: StudyConfig) -> str:
-    """Colour augmentation and stain normalisation, where there are any."""
-    said = ""
-    if config.colour_augmentation:
-        amount = config.colour_augmentation
-        said += f"their hue was turned by up to {180 * amount:g} degrees and their saturation by up to "
-        said += f"{100 * amount:g} %; "
-    if config.stain_normalisation != "none":
-        name = config.stain_normalisation.capitalize()
-        said += f"before that, all images were brought to the mean stain of the training images ({name}'s method); "
-    return said
-
-
 def _folds(config: StudyConfig) -> str:
     return f" in each of {config.folds} folds" if config.folds > 1 else ", the same for every run"
 
 
-def _span(values: Iterable[int]) -> str:
+def tell_span(values: Iterable[int]) -> str:
+    """64, or 63 to 65."""
     known = sorted(set(values))
     return str(known[0]) if len(known) == 1 else f"{known[0]} to {known[-1]}"
-
-
-def _join(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _number(value: float | None) -> str:

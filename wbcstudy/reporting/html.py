@@ -18,6 +18,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.reporting import facts
 from wbcstudy.reporting.comparison import StudyComparison, compare_runs, make_comparison_tables, tell_certainty
 from wbcstudy.reporting.layout import Layout
+from wbcstudy.reporting.methods_text import tell_methods
 from wbcstudy.reporting.render import POLICY, format_html, make_layouts
 from wbcstudy.reporting.table3 import MeasuredMethod
 from wbcstudy.reporting.tables import TABLE_REGIONS
@@ -225,7 +226,7 @@ def write_report(
         regions=TABLE_REGIONS,
         runs=listed,
         runs_left=len(every) - len(listed),
-        methods=facts.tell_methods(config, dataset, runs),
+        methods=tell_methods(config, dataset, runs),
         settings=facts.list_settings(config),
         glossary=facts.GLOSSARY,
         written=max((str(run.record.get("written", "")) for run in runs), default=""),

@@ -165,13 +165,13 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
     """
     from wbcstudy.reporting.tables import TABLE_REGIONS, group_runs, pick_best
 
-    def own(run: Run) -> float:
+    def own(run: Run) -> float | None:
         counts = run.record.get("validation") or {}
         found = [(counts.get(region) or {}).get("dice") for region in TABLE_REGIONS]
-        return float("nan") if None in found else sum(found) / len(found)
+        return None if None in found else sum(found) / len(found)
 
     complete = [run for run in load_runs(study) if run.complete]
-    runs = [run for run in complete if run.folder.model.is_file() and own(run) == own(run)]
+    runs = [run for run in complete if run.folder.model.is_file() and own(run) is not None]
     if not runs:
         raise StudyError(
             f"{study.path} has no finished run with its network.",
