@@ -11,6 +11,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.runs import (
     RunFolder,
     StudyFolder,
+    check_same_settings,
     load_run,
     load_runs,
     read_predictions,
@@ -44,6 +45,24 @@ def test_settings_are_not_mixed_in_one_folder(tmp_path):
     start_run(RunConfig(study="s", epochs=5), tmp_path)
     with pytest.raises(StudyError, match="epochs was 5, is now 6"):
         start_run(RunConfig(study="s", epochs=6), tmp_path)
+
+
+def test_precision_auto_takes_what_a_machine_has_computed_in(tmp_path):
+    folder = start_run(RunConfig(study="s", precision="float32"), tmp_path)
+    # What is not finished would go on in another arithmetic.
+    with pytest.raises(StudyError, match="precision was 'float32', is now 'auto'"):
+        check_same_settings(folder, RunConfig(study="s"))
+    write_record(folder, {"status": "complete", "arithmetic": "float32"})
+    check_same_settings(folder, RunConfig(study="s"))
+    with pytest.raises(StudyError, match="precision was 'float32', is now 'bfloat16'"):
+        check_same_settings(folder, RunConfig(study="s", precision="bfloat16"))
+    with pytest.raises(StudyError, match="epochs was 100, is now 5"):
+        check_same_settings(folder, RunConfig(study="s", epochs=5))
+    other = start_run(RunConfig(study="s", loss="dice"), tmp_path)
+    write_record(other, {"status": "complete", "arithmetic": "bfloat16"})
+    check_same_settings(other, RunConfig(study="s", loss="dice", precision="bfloat16"))
+    with pytest.raises(StudyError, match="precision was 'auto', is now 'float32'"):
+        check_same_settings(other, RunConfig(study="s", loss="dice", precision="float32"))
 
 
 @pytest.mark.parametrize("comment", ["  # Adam's learning rate.", "  # Worded otherwise in that version."])

@@ -330,6 +330,9 @@ def _start(folder: RunFolder, config: RunConfig | BaselineConfig) -> RunFolder:
 def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -> None:
     """Refuse to mix settings in one run folder.
 
+    `precision: auto` leaves the arithmetic to the machine. So a finished run that computed in what is asked for now, or
+    any where `auto` is asked for, is of the same settings.
+
     Raises:
         StudyError: the folder has a params.yaml that says something else; the message names the fields.
     """
@@ -344,6 +347,11 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
         settings = {name: value for name, value in config.model_dump(mode="json").items() if name not in added}
     else:
         settings = read_run(folder.params, type(config)).model_dump(mode="json")
+        if isinstance(config, RunConfig) and settings["precision"] != config.precision:
+            record = folder.read_record() or {}
+            used = record.get("arithmetic", settings["precision"])
+            if record.get("status") == "complete" and config.precision in ("auto", used):
+                settings["precision"] = config.precision
     changed = changed_settings(settings, config)
     if changed:
         raise StudyError(

@@ -242,6 +242,23 @@ def test_failed_folds_of_an_earlier_method_are_told(tmp_path):
     assert "otsu_levels__fold1: Out of memory. Buy some." in said
 
 
+def test_networks_that_computed_in_another_arithmetic_are_named(tmp_path):
+    config = StudyConfig(name="s", encoders=("resnet18", "unet", "vgg16"), losses=("dice",))
+    runs = make_study(tmp_path, config, cases=2)
+
+    def told():
+        return [words for words in tell_cautions(StudyFolder(tmp_path / "s"), config, runs) if "arithmetic" in words]
+
+    for run in runs:
+        run.record["arithmetic"] = "float32"
+    assert not told()
+    next(run for run in runs if run.config.encoder == "vgg16").record["arithmetic"] = "bfloat16"
+    assert told() == [
+        "Not all networks computed in the same arithmetic: in bfloat16 VGG-16 with Dice loss; in float32 all others. "
+        "Their times cannot be compared."
+    ]
+
+
 def test_an_encoder_or_loss_that_the_paper_has_not_gets_no_paper_number(tmp_path):
     layout = layout_table1(make_table1(runs_of(tmp_path, losses=("binary_cross_entropy", "dice"))))
     cells = {row[1].text: row for _, row in layout.rows}

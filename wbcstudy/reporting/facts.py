@@ -149,7 +149,26 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
     ):
         if len(values) > 1:
             said.append(f"The runs used {len(values)} different {what}; compare them with care.")
-    return said
+    return [*said, *_tell_arithmetic(run for run in runs if run.complete)]
+
+
+def _tell_arithmetic(done: Iterable[Run]) -> list[str]:
+    """Which networks computed in what, where `precision: auto` met machines of both kinds."""
+    kinds: dict[str, list[str]] = {}
+    for run in done:
+        # Runs of an early version do not say it.
+        names = kinds.setdefault(run.record.get("arithmetic") or run.config.precision, [])
+        name = method_title(f"{run.config.encoder}__{run.config.loss}")
+        names += [name] * (name not in names)
+    kinds.pop("auto", None)
+    if len(kinds) < 2:
+        return []
+    fewer = min(kinds, key=lambda kind: len(kinds[kind]))
+    rest = " and ".join(sorted(kind for kind in kinds if kind != fewer))
+    return [
+        f"Not all networks computed in the same arithmetic: in {fewer} {_few(kinds[fewer])}; in {rest} all others. "
+        "Their times cannot be compared."
+    ]
 
 
 def _tell_states(states: Mapping[str, str], of: str = "") -> list[str]:
