@@ -1,6 +1,7 @@
 """The README's findings are those of the files in outputs/reference/."""
 
 import importlib.util
+import json
 import shutil
 
 import pandas as pd
@@ -37,6 +38,18 @@ def test_a_single_run_is_told_without_a_rank(tmp_path):
     (study / "tables" / "table4.csv").unlink()
     told = write_findings.findings(tmp_path)
     assert "ResNet-18 with Dice loss" in told and "anks" not in told.splitlines()[0]
+
+
+def test_networks_of_another_arithmetic_are_named(tmp_path):
+    study = tmp_path / "segmentation_wbc_1"
+    shutil.copytree(REFERENCE / study.name, study)
+    paths = sorted(study.glob("runs/*/run.json"))
+    for path in paths:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"arithmetic": "float32"}))
+    assert "Computed in" not in write_findings.findings(tmp_path)
+    paths[0].write_text(json.dumps(json.loads(paths[0].read_text()) | {"arithmetic": "bfloat16"}))
+    told = "Computed in bfloat16: MobileNet with cross-entropy; the others in float32."
+    assert told in write_findings.findings(tmp_path)
 
 
 def test_a_changed_setting_is_told_with_its_gain(tmp_path):
