@@ -8,6 +8,7 @@ The best epoch on the validation images is tested, on either side. Ours can be r
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from machine import RESULTS, describe_machine, write_table
+from machine import RESULTS, describe_machine, tell_threads, write_table
 
 HERE = Path(__file__).parent
 
@@ -46,9 +47,7 @@ def main() -> None:
     if args.threads:
         # Read by TensorFlow (through wbcstudy) and by PyTorch, in the processes that are started.
         os.environ.update({name: str(args.threads) for name in ("WBCSTUDY_THREADS", "OMP_NUM_THREADS")})
-    versions = {}
-    kept = RESULTS / f"{args.name}.csv"
-    rows = pd.read_csv(kept).to_dict("records") if args.append and kept.exists() else []
+    rows = []
     for seed in args.seeds:
         from wbcstudy.config import RunConfig
 
@@ -58,20 +57,50 @@ def main() -> None:
         )  # fmt: skip
         fits = [] if args.torch_only else [partial(call_ours, config, precision) for precision in args.precisions]
         if args.torch_python:
-            fits += [partial(fit_torch, config, kind, args.torch_python, versions) for kind in args.torch_precisions]
+            fits += [partial(fit_torch, config, kind, args.torch_python) for kind in args.torch_precisions]
         with ThreadPoolExecutor(len(fits) if args.together else 1) as pool:
             for row in pool.map(lambda fit: fit(), fits):
                 rows.append(row)
                 print(row, file=sys.stderr, flush=True)
+    frame = pd.DataFrame(rows).assign(sitting=1)
+    kept = RESULTS / f"{args.name}.csv"
+    if args.append and kept.exists():
+        # Read only now: two calls may run side by side where no time is of interest.
+        earlier = pd.read_csv(kept)
+        frame = pd.concat([earlier, frame.assign(sitting=earlier["sitting"].max() + 1)], ignore_index=True)
     notes = [
         f"{args.dataset} at {args.size} px, cross-entropy, 4 augmented copies, batch 8, {args.epochs} epochs, no early "
         "stopping; the weights of the epoch with the lowest validation loss are tested.",
         "fit_s: all epochs with their validation; images read and network built before. Dice: mean over test images.",
+        "Times of one sitting and seed can be held against each other, no others.",
         f"{'All fits of a seed at once' if args.together else 'One fit after another'}, each with "
-        f"{args.threads or 'all'} threads.",
-        *describe_machine(versions),
+        f"{tell_threads(args.threads)}.",
+        *compare(frame),
+        *describe_machine(),
     ]
-    write_table(args.name, "A whole fit", pd.DataFrame(rows), notes)
+    write_table(args.name, "A whole fit", frame, notes)
+
+
+def compare(frame: pd.DataFrame) -> list[str]:
+    """In words: Dice of each kind over its seeds, and how much longer ours takes than PyTorch in the same sitting."""
+    said = []
+    for (kind, precision), rows in frame.groupby(["kind", "precision"]):
+        dice = [
+            f"{region} {rows[f'{region}_dice'].mean():.3f} ({rows[f'{region}_dice'].min():.3f} to "
+            f"{rows[f'{region}_dice'].max():.3f})"
+            for region in ("nucleus", "cytoplasm")
+        ]
+        said.append(f"{kind}, {precision}, {len(rows)} seeds, mean (range): {', '.join(dice)}.")
+    times = frame.pivot_table(index=["sitting", "seed"], columns=["kind", "precision"], values="fit_s")
+    for ours in [column for column in times if column[0] == "ours"]:
+        for other in [column for column in times if column[0] != "ours"]:
+            ratios = (times[ours] / times[other]).dropna()
+            if len(ratios):
+                said.append(
+                    f"Ours in {ours[1]} takes {ratios.median():.2f} times as long as {other[0]} in {other[1]} (median "
+                    f"of {len(ratios)}: {', '.join(f'{ratio:.2f}' for ratio in ratios)})."
+                )
+    return said
 
 
 def call_ours(config, precision: str) -> dict:
@@ -100,12 +129,12 @@ def fit_ours(settings: str, precision: str) -> None:
         train(model, training, validation, config, RunFolder(Path(place)), lambda line: print(line, file=sys.stderr))
         seconds = time.perf_counter() - start
         predicted = predict_masks(model, test.images)
-    print(
-        json.dumps(describe("ours", config, resolve_precision(precision), seconds, test, predicted, peak_memory_mb()))
-    )
+    library = f"tensorflow {importlib.metadata.version('tensorflow')}"
+    used = resolve_precision(precision)
+    print(json.dumps(describe("ours", config, used, seconds, test, predicted, peak_memory_mb(), library)))
 
 
-def fit_torch(config, precision: str, python: str, versions: dict[str, str]) -> dict:
+def fit_torch(config, precision: str, python: str) -> dict:
     from wbcstudy.data.augment import make_augmentation
     from wbcstudy.data.pipeline import make_order
 
@@ -132,8 +161,8 @@ def fit_torch(config, precision: str, python: str, versions: dict[str, str]) -> 
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         facts, told = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
         predicted = np.load(source.with_suffix(".torch.npy"))
-    versions.update({name: value for name, value in facts.items() if "torch" in name})
-    return describe("PyTorch", config, precision, told["seconds"], test, predicted, told["peak_mb"])
+    library = ", ".join(f"{name} {value}" for name, value in facts.items() if "torch" in name)
+    return describe("PyTorch", config, precision, told["seconds"], test, predicted, told["peak_mb"], library)
 
 
 def read_parts(config):
@@ -147,7 +176,7 @@ def read_parts(config):
     return [read_cases(dataset, part, config.image_size) for part in split.parts]
 
 
-def describe(kind: str, config, precision: str, seconds: float, test, predicted, peak_mb: float) -> dict:
+def describe(kind: str, config, precision, seconds: float, test, predicted, peak_mb: float, library: str) -> dict:
     from wbcstudy.scoring.evaluation import score_masks
 
     scores = score_masks(kind, test.case_ids, test.cell_types, test.masks, predicted)
@@ -162,6 +191,7 @@ def describe(kind: str, config, precision: str, seconds: float, test, predicted,
         "nucleus_dice": round(float(dice["nucleus"]), 4),
         "cytoplasm_dice": round(float(dice["cytoplasm"]), 4),
         "peak_mb": round(peak_mb),
+        "library": library,
     }
 
 

@@ -33,6 +33,10 @@ def describe_machine(extra: dict[str, str] | None = None) -> list[str]:
     ]
 
 
+def tell_threads(count: int | None) -> str:
+    return f"{count} thread{'s' * (count > 1)}" if count else "all threads"
+
+
 def onednn_by_default() -> bool:
     """Whether TensorFlow, left alone, takes oneDNN's kernels on this processor (its util.cc)."""
     flags = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").exists() else set()

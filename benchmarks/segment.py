@@ -14,7 +14,7 @@ import sys
 
 import numpy as np
 import pandas as pd
-from machine import describe_machine, write_table
+from machine import describe_machine, tell_threads, write_table
 from train_step import CLOCKS, start, take_turns
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     frame = pd.DataFrame(rows)
     mean = float(np.exp(np.log(frame["over_torch"]).mean()))
     notes = [
-        f"Batches of {args.batch}, {args.threads or 'all'} threads, {CLOCKS[args.clock]}; medians of {args.rounds}.",
+        f"Batches of {args.batch}, {tell_threads(args.threads)}, {CLOCKS[args.clock]}; medians of {args.rounds}.",
         f"over_torch: against the better of PyTorch's two; geometric mean {mean:.2f}.",
         *describe_machine(versions),
     ]

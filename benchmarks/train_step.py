@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from machine import RESULTS, describe_machine, onednn_by_default, product_ceiling, write_table
+from machine import RESULTS, describe_machine, onednn_by_default, product_ceiling, tell_threads, write_table
 
 HERE = Path(__file__).parent
 # A kind that is this much slower than the fastest in its first step after the warm-up takes no more steps.
@@ -158,7 +158,7 @@ def summarise(frame: pd.DataFrame, args, versions: dict[str, str]) -> None:
 
     notes = [
         f"Median seconds of a training step, batch {args.batch}, {args.size} px; interleaved, a process for each kind, "
-        f"each with {args.threads or 'all'} threads; {CLOCKS[args.clock]}.",
+        f"each with {tell_threads(args.threads)}; {CLOCKS[args.clock]}.",
         f"over_paper: the paper-era way's time over ours; geometric mean {mean('over_paper')}.",
         "paper_onednn_s: the paper-era way with oneDNN's kernels (TF_ENABLE_ONEDNN_OPTS=1), which TensorFlow itself "
         f"{'takes' if onednn_by_default() else 'does not take'} on this processor.",
