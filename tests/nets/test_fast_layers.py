@@ -5,7 +5,7 @@ import pytest
 
 from wbcstudy.backend import load_keras, set_seed
 from wbcstudy.config import RunConfig
-from wbcstudy.nets.layers import fast_adam, fast_layers, fold_padding, register_fast_layers
+from wbcstudy.nets.layers import fast_adam, fast_layers, fold_padding, register_fast_layers, sum_images_first
 from wbcstudy.nets.models import load_model
 from wbcstudy.nets.unet import build_unet
 
@@ -19,7 +19,7 @@ def keras():
 
 @pytest.fixture
 def tensor():
-    return np.random.default_rng(0).normal(3.0, 2.0, (4, 6, 5, 7)).astype(np.float32)
+    return np.random.default_rng(0).normal(3.0, 2.0, (4, 6, 5, 9)).astype(np.float32)
 
 
 def twins(keras, dtype="float32", **settings):
@@ -27,7 +27,7 @@ def twins(keras, dtype="float32", **settings):
     pair = [kind(dtype=dtype, **settings) for kind in (keras.layers.BatchNormalization, fast)]
     random = np.random.default_rng(1)
     for layer in pair:
-        layer.build((None, None, None, 7))
+        layer.build((None, None, None, 9))
     values = [random.uniform(0.5, 2.0, weight.shape) for weight in pair[0].weights]
     for layer in pair:
         layer.set_weights(values)
@@ -72,10 +72,12 @@ def test_batch_norm_in_bfloat16_is_keras_s_to_its_rounding(keras, tensor, traini
 
 
 def test_batch_norm_of_other_shapes_is_keras_s(keras):
-    flat = np.random.default_rng(2).normal(size=(9, 7)).astype(np.float32)
-    for layer in (keras.layers.BatchNormalization(), register_fast_layers()[0]()):
-        output = layer(flat, training=True)
-        np.testing.assert_allclose(output, (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-3), rtol=1e-4, atol=1e-5)
+    values = np.random.default_rng(2).normal(size=(9, 4, 4, 3)).astype(np.float32)
+    # Without places, and with fewer channels than the kernel is made for.
+    for part, axes in ((values[:, 0, 0], 0), (values, (0, 1, 2))):
+        for layer in (keras.layers.BatchNormalization(), register_fast_layers()[0]()):
+            expected = (part - part.mean(axes)) / np.sqrt(part.var(axes) + 1e-3)
+            np.testing.assert_allclose(layer(part, training=True), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [2, (1, 3)])
@@ -90,7 +92,7 @@ def test_upsampling_is_keras_s_with_its_gradient(keras, tensor, size):
             output = layer(x)
             weights = np.arange(np.prod(output.shape), dtype=np.float32).reshape(output.shape)
             total = tf.reduce_sum(output * weights)
-        assert layer.compute_output_shape((4, 6, 5, 7)) == output.shape
+        assert layer.compute_output_shape((4, 6, 5, 9)) == output.shape
         results.append((output.numpy(), tape.gradient(total, x).numpy()))
     (expected, slope), (got, other) = results
     np.testing.assert_array_equal(got, expected)
@@ -101,19 +103,19 @@ def test_the_gradient_of_upsampling_in_bfloat16_is_the_sum_to_its_rounding(keras
     import tensorflow as tf
 
     x = tf.cast(tensor, "bfloat16")
-    slopes = tf.cast(np.random.default_rng(5).normal(size=(4, 12, 10, 7)), "bfloat16")
+    slopes = tf.cast(np.random.default_rng(5).normal(size=(4, 12, 10, 9)), "bfloat16")
     with tf.GradientTape() as tape:
         tape.watch(x)
         output = register_fast_layers()[1](2, dtype="mixed_bfloat16")(x)
     gradient = tape.gradient(output, x, slopes)
     assert output.dtype == gradient.dtype == "bfloat16"
-    expected = tf.cast(slopes, "float32").numpy().reshape(4, 6, 2, 5, 2, 7).sum((2, 4))
+    expected = tf.cast(slopes, "float32").numpy().reshape(4, 6, 2, 5, 2, 9).sum((2, 4))
     np.testing.assert_allclose(tf.cast(gradient, "float32"), expected, rtol=2**-7, atol=2**-5)
 
 
 def test_zeros_are_added_by_the_convolution_only_where_the_outputs_stay_the_same(keras, tensor):
     layers = keras.layers
-    image = keras.Input((None, None, 7))
+    image = keras.Input((None, None, 9))
     folded = layers.Conv2D(5, 3, name="folded")(layers.ZeroPadding2D(1, name="folded_pad")(image))
     wide = layers.Conv2D(5, (1, 5), name="wide")(layers.ZeroPadding2D((0, 2), name="wide_pad")(folded))
     strided = layers.Conv2D(5, 3, strides=2, name="strided")(layers.ZeroPadding2D(1, name="strided_pad")(wide))
@@ -137,6 +139,75 @@ def test_a_resnet_adds_its_zeros_within_its_convolutions(keras):
     assert sorted(zeros) == [((0, 0), (0, 0))] * 13 + [((1, 1), (1, 1))] * 4 + [((3, 3), (3, 3))]
 
 
+def slopes_of(network, images, upstream):
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(tf.cast(network(images, training=True), "float32") * upstream)
+    values = [weight.value for weight in network.trainable_weights]
+    return {
+        weight.path: slope.numpy() for weight, slope in zip(network.trainable_weights, tape.gradient(total, values))
+    }
+
+
+@pytest.mark.parametrize(("strides", "padding"), [(1, "same"), (2, "valid")])
+def test_the_images_sum_gives_an_offset_before_the_first_convolution_its_gradient(keras, strides, padding):
+    layers = keras.layers
+    image = keras.Input((None, None, 3))
+    normal = layers.BatchNormalization(scale=False, name="normal")(image)
+    padded = layers.ZeroPadding2D(2, name="zeros")(normal)
+    network = keras.Model(image, layers.Conv2D(5, 3, strides, padding, name="first")(padded))
+    random = np.random.default_rng(6)
+    images = random.normal(size=(4, 9, 12, 3)).astype(np.float32)
+    upstream = random.normal(size=network(images).shape).astype(np.float32)
+    expected = slopes_of(network, images, upstream)
+    sum_images_first(network)
+    assert "convolution_op" in vars(network.get_layer("first"))
+    got = slopes_of(network, images, upstream)
+    assert list(got) == ["normal/beta", "first/kernel", "first/bias"]
+    for name in got:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-4)
+
+
+def test_the_images_sum_is_taken_where_nothing_but_an_offset_is_learnt_before(keras):
+    layers = keras.layers
+    image = keras.Input((None, None, 3))
+    scaled = layers.Conv2D(2, 3, name="scaled")(layers.BatchNormalization()(image))
+    plain = layers.Conv2D(2, 3, name="plain")(image)
+    offset = layers.BatchNormalization(scale=False)(image)
+    shared = [layers.Conv2D(2, 3, name="shared")(offset), offset]
+    for outputs in (scaled, plain, shared):
+        network = keras.Model(image, outputs)
+        sum_images_first(network)
+        assert not [layer.name for layer in network.layers if "convolution_op" in vars(layer)]
+    networks = {name: build_unet(RunConfig(encoder=name, image_size=32)) for name in ("resnet18", "unet", "mobilenet")}
+    for name, network in networks.items():
+        changed = [layer.name for layer in network.layers if "convolution_op" in vars(layer)]
+        assert changed == (["conv0"] if name == "resnet18" else [])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_dropout_drops_its_share_and_scales_the_rest(keras, dtype):
+    layer = register_fast_layers()[2](0.2, seed=3, dtype=dtype)
+    ones = np.ones((3, 101, 51, 7), np.float32)
+    first, second = (np.asarray(keras.ops.cast(layer(ones, training=True), "float32")) for _ in range(2))
+    assert set(np.unique(first)) == {0.0, 1.25}
+    assert abs((first == 0).mean() - 0.2) < 0.005 and abs((second == 0).mean() - 0.2) < 0.005
+    # Neither the next call nor a neighbour drops the same.
+    assert abs(((first == 0) & (second == 0)).mean() - 0.04) < 0.005
+    assert abs(((first[..., 1:] == 0) & (first[..., :-1] == 0)).mean() - 0.04) < 0.005
+    np.testing.assert_array_equal(keras.ops.cast(layer(ones), "float32"), ones)
+    again = register_fast_layers()[2](0.2, seed=3, dtype=dtype)(ones, training=True)
+    np.testing.assert_array_equal(keras.ops.cast(again, "float32"), first)
+
+
+@pytest.mark.parametrize("settings", [{"rate": 0}, {"rate": 1}, {"rate": 0.5, "noise_shape": (None, 1, 1, 9)}])
+def test_dropout_of_other_kinds_is_keras_s(keras, tensor, settings):
+    layer = register_fast_layers()[2](seed=1, **settings)
+    expected = keras.layers.Dropout(seed=1, **settings)(tensor, training=True)
+    np.testing.assert_array_equal(layer(tensor, training=True), expected)
+
+
 def test_adam_takes_keras_s_steps(keras):
     import tensorflow as tf
 
@@ -153,11 +224,12 @@ def test_adam_takes_keras_s_steps(keras):
 
 
 def test_keras_has_its_own_layers_back(keras):
-    before = keras.layers.BatchNormalization, keras.layers.UpSampling2D
+    names = ("BatchNormalization", "UpSampling2D", "Dropout")
+    before = [getattr(keras.layers, name) for name in names]
     with pytest.raises(RuntimeError), fast_layers():
-        assert keras.layers.BatchNormalization is register_fast_layers()[0]
+        assert tuple(getattr(keras.layers, name) for name in names) == register_fast_layers()
         raise RuntimeError
-    assert (keras.layers.BatchNormalization, keras.layers.UpSampling2D) == before
+    assert [getattr(keras.layers, name) for name in names] == before
 
 
 @pytest.mark.parametrize("encoder", ["unet", "resnet18"])

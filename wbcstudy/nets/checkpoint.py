@@ -100,8 +100,8 @@ class Checkpoint:
         """Note a finished epoch and save the state after it."""
         self.rows.append(row)
         if self.best_epoch == row["epoch"]:
-            _write(self._best, {str(i): np.asarray(v) for i, v in enumerate(self.model.variables)})
-        state = {str(i): np.asarray(v) for i, v in enumerate(self._variables())}
+            _write(self._best, _views(self.model.variables))
+        state = _views(self._variables())
         about = json.dumps({"settings": self.config.model_dump(mode="json"), "images": self.images, "rows": self.rows})
         _write(self._state, state | {"about": np.array(about)})
         for path in self.path.glob("best-*.npz"):
@@ -146,6 +146,11 @@ def _fingerprint(parts: Iterable[Any]) -> str:
             for start in range(0, len(array), 64):
                 digest.update(np.ascontiguousarray(array[start : start + 64]).data)
     return digest.hexdigest()
+
+
+def _views(variables: Iterable[Any]) -> dict[str, np.ndarray]:
+    """Keras' variables as arrays on their own memory, to be written before they change: copies of all take longer."""
+    return {str(i): np.asarray(memoryview(v.value.read_value())) for i, v in enumerate(variables)}
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""Layers that compute what Keras' do, faster: batch normalisation in one kernel, and nearest upsampling by copying."""
+"""Layers that compute what Keras' do, faster: batch normalisation in one kernel, upsampling by copying, dropout."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from wbcstudy.backend import load_keras
 
 # TensorFlow's kernel takes no smaller one, and silently uses this instead.
 _LEAST_EPSILON = 1.001e-5
+# The kernel works on several channels at a time, and on fewer, as of an image, one value after the other.
+_LEAST_CHANNELS = 8
 
 
 @functools.cache
-def register_fast_layers() -> tuple[type, type]:
-    """Make the two layers known to Keras.
+def register_fast_layers() -> tuple[type, type, type]:
+    """Make the three layers known to Keras.
 
-    Both have the settings, weights and weight names of the layers that they stand for; a network's weights can be
+    They have the settings, weights and weight names of the layers that they stand for; a network's weights can be
     moved between the two kinds, and a file of either can be read.
 
     Returns:
-        The classes that stand for `keras.layers.BatchNormalization` and `keras.layers.UpSampling2D`.
+        The classes that stand for `keras.layers.BatchNormalization`, `UpSampling2D` and `Dropout`.
     """
     keras = load_keras()
     import tensorflow as tf
@@ -41,6 +43,7 @@ def register_fast_layers() -> tuple[type, type]:
             learns = bool(training) and self.trainable
             # Training through stored statistics (a frozen encoder) has no deterministic kernel on GPUs.
             fused = len(inputs.shape) == 4 and self.axis in (3, -1) and self.epsilon > _LEAST_EPSILON and mask is None
+            fused = fused and inputs.shape[-1] >= _LEAST_CHANNELS
             if not fused or getattr(self, "renorm", False) or (training and not learns):
                 return super().call(inputs, training=training, mask=mask)
             channels = self.moving_mean.shape
@@ -88,21 +91,41 @@ def register_fast_layers() -> tuple[type, type]:
 
             return copy(inputs)
 
-    return BatchNormalization, UpSampling2D
+    @keras.saving.register_keras_serializable("wbcstudy", "CheapDropout")
+    class Dropout(keras.layers.Dropout):
+        """Keras' dropout that draws 16 random bits for a value instead of a number in the network's type.
+
+        Srivastava et al.: Dropout, JMLR 15, 2014. The share that is dropped is `rate` to 1 in 65,536; drawn in
+        bfloat16, as Keras would, to 1 in 128.
+        """
+
+        def call(self, inputs, training=False):
+            if not training or not 0 < self.rate < 1 or self.noise_shape is not None:
+                return super().call(inputs, training=training)
+            count = tf.size(inputs)
+            seed = tf.cast(self.seed_generator.next(), tf.int64)
+            pairs = tf.random.stateless_uniform([(count + 1) // 2], seed, None, None, tf.uint32)
+            bits = tf.reshape(tf.reshape(tf.bitcast(pairs, tf.uint16), [-1])[:count], tf.shape(inputs))
+            kept = tf.cast(bits >= tf.constant(round(self.rate * 2**16), tf.uint16), inputs.dtype)
+            return inputs * (kept * tf.cast(1 / (1 - self.rate), inputs.dtype))
+
+    return BatchNormalization, UpSampling2D, Dropout
 
 
 @contextlib.contextmanager
 def fast_layers() -> Iterator[None]:
     """Networks that are built in the block get the fast layers, also from packages that ask Keras for its own."""
     keras = load_keras()
-    before = keras.layers.BatchNormalization, keras.layers.UpSampling2D
     # The classes are made with Keras' own in place.
     after = register_fast_layers()
-    keras.layers.BatchNormalization, keras.layers.UpSampling2D = after
+    before = [getattr(keras.layers, layer.__name__) for layer in after]
+    for layer in after:
+        setattr(keras.layers, layer.__name__, layer)
     try:
         yield
     finally:
-        keras.layers.BatchNormalization, keras.layers.UpSampling2D = before
+        for layer in before:
+            setattr(keras.layers, layer.__name__, layer)
 
 
 def fold_padding(network) -> None:
@@ -116,10 +139,7 @@ def fold_padding(network) -> None:
         network: keras.Model; changed in place. The layer of zeros stays, and adds none, so all layers keep their names.
     """
     layers = load_keras().layers
-    readers: dict[int, list] = {id(tensor): [network] for tensor in network.outputs}
-    for layer in network.layers:
-        for tensor in layer.input if isinstance(layer.input, list) else [layer.input]:
-            readers.setdefault(id(tensor), []).append(layer)
+    readers = _list_readers(network)
     for zeros in network.layers:
         if not isinstance(zeros, layers.ZeroPadding2D) or len(readers[id(zeros.output)]) != 1:
             continue
@@ -131,6 +151,68 @@ def fold_padding(network) -> None:
             and (reader.strides, reader.dilation_rate, reader.padding) == ((1, 1), (1, 1), "valid")
         ):
             zeros.padding, reader.padding = ((0, 0), (0, 0)), "same"
+
+
+def _list_readers(network) -> dict[int, list]:
+    """Which layers take a tensor, by the tensor's id; the network itself takes its outputs."""
+    readers: dict[int, list] = {id(tensor): [network] for tensor in network.outputs}
+    for layer in network.layers:
+        for tensor in layer.input if isinstance(layer.input, list) else [layer.input]:
+            readers.setdefault(id(tensor), []).append(layer)
+    return readers
+
+
+def sum_images_first(network) -> None:
+    """Have the first convolution give the gradient of its input for a batch at once, where only its sum is of use.
+
+    A ResNet has a batch norm of the images before its first convolution. Of that only the offset is learnt, whose
+    gradient is the sum of the convolution's over all images and places. A convolution is linear, so the gradient of
+    the images' sum is worked out, an image's work, and every image gets its share of it.
+
+    Args:
+        network: keras.Model; changed in place. Nothing happens where anything else is learnt before a convolution.
+    """
+    keras = load_keras()
+    import tensorflow as tf
+
+    readers = _list_readers(network)
+    layer, learnt = network.layers[0], False
+    while not isinstance(layer, keras.layers.Conv2D):
+        offset = isinstance(layer, keras.layers.BatchNormalization) and not layer.scale
+        learnt |= offset
+        if len(readers[id(layer.output)]) != 1 or (layer.weights and not offset):
+            return
+        (layer,) = readers[id(layer.output)]
+    if (
+        not learnt
+        or type(layer) is not keras.layers.Conv2D
+        or layer.data_format != "channels_last"
+        or layer.groups != 1
+    ):
+        return
+    plain = layer.convolution_op
+
+    def convolve(inputs, kernel):
+        @tf.custom_gradient
+        def linear(inputs, kernel):
+            def gradient(upstream):
+                by_kernel = tf.compat.v1.nn.conv2d_backprop_filter(
+                    inputs, tf.shape(kernel), upstream, [1, *layer.strides, 1], layer.padding.upper()
+                )
+                # In bfloat16 a sum of many loses digits on the way.
+                summed = tf.reduce_sum(tf.cast(upstream, "float32"), axis=0, keepdims=True)
+                shape = tf.concat([[1], tf.shape(inputs)[1:]], 0)
+                by_sum = tf.compat.v1.nn.conv2d_backprop_input(
+                    shape, kernel, tf.cast(summed, kernel.dtype), [1, *layer.strides, 1], layer.padding.upper()
+                )
+                share = by_sum / tf.cast(tf.shape(inputs)[0], by_sum.dtype)
+                return tf.broadcast_to(share, tf.shape(inputs)), by_kernel
+
+            return plain(inputs, kernel), gradient
+
+        return linear(tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel))
+
+    layer.convolution_op = convolve
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import numpy as np
 from wbcstudy.backend import load_keras, set_seed
 from wbcstudy.config import RunConfig
 from wbcstudy.nets.keras_compat import build_backbone, build_decoder
-from wbcstudy.nets.layers import fast_layers, fold_padding, register_fast_layers
+from wbcstudy.nets.layers import fast_layers, fold_padding, register_fast_layers, sum_images_first
 from wbcstudy.nets.stain import LAYER, register_stain
 from wbcstudy.regions import NUM_LABELS
 from wbcstudy.registry import ENCODERS
@@ -60,6 +60,7 @@ def build_unet(config: RunConfig):
         else:
             backbone = build_backbone(encoder.backbone, prepared)
             fold_padding(backbone)
+            sum_images_first(backbone)
             features = build_decoder(encoder.backbone, backbone, NUM_LABELS).get_layer("final_conv").input
             if config.encoder_weights != "none":
                 from wbcstudy.nets.weights import find_weights, load_weights
