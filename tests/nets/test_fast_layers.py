@@ -144,10 +144,9 @@ def slopes_of(network, images, upstream):
 
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(tf.cast(network(images, training=True), "float32") * upstream)
-    values = [weight.value for weight in network.trainable_weights]
-    return {
-        weight.path: slope.numpy() for weight, slope in zip(network.trainable_weights, tape.gradient(total, values))
-    }
+    weights = network.trainable_weights
+    slopes = tape.gradient(total, [weight.value for weight in weights])
+    return {weight.path: slope.numpy() for weight, slope in zip(weights, slopes, strict=True)}
 
 
 @pytest.mark.parametrize(("strides", "padding"), [(1, "same"), (2, "valid")])
