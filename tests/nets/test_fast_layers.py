@@ -175,7 +175,8 @@ def test_the_images_sum_is_taken_where_nothing_but_an_offset_is_learnt_before(ke
     plain = layers.Conv2D(2, 3, name="plain")(image)
     offset = layers.BatchNormalization(scale=False)(image)
     shared = [layers.Conv2D(2, 3, name="shared")(offset), offset]
-    for outputs in (scaled, plain, shared):
+    dilated = layers.Conv2D(2, 3, dilation_rate=2, name="dilated")(layers.BatchNormalization(scale=False)(image))
+    for outputs in (scaled, plain, shared, dilated, layers.ZeroPadding2D()(image)):
         network = keras.Model(image, outputs)
         sum_images_first(network)
         assert not [layer.name for layer in network.layers if "convolution_op" in vars(layer)]

@@ -180,15 +180,11 @@ def sum_images_first(network) -> None:
     while not isinstance(layer, keras.layers.Conv2D):
         offset = isinstance(layer, keras.layers.BatchNormalization) and not layer.scale
         learnt |= offset
-        if len(readers[id(layer.output)]) != 1 or (layer.weights and not offset):
+        if layer is network or len(readers[id(layer.output)]) != 1 or (layer.weights and not offset):
             return
         (layer,) = readers[id(layer.output)]
-    if (
-        not learnt
-        or type(layer) is not keras.layers.Conv2D
-        or layer.data_format != "channels_last"
-        or layer.groups != 1
-    ):
+    kind = (type(layer), layer.data_format, layer.groups, layer.dilation_rate)
+    if not learnt or kind != (keras.layers.Conv2D, "channels_last", 1, (1, 1)):
         return
     plain = layer.convolution_op
 
