@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import os
 import subprocess
@@ -32,7 +33,9 @@ def main() -> None:
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument(
+        "--seeds", nargs="*", type=int, default=[0], help="none: with --append, the words are written anew"
+    )
     parser.add_argument("--precisions", nargs="+", default=["auto"], help="of ours; none of them with --torch-only")
     parser.add_argument("--torch-python", help="an interpreter with torch and segmentation-models-pytorch")
     parser.add_argument("--torch-precisions", nargs="+", default=["bfloat16"])
@@ -67,7 +70,8 @@ def main() -> None:
     if args.append and kept.exists():
         # Read only now: two calls may run side by side where no time is of interest.
         earlier = pd.read_csv(kept)
-        frame = pd.concat([earlier, frame.assign(sitting=earlier["sitting"].max() + 1)], ignore_index=True)
+        later = [frame.assign(sitting=earlier["sitting"].max() + 1)] if rows else []
+        frame = pd.concat([earlier, *later], ignore_index=True)
     notes = [
         f"{args.dataset} at {args.size} px, cross-entropy, 4 augmented copies, batch 8, {args.epochs} epochs, no early "
         "stopping; the weights of the epoch with the lowest validation loss are tested.",
@@ -83,14 +87,24 @@ def main() -> None:
 
 def compare(frame: pd.DataFrame) -> list[str]:
     """In words: Dice of each kind over its seeds, and how much longer ours takes than PyTorch in the same sitting."""
-    said = []
-    for (kind, precision), rows in frame.groupby(["kind", "precision"]):
+    from scipy.stats import ttest_ind
+
+    said, kinds = [], dict(list(frame.groupby(["kind", "precision"])))
+    for (kind, precision), rows in kinds.items():
         dice = [
             f"{region} {rows[f'{region}_dice'].mean():.3f} ({rows[f'{region}_dice'].min():.3f} to "
             f"{rows[f'{region}_dice'].max():.3f})"
             for region in ("nucleus", "cytoplasm")
         ]
         said.append(f"{kind}, {precision}, {len(rows)} seeds, mean (range): {', '.join(dice)}.")
+    for (one, first), (other, second) in itertools.combinations(kinds.items(), 2):
+        if min(len(first), len(second)) > 1:
+            found = []
+            for column in ("nucleus_dice", "cytoplasm_dice"):
+                gain = first[column].mean() - second[column].mean()
+                p = ttest_ind(first[column], second[column], equal_var=False).pvalue
+                found.append(f"{column.removesuffix('_dice')} {gain:+.4f} (p = {p:.2f})")
+            said.append(f"{' '.join(one)} less {' '.join(other)}, Welch's t-test over seeds: {', '.join(found)}.")
     times = frame.pivot_table(index=["sitting", "seed"], columns=["kind", "precision"], values="fit_s")
     for ours in [column for column in times if column[0] == "ours"]:
         for other in [column for column in times if column[0] != "ours"]:
