@@ -1,6 +1,7 @@
 """Where a grid's time goes, and how time and memory grow with images, their size and the number of runs.
 
     .venv/bin/python benchmarks/study.py parts params/demo.yaml
+    .venv/bin/python benchmarks/study.py finished outputs/segmentation_wbc_2
     .venv/bin/python benchmarks/study.py growth
     .venv/bin/python benchmarks/study.py summary
 
@@ -47,8 +48,12 @@ def main() -> None:
     growth.add_argument("--cache-mb", type=float, default=10, help="images past this are read from a file")
     summary = kinds.add_parser("summary", help="how long the summary and report of 18 finished runs take")
     summary.add_argument("--encoders", nargs="+", help="all nine without it")
+    finished = kinds.add_parser("finished", help="where the time went of a study that was run, per training")
+    finished.add_argument("study", type=Path, help="its folder in outputs/")
+    finished.add_argument("--least", type=float, default=300, help="only runs of so many seconds or more")
     args = parser.parse_args()
-    {"parts": measure_parts, "growth": measure_growth, "summary": measure_summary}[args.kind](args)
+    measure = {"parts": measure_parts, "finished": measure_finished, "growth": measure_growth}
+    (measure | {"summary": measure_summary})[args.kind](args)
 
 
 def measure_parts(args) -> None:
@@ -78,6 +83,27 @@ def measure_parts(args) -> None:
     frame = pd.DataFrame(rows)
     frame["share"] = frame["share"].round(3)
     write_table(name, f"Where the time of {args.params.name} goes", frame, [*notes, *describe_machine()])
+
+
+def measure_finished(args) -> None:
+    rows = []
+    for path in sorted(args.study.glob("runs/*/train.ipynb")):
+        record = json.loads(path.with_name("run.json").read_text(encoding="utf-8"))
+        # Of a training that was taken up again, the notebook has the last sitting only.
+        if record["status"] == "complete" and record["wall_seconds"] >= max(args.least, record["fit_seconds"]):
+            parts = split_run(path)
+            seconds = sum(parts.values())
+            around = seconds - parts["training"]
+            rows.append({"run": record["run"], "seconds": round(seconds), "all_but_training_s": round(around, 1)})
+            rows[-1]["share"] = round(around / seconds, 3)
+    frame = pd.DataFrame(rows)
+    notes = [
+        f"Runs of {args.least:g} s or more that were trained in one sitting; whatever else the machine did meanwhile.",
+        f"All but training: {100 * frame['share'].median():.1f} % of a run (median), at most "
+        f"{100 * frame['share'].max():.1f} %.",
+        *describe_machine(),
+    ]
+    write_table(f"study_finished_{args.study.name}", f"All but training, of {args.study.name}", frame, notes)
 
 
 def measure_growth(args) -> None:
