@@ -150,7 +150,15 @@ def _fingerprint(parts: Iterable[Any]) -> str:
 
 def _views(variables: Iterable[Any]) -> dict[str, np.ndarray]:
     """Keras' variables as arrays on their own memory, to be written before they change: copies of all take longer."""
-    return {str(i): np.asarray(memoryview(v.value.read_value())) for i, v in enumerate(variables)}
+    return {str(i): _view(v.value.read_value()) for i, v in enumerate(variables)}
+
+
+def _view(tensor) -> np.ndarray:
+    try:
+        return np.asarray(memoryview(tensor))
+    except (BufferError, TypeError, ValueError):
+        # A graphics card's memory is none of the processor's.
+        return tensor.numpy()
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
