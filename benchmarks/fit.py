@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from machine import RESULTS, describe_machine, tell_threads, write_table
+from machine import RESULTS, describe_machine, write_table
 
 HERE = Path(__file__).parent
 
@@ -63,7 +63,8 @@ def main() -> None:
             fits += [partial(fit_torch, config, kind, args.torch_python) for kind in args.torch_precisions]
         with ThreadPoolExecutor(len(fits) if args.together else 1) as pool:
             for row in pool.map(lambda fit: fit(), fits):
-                rows.append(row)
+                rows.append(row | {"dataset": args.dataset, "size": args.size, "threads": args.threads or "all"})
+                rows[-1]["together"] = args.together
                 print(row, file=sys.stderr, flush=True)
     frame = pd.DataFrame(rows).assign(sitting=1)
     kept = RESULTS / f"{args.name}.csv"
@@ -73,13 +74,12 @@ def main() -> None:
         later = [frame.assign(sitting=earlier["sitting"].max() + 1)] if rows else []
         frame = pd.concat([earlier, *later], ignore_index=True)
     notes = [
-        f"{args.dataset} at {args.size} px, cross-entropy, 4 augmented copies, batch 8, {args.epochs} epochs, no early "
-        "stopping; the weights of the epoch with the lowest validation loss are tested.",
+        "Cross-entropy, 4 augmented copies, batch 8, no early stopping; the weights of the epoch with the lowest "
+        "validation loss are tested.",
         "fit_s: all epochs with their validation; images read and network built before. Dice: mean over test images.",
-        "Times of one sitting and seed can be held against each other, no others.",
-        f"{'All fits of a seed at once' if args.together else 'One fit after another'}, each with "
-        f"{tell_threads(args.threads)}.",
-        *compare(frame),
+        "Times of one sitting and seed can be held against each other, no others. together: all fits of a seed at "
+        "once, each with its threads; else one after another.",
+        *(line for _, part in frame.groupby(["dataset", "encoder", "size", "epochs"]) for line in compare(part)),
         *describe_machine(),
     ]
     write_table(args.name, "A whole fit", frame, notes)

@@ -88,6 +88,8 @@ def measure_parts(args) -> None:
 def measure_finished(args) -> None:
     rows = []
     for path in sorted(args.study.glob("runs/*/train.ipynb")):
+        if not path.with_name("run.json").exists():
+            continue
         record = json.loads(path.with_name("run.json").read_text(encoding="utf-8"))
         # Of a training that was taken up again, the notebook has the last sitting only.
         if record["status"] == "complete" and record["wall_seconds"] >= max(args.least, record["fit_seconds"]):
@@ -96,6 +98,8 @@ def measure_finished(args) -> None:
             around = seconds - parts["training"]
             rows.append({"run": record["run"], "seconds": round(seconds), "all_but_training_s": round(around, 1)})
             rows[-1]["share"] = round(around / seconds, 3)
+    if not rows:
+        raise SystemExit(f"{args.study} has no finished run of {args.least:g} s or more in one sitting.")
     frame = pd.DataFrame(rows)
     notes = [
         f"Runs of {args.least:g} s or more that were trained in one sitting; whatever else the machine did meanwhile.",

@@ -17,6 +17,7 @@ import pandas as pd
 from wbcstudy.baselines.methods import METHODS
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS
+from wbcstudy.reporting.facts import tell_arithmetic
 from wbcstudy.scoring.methods import method_title
 from wbcstudy.storage import atomic_write, project_root, read_json
 
@@ -81,7 +82,8 @@ def networks(study: Path, title: str) -> str:
             " Ranks are among these pairs. The leader's is bold: beaten by the fewest others, then the highest mean; "
             "those with a + cannot be told apart from it on these images."
         )
-    head += _arithmetic(study)
+    if told := tell_arithmetic(read_json(path) or {} for path in sorted((study / "runs").glob("*/run.json"))):
+        head += f" {told}"
     heads = ["encoder and loss", "nucleus", "mean", "cytoplasm", "mean", "mean rank, nucleus / cytoplasm", "best epoch"]
     return f"{head}\n\n{markdown(heads, rows)}"
 
@@ -238,22 +240,6 @@ def _settings(config: dict) -> str:
     weights = start.get(config["encoder_weights"], f"from {Path(config['encoder_weights']).name}")
     most = f"at most {config['epochs']} epochs of {config['augmented_copies']} augmented passes"
     return f"{weights}, {size} x {size} px, {most}"
-
-
-def _arithmetic(study: Path) -> str:
-    """What the fewer of a study's networks computed in, where not all computed in the same."""
-    kinds: dict[str, set[str]] = {}
-    for path in sorted((study / "runs").glob("*/run.json")):
-        record = read_json(path)
-        config = record["config"]
-        # The first runs do not say it; their settings do.
-        kind = record.get("arithmetic") or config["precision"]
-        kinds.setdefault(kind, set()).add(method_title(f"{config['encoder']}__{config['loss']}"))
-    if len(kinds) < 2:
-        return ""
-    fewer = min(kinds, key=lambda kind: len(kinds[kind]))
-    rest = " and ".join(sorted(kinds.keys() - {fewer}))
-    return f" Computed in {fewer}: {', '.join(sorted(kinds[fewer]))}; the others in {rest}."
 
 
 def _rank(row) -> str:

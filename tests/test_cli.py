@@ -123,6 +123,21 @@ def test_a_relative_dataset_is_found_beside_its_study_from_any_folder(command, c
     assert read_plan(cells).study.dataset == str(places / "cells")
 
 
+def test_a_run_that_has_not_begun_is_prepared_anew_for_another_precision(command, cells, places):
+    from wbcstudy.plan import prepare, read_plan
+
+    prepare(read_plan(cells))
+    cells.write_text(cells.read_text() + "precision: float32\n")
+    plan = read_plan(cells)
+    prepare(plan)
+    (folder,) = [place for place, _ in plan.work.values()]
+    assert "precision: float32" in folder.params.read_text()
+    folder.history.write_text("epoch,loss\n1,0.5\n")
+    change(cells, "precision: float32", "precision: auto")
+    code, _, told = command("run", cells)
+    assert code == 2 and "precision was 'float32', is now 'auto'" in told
+
+
 def test_a_check_page_that_cannot_be_written_is_told_in_words(command, cells, places):
     code, _, told = command("data", "check", places / "cells", "--html", places / "small.yaml" / "check.html")
     assert code == 2

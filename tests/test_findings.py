@@ -46,9 +46,9 @@ def test_networks_of_another_arithmetic_are_named(tmp_path):
     paths = sorted(study.glob("runs/*/run.json"))
     for path in paths:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"arithmetic": "float32"}))
-    assert "Computed in" not in write_findings.findings(tmp_path)
+    assert "computed with" not in write_findings.findings(tmp_path)
     paths[0].write_text(json.dumps(json.loads(paths[0].read_text()) | {"arithmetic": "bfloat16"}))
-    told = "Computed in bfloat16: MobileNet with cross-entropy; the others in float32."
+    told = "with bfloat16 MobileNet with cross-entropy; with float32 the rest."
     assert told in write_findings.findings(tmp_path)
 
 

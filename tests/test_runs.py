@@ -49,7 +49,9 @@ def test_settings_are_not_mixed_in_one_folder(tmp_path):
 
 def test_precision_auto_takes_what_a_machine_has_computed_in(tmp_path):
     folder = start_run(RunConfig(study="s", precision="float32"), tmp_path)
-    # What is not finished would go on in another arithmetic.
+    check_same_settings(folder, RunConfig(study="s", precision="bfloat16"))
+    # A training that has begun would go on in another arithmetic.
+    folder.history.write_text("epoch,loss\n1,0.5\n")
     with pytest.raises(StudyError, match="precision was 'float32', is now 'auto'"):
         check_same_settings(folder, RunConfig(study="s"))
     write_record(folder, {"status": "complete", "arithmetic": "float32"})

@@ -11,7 +11,7 @@ import yaml
 
 from wbcstudy.baselines.methods import method_row
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
-from wbcstudy.config_files import read_study, write_yaml
+from wbcstudy.config_files import read_study, write_yaml, yaml_text
 from wbcstudy.errors import StudyError
 from wbcstudy.runs import RunFolder, StudyFolder, check_same_settings
 from wbcstudy.storage import atomic_write, cannot_write, expand_home, is_there, project_root
@@ -145,7 +145,9 @@ def prepare(plan: Plan) -> None:
         folder.logs.mkdir(parents=True, exist_ok=True)
         for target, config in plan.work.values():
             target.path.mkdir(parents=True, exist_ok=True)
-            if not target.params.exists():
+            # What has not begun may have been planned with another precision.
+            waits = target.params.exists() and target.status == "waiting"
+            if not target.params.exists() or (waits and target.params.read_text("utf-8") != yaml_text(config)):
                 with atomic_write(target.params) as path:
                     write_yaml(config, path)
             if target.status == "failed":

@@ -193,12 +193,17 @@ class RunFolder:
         return read_json(self.record)
 
     @property
+    def begun(self) -> bool:
+        """Whether a training has left anything to go on from."""
+        return self.history.exists() or self.checkpoint.exists()
+
+    @property
     def status(self) -> str:
         """'complete', 'failed', 'unfinished' (it has begun) or 'waiting'."""
         record = self.read_record()
         if record is not None and record.get("status") in ("complete", "failed"):
             return record["status"]
-        return "unfinished" if self.history.exists() or self.checkpoint.exists() else "waiting"
+        return "unfinished" if self.begun else "waiting"
 
 
 @dataclass(frozen=True)
@@ -331,7 +336,7 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
     """Refuse to mix settings in one run folder.
 
     `precision: auto` leaves the arithmetic to the machine. So a finished run that computed in what is asked for now, or
-    any where `auto` is asked for, is of the same settings.
+    any where `auto` is asked for, is of the same settings; and one that has not begun can take another precision.
 
     Raises:
         StudyError: the folder has a params.yaml that says something else; the message names the fields.
@@ -350,7 +355,8 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
         if isinstance(config, RunConfig) and settings["precision"] != config.precision:
             record = folder.read_record() or {}
             used = record.get("arithmetic", settings["precision"])
-            if record.get("status") == "complete" and config.precision in ("auto", used):
+            done = record.get("status") == "complete"
+            if config.precision in ("auto", used) if done else not folder.begun:
                 settings["precision"] = config.precision
     changed = changed_settings(settings, config)
     if changed:

@@ -150,12 +150,17 @@ def slopes_of(network, images, upstream):
 
 
 @pytest.mark.parametrize(("strides", "padding"), [(1, "same"), (2, "valid")])
-def test_the_images_sum_gives_an_offset_before_the_first_convolution_its_gradient(keras, strides, padding):
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("mixed_bfloat16", 0.02)])
+def test_the_images_sum_gives_an_offset_before_the_first_convolution_its_gradient(
+    keras, strides, padding, dtype, tolerance
+):
     layers = keras.layers
     image = keras.Input((None, None, 3))
-    normal = layers.BatchNormalization(scale=False, name="normal")(image)
-    padded = layers.ZeroPadding2D(2, name="zeros")(normal)
-    network = keras.Model(image, layers.Conv2D(5, 3, strides, padding, name="first")(padded))
+    normal = register_fast_layers()[0](scale=False, name="normal", dtype=dtype)(image)
+    assert normal.dtype == ("bfloat16" if "bfloat16" in dtype else "float32")
+    padded = layers.ZeroPadding2D(2, name="zeros", dtype=dtype)(normal)
+    first = layers.Conv2D(5, 3, strides, padding, name="first", dtype=dtype)
+    network = keras.Model(image, first(padded))
     random = np.random.default_rng(6)
     images = random.normal(size=(4, 9, 12, 3)).astype(np.float32)
     upstream = random.normal(size=network(images).shape).astype(np.float32)
@@ -165,7 +170,8 @@ def test_the_images_sum_gives_an_offset_before_the_first_convolution_its_gradien
     got = slopes_of(network, images, upstream)
     assert list(got) == ["normal/beta", "first/kernel", "first/bias"]
     for name in got:
-        np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-4)
+        most = np.abs(expected[name]).max()
+        np.testing.assert_allclose(got[name], expected[name], rtol=tolerance, atol=tolerance * most)
 
 
 def test_the_images_sum_is_taken_where_nothing_but_an_offset_is_learnt_before(keras):
@@ -188,17 +194,21 @@ def test_the_images_sum_is_taken_where_nothing_but_an_offset_is_learnt_before(ke
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_dropout_drops_its_share_and_scales_the_rest(keras, dtype):
-    layer = register_fast_layers()[2](0.2, seed=3, dtype=dtype)
-    ones = np.ones((3, 101, 51, 7), np.float32)
+    # In bfloat16, Keras' own drops 0.305 of them.
+    layer = register_fast_layers()[2](0.3, seed=3, dtype=dtype)
+    ones = np.ones((9, 301, 51, 7), np.float32)
     first, second = (np.asarray(keras.ops.cast(layer(ones, training=True), "float32")) for _ in range(2))
-    assert set(np.unique(first)) == {0.0, 1.25}
-    assert abs((first == 0).mean() - 0.2) < 0.005 and abs((second == 0).mean() - 0.2) < 0.005
+    left, scaled = np.unique(first)
+    assert left == 0 and abs(scaled - 1 / 0.7) < 2**-7
+    assert abs((first == 0).mean() - 0.3) < 0.002 and abs((second == 0).mean() - 0.3) < 0.002
     # Neither the next call nor a neighbour drops the same.
-    assert abs(((first == 0) & (second == 0)).mean() - 0.04) < 0.005
-    assert abs(((first[..., 1:] == 0) & (first[..., :-1] == 0)).mean() - 0.04) < 0.005
+    assert abs(((first == 0) & (second == 0)).mean() - 0.09) < 0.002
+    assert abs(((first[..., 1:] == 0) & (first[..., :-1] == 0)).mean() - 0.09) < 0.002
     np.testing.assert_array_equal(keras.ops.cast(layer(ones), "float32"), ones)
-    again = register_fast_layers()[2](0.2, seed=3, dtype=dtype)(ones, training=True)
+    again = register_fast_layers()[2](0.3, seed=3, dtype=dtype)(ones, training=True)
     np.testing.assert_array_equal(keras.ops.cast(again, "float32"), first)
+    nearly_all = register_fast_layers()[2](1 - 1e-7, seed=3, dtype="float32")(ones, training=True)
+    assert np.mean(nearly_all != 0) < 0.001
 
 
 @pytest.mark.parametrize("settings", [{"rate": 0}, {"rate": 1}, {"rate": 0.5, "noise_shape": (None, 1, 1, 9)}])

@@ -202,7 +202,7 @@ def _edit_about(folder, edit):
     np.savez(state, **arrays | {"about": np.array(json.dumps(edit(json.loads(str(arrays["about"])))))})
 
 
-@pytest.mark.parametrize("change", ["settings", "images", "version"])
+@pytest.mark.parametrize("change", ["settings", "images", "version", "arithmetic"])
 def test_a_checkpoint_of_another_training_is_refused_and_kept(parts, tmp_path, change, cells):
     folder = RunFolder(tmp_path)
 
@@ -213,6 +213,8 @@ def test_a_checkpoint_of_another_training_is_refused_and_kept(parts, tmp_path, c
         train(build_unet(CONFIG), *parts, CONFIG, folder, cut)
     if change == "version":
         _edit_about(folder, lambda about: {"fingerprint": "0123", "rows": about["rows"]})
+    if change == "arithmetic":
+        _edit_about(folder, lambda about: about | {"arithmetic": "float16"})
     before = {path: path.read_bytes() for path in folder.checkpoint.iterdir()}
     config = CONFIG.model_copy(update={"learning_rate": 1e-4}) if change == "settings" else CONFIG
     other = (cells(6, seed=7), parts[1]) if change == "images" else parts
@@ -223,6 +225,7 @@ def test_a_checkpoint_of_another_training_is_refused_and_kept(parts, tmp_path, c
         "settings": "learning_rate was 0.001, is now 0.0001",
         "images": "its images are others",
         "version": "another version of wbcstudy wrote it",
+        "arithmetic": "it computed in float16, and precision: ",
     }
     assert reasons[change] in str(caught.value)
     assert {path: path.read_bytes() for path in folder.checkpoint.iterdir()} == before

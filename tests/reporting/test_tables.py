@@ -242,21 +242,30 @@ def test_failed_folds_of_an_earlier_method_are_told(tmp_path):
     assert "otsu_levels__fold1: Out of memory. Buy some." in said
 
 
-def test_networks_that_computed_in_another_arithmetic_are_named(tmp_path):
-    config = StudyConfig(name="s", encoders=("resnet18", "unet", "vgg16"), losses=("dice",))
+def test_networks_that_computed_otherwise_than_the_rest_are_named(tmp_path):
+    config = StudyConfig(name="s", encoders=("resnet18", "unet", "vgg16"), losses=("dice",), folds=2, precision="auto")
     runs = make_study(tmp_path, config, cases=2)
 
     def told():
-        return [words for words in tell_cautions(StudyFolder(tmp_path / "s"), config, runs) if "arithmetic" in words]
+        return [words for words in tell_cautions(StudyFolder(tmp_path / "s"), config, runs) if "float" in words]
 
     for run in runs:
         run.record["arithmetic"] = "float32"
     assert not told()
-    next(run for run in runs if run.config.encoder == "vgg16").record["arithmetic"] = "bfloat16"
+    of = {run.name: run.record for run in runs}
+    of["vgg16__dice__fold0__seed0"]["arithmetic"] = of["vgg16__dice__fold1__seed0"]["arithmetic"] = "bfloat16"
+    of["resnet18__dice__fold1__seed0"]["arithmetic"] = "bfloat16"
     assert told() == [
-        "Not all networks computed in the same arithmetic: in bfloat16 VGG-16 with Dice loss; in float32 all others. "
-        "Their times cannot be compared."
+        "Not all networks computed with the same kind of numbers: with bfloat16 partly ResNet-18 with Dice loss, "
+        "VGG-16 with Dice loss; with float32 the rest. Their times cannot be compared, and small differences of Dice "
+        "only with care."
     ]
+    # A failed run has computed nothing, and one that does not say what it computed in tells nothing.
+    for name in of:
+        if of[name]["arithmetic"] == "bfloat16":
+            of[name]["status"] = "failed"
+    del of["unet__dice__fold0__seed0"]["arithmetic"]
+    assert not told()
 
 
 def test_an_encoder_or_loss_that_the_paper_has_not_gets_no_paper_number(tmp_path):

@@ -17,6 +17,7 @@ import pandas as pd
 from wbcstudy.config import RunConfig
 from wbcstudy.config_files import changed_settings
 from wbcstudy.errors import StudyError
+from wbcstudy.nets.models import arithmetic
 from wbcstudy.storage import atomic_write
 
 
@@ -76,7 +77,7 @@ class Checkpoint:
             raise StudyError(
                 f"{path} holds a checkpoint of another training: {'; '.join(other)}.",
                 expected=f"a checkpoint of {config.name} with the same parameters and the same images",
-                fix=f"Delete {path} to start again, or go back to the earlier settings to continue.",
+                fix=f"Delete {path} to start again, or go back to the earlier settings or machine to continue.",
             )
         report(f"continuing after epoch {len(checkpoint.rows)}, from {path}")
         return checkpoint
@@ -102,7 +103,8 @@ class Checkpoint:
         if self.best_epoch == row["epoch"]:
             _write(self._best, _views(self.model.variables))
         state = _views(self._variables())
-        about = json.dumps({"settings": self.config.model_dump(mode="json"), "images": self.images, "rows": self.rows})
+        facts = {"settings": self.config.model_dump(mode="json"), "images": self.images, "rows": self.rows}
+        about = json.dumps(facts | {"arithmetic": arithmetic(self.model)})
         _write(self._state, state | {"about": np.array(about)})
         for path in self.path.glob("best-*.npz"):
             if path != self._best:
@@ -134,6 +136,9 @@ def _differences(about: dict[str, Any], checkpoint: Checkpoint) -> list[str]:
     if "settings" not in about:
         return ["another version of wbcstudy wrote it"]
     other = changed_settings(about["settings"], checkpoint.config)
+    here = arithmetic(checkpoint.model)
+    if (there := about.get("arithmetic", here)) != here:
+        other.append(f"it computed in {there}, and precision: {checkpoint.config.precision} is {here} on this machine")
     return other + ["its images are others"] * (about["images"] != checkpoint.images)
 
 

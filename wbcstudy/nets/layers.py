@@ -106,7 +106,7 @@ def register_fast_layers() -> tuple[type, type, type]:
             seed = tf.cast(self.seed_generator.next(), tf.int64)
             pairs = tf.random.stateless_uniform([(count + 1) // 2], seed, None, None, tf.uint32)
             bits = tf.reshape(tf.reshape(tf.bitcast(pairs, tf.uint16), [-1])[:count], tf.shape(inputs))
-            kept = tf.cast(bits >= tf.constant(round(self.rate * 2**16), tf.uint16), inputs.dtype)
+            kept = tf.cast(bits >= tf.constant(min(round(self.rate * 2**16), 2**16 - 1), tf.uint16), inputs.dtype)
             return inputs * (kept * tf.cast(1 / (1 - self.rate), inputs.dtype))
 
     return BatchNormalization, UpSampling2D, Dropout
@@ -180,7 +180,7 @@ def sum_images_first(network) -> None:
     while not isinstance(layer, keras.layers.Conv2D):
         offset = isinstance(layer, keras.layers.BatchNormalization) and not layer.scale
         learnt |= offset
-        if layer is network or len(readers[id(layer.output)]) != 1 or (layer.weights and not offset):
+        if layer is network or len(readers[id(layer.output)]) != 1 or (layer.trainable_weights and not offset):
             return
         (layer,) = readers[id(layer.output)]
     kind = (type(layer), layer.data_format, layer.groups, layer.dilation_rate)

@@ -53,6 +53,11 @@ GLOSSARY = (
     ("Rank", "place of a method on one image, 1 is the best; the mean rank is over the images."),
     ("Multiply-adds", "multiplications, each with an addition, that the network makes for one image."),
     (
+        "float32, bfloat16",
+        "numbers of about seven and of two to three digits in a network's sums; with the shorter ones, processors made "
+        "for them are several times as fast. Weights have seven digits in both.",
+    ),
+    (
         "Calibration",
         "whether of the pixels given a probability of 70 % seven in ten are right; its expected error is the mean gap.",
     ),
@@ -149,26 +154,36 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
     ):
         if len(values) > 1:
             said.append(f"The runs used {len(values)} different {what}; compare them with care.")
-    return [*said, *_tell_arithmetic(run for run in runs if run.complete)]
+    return [*said, *([told] if (told := tell_arithmetic(run.record for run in runs)) else [])]
 
 
-def _tell_arithmetic(done: Iterable[Run]) -> list[str]:
-    """Which networks computed in what, where `precision: auto` met machines of both kinds."""
-    kinds: dict[str, list[str]] = {}
-    for run in done:
-        # Runs of an early version do not say it.
-        names = kinds.setdefault(run.record.get("arithmetic") or run.config.precision, [])
-        name = method_title(f"{run.config.encoder}__{run.config.loss}")
-        names += [name] * (name not in names)
+def tell_arithmetic(records: Iterable[Mapping[str, Any]]) -> str:
+    """Which networks computed with other numbers than the rest, where `precision: auto` met machines of both kinds.
+
+    Args:
+        records: run.json of each run; only complete ones count.
+
+    Returns:
+        A sentence or two; empty where all computed alike.
+    """
+    kinds: dict[str, dict[str, None]] = {}
+    for record in records:
+        if record.get("status") == "complete":
+            config = record["config"]
+            # Runs of an early version do not say it; their settings do.
+            kind = record.get("arithmetic") or config["precision"]
+            kinds.setdefault(kind, {})[method_title(f"{config['encoder']}__{config['loss']}")] = None
     kinds.pop("auto", None)
     if len(kinds) < 2:
-        return []
-    fewer = min(kinds, key=lambda kind: len(kinds[kind]))
-    rest = " and ".join(sorted(kind for kind in kinds if kind != fewer))
-    return [
-        f"Not all networks computed in the same arithmetic: in {fewer} {_few(kinds[fewer])}; in {rest} all others. "
-        "Their times cannot be compared."
-    ]
+        return ""
+    kind = min(kinds, key=lambda name: (len(kinds[name]), name))
+    others = {name for other, names in kinds.items() if other != kind for name in names}
+    told = [f"partly {name}" if name in others else name for name in kinds[kind]]
+    return (
+        f"Not all networks computed with the same kind of numbers: with {kind} {_few(told)}; with "
+        f"{' or '.join(sorted(kinds.keys() - {kind}))} the rest. Their times cannot be compared, and small differences "
+        "of Dice only with care."
+    )
 
 
 def _tell_states(states: Mapping[str, str], of: str = "") -> list[str]:
