@@ -51,6 +51,7 @@ class StudyComparison:
         scores: of all complete runs that can be compared (`tables.whole_runs`).
         groups: case id -> group, of the cases that have one.
         costs: as `run_tables.make_costs` makes it.
+        timed: whether times can be held against each other: all ran on one kind of machine, with one kind of numbers.
     """
 
     best: Best | None
@@ -58,6 +59,7 @@ class StudyComparison:
     scores: pd.DataFrame = field(repr=False)
     groups: Groups = field(repr=False)
     costs: pd.DataFrame = field(repr=False)
+    timed: bool = True
 
     @property
     def chosen(self) -> str | None:
@@ -84,7 +86,15 @@ def compare_runs(runs: Iterable[Run], groups: Groups | None = None) -> StudyComp
         one = compare_methods(scores, region, "dice", ALPHA, groups=groups)
         if one.leader is not None:
             found[region] = one
-    return StudyComparison(pick_best(runs), found, scores, dict(groups or {}), make_costs(runs))
+    done = [run for run in runs if run.complete]
+    places = {(run.record.get("device"), run.record.get("arithmetic") or run.config.precision) for run in done}
+    costs = make_costs(runs)
+    return StudyComparison(pick_best(runs), found, scores, dict(groups or {}), costs, timed=len(places) < 2)
+
+
+def _comparable(names: Mapping[str, str], comparison: StudyComparison) -> list[str]:
+    """Of kinds of cost, those that are not of a machine where there are several."""
+    return [name for name in names if comparison.timed or name != "seconds_per_image"]
 
 
 class Certainty(NamedTuple):
@@ -215,7 +225,7 @@ def _cheaper(comparison: StudyComparison, undecided: Sequence[list[str]]) -> lis
         [comparison.best.encoder, *(_encoder(name) for name in alike)]
     )
     # Of all, since one whose work is unknown may be the lightest.
-    known = next((name for name in _WORK if costs[name].gt(0).all()), None)
+    known = next((name for name in _comparable(_WORK, comparison) if costs[name].gt(0).all()), None)
     if known is None:
         return []
     own, *each = costs[known]
@@ -258,6 +268,7 @@ def make_comparison_tables(runs: Iterable[Run], comparison: StudyComparison) -> 
         made["cell_types"] = types, layout_cell_types(types[types["method"] == comparison.chosen])
     devices = list_devices(runs)
     ran = [f"Computed on {'; '.join(devices)}."] if devices else []
+    ran += [] if comparison.timed else ["Encoders were not all computed alike, so their times cannot be compared."]
     made["costs"] = comparison.costs, layout_costs(comparison.costs, ran)
     calibration = make_calibration(runs)
     made["calibration"] = calibration, layout_calibration(calibration)
@@ -324,10 +335,10 @@ def _cost_quality(comparison: StudyComparison) -> tuple[list[str], list[float], 
     tables = [case_table(comparison.scores, region) for region in comparison.regions]
     quality = pd.concat([table.dropna().mean() for table in tables], axis=1).mean(axis=1, skipna=False).dropna()
     encoders = [_encoder(method) for method in quality.index]
-    for name, label in _COST_AXES.items():
+    for name in _comparable(_COST_AXES, comparison):
         known = costs[name].reindex(encoders).to_numpy(dtype=float)
         if len(known) and not np.isnan(known).any():
-            return list(quality.index), known.tolist(), quality.tolist(), label
+            return list(quality.index), known.tolist(), quality.tolist(), _COST_AXES[name]
     return [], [], [], ""
 
 
