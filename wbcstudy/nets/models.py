@@ -161,7 +161,9 @@ def count_multiply_adds(model, image_size: int) -> int:
 
 def arithmetic(model) -> str:
     """The type that a network's convolutions compute in: "float32" or "bfloat16"; weights are float32 in both."""
-    return model.get_layer("head").compute_dtype
+    # The last layer with weights: the softmax after it is float32 in both, and a network of one's own names its layers
+    # as it likes.
+    return next(layer for layer in reversed(model.layers) if layer.weights).compute_dtype
 
 
 def peak_memory_mb() -> float:
