@@ -49,7 +49,7 @@ class TestTheFirstScreen:
     def test_what_cannot_be_told_apart_is_said_with_the_lightest_of_it(self, tmp_path):
         told = tell_certainty(compare_runs(study_of(tmp_path, losses=("dice", "cross_entropy"), blur={})))
         assert "not surely the best" in told.headline and "may be as good" in told.headline
-        assert dict(told.regions)["nucleus"].startswith("Not told apart from all 3 others.")
+        assert dict(told.regions)["nucleus"].startswith("Not told apart from any of the 3 others.")
         assert "The lightest of these is MobileNet with" in told.more[0] and "50 % of its arithmetic" in told.more[0]
 
     def test_the_lightest_is_not_sought_among_some_only(self, tmp_path):

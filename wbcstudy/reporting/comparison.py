@@ -178,7 +178,10 @@ def _place(better: list[str], worse: list[str], undecided: list[str], detectable
     for words, methods in (("better than", worse), ("not told apart from", undecided), ("worse than", better)):
         if methods:
             # "2 of the 7 others" once; then the number says enough.
-            parts.append(f"{words} {len(methods) if parts else _others(len(methods), total)}")
+            others = len(methods) if parts else _others(len(methods), total)
+            if methods is undecided and len(methods) == total > 1:
+                others = f"any of the {total} others"
+            parts.append(f"{words} {others}")
     words = ", ".join(parts)
     words = f"{words[:1].upper()}{words[1:]}."
     if np.isfinite(detectable):
