@@ -40,6 +40,25 @@ def test_a_single_run_is_told_without_a_rank(tmp_path):
     assert "ResNet-18 with Dice loss" in told and "anks" not in told.splitlines()[0]
 
 
+def test_the_best_stand_beside_published_numbers_with_what_they_miss(tmp_path):
+    study = tmp_path / "segmentation_wbc_1"
+    shutil.copytree(REFERENCE / study.name, study)
+    records = {path: json.loads(path.read_text()) for path in sorted(study.glob("runs/*/run.json"))}
+    first = next(iter(records))
+    for path, record in records.items():
+        for region in record["scores"]:
+            record["scores"][region]["dice_mean"] = 0.5
+            # The first is chosen, whatever it reaches on the test images.
+            record["validation"][region]["dice"] = 0.9 if path == first else 0.8
+        path.write_text(json.dumps(record))
+    config = records[first]["config"]
+    told = write_findings.beside_others(tmp_path)
+    chosen = write_findings.method_title(f"{config['encoder']}__{config['loss']}")
+    assert f"| Dataset 1 | chosen on validation images: {chosen} | 0.500 | 0.500 | 0.500 |" in told
+    assert "-0.464 (nucleus) and -0.490 (whole cell) on Dataset 1." in told
+    assert "Dataset 2" not in told and "forest, cleaned" not in told
+
+
 def test_networks_of_another_arithmetic_are_named(tmp_path):
     study = tmp_path / "segmentation_wbc_1"
     shutil.copytree(REFERENCE / study.name, study)
