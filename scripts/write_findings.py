@@ -17,6 +17,7 @@ import pandas as pd
 from wbcstudy.baselines.methods import METHODS
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS
+from wbcstudy.reporting.beside_paper import tell_beside_paper
 from wbcstudy.reporting.facts import tell_arithmetic
 from wbcstudy.scoring.methods import method_title
 from wbcstudy.storage import atomic_write, project_root, read_json
@@ -90,7 +91,8 @@ def networks(study: Path, title: str) -> str:
     if told := tell_arithmetic(read_json(path) or {} for path in sorted((study / "runs").glob("*/run.json"))):
         head += f" {told}"
     heads = ["encoder and loss", "nucleus", "mean", "cytoplasm", "mean", "mean rank, nucleus / cytoplasm", "best epoch"]
-    return f"{head}\n\n{markdown(heads, rows)}"
+    told = " ".join(tell_beside_paper(table))
+    return f"{head}\n\n{markdown(heads, rows)}" + (f"\n\nBeside the paper's Table 1. {told}" if told else "")
 
 
 def beside_others(reference: Path) -> str:

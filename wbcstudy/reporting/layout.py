@@ -12,6 +12,7 @@ import pandas as pd
 
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.registry import ENCODERS
+from wbcstudy.reporting.beside_paper import tell_beside_paper
 from wbcstudy.reporting.tables import load_paper_table, loss_title
 
 PAPER_NOTE = "Grey, “paper”: the number printed in the paper, for its own 87 images, which were never published."
@@ -137,7 +138,7 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
     heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
     heads += [("", "Best epoch"), ("", "Epochs")]
     what = ["Precision and Dice from pixels summed over all test images; the mean gives each image the same weight."]
-    what += ["Bold: best of its column.", PAPER_NOTE]
+    what += ["Bold: best of its column.", PAPER_NOTE, *tell_beside_paper(table)]
     if voted:
         what.append(
             "Majority: every pixel gets the label that most of the networks give it, of a tie the one of the better "
