@@ -163,6 +163,20 @@ def test_the_best_is_chosen_on_validation_and_never_on_test(tmp_path):
     assert set(make_table2(runs, best.encoder)["encoder"]) == {"unet"}
 
 
+def test_a_region_that_the_validation_images_have_not_chooses_nothing(tmp_path):
+    runs = runs_of(tmp_path)
+    for run in runs:
+        wins = run.config.encoder == "unet" and run.config.loss == "dice"
+        # All rightly find no cytoplasm, but for a stray pixel of the best.
+        run.record["validation"]["cytoplasm"] |= {"tp": 0, "fp": int(wins), "fn": 0, "dice": 0.0 if wins else None}
+        run.record["validation"]["nucleus"] |= {"tp": 90 if wins else 80, "fp": 10, "fn": 10}
+    best = pick_best(runs)
+    assert (best.encoder, best.loss, best.dice) == ("unet", "dice", 0.9)
+    for run in runs:
+        run.record["validation"]["nucleus"] |= {"tp": 0, "fn": 0}
+    assert pick_best(runs) is None
+
+
 def test_no_runs_only_failed_runs_and_undefined_scores(tmp_path):
     assert pick_best([]) is None and make_table1([]).empty and make_table2([], None).empty
     every = ("resnet18__dice__fold0__seed0", "resnet18__cross_entropy__fold0__seed0")

@@ -114,15 +114,15 @@ def whole_runs(runs: Iterable[Run]) -> list[Run]:
 def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Best | None:
     """The encoder and loss with the highest pooled Dice on the *validation* cases, mean over the regions.
 
-    The test cases have no say, since a choice made on them would make their score too good. Of equals, the first in
-    the paper's order wins. Only `whole_runs` compete.
+    Of the regions that these cases have. The test cases have no say, since a choice made on them would make their score
+    too good. Of equals, the first in the paper's order wins. Only `whole_runs` compete.
 
     Returns:
         None when no such run has defined validation scores.
     """
     best = None
     for (encoder, loss), group in group_runs(whole_runs(runs)).items():
-        value = _validation_dice(group, regions)
+        value = validation_dice(group, regions)
         if not np.isnan(value) and (best is None or value > best.dice):
             best = Best(encoder, loss, value)
     return best
@@ -299,8 +299,12 @@ def _training(run: Run) -> tuple:
     return run.config.encoder, run.config.loss, run.config.seed
 
 
-def _validation_dice(runs: list[Run], regions: Sequence[str]) -> float:
-    """Pooled over folds, mean over seeds and regions; NaN if any is undefined."""
+def validation_dice(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> float:
+    """Pooled over folds, mean over seeds and regions; NaN if any is undefined.
+
+    A region that the expert's masks of the validation cases do not have is left out, for all runs alike: there a
+    network that rightly finds none has no Dice, and one stray pixel has a Dice of 0.
+    """
     values = []
     for region in regions:
         sums: dict[int, np.ndarray] = {}
@@ -309,7 +313,7 @@ def _validation_dice(runs: list[Run], regions: Sequence[str]) -> float:
             if counts is None:
                 return np.nan
             sums[run.config.seed] = sums.get(run.config.seed, 0) + np.array([counts[name] for name in COUNTS])
-        values += [dice(*counts) for counts in sums.values()]
+        values += [dice(tp, fp, fn, tn) for tp, fp, fn, tn in sums.values() if tp + fn > 0]
     return float(np.mean(values)) if values else np.nan
 
 

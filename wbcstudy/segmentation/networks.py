@@ -163,15 +163,18 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
     Raises:
         StudyError: no finished run with its network and validation scores.
     """
-    from wbcstudy.reporting.tables import TABLE_REGIONS, group_runs, pick_best
-
-    def own(run: Run) -> float | None:
-        counts = run.record.get("validation") or {}
-        found = [(counts.get(region) or {}).get("dice") for region in TABLE_REGIONS]
-        return None if None in found else sum(found) / len(found)
+    from wbcstudy.reporting.tables import group_runs, pick_best, validation_dice
 
     complete = [run for run in load_runs(study) if run.complete]
-    runs = [run for run in complete if run.folder.model.is_file() and own(run) is not None]
+    there = [run for run in complete if run.folder.model.is_file()]
+    dice = {run.name: validation_dice([run]) for run in there}
+    runs = [run for run in there if dice[run.name] == dice[run.name]]
+    if there and not runs:
+        raise StudyError(
+            f"No network of {study.path} can be called the best: none has scores on validation images.",
+            expected="validation images with a nucleus or cytoplasm",
+            fix=f"Name one: {there[0].folder.path}",
+        )
     if not runs:
         raise StudyError(
             f"{study.path} has no finished run with its network.",
@@ -181,8 +184,8 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
 
     best = pick_best(complete)
     group = group_runs(runs).get((best.encoder, best.loss), runs) if best else runs
-    chosen = max(group, key=own)
-    return chosen, f"the best of {len(runs)} runs on the validation images (Dice {own(chosen):.3f})"
+    chosen = max(group, key=lambda run: dice[run.name])
+    return chosen, f"the best of {len(runs)} runs on the validation images (Dice {dice[chosen.name]:.3f})"
 
 
 def known_studies() -> list[str]:
