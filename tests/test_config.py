@@ -37,6 +37,9 @@ PARAMS = Path(__file__).parents[1] / "params"
         ({"name": "../elsewhere"}, "letters, digits"),
         ({"encoders": "resnet18"}, "Expected: a list, for example [resnet18]"),
         ({"seeds": 3}, "Expected: a list, for example [3]"),
+        ({"epochs": True}, "a number or text, not true or false"),
+        ({"seeds": [0, True]}, "a number or text, not true or false"),
+        ({"encoder_weights": ""}, "encoder_weights"),
         ({"losses": None}, "Expected: a list, for example [cross_entropy, dice]"),
     ],
 )
@@ -60,6 +63,12 @@ def test_a_file_that_is_no_study_is_told_in_words(tmp_path, text):
     path.write_text(text)
     with pytest.raises(StudyError, match="Expected"):
         read_study(path)
+
+
+def test_a_field_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "ours.yaml").write_text("epochs: 10\npatience: 3\nepochs: 50\n")
+    with pytest.raises(StudyError, match="epochs stands there twice"):
+        read_study(tmp_path / "ours.yaml")
 
 
 def test_a_study_is_called_as_its_file_is(tmp_path):
@@ -135,3 +144,16 @@ class TestNotebookParameters:
         variables = self.variables(In=["", "# Parameters\nepoch = 5\n"], epoch=5)
         with pytest.raises(StudyError, match="Did you mean 'epochs'"):
             config_from_parameters(RunConfig, variables)
+
+    def test_a_misspelt_name_in_the_notebooks_own_cell_is_refused(self):
+        cell = "\n".join(f"{name} = ..." for name in RunConfig.model_fields)
+        # The right name is still there from an earlier run of the cell.
+        variables = self.variables(In=["", cell, cell.replace("epochs =", "epoch ="), "%matplotlib inline"], epoch=5)
+        with pytest.raises(StudyError, match="Did you mean 'epochs'"):
+            config_from_parameters(RunConfig, variables)
+        variables["In"].append(cell)
+        assert config_from_parameters(RunConfig, variables) == RunConfig()
+
+    def test_helpers_of_other_cells_are_no_parameters(self):
+        variables = self.variables(In=["", "epochs = 3\nfolder = 5\n"], epochs=3, folder=5)
+        assert config_from_parameters(RunConfig, variables).epochs == 3

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES, pick
@@ -25,7 +25,9 @@ class DataSettings(BaseModel):
     # defer_build: the classes that are only inherited from need no validator.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, defer_build=True)
 
-    dataset: str = Field("synthetic", description="Name of a dataset (`wbcstudy data list`) or path of a dataset.yaml.")
+    dataset: str = Field(
+        "synthetic", min_length=1, description="Name of a dataset (`wbcstudy data list`) or path of a dataset.yaml."
+    )
     image_size: int = Field(
         256, ge=32, le=4096, description="Side in px to which images and masks are resized; a multiple of 32."
     )
@@ -36,6 +38,15 @@ class DataSettings(BaseModel):
         0.2, gt=0, lt=1, description="Share of the remaining cases on which early stopping looks."
     )
     split_seed: int = Field(0, ge=0, description="Seed of the split, the same for every run of a study.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        # To Python, true is 1: `epochs: true` would train one.
+        truths = [one for one in (value if isinstance(value, list | tuple) else [value]) if isinstance(one, bool)]
+        if truths and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("a number or text, not true or false")
+        return value
 
     @field_validator("image_size")
     @classmethod
@@ -64,7 +75,9 @@ class _Settings(DataSettings):
         description="Learning rate: constant, or cosine (rises in the first epoch, then falls to 0).",
     )
     encoder_weights: str = Field(
-        "none", description="Start of the encoder: 'imagenet', the path of a .h5 file, or 'none' (random)."
+        "none",
+        min_length=1,
+        description="Start of the encoder: 'imagenet', the path of a .h5 file, or 'none' (random).",
     )
     freeze_encoder: bool = Field(
         False, description="Train the decoder only; the encoder's batch norm then keeps its stored statistics."

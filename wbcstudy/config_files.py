@@ -104,7 +104,8 @@ def config_from_parameters(kind: type[DataSettings], variables: dict[str, Any]):
     """The configuration of a notebook, from the variables of its parameters cell.
 
     papermill only warns about a parameter that the notebook does not have, and then trains the default. Here the
-    cell that it injected is read again and such a parameter is refused.
+    cell that it injected is read again and such a parameter is refused; so is one in the notebook's own cell, where a
+    name that is misspelt would leave the right one as it was.
 
     Args:
         kind: `RunConfig` or `BaselineConfig`.
@@ -113,13 +114,21 @@ def config_from_parameters(kind: type[DataSettings], variables: dict[str, Any]):
     Raises:
         StudyError: unknown parameter, or a value that breaks its rule.
     """
-    injected = [cell for cell in variables.get("In", []) if cell.startswith("# Parameters")]
-    names = {name for cell in injected for name in _assigned_names(cell)} | set(kind.model_fields)
+    fields = set(kind.model_fields)
+    cells = [(cell, set(_assigned_names(cell))) for cell in variables.get("In", [])]
+    # The notebook's own may have been run several times: the last counts.
+    own = [names for _, names in cells if len(names & fields) > len(fields) / 2][-1:]
+    injected = [names for cell, names in cells if cell.startswith("# Parameters")]
+    names = fields.union(*own, *injected) & set(variables)
     return make_config(kind, {name: variables[name] for name in sorted(names)}, source="the parameters cell")
 
 
 def _assigned_names(source: str) -> list[str]:
-    statements = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    try:
+        statements = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    except SyntaxError:
+        # A magic command, or a cell that did not run.
+        return []
     return [target.id for node in statements for target in node.targets if isinstance(target, ast.Name)]
 
 
@@ -167,6 +176,17 @@ def _yaml_value(text: str) -> str:
     return value.removesuffix("...\n").strip()
 
 
+class _OneOfEach(yaml.SafeLoader):
+    """YAML of which no field stands twice; of two, PyYAML takes the last without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        names = [self.construct_object(key) for key, _ in node.value]
+        twice = [name for name in dict.fromkeys(map(str, names)) if list(map(str, names)).count(name) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(problem=f"{twice[0]} stands there twice")
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -177,7 +197,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             fix="Check the path; params/demo.yaml is an example.",
         ) from None
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _OneOfEach)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise StudyError(
             f"{path} is not valid YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
