@@ -62,7 +62,10 @@ def free_memory_mb() -> float:
     free = psutil.virtual_memory().available / 1e6
     limit, used = _read_control_group("memory.max"), _read_control_group("memory.current")
     if limit.isdigit() and used.isdigit():
-        free = min(free, (int(limit) - int(used)) / 1e6)
+        # Files that were read count as used, until someone needs the room.
+        told = dict(line.split(maxsplit=1) for line in _read_control_group("memory.stat").splitlines() if " " in line)
+        cached = told.get("inactive_file", "0")
+        free = min(free, (int(limit) - int(used) + (int(cached) if cached.isdigit() else 0)) / 1e6)
     return max(0.0, free)
 
 

@@ -182,6 +182,23 @@ def test_precision_auto_is_one_of_the_two():
     assert resolve_precision("bfloat16") == "bfloat16"
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [([(8, 0)], "bfloat16"), ([(7, 5)], "float32"), ([(8, 6), (7, 0)], "float32"), ([None], "float32")],
+)
+def test_precision_auto_is_bfloat16_on_cards_that_are_made_for_it(monkeypatch, capabilities, precision):
+    import tensorflow as tf
+
+    details = {f"card{place}": capability for place, capability in enumerate(capabilities)}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(details))
+    monkeypatch.setattr(
+        tf.config.experimental,
+        "get_device_details",
+        lambda card: {"compute_capability": details[card]} if details[card] else {},
+    )
+    assert resolve_precision("auto") == precision
+
+
 def test_images_of_other_sizes_can_be_given_to_one_model():
     model = build_unet(RunConfig(encoder="mobilenet"))
     assert model(np.zeros((1, 32, 96, 3), np.uint8), training=False).shape == (1, 32, 96, 3)

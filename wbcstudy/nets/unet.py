@@ -200,15 +200,18 @@ def resolve_precision(precision: str) -> str:
         precision: "float32", "bfloat16" or "auto".
 
     Returns:
-        "float32" or "bfloat16"; auto is bfloat16 where a GPU or the processor's AMX units compute in it.
+        "float32" or "bfloat16"; auto is bfloat16 where the GPU (of NVIDIA's compute capability 8.0, Ampere, or later)
+        or the processor's AMX units compute in it.
     """
     if precision != "auto":
         return precision
     load_keras()
     import tensorflow as tf
 
-    if tf.config.list_physical_devices("GPU"):
-        return "bfloat16"
+    if cards := tf.config.list_physical_devices("GPU"):
+        # Older cards can, but have no units for it. One whose capability is not told is not NVIDIA's.
+        able = [tf.config.experimental.get_device_details(card).get("compute_capability", (0, 0)) for card in cards]
+        return "bfloat16" if min(able) >= (8, 0) else "float32"
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
     except OSError:

@@ -280,7 +280,8 @@ def _row(pairs: pd.DataFrame, leader: str, other: str) -> dict:
 def _images(found: Comparison) -> str:
     plural = "image" if found.cases == 1 else "images"
     among = f" from {found.units} group{'' if found.units == 1 else 's'}" if found.units != found.cases else ""
-    return f"these {found.cases} {plural}{among}"
+    these = "this one" if found.cases == 1 else f"these {found.cases}"
+    return f"{these} {plural}{among}"
 
 
 def _number(value: int) -> str:
