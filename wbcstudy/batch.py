@@ -15,10 +15,10 @@ from pathlib import Path
 
 from wbcstudy.baselines.methods import method_row
 from wbcstudy.errors import StudyError
-from wbcstudy.plan import Plan, finished_part, prepare, read_plan
+from wbcstudy.plan import Plan, finished_part, prepare, read_plan, reportable
 from wbcstudy.runs import RunFolder, StudyFolder
 from wbcstudy.scheduler import Place, choose_place, lock_study, run_snakemake
-from wbcstudy.storage import short_path
+from wbcstudy.storage import short_path, write_json
 
 # Less room than this, in bytes, and nothing can be written that a study needs.
 _FULL = 2_000_000
@@ -102,7 +102,7 @@ def run_study(
 
 
 def _date_report(plan: Plan) -> None:
-    """Date a report that was just built at least as late as what it was built from.
+    """Note what a report that was just built is of, and date it at least as late as what it was built from.
 
     Where a clock was set back, finished runs lie in the future, and the report would seem to be older than they, and be
     built again by every call.
@@ -110,8 +110,11 @@ def _date_report(plan: Plan) -> None:
     places = [*(folder for folder, _ in plan.work.values()), *plan.transfers().values()]
     newest = max((place.record.stat().st_mtime for place in places if place.record.exists()), default=0.0)
     newest = max(newest, plan.folder.dataset.stat().st_mtime if plan.folder.dataset.exists() else 0.0)
-    if plan.folder.reported.exists() and plan.folder.reported.stat().st_mtime <= newest:
+    if not plan.folder.reported.exists():
+        return
+    if plan.folder.reported.stat().st_mtime <= newest:
         os.utime(plan.folder.reported, (newest, newest))
+    write_json(plan.folder.contents, reportable(plan))
 
 
 def _failed_elsewhere(plan: Plan) -> dict[str, str]:
@@ -144,8 +147,10 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
         )
     with lock_study(plan.folder, show) as lock:
         # Only the finished ones: preparing a failed run would ask for another try.
-        prepare(finished_part(plan))
-        code = run_snakemake(plan, Place(1), lock, show, "--forcerun", "summary")
+        # And what is half done would be trained on: Snakemake makes what it is told to prioritise.
+        done = finished_part(plan)
+        prepare(done)
+        code = run_snakemake(done, Place(1), lock, show, "--forcerun", "summary")
         if not code:
             _date_report(plan)
     show(f"Report: {short_path(plan.folder.report)}" if not code else _explain(plan.folder, begin))

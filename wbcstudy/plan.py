@@ -14,7 +14,7 @@ from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
 from wbcstudy.config_files import read_study, write_yaml, yaml_text
 from wbcstudy.errors import StudyError
 from wbcstudy.runs import RunFolder, StudyFolder, check_same_settings
-from wbcstudy.storage import atomic_write, cannot_write, expand_home, is_there, project_root
+from wbcstudy.storage import atomic_write, cannot_write, expand_home, is_there, project_root, read_json
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,11 @@ def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
         method_row(name)
     everything = [*study.runs(), *study.baseline_runs()]
     chosen = [one for one in everything if not only or any(fnmatch.fnmatchcase(one.name, pattern) for pattern in only)]
-    if not chosen:
+    idle = [pattern for pattern in only if not any(fnmatch.fnmatchcase(one.name, pattern) for one in everything)]
+    if idle or not chosen:
         names = [one.name for one in everything]
         raise StudyError(
-            f"--only {' '.join(only)} selects none of the {len(names)} runs of {source}.",
+            f"--only {' '.join(idle)} selects none of the {len(names)} runs of {source}.",
             expected=f"a pattern that matches some of: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}",
             fix="Use * for any text, e.g. --only 'resnet18*'.",
         )
@@ -141,18 +142,22 @@ def prepare(plan: Plan) -> None:
         check_dataset(dataset).stop_on_errors()
     try:
         prepare_others(folder, dataset, plan.study.also_score)
+        reported = read_json(folder.contents)
+        if reported is not None and reported != reportable(plan):
+            # To Snakemake, which goes by times, a run that was taken out or copied here from elsewhere changes nothing.
+            folder.reported.unlink(missing_ok=True)
         load_or_make_splits(folder.split, dataset, plan.study)
         folder.logs.mkdir(parents=True, exist_ok=True)
         for target, config in plan.work.values():
             target.path.mkdir(parents=True, exist_ok=True)
+            if target.status == "failed":
+                # Asking again means trying again.
+                target.record.unlink()
             # What has not begun may have been planned with another precision.
             waits = target.params.exists() and target.status == "waiting"
             if not target.params.exists() or (waits and target.params.read_text("utf-8") != yaml_text(config)):
                 with atomic_write(target.params) as path:
                     write_yaml(config, path)
-            if target.status == "failed":
-                # Asking again means trying again.
-                target.record.unlink()
         transfers = plan.transfers()
         for target in transfers.values():
             if target.status == "failed" and not plan.finished_only:
@@ -173,6 +178,20 @@ def prepare(plan: Plan) -> None:
             write_yaml(plan.study, path)
     except OSError as error:
         raise cannot_write(folder.path, error) from None
+
+
+def reportable(plan: Plan) -> dict[str, str]:
+    """Name -> "complete" or "failed", of all that a report would show now, whatever was selected.
+
+    Args:
+        plan: of the study; `prepare` has looked at the datasets under `also_score`.
+    """
+    study, folder = plan.study, plan.folder
+    places = {run.name: folder.run(run.name) for run in study.runs()}
+    places |= {one.name: folder.baseline(one.name) for one in study.baseline_runs()}
+    places |= replace(plan, runs=tuple(study.runs()), finished_only=False).transfers()
+    states = {name: place.status for name, place in places.items()}
+    return {name: state for name, state in states.items() if state in ("complete", "failed")}
 
 
 def finished_part(plan: Plan) -> Plan:
@@ -202,7 +221,15 @@ def _portable(path: str, source: Path) -> str:
     """
     root = project_root()
     for place in (expand_home(path), source.parent / path, root / path):
-        if is_there(place):
+        if is_there(place) and not _is_registered(path):
             place = place.resolve()
             return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
     return path
+
+
+def _is_registered(name: str) -> bool:
+    """Whether it is the name of a dataset, which a folder that happens to be called so must not hide."""
+    # Only for what a folder here is called, since it imports NumPy and `wbcstudy status` is to answer at once.
+    from wbcstudy.data.datasets import DATASETS
+
+    return name in DATASETS

@@ -18,7 +18,7 @@ from wbcstudy.data.datasets import Dataset
 from wbcstudy.data.scale import describe_scale
 from wbcstudy.data.splits import Split, split_hash
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import RunFolder, write_record
+from wbcstudy.runs import NEW_STUDY, RunFolder, write_record
 
 PACKAGES = ("tensorflow", "keras", "segmentation-models", "numpy", "pandas", "scikit-learn", "papermill", "snakemake")
 
@@ -180,7 +180,7 @@ def notebook_error(notebook: Path) -> str | None:
 
 def _memory_advice(config: RunConfig | BaselineConfig) -> str:
     batch = f"batch_size (now {config.batch_size}) or " if isinstance(config, RunConfig) else ""
-    return f"Lower {batch}image_size (now {config.image_size}), and run the study again."
+    return f"Lower {batch}image_size (now {config.image_size}), {NEW_STUDY}."
 
 
 def _version(package: str) -> str | None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCORE_COLUMNS = ("run", "case_id", "cell_type", "region", "tp", "fp", "fn", "tn")
+# Where other settings belong, as advice has it.
+NEW_STUDY = "in a copy of the study's YAML under a new name (one study has one set of settings)"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class StudyFolder:
         Snakemake deletes what a rule is to make, and a report that fails must not take the one before it away.
         """
         return self.logs / "summary.done"
+
+    @property
+    def contents(self) -> Path:
+        """What the report is of: name -> status, as `plan.reportable` has it."""
+        return self.logs / "reported.json"
 
     @property
     def baselines(self) -> Path:
@@ -363,7 +370,8 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
         raise StudyError(
             f"{folder.path} was run with other settings: {'; '.join(changed)}.",
             expected="the settings of params.yaml in that folder, since one study has one set of settings",
-            fix=f"Copy the YAML file under a new name (a new study), or delete {folder.path.parents[1]} to start over.",
+            fix="Copy the YAML file under a new name, a new study, and run that; by hand in a notebook, change `study`."
+            " Or set it back, to go on with this study.",
         )
 
 

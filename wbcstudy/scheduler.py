@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from wbcstudy.plan import Plan
 from wbcstudy.progress import Progress
 from wbcstudy.runs import StudyFolder
 from wbcstudy.slurm import cancel_left_over, check_slurm, job_prefix
-from wbcstudy.storage import cannot_write, project_root, short_path
+from wbcstudy.storage import cannot_write, data_folder, project_root, short_path, weights_cache
 
 GRACE_S = 15
 # Each training gets its share of the cores, in TensorFlow and in NumPy.
@@ -110,7 +111,8 @@ def run_snakemake(plan: Plan, place: Place, lock: int, show: Callable[[str], Non
 
     Raises:
         StudyError: the log cannot be written.
-        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, after everything that was started has ended.
+        KeyboardInterrupt: stopped by Ctrl-C, SIGTERM or a terminal that was closed, after everything that was started
+            has ended.
     """
     root = project_root()
     if place.profile and (count := cancel_left_over(plan.folder)):
@@ -131,6 +133,9 @@ def run_snakemake(plan: Plan, place: Place, lock: int, show: Callable[[str], Non
     environment = os.environ | {
         "WBCSTUDY_ROOT": str(root),
         "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),
+        # The same folders for every process, whatever its current folder.
+        "WBCSTUDY_DATA": str(data_folder()),
+        "WBCSTUDY_WEIGHTS": str(weights_cache()),
         **place.environment(),
         "PYTHONUNBUFFERED": "1",
         # Debugger checks that frozen standard modules make the kernel print about.
@@ -154,11 +159,14 @@ def run_snakemake(plan: Plan, place: Place, lock: int, show: Callable[[str], Non
             with _terminate_as_interrupt():
                 Progress(plan.folder.logs, plan.work, show, max(1, place.jobs), plan.transfers()).follow(child)
         except KeyboardInterrupt:
-            show("Stopping ...")
+            # A terminal that was closed takes no words.
+            with contextlib.suppress(OSError):
+                show("Stopping ...")
             _stop(child)
             if place.profile:
                 cancel_left_over(plan.folder)
-            show("Stopped. Finished runs are kept; the same command continues from the last finished epochs.")
+            with contextlib.suppress(OSError):
+                show("Stopped. Finished runs are kept; the same command continues from the last finished epochs.")
             raise
     return child.returncode
 
@@ -193,20 +201,25 @@ def _signal(process, number: int) -> None:
 
 @contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a scheduler, `kill`) ends the grid as Ctrl-C does. Outside the main thread nothing can be changed."""
+    """SIGTERM (a scheduler, `kill`) and a terminal that closes end the grid as Ctrl-C does.
+
+    Outside the main thread nothing can be changed. What `nohup` started goes on ignoring the terminal's end.
+    """
 
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        yield
-        return
+    before = {}
+    # Windows has no SIGHUP.
+    for number in filter(None, (signal.SIGTERM, getattr(signal, "SIGHUP", None))):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            with contextlib.suppress(ValueError):
+                before[number] = signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -234,11 +247,22 @@ def lock_study(folder: StudyFolder, show: Callable[[str], None] = print) -> Iter
             show(f"The file system of {short_path(folder.path)} has no locks: do not start this study twice at a time.")
         elif not locked:
             raise StudyError(
-                f"The study {folder.name} is being run already.",
+                f"The study {folder.name} is being run already{_holder(handle)}.",
                 expected="one `wbcstudy run` or `wbcstudy report` per study at a time",
                 fix=f"Wait for it (wbcstudy status shows how far it is), or copy the YAML under a new name. "
                 f"The lock is {short_path(folder.path / '.lock')}; it goes when the other ends.",
             )
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()} {platform.node()}\n".encode(), 0)
         yield handle
     finally:
         os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    """Who holds a lock, as its file says; nothing where it does not."""
+    with contextlib.suppress(OSError, ValueError):
+        number, node = os.pread(handle, 300, 0).decode().split(maxsplit=1)
+        return f" (started by process {int(number)} on {node.strip()})"
+    return ""

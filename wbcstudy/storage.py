@@ -45,12 +45,28 @@ def data_folder() -> Path:
     return Path(given).resolve() if given else project_root() / "data"
 
 
+def weights_cache() -> Path:
+    """Where weights are kept: `$WBCSTUDY_WEIGHTS`, or ~/.cache/wbcstudy/weights. Not made here."""
+    given = os.environ.get("WBCSTUDY_WEIGHTS")
+    return Path(given).expanduser().resolve() if given else Path.home() / ".cache" / "wbcstudy" / "weights"
+
+
 def expand_home(path: str | Path) -> Path:
     """A path whose `~` is the home of a user; where there is no such user, `~` is a letter like others."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def from_checkout_too(path: Path) -> list[Path]:
+    """Where a path may lie: as it is, and a relative one from the checkout, if there is one."""
+    if path.is_absolute():
+        return [path]
+    try:
+        return [path, project_root() / path]
+    except StudyError:
+        return [path]
 
 
 def is_there(path: Path) -> bool:

@@ -153,6 +153,16 @@ def test_without_the_variable_the_cache_is_in_the_home_folder(monkeypatch, tmp_p
     assert weights_cache() == tmp_path / ".cache" / "wbcstudy" / "weights"
 
 
+def test_a_relative_file_is_found_in_the_checkout_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "own.h5").write_bytes(b"")
+    monkeypatch.setattr("wbcstudy.storage.project_root", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = RunConfig(encoder="resnet18", encoder_weights="data/own.h5")
+    assert find_weights(config).samefile(tmp_path / "data" / "own.h5")
+
+
 def test_reads_files_of_weights_and_of_whole_models(tmp_path, write_h5):
     import h5py
 

@@ -233,13 +233,7 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
                 fix=f"Run `{row.how}` (or with `--archive FILE` for a zip you already have).",
             )
         return place / SPEC_FILE
-    places = [storage.expand_home(name_or_path)]
-    if not places[0].is_absolute():
-        try:
-            places.append(storage.project_root() / places[0])
-        except StudyError:
-            # Without a checkout only the current folder counts.
-            pass
+    places = storage.from_checkout_too(storage.expand_home(name_or_path))
     for place in places:
         for candidate in (place, place / SPEC_FILE):
             if storage.is_there(candidate) and candidate.is_file():

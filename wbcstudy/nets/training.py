@@ -29,7 +29,7 @@ from wbcstudy.nets.models import arithmetic, count_multiply_adds, device_name, p
 from wbcstudy.nets.prediction import CHUNK, predict_masks, predict_probabilities
 from wbcstudy.nets.stain import set_target
 from wbcstudy.regions import CYTOPLASM, NUCLEUS
-from wbcstudy.runs import RunFolder
+from wbcstudy.runs import NEW_STUDY, RunFolder
 from wbcstudy.storage import atomic_write, cannot_write
 
 HISTORY_COLUMNS = (
@@ -247,7 +247,8 @@ def _check_finite(value: float, which: str, epoch: int, config: RunConfig) -> No
             f"The {which} loss became {value} in epoch {epoch}.",
             expected="a finite number",
             fix=f"Lower learning_rate (now {config.learning_rate:g}), for example to {config.learning_rate / 10:g}"
-            + (", or set precision: float32." if config.precision != "float32" else "."),
+            + (", or set precision: float32" if config.precision != "float32" else "")
+            + f"; {NEW_STUDY}.",
         )
 
 
@@ -262,7 +263,7 @@ def _memory_advice(config: RunConfig) -> Iterator[None]:
         raise StudyError(
             f"Out of memory while training {config.encoder} ({detail}).",
             expected=f"{config.batch_size} images of {config.image_size} px at a time to fit",
-            fix=f"Lower batch_size (now {config.batch_size}) or image_size (now {config.image_size}).",
+            fix=f"Lower batch_size (now {config.batch_size}) or image_size (now {config.image_size}), {NEW_STUDY}.",
         ) from error
 
 

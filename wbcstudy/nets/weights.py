@@ -19,7 +19,7 @@ import numpy as np
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, Encoder, pick
-from wbcstudy.storage import atomic_write, expand_home, is_there
+from wbcstudy.storage import atomic_write, expand_home, from_checkout_too, is_there, weights_cache
 
 ATTEMPTS = 3
 
@@ -48,12 +48,6 @@ class WeightsRow:
         return self.path is not None
 
 
-def weights_cache() -> Path:
-    """Where weights are kept: `$WBCSTUDY_WEIGHTS`, or ~/.cache/wbcstudy/weights. Not made here."""
-    given = os.environ.get("WBCSTUDY_WEIGHTS")
-    return Path(given).expanduser().resolve() if given else Path.home() / ".cache" / "wbcstudy" / "weights"
-
-
 def keras_cache() -> Path:
     """Where Keras keeps the same files; a right one there is used."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
@@ -76,13 +70,14 @@ def find_weights(config: RunConfig) -> Path | None:
     if config.encoder_weights == "imagenet":
         return fetch_weights([config.encoder])[0]
     path = expand_home(config.encoder_weights)
-    if not is_there(path) or not path.is_file():
-        raise StudyError(
-            f"encoder_weights: there is no file {path}.",
-            expected="'imagenet', 'none', or the path of a .h5 file",
-            fix="Check the path (relative ones start at the folder of the command).",
-        )
-    return path
+    for place in from_checkout_too(path):
+        if is_there(place) and place.is_file():
+            return place
+    raise StudyError(
+        f"encoder_weights: there is no file {path}.",
+        expected="'imagenet', 'none', or the path of a .h5 file",
+        fix="Check the path (relative ones start at the folder of the command, or at the checkout).",
+    )
 
 
 def list_weights() -> list[WeightsRow]:
