@@ -17,7 +17,7 @@ from wbcstudy.claim import claim
 from wbcstudy.config import BaselineConfig, RunConfig
 from wbcstudy.config_files import changed_settings, make_config, read_run, write_yaml, yaml_text
 from wbcstudy.errors import StudyError
-from wbcstudy.storage import atomic_write, cannot_write, outputs_folder, read_json, write_json
+from wbcstudy.storage import atomic_write, cannot_write, outputs_folder, read_json, sync, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -409,5 +409,8 @@ def read_predictions(folder: RunFolder) -> dict[str, np.ndarray]:
 
 
 def write_record(folder: RunFolder, record: dict[str, Any]) -> None:
-    """Write run.json in one step, with the time of writing (UTC, ISO 8601)."""
+    """Write run.json in one step, with the time of writing (UTC, ISO 8601), after all else is on the disk."""
+    for path in folder.path.glob("*"):
+        if path.is_file():
+            sync(path)
     write_json(folder.record, record | {"written": datetime.now(UTC).isoformat(timespec="seconds")})

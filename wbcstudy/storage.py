@@ -126,6 +126,16 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write JSON in one step; NaN is refused, since other readers do not know it."""
     with atomic_write(path) as part:
         part.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        sync(part)
+
+
+def sync(path: Path) -> None:
+    """Have a file on the disk, and not only on the way there, where a power cut would empty it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
