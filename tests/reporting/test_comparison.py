@@ -52,6 +52,28 @@ class TestTheFirstScreen:
         assert dict(told.regions)["nucleus"].startswith("Not told apart from any of the 3 others.")
         assert "The lightest of these is MobileNet with" in told.more[0] and "50 % of its arithmetic" in told.more[0]
 
+    def test_what_is_worse_in_one_region_is_not_as_good(self, tmp_path):
+        alike = study_of(tmp_path, ("unet", "mobilenet", "resnet18"), blur={})
+        chosen = compare_runs(alike).chosen
+        worse, third = (run for run in alike if f"{run.config.encoder}__{run.config.loss}" != chosen)
+        worse.scores.loc[worse.scores["region"] == "cytoplasm", "dice"] -= 0.2
+        told = tell_certainty(compare_runs(alike))
+        assert "not surely the best" in told.headline and "another may be as good" in told.headline
+        assert dict(told.regions)["cytoplasm"].startswith("Better than 1 of the 2 others, not told apart from 1.")
+        third.scores.loc[third.scores["region"] == "nucleus", "dice"] -= 0.2
+        told = tell_certainty(compare_runs(alike))
+        assert told.headline.startswith("Quite sure") and "each of the 2 others is worse" in told.headline
+
+    def test_the_smallest_difference_is_that_from_the_chosen_and_depends_on_the_other(self, tmp_path):
+        pairs = study_of(tmp_path, ("unet", "mobilenet", "resnet18"), blur={"mobilenet": 0.3})
+        comparison = compare_runs(pairs)
+        found = comparison.regions["cytoplasm"]
+        others = [method for method in found.order if method != comparison.chosen]
+        least, most = found.detectable_from(comparison.chosen, others)
+        assert 0 < least < most
+        told = dict(tell_certainty(comparison).regions)["cytoplasm"]
+        assert told.endswith(f"well have shown is {least:.3f} to {most:.3f}, depending on which two.")
+
     def test_the_lightest_is_not_sought_among_some_only(self, tmp_path):
         pairs = study_of(tmp_path, ("unet", "mobilenet", "resnet18"), blur={})
         for run in pairs:

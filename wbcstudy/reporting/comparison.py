@@ -25,7 +25,7 @@ from wbcstudy.reporting.tables import TABLE_REGIONS, Best, pick_best, read_score
 from wbcstudy.runs import Run, StudyFolder
 from wbcstudy.scoring.methods import Groups, case_table, method_title
 from wbcstudy.scoring.ranks import friedman_nemenyi
-from wbcstudy.scoring.verdict import Comparison, compare_methods, describe
+from wbcstudy.scoring.verdict import Comparison, compare_methods, describe, span_words
 
 if TYPE_CHECKING:
     from wbcstudy.reporting.canvas import StudyFigure
@@ -137,7 +137,9 @@ def tell_certainty(comparison: StudyComparison) -> Certainty:
         more += ("More of them would tell, or “folds: 5” in the study's file, by which every image is tested once.",)
         return Certainty(f"Nobody can say yet: {units} {what} {are} too few to tell any two apart.", more, (), verdicts)
     standing = {region: _standing(one.pairs, comparison.chosen) for region, one in found.items()}
-    regions = tuple((region, _place(*standing[region], one.detectable)) for region, one in found.items())
+    regions = tuple(
+        (region, _place(*standing[region], _detectable(one, comparison.chosen))) for region, one in found.items()
+    )
     # "Choose with care" names others than those that cannot be told apart, of which this speaks.
     beaten = any(better for better, _, _ in standing.values())
     cheaper = [] if beaten else _cheaper(comparison, [part[2] for part in standing.values()])
@@ -166,13 +168,24 @@ def _headline(standing: Mapping[str, tuple[list[str], list[str], list[str]]]) ->
                 "images cannot tell the two apart."
             )
         return f"Not sure that it is better than {method_title(other)}: these images cannot tell the two apart."
-    more = "another" if len(undecided) == 1 else f"{len(undecided)} others"
+    # What is worse in one region may not be as good, whatever the others say.
+    alike = undecided - {method for part in standing.values() for method in part[1]}
+    if not alike:
+        return (
+            f"Quite sure, for images like these: none is better by more than chance, and each of the {others} others "
+            f"is worse by more than chance for the {' or the '.join(standing)}."
+        )
+    more = "another" if len(alike) == 1 else f"{len(alike)} others"
     return (
         f"It is among the best, but not surely the best: none is better by more than chance, and {more} may be as good."
     )
 
 
-def _place(better: list[str], worse: list[str], undecided: list[str], detectable: float) -> str:
+def _detectable(found: Comparison, method: str) -> tuple[float, float]:
+    return found.detectable_from(method, [other for other in found.order if other != method])
+
+
+def _place(better: list[str], worse: list[str], undecided: list[str], detectable: tuple[float, float]) -> str:
     """Where the chosen method stands in one region."""
     total, parts = len(better) + len(worse) + len(undecided), []
     for words, methods in (("better than", worse), ("not told apart from", undecided), ("worse than", better)):
@@ -184,8 +197,9 @@ def _place(better: list[str], worse: list[str], undecided: list[str], detectable
             parts.append(f"{words} {others}")
     words = ", ".join(parts)
     words = f"{words[:1].upper()}{words[1:]}."
-    if np.isfinite(detectable):
-        words += f" The smallest difference in Dice that these images could well have shown is about {detectable:.3f}."
+    if np.isfinite(detectable[1]):
+        told = span_words(*detectable).rstrip(",")
+        words += f" The smallest difference in Dice that these images could well have shown is {told}."
     return words
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,9 +30,8 @@ class Comparison:
         all_undecided: whether no two of the leader and the undecided can be told apart either.
         cases: images that all methods scored.
         units: independent groups among them; as `cases` where no groups were given.
-        detectable: the smallest difference from the leader that would be found in four studies of five, at the
-            strictest step of Holm's procedure; the largest over the undecided methods (over all others, if there are
-            none). NaN with one method, infinite with too few cases.
+        detectable: two methods -> the smallest difference between them that would be found in four studies of five,
+            at the strictest step of Holm's procedure; infinite with too few cases.
         trainings: seeds per method, at the least.
         most_trainings: the same at the most.
         sd_seeds: the largest seed-to-seed sd of the mean (over the images of all folds) of the compared methods; NaN
@@ -48,11 +47,21 @@ class Comparison:
     all_undecided: bool
     cases: int
     units: int
-    detectable: float
+    detectable: Mapping[frozenset[str], float] = field(repr=False)
     trainings: int
     most_trainings: int
     sd_seeds: float
     pairs: pd.DataFrame = field(repr=False)
+
+    def detectable_from(self, method: str, others: Iterable[str]) -> tuple[float, float]:
+        """The least and the most of `detectable` between a method and each of others; NaN without others."""
+        values = [self.detectable[frozenset((method, other))] for other in others]
+        return min(values, default=np.nan), max(values, default=np.nan)
+
+    @property
+    def seen(self) -> tuple[float, float]:
+        """`detectable_from` the leader: over the undecided methods, or over all others if there are none."""
+        return self.detectable_from(self.leader, self.undecided or self.beaten)
 
     def lead_over(self, method: str) -> dict[str, float]:
         """The leader beside another method: behind (leader minus method, typical), ci_low, ci_high, p_holm.
@@ -107,8 +116,12 @@ def compare_methods(
     together = {leader, *undecided}
     units = len(unit_differences(complete, leader, leader, groups)) if order else 0
     seeds = add_methods(frame[frame["region"] == region], trainings).groupby("method")["seed"].nunique()
-    rivals = [unit_differences(table, leader, method, groups) for method in undecided or beaten]
-    detectable = [smallest_detectable_difference(each, alpha=alpha / max(len(pairs), 1)) for each in rivals]
+    detectable = {
+        frozenset((row.method_a, row.method_b)): smallest_detectable_difference(
+            unit_differences(table, row.method_a, row.method_b, groups), alpha=alpha / len(pairs)
+        )
+        for row in pairs.itertuples()
+    }
     spread = variance_components(frame, region, column, trainings, groups)["sd_seeds"]
     return Comparison(
         region=region,
@@ -119,7 +132,7 @@ def compare_methods(
         all_undecided=not any(a in together and b in together for a, b in wins),
         cases=len(complete),
         units=units,
-        detectable=max(detectable, default=np.nan),
+        detectable=detectable,
         trainings=int(seeds.min()) if len(seeds) else 0,
         most_trainings=int(seeds.max()) if len(seeds) else 0,
         sd_seeds=float(spread.max()) if spread.notna().any() else np.nan,
@@ -170,7 +183,7 @@ def describe(found: Comparison, column: str = "dice") -> str:
         return f"No {score} was measured, so there is nothing to compare."
     if len(found.order) == 1:
         return f"Only one method was measured ({method_title(found.leader)}), so there is nothing to compare."
-    if np.isinf(found.detectable) and not found.beaten:
+    if np.isinf(found.seen[0]) and not found.beaten:
         are = "is" if found.cases == 1 else "are"
         return (
             f"{_capital(images)} {are} too few to compare {_number(len(found.order))} {many}: no difference in "
@@ -200,10 +213,10 @@ def _undecided(found: Comparison, kind: str, many: str, score: str, images: str)
 def _unseen(found: Comparison, kind: str) -> str:
     # Losses cost the same.
     advice = " Choose among them by their cost." if found.all_undecided and kind != "loss" else ""
-    if not np.isfinite(found.detectable):
+    if not np.isfinite(found.seen[1]):
         return "That does not mean that there is no difference." + advice
     return (
-        f"That does not mean that there is no difference: one below about {_amount(found.detectable)} would probably "
+        f"That does not mean that there is no difference: one below {span_words(*found.seen)} would probably "
         "have gone unseen here (one of that size is found in four studies out of five)." + advice
     )
 
@@ -235,9 +248,12 @@ def _decided(found: Comparison, kind: str, many: str, score: str, images: str) -
 
 
 def _seen(found: Comparison) -> str:
-    if not np.isfinite(found.detectable):
+    if not np.isfinite(found.seen[1]):
         return ""
-    return f"The smallest difference that these images would probably have shown is about {_amount(found.detectable)}."
+    return (
+        f"The smallest difference that these images would probably have shown is {span_words(*found.seen)}".rstrip(",")
+        + "."
+    )
 
 
 def _seeds(found: Comparison, kind: str, score: str) -> list[str]:
@@ -290,6 +306,12 @@ def _number(value: int) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def span_words(least: float, most: float) -> str:
+    """Two amounts as a sentence has them: "about 0.012", or "0.012 to 0.034, depending on which two"."""
+    low, high = _amount(least), _amount(most)
+    return f"about {low}" if low == high else f"{low} to {high}, depending on which two,"
 
 
 def _amount(value: float) -> str:
