@@ -134,7 +134,23 @@ def test_oddities_are_warnings(make_folder):
 
 def test_a_label_that_never_occurs(make_folder):
     path = make_folder(labels={"background": [0, 128], "cytoplasm": 100, "nucleus": 255})
-    assert "No mask has any cytoplasm" in told(check_dataset(path).warnings)
+    report = check_dataset(path)
+    assert report.ok
+    assert "No mask has any cytoplasm; networks are then compared by the nucleus alone." in told(report.warnings)
+
+
+def test_masks_without_any_cell_cannot_be_used(make_folder):
+    path = make_folder(labels={"background": [0, 128, 255], "cytoplasm": 100, "nucleus": 101})
+    report = check_dataset(path)
+    assert not report.ok and "marks a cell, so there is nothing to learn" in told(report.errors)
+
+
+def test_what_was_expected_is_told(make_folder):
+    path = make_folder()
+    # Without quotes YAML takes it for a comment.
+    path.write_text(path.read_text().replace("nucleus: 255", "nucleus: #0000ff"))
+    report = check_dataset(path)
+    assert "a colour needs quotes" in report.text() and "a colour needs quotes" in report.html()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from wbcstudy.data.splits import FEWEST_UNITS, count_units
 from wbcstudy.errors import StudyError
 from wbcstudy.regions import BACKGROUND, LABELS, NUM_LABELS, REGION_COLOURS
 
+_OF_CELLS = tuple(name for name, label in LABELS.items() if label != BACKGROUND)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -30,10 +32,17 @@ class Finding:
     Args:
         what: in words, with the file.
         fix: what the user can do, or ''.
+        expected: what should be there instead, or ''.
     """
 
     what: str
     fix: str = ""
+    expected: str = ""
+
+    def advice(self) -> list[str]:
+        """The lines below `what`."""
+        named = (("Expected", self.expected), ("To fix", self.fix))
+        return [f"{name}: {words}" for name, words in named if words]
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,7 @@ class CheckReport:
             if findings:
                 lines += ["", f"{title} ({len(findings)})"]
             for finding in findings:
-                lines += [f"  - {finding.what}", *([f"    To fix: {finding.fix}"] if finding.fix else [])]
+                lines += [f"  - {finding.what}", *(f"    {line}" for line in finding.advice())]
         lines += ["", self._verdict()]
         return "\n".join(lines)
 
@@ -165,7 +174,9 @@ class CheckReport:
         facts = "".join(f"<tr><th>{escape(k)}<td>{escape(v)}" for k, v in (self.facts() | dict(self.notes)).items())
         lists = ""
         for title, findings in (("Errors", self.errors), ("Warnings", self.warnings)):
-            items = "".join(f"<li>{escape(f.what)}<br><small>{escape(f.fix)}</small>" for f in findings)
+            items = "".join(
+                f"<li>{escape(f.what)}<br><small>{'<br>'.join(map(escape, f.advice()))}</small>" for f in findings
+            )
             lists += f"<h2>{title} ({len(findings)})</h2><ul class={title.lower()}>{items}</ul>" if findings else ""
         heads = ("case", "size (px)", "cell type", "group", *(f"{name} (%)" for name in LABELS), "", "stray pixels")
         head = "".join(f"<th>{text}" for text in heads)
@@ -236,6 +247,9 @@ def check_dataset(
         errors += _too_few(whole.cases, [[case.case_id for case, _ in same] for same in pictures.values()])
     if checked:
         warnings += _overall(checked)
+        if all(case.shares[name] == 0 for case in checked for name in _OF_CELLS):
+            what = f"None of the {len(checked)} masks marks a cell, so there is nothing to learn."
+            errors.append(Finding(what, "Are the values under `labels` in dataset.yaml those of the masks?"))
     notes = {"cite": spec.citation, "acknowledge": spec.acknowledgement, "licence": spec.licence}
     notes = {name: value for name, value in notes.items() if value}
     return CheckReport(
@@ -311,9 +325,12 @@ def _duplicates(pictures) -> list[Finding]:
 def _overall(cases: list[CheckedCase]) -> list[Finding]:
     """Oddities that no single file has."""
     findings = []
-    for name in LABELS:
-        if all(case.shares[name] == 0 for case in cases):
-            findings.append(Finding(f"No mask has any {name}.", "Are the values under `labels` in dataset.yaml right?"))
+    missing = [name for name in LABELS if all(case.shares[name] == 0 for case in cases)]
+    for name in missing:
+        alone = [region for region in _OF_CELLS if region not in missing]
+        what = f"No mask has any {name}"
+        what += f"; networks are then compared by the {alone[0]} alone." if name in _OF_CELLS and alone else "."
+        findings.append(Finding(what, "Are the values under `labels` in dataset.yaml right?"))
     types = Counter(case.cell_type for case in cases)
     unknown = types.pop(None, 0)
     if types and unknown:
@@ -372,7 +389,7 @@ def _try(errors: list, read, *args):
 
 
 def _finding(error: StudyError) -> Finding:
-    return Finding(error.what, error.fix)
+    return Finding(error.what, error.fix, error.expected)
 
 
 def _unpaired(found) -> list[Path]:
