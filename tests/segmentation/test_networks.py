@@ -76,7 +76,7 @@ def test_a_run_without_its_network_and_a_study_without_runs_are_refused(study):
         path.unlink()
     with pytest.raises(StudyError, match=r"has no model\.keras"):
         load_network(study / "runs" / "resnet18__dice__fold0__seed0")
-    with pytest.raises(StudyError, match="no finished run with its network"):
+    with pytest.raises(StudyError, match="are not there any more: its 3 finished runs have none"):
         load_network(study)
 
 

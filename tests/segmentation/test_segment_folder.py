@@ -244,6 +244,12 @@ def test_cells_of_an_unexpected_size_are_pointed_out(places):
     Image.fromarray(paint(MASK)).save(places / "images" / "1.png")
     done = segment_images([places / "images"], "cells", places / "out")
     assert any("Look at the scale" in note and "--scale 0.4" in note for note in done.notes)
+    assert not any("no scale" in note for note in done.notes)
+
+
+def test_a_pixel_size_that_gives_no_scale_is_told(slides, places):
+    done = segment_images([slides], "cells", places / "out", Settings(pixel_um=0.1))
+    assert any("--pixel-um gives areas in µm² here, and no scale" in note for note in done.notes)
 
 
 def test_a_long_gallery_has_pages(slides, places, monkeypatch):

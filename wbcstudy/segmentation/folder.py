@@ -246,6 +246,12 @@ def _notes(network: Network, settings: Settings, diameters: list[float], ways: d
     names = {"whole": "resized whole", "tiles": "brought to the scale of the training images"}
     for way, (count, first, why) in ways.items():
         yield f"{count} {'image was' if count == 1 else 'images were'} {names[way]} ({first}: {why})."
+    unused = settings.pixel_um is not None and settings.scale is None and network.training.pixel_size_um is None
+    if unused:
+        yield (
+            "--pixel-um gives areas in µm² here, and no scale: the pixel size of the training images is not known. If "
+            "the magnification or the camera differs, say so with --scale."
+        )
     usual = network.training.cell_px
     if not diameters or not usual:
         return
@@ -254,8 +260,8 @@ def _notes(network: Network, settings: Settings, diameters: list[float], ways: d
     if not 1 / _ODD_SCALE <= ratio <= _ODD_SCALE:
         yield (
             f"Look at the scale: a cell is typically {np.median(diameters):.0f} px across here, and {expected:.0f} px "
-            "was expected from the training images. If the magnification or the camera differs, say so with --pixel-um "
-            f"or --scale (for example --scale {ratio * (settings.scale or 1):.2g})."
+            "was expected from the training images. If the magnification or the camera differs, say so with "
+            f"{'' if unused else '--pixel-um or '}--scale (for example --scale {ratio * (settings.scale or 1):.2g})."
         )
 
 

@@ -175,6 +175,12 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
             expected="validation images with a nucleus or cytoplasm",
             fix=f"Name one: {there[0].folder.path}",
         )
+    if complete and not there:
+        raise StudyError(
+            f"The networks of {study.path} are not there any more: its {len(complete)} finished runs have none.",
+            expected="model.keras in the folder of a finished run",
+            fix=f"Bring it back, or delete a run's folder (such as {complete[0].folder.path}) and run the study again.",
+        )
     if not runs:
         raise StudyError(
             f"{study.path} has no finished run with its network.",
