@@ -9,7 +9,8 @@ owners.
 
 `--restore` puts kept trainings back where `wbcstudy run` takes them for finished, in a fresh copy of the repository: a
 grid of days can be trained in several sittings, on several machines. Networks and predicted masks are not kept, so
-Figure 2 and the majority's row need the runs that were trained in this copy.
+Figure 2 and the majority's row need the runs that were trained in this copy. Earlier methods are not put back, since of
+them only their rows of Table 3 are kept.
 """
 
 import argparse
@@ -54,6 +55,13 @@ def keep(study: StudyFolder, target: Path) -> list[Path]:
                 found += run.glob("scores*.csv") if folder == study.runs else ()
                 found += run.glob("transfer/*/run.json")
                 found += run.glob("transfer/*/scores.csv")
+    before = {path.parent.relative_to(target) for path in target.glob("*/*/run.json")}
+    if lost := sorted(map(str, before - {path.parent.relative_to(study.path) for path in found})):
+        raise StudyError(
+            f"{len(lost)} kept results of {study.name} are not in {study.path}: {', '.join(lost[:3])} ...",
+            expected="all that was kept before, or more; what is kept is replaced as a whole",
+            fix=f"Restore trainings with --restore and run earlier methods again, or delete {target} to keep less.",
+        )
     if target.exists():
         shutil.rmtree(target)
     copies = []

@@ -256,7 +256,8 @@ def pretrained(reference: Path) -> str:
             rows.append([start, str(len(frame)), *cells])
     if not rows:
         return ""
-    head = "**VGG-16 with and without weights learnt elsewhere**, on Dataset 2: mean over seeds, lowest to highest."
+    start = "with and without" if rows[0][0] == VGG16["vgg16_scratch"] else "with"
+    head = f"**VGG-16 {start} weights learnt elsewhere**, on Dataset 2: mean over seeds, lowest to highest."
     heads = [
         "encoder starts from",
         "seeds",

@@ -2,8 +2,10 @@
 
 import importlib.util
 
+import pytest
 from checkout import ROOT
 
+from wbcstudy.errors import StudyError
 from wbcstudy.runs import StudyFolder
 from wbcstudy.storage import write_json
 
@@ -24,6 +26,20 @@ def kept_figures(folder, dataset, others, figures):
         write_json(study.others, {"datasets": [{"name": name} for name in others]})
     copies = keep_reference.keep(study, folder / "reference")
     return {path.stem for path in copies if path.suffix == ".png"}
+
+
+def test_what_is_kept_is_not_replaced_by_less(tmp_path):
+    study, kept = StudyFolder(tmp_path / "s"), tmp_path / "reference"
+    study.tables.mkdir(parents=True)
+    write_json(study.dataset, {"name": "theirs"})
+    write_json(study.split, {})
+    for folder in (study.run("a"), study.baseline("b")):
+        write_json(folder.record, {})
+    keep_reference.keep(study, kept)
+    study.baseline("b").record.unlink()
+    with pytest.raises(StudyError, match=r"1 kept results of s are not in .*baselines/b"):
+        keep_reference.keep(study, kept)
+    assert (kept / "baselines" / "b" / "run.json").exists()
 
 
 FIGURES = ("figure2", "worst", "scores", "transfer", "transfer_theirs", "transfer_synthetic-b")
