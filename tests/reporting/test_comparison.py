@@ -43,7 +43,8 @@ class TestTheFirstScreen:
         assert comparison.chosen == "resnet18__dice"
         assert told.headline.startswith("Quite sure") and "all 2 others" in told.headline
         assert dict(told.regions)["nucleus"].startswith("Better than all 2 others. The smallest difference in Dice")
-        assert "one seed only" in told.more[-1]
+        assert "one seed only" in told.more[-2]
+        assert told.more[-1].startswith("Each of the 12 test images counts by itself.")
         assert dict(told.verdicts)["cytoplasm"].startswith("ResNet-18 is better than both other encoders")
 
     def test_what_cannot_be_told_apart_is_said_with_the_lightest_of_it(self, tmp_path):
@@ -119,6 +120,17 @@ class TestTheFirstScreen:
         assert "worse than 1" in dict(told.regions)["nucleus"]
         assert not any("lightest" in words or "lighter" in words for words in told.more)
 
+    def test_what_counts_as_independent_is_told(self, runs):
+        cases = runs[0].scores["case_id"].unique()
+        slides = {case: str(index // 1.3) for index, case in enumerate(cases)}
+        told = tell_certainty(compare_runs(runs, slides))
+        assert (
+            told.more[-1]
+            == f"Images of one slide or patient count as one: {len(set(slides.values()))} for 12 test images."
+        )
+        told = tell_certainty(compare_runs(runs, {case: case for case in cases}))
+        assert told.more[-1] == "The 12 test images are of as many slides or patients."
+
     def test_images_of_few_slides_tell_nothing(self, runs):
         cases = runs[0].scores["case_id"].unique()
         told = tell_certainty(compare_runs(runs, {case: index % 2 for index, case in enumerate(cases)}))
@@ -132,7 +144,7 @@ class TestTheFirstScreen:
 
     def test_seeds_are_told_as_spread(self, tmp_path):
         told = tell_certainty(compare_runs(study_of(tmp_path, seeds=(0, 1))))
-        assert told.more[-1].startswith("From seed to seed the mean Dice over all test images")
+        assert told.more[-2].startswith("From seed to seed the mean Dice over all test images")
 
 
 def test_tables_and_figures_are_written_and_numbered(runs, tmp_path):

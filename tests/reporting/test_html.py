@@ -94,6 +94,28 @@ def test_the_report_of_a_finished_study(tmp_path, config):
     assert page == write_report(StudyFolder(tmp_path / "demo"), config, runs).read_text(encoding="utf-8")
 
 
+def test_trainings_that_the_limit_of_epochs_ended_are_told(tmp_path, config):
+    runs = make_study(tmp_path, config, cases=4)
+    words = "ended at the limit of epochs"
+    assert not any(words in said for said in facts.tell_cautions(StudyFolder(tmp_path / "demo"), config, runs))
+    for run in runs[:2]:
+        run.record["epochs"] = run.config.epochs
+        run.record["best_epoch"] = run.config.epochs
+    runs[1].record["best_epoch"] -= 1
+    (told,) = (said for said in facts.tell_cautions(StudyFolder(tmp_path / "demo"), config, runs) if words in said)
+    assert told.startswith("2 of 4 trainings") and "1 with the best epoch last: ResNet-18" in told
+
+
+def test_hardware_of_all_runs_is_named(tmp_path, config):
+    runs = make_study(tmp_path, config, cases=4)
+    for run, device in zip(
+        runs, ("CPU of one kind", "CPU of another", "CPU of one kind", "CPU of one kind"), strict=True
+    ):
+        run.record.update(device=device, platform="Linux", packages={"tensorflow": "2"})
+    _, elements = report(tmp_path, runs, config)
+    assert "Hardware: CPU of one kind or CPU of another, Linux." in elements.text
+
+
 def test_failed_and_missing_runs_are_stated_first_and_with_their_error(tmp_path, config):
     most = config.model_copy(update={"encoders": ("unet",)})
     runs = make_study(tmp_path, most, failed=["unet__dice__fold0__seed0"])

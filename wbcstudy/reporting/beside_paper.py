@@ -33,7 +33,7 @@ def tell_beside_paper(table: pd.DataFrame) -> list[str]:
     first, theirs = means["dice"].idxmax(), means["paper"].idxmax()
     tau = kendalltau(means["dice"], means["paper"]).statistic
     count = len(means)
-    order = f"By Dice, mean of {' and '.join(dict.fromkeys(both['region']))}, "
+    order = f"By Dice on the test images, mean of {' and '.join(dict.fromkeys(both['region']))}, "
     if first == theirs:
         order += f"{_title(first)} is first of {count} both here and in the paper."
     else:

@@ -143,8 +143,21 @@ def tell_certainty(comparison: StudyComparison) -> Certainty:
     # "Choose with care" names others than those that cannot be told apart, of which this speaks.
     beaten = any(better for better, _, _ in standing.values())
     cheaper = [] if beaten else _cheaper(comparison, [part[2] for part in standing.values()])
-    more = (*cheaper, *_seeds(comparison))
+    more = (*cheaper, *_seeds(comparison), _independent(comparison))
     return Certainty(_headline(standing), more, regions, verdicts)
+
+
+def _independent(comparison: StudyComparison) -> str:
+    """What was counted as independent."""
+    one = max(comparison.regions.values(), key=lambda one: one.cases)
+    if one.units < one.cases:
+        return f"Images of one slide or patient count as one: {one.units} for {one.cases} test images."
+    if comparison.groups:
+        return f"The {one.cases} test images are of as many slides or patients."
+    return (
+        f"Each of the {one.cases} test images counts by itself. Where several are of one patient, the column `group` "
+        "of cases.csv should say so, or all this looks surer than it is."
+    )
 
 
 def _headline(standing: Mapping[str, tuple[list[str], list[str], list[str]]]) -> str:

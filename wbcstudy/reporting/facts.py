@@ -154,7 +154,22 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
     ):
         if len(values) > 1:
             said.append(f"The runs used {len(values)} different {what}; compare them with care.")
+    said += _tell_unfinished_learning(runs)
     return [*said, *([told] if (told := tell_arithmetic(run.record for run in runs)) else [])]
+
+
+def _tell_unfinished_learning(runs: Iterable[Run]) -> list[str]:
+    """Trainings that the limit of epochs ended before early stopping did."""
+    done = [run for run in runs if run.complete and run.record.get("epochs")]
+    cut = [run for run in done if run.record["epochs"] >= run.config.epochs > run.config.patience]
+    if not cut:
+        return []
+    last = sum(run.record.get("best_epoch") == run.record["epochs"] for run in cut)
+    names = dict.fromkeys(method_title(f"{run.config.encoder}__{run.config.loss}") for run in cut)
+    return [
+        f"{len(cut)} of {count(len(done), 'training')} ended at the limit of epochs and not by early stopping, {last} "
+        f"with the best epoch last: {_few(list(names))}. With more epochs they may score higher."
+    ]
 
 
 def tell_arithmetic(records: Iterable[Mapping[str, Any]]) -> str:

@@ -138,7 +138,7 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
     heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
     heads += [("", "Best epoch"), ("", "Epochs")]
     what = ["Precision and Dice from pixels summed over all test images; the mean gives each image the same weight."]
-    what += ["Bold: best of its column.", PAPER_NOTE, *tell_beside_paper(table)]
+    what += ["Bold: best of its column.", PAPER_NOTE, *_beside_paper(table)]
     if voted:
         what.append(
             "Majority: every pixel gets the label that most of the networks give it, of a tie the one of the better "
@@ -154,6 +154,14 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
         what.append(f"Failed runs left out: {'; '.join(partly)}.")
     title = "Each encoder with each loss, on the test images"
     return Layout(1, title, heads, rows, words=2, notes=[*notes, *what])
+
+
+def _beside_paper(table: pd.DataFrame) -> list[str]:
+    """Nothing is recommended here, which a reader who was told to use another network should know."""
+    told = tell_beside_paper(table)
+    if told:
+        told[0] += " What to use was chosen on the validation images, which need not give the same first."
+    return told
 
 
 def layout_table2(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:

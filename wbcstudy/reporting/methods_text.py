@@ -89,10 +89,12 @@ def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable
             "means over a method's networks, and intervals of the loss draw both sets of images independently."
         )
     packages = ", ".join(f"{name} {number}" for name, number in (record.get("packages") or {}).items())
-    where = [record[key] for key in ("device", "platform") if record.get(key)]
+    # Runs may come from several machines.
+    kinds = [dict.fromkeys(run.record[key] for run in done if run.record.get(key)) for key in ("device", "platform")]
+    where = [" or ".join(map(str, kind)) for kind in kinds if kind]
     if packages:
         python = f"Python {record['python']}, " if record.get("python") else ""
-        text.append(f"Software: {python}{packages}. Hardware: {', '.join(map(str, where)) or 'not recorded'}.")
+        text.append(f"Software: {python}{packages}. Hardware: {', '.join(where) or 'not recorded'}.")
     if dataset.get("citation"):
         text.append(f"Data: {dataset['citation']}")
     return " ".join(text)
