@@ -155,7 +155,7 @@ def _independent(comparison: StudyComparison) -> str:
     if comparison.groups:
         return f"The {one.cases} test images are of as many slides or patients."
     return (
-        f"Each of the {one.cases} test images counts by itself. Where several are of one patient, the column `group` "
+        f"Each of the {one.cases} test images counts by itself. Where several are of one patient, the column “group” "
         "of cases.csv should say so, or all this looks surer than it is."
     )
 
@@ -336,7 +336,7 @@ def make_comparison_figures(runs: Iterable[Run], comparison: StudyComparison) ->
         methods, cost, quality, label = _cost_quality(comparison)
         if methods:
             figures["cost_quality"] = fig_cost_quality(
-                methods, cost, quality, label, "mean Dice, nucleus and cytoplasm"
+                methods, cost, quality, label, "mean Dice, nucleus and cytoplasm", comparison.chosen
             )
     return figures
 

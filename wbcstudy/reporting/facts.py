@@ -166,9 +166,10 @@ def _tell_unfinished_learning(runs: Iterable[Run]) -> list[str]:
         return []
     last = sum(run.record.get("best_epoch") == run.record["epochs"] for run in cut)
     names = dict.fromkeys(method_title(f"{run.config.encoder}__{run.config.loss}") for run in cut)
+    best = f", {last} with the best epoch last" if last else ""
     return [
-        f"{len(cut)} of {count(len(done), 'training')} ended at the limit of epochs and not by early stopping, {last} "
-        f"with the best epoch last: {_few(list(names))}. With more epochs they may score higher."
+        f"{len(cut)} of {count(len(done), 'training')} ended at the limit of epochs and not by early stopping{best}: "
+        f"{_few(list(names))}. With more epochs they may score higher."
     ]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from wbcstudy.reporting.canvas import INK, StudyFigure, add_legend, make_axes, make_blank, plain, styled
 from wbcstudy.scoring.breakdown import pareto_front
@@ -17,7 +19,6 @@ from wbcstudy.scoring.methods import method_title, what_varies
 from wbcstudy.scoring.ranks import RankTest
 
 BAR_COLOUR = "#0072B2"
-FRONT_COLOUR = "#D55E00"
 # Beyond this many methods the numbers do not fit into the squares.
 _MOST_NUMBERS = 12
 # Orange and violet, white between: told apart with any of the common colour-vision deficiencies.
@@ -39,7 +40,7 @@ def fig_ranks(tests: Mapping[str, RankTest], units: str = "images") -> StudyFigu
     if not shown:
         return make_blank("Fewer than two methods: nothing to rank.")
     most = max(len(test.mean_ranks) for test in shown.values())
-    figure, axes = make_axes(1, len(shown), 4.9 * len(shown), 1.6 + 0.27 * most, squeeze=False)
+    figure, axes = make_axes(1, len(shown), 4.9 * len(shown), 1.75 + 0.27 * most, squeeze=False)
     for axis, (region, test) in zip(axes[0], shown.items(), strict=True):
         _draw_ranks(axis, region, test, units)
     if any(test.groups for test in shown.values()):
@@ -65,13 +66,13 @@ def _draw_ranks(axis, region: str, test: RankTest, units: str) -> None:
         words = f"critical difference {test.critical_difference:.2f}"
         axis.annotate(words, (end, -1), (6, 0), textcoords="offset points", va="center", fontsize=7)
     axis.set_yticks(range(k), [plain(method_title(method, kind)) for method in methods])
-    axis.set(ylim=(k - 0.4, -1.6), xlabel=f"mean rank over the {units} (1 is the best)")
+    axis.set(ylim=(k - 0.4, -1.6), xlabel="mean rank (1 is the best)")
     axis.set_xlim(0.8, k + 0.3 + 0.13 * max(len(test.groups), 1) * max(1, k / 6))
     axis.set_xticks(range(1, k + 1, 1 if k <= 10 else 2))
     axis.grid(visible=False, axis="y")
     p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
     name = {"friedman": "Friedman", "wilcoxon": "Wilcoxon"}[test.test]
-    axis.set_title(f"{region}: {name} {'not tested' if np.isnan(test.p) else p}, {test.n} {units}")
+    axis.set_title(f"{region}\n{name} {'not tested' if np.isnan(test.p) else p}, {test.n} {units}")
 
 
 @styled
@@ -116,7 +117,7 @@ def fig_differences(pairs: pd.DataFrame, region: str, order: Sequence[str], alph
     axis.grid(visible=True, which="minor", color="#DDDDDD", lw=0.6)
     axis.tick_params(which="minor", length=0)
     figure.colorbar(picture, ax=axis, shrink=0.8, label="row minus column, Dice \N{MULTIPLICATION SIGN} 1000")
-    axis.set_title(f"{region}: coloured where the difference is more than chance", fontsize=9)
+    axis.set_title(f"{region}\ncoloured: more than chance", fontsize=9)
     return figure
 
 
@@ -194,9 +195,17 @@ def _points(axis, rows: pd.DataFrame, columns: tuple[str, str, str], lane: int, 
 
 @styled
 def fig_cost_quality(
-    methods: Sequence[str], cost: Sequence[float], quality: Sequence[float], cost_label: str, quality_label: str
+    methods: Sequence[str],
+    cost: Sequence[float],
+    quality: Sequence[float],
+    cost_label: str,
+    quality_label: str,
+    chosen: str | None = None,
 ) -> StudyFigure:
     """Cost against quality, with the Pareto front: the methods that no other beats on both.
+
+    A colour is an encoder and a marker a loss. Only the front and the chosen method are named beside their points:
+    eighteen names would lie on one another.
 
     Args:
         methods: as in the column `method`; those with a NaN are left out.
@@ -204,39 +213,58 @@ def fig_cost_quality(
         quality: one per method, higher is better.
         cost_label: with its unit, "seconds per image".
         quality_label: "Dice, nucleus".
+        chosen: the method that the study recommends; gets a ring.
     """
     table = pd.DataFrame({"method": list(methods), "cost": list(cost), "quality": list(quality)}).dropna()
     if table.empty:
         return make_blank("No run has both a cost and a score.")
+    import seaborn as sns
+
     table = table.sort_values(["cost", "quality"], ascending=[True, False], kind="stable")
     front = pareto_front(table["cost"], table["quality"])
-    figure, axis = make_axes(1, 1, 6.4, 4)
+    figure, axis = make_axes(1, 1, 7.4, 4.2)
     kind = what_varies(list(table["method"]))
     best = table[front]
-    axis.step(best["cost"], best["quality"], where="post", color=FRONT_COLOUR, lw=1.2, label="worth their cost")
-    axis.plot(best["cost"], best["quality"], "o", color=FRONT_COLOUR, ms=6)
-    axis.plot(
-        table["cost"][~front],
-        table["quality"][~front],
-        "o",
-        color="#999999",
-        ms=5,
-        label="another costs no more and does as well or better",
-    )
-    if table["cost"].min() > 0 and table["cost"].max() > 10 * table["cost"].min():
-        axis.set_xscale("log")
-    else:
-        axis.xaxis.set_major_locator(MaxNLocator(6))
+    axis.step(best["cost"], best["quality"], where="post", color=INK, lw=1.2, zorder=1)
+    # Name -> one of its methods, for the title.
+    encoders = {method.partition("__")[0]: method for method in table["method"]}
+    losses = {method.partition("__")[2]: method for method in table["method"]}
+    colours = dict(zip(encoders, sns.color_palette("colorblind", len(encoders)), strict=True))
+    markers = dict(zip(losses, itertools.cycle("osD^v"), strict=False))
+    for row in table.itertuples():
+        encoder, _, loss = row.method.partition("__")
+        axis.plot(row.cost, row.quality, markers[loss], color=colours[encoder], ms=6, mec="white", mew=0.5)
+    ring = table[table["method"] == chosen]
+    axis.plot(ring["cost"], ring["quality"], "o", mfc="none", mec=INK, ms=12, mew=1.2)
+    _set_cost_scale(axis, table["cost"])
     for row, on_front in zip(table.itertuples(), front, strict=True):
-        axis.annotate(
-            plain(method_title(row.method, kind)),
-            (row.cost, row.quality),
-            (5, 4 if on_front else -9),
-            textcoords="offset points",
-            fontsize=7,
-            color=INK if on_front else "#777777",
-        )
+        if on_front or row.method == chosen:
+            words, place = plain(method_title(row.method, kind)), (row.cost, row.quality)
+            text = axis.annotate(words, place, (8, 6), textcoords="offset points", fontsize=8, color=INK)
+            text.set_path_effects([Stroke(linewidth=2.5, foreground="white"), Normal()])
     axis.set(xlabel=cost_label, ylabel=quality_label)
-    axis.margins(x=0.15, y=0.1)
-    axis.legend(frameon=False, loc="lower right")
+    axis.margins(x=0.12, y=0.12)
+    handles = [
+        Line2D([], [], color=colours[encoder], marker="o", ls="", label=plain(method_title(one, "encoder")))
+        for encoder, one in encoders.items()
+    ]
+    if len(losses) > 1:
+        handles += [
+            Line2D([], [], color="#777777", marker=markers[loss], ls="", label=plain(method_title(one, "loss")))
+            for loss, one in losses.items()
+        ]
+    handles.append(Line2D([], [], color=INK, lw=1.2, label="no other is as good for less"))
+    if len(ring):
+        handles.append(Line2D([], [], color=INK, marker="o", mfc="none", ms=10, ls="", label="recommended"))
+    figure.legend(handles=handles, loc="outside right upper", frameon=False)
     return figure
+
+
+def _set_cost_scale(axis, cost: pd.Series) -> None:
+    if cost.min() > 0 and cost.max() > 10 * cost.min():
+        axis.set_xscale("log")
+        return
+    axis.xaxis.set_major_locator(MaxNLocator(6))
+    if cost.max() >= 1e5:
+        # 15 M and not 1.5, times 1e7 written elsewhere.
+        axis.xaxis.set_major_formatter(EngFormatter())
