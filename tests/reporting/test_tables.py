@@ -18,6 +18,7 @@ from wbcstudy.reporting.tables import (
     pick_best,
     pick_drawn,
     pick_examples,
+    read_scores,
     whole_runs,
 )
 from wbcstudy.runs import StudyFolder, write_predictions, write_record
@@ -175,6 +176,17 @@ def test_a_region_that_the_validation_images_have_not_chooses_nothing(tmp_path):
     for run in runs:
         run.record["validation"]["nucleus"] |= {"tp": 0, "fn": 0}
     assert pick_best(runs) is None
+
+
+def test_a_region_that_no_test_image_has_is_no_score(tmp_path):
+    runs = runs_of(tmp_path)
+    for run in runs:
+        stray = run.scores["region"] == "cytoplasm"
+        run.scores.loc[stray, ["tp", "fn"]] = 0
+        run.scores.loc[stray, "dice"] = 0.0
+    table = make_table1(runs).set_index("region")
+    assert table.loc["cytoplasm", "dice"].isna().all() and table.loc["nucleus", "dice"].notna().all()
+    assert set(read_scores(runs)["region"]) == {"nucleus", "cell"}
 
 
 def test_no_runs_only_failed_runs_and_undefined_scores(tmp_path):

@@ -253,6 +253,8 @@ def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
 def read_scores(runs: Iterable[Run]) -> pd.DataFrame:
     """The scores of complete runs in one frame, with encoder, loss, fold and seed; empty for none.
 
+    A region that no expert's mask of their test cases has is left out: of it a network can find nothing that is right.
+
     Raises:
         StudyError: a run that says it is complete has no scores.csv.
     """
@@ -268,7 +270,11 @@ def read_scores(runs: Iterable[Run]) -> pd.DataFrame:
             ) from None
         config = run.config
         frames.append(scores.assign(encoder=config.encoder, loss=config.loss, fold=config.fold, seed=config.seed))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    if not frames:
+        return pd.DataFrame()
+    scores = pd.concat(frames, ignore_index=True)
+    drawn = (scores["tp"] + scores["fn"]).groupby(scores["region"]).sum() > 0
+    return scores[scores["region"].map(drawn)].reset_index(drop=True)
 
 
 def average_scores(scores: pd.DataFrame, groups: Groups | None = None) -> pd.DataFrame:
