@@ -239,7 +239,10 @@ def changed_settings(reference: Path) -> str:
 
 
 def pretrained(reference: Path) -> str:
-    """VGG-16 from random weights, and from weights that were learnt elsewhere."""
+    """VGG-16 from random weights, and from weights that were learnt elsewhere: better, and in fewer epochs?"""
+    learning = {study: _validation_dice(reference / study) for study in VGG16}
+    # What random weights come to, the mean of their seeds' best epochs.
+    goal = pd.Series([dice.max() for dice in learning["vgg16_scratch"]], dtype=float).mean()
     rows = []
     for study, start in VGG16.items():
         records = [read_json(path) for path in sorted((reference / study / "runs").glob("*/run.json"))]
@@ -252,7 +255,8 @@ def pretrained(reference: Path) -> str:
                 ]
             )
             cells = [_spread(frame[region], "{:.4f}") for region in REGIONS]
-            cells += [_spread(frame["best_epoch"], "{:.0f}"), _spread(frame["fit_seconds"], "{:.0f}")]
+            cells += [_spread(frame["best_epoch"], "{:.0f}"), _epochs_to(goal, learning[study])]
+            cells.append(_spread(frame["fit_seconds"], "{:.0f}"))
             rows.append([start, str(len(frame)), *cells])
     if not rows:
         return ""
@@ -264,9 +268,32 @@ def pretrained(reference: Path) -> str:
         "nucleus, mean Dice",
         "cytoplasm, mean Dice",
         "best epoch",
+        "epochs to it",
         "seconds to fit",
     ]
+    if goal == goal:
+        head += (
+            f" Epochs to it: until the Dice on the validation images first reaches {goal:.3f}, the mean of what random "
+            "weights reach there in their best epoch."
+        )
     return f"{head}\n\n{markdown(heads, rows)}"
+
+
+def _validation_dice(study: Path) -> list[pd.Series]:
+    """Of each finished training, epoch -> Dice on the validation images, mean of the regions."""
+    finished = [path for path in sorted((study / "runs").glob("*/run.json")) if read_json(path)["status"] == "complete"]
+    histories = [pd.read_csv(path.parent / "history.csv").set_index("epoch") for path in finished]
+    return [history[[f"val_dice_{region}" for region in REGIONS]].mean(axis=1) for history in histories]
+
+
+def _epochs_to(goal: float, learning: Iterable[pd.Series]) -> str:
+    """How many epochs trainings take to a Dice, and how many of them never come to it."""
+    learning = list(learning)
+    reached = pd.Series([dice.index[dice >= goal].min() for dice in learning if (dice >= goal).any()])
+    if reached.empty:
+        return "-"
+    never = len(learning) - len(reached)
+    return _spread(reached, "{:.0f}") + (f", {never} never" if never else "")
 
 
 def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -71,6 +71,27 @@ def test_networks_of_another_arithmetic_are_named(tmp_path):
     assert told in write_findings.findings(tmp_path)
 
 
+def test_pretrained_weights_are_told_with_the_epochs_that_they_save(tmp_path):
+    for study in ("vgg16_scratch", "vgg16_hed_frozen"):
+        shutil.copytree(REFERENCE / study, tmp_path / study)
+    for study, reached in (("vgg16_scratch", (0.5, 0.6, 0.7)), ("vgg16_hed_frozen", (0.5, 0.9, 0.9))):
+        for path in sorted((tmp_path / study).glob("runs/*/history.csv")):
+            history = pd.read_csv(path).head(3)
+            history["val_dice_nucleus"] = history["val_dice_cytoplasm"] = reached
+            history.to_csv(path, index=False)
+    told = write_findings.pretrained(tmp_path)
+    assert told.startswith("**VGG-16 with and without weights") and "first reaches 0.700" in told
+    scratch, frozen = (line.split(" | ") for line in told.splitlines() if "| 3 |" in line)
+    assert scratch[5] == "3 (3 to 3)" and frozen[5] == "2 (2 to 2)"
+    one = next((tmp_path / "vgg16_scratch").glob("runs/*/history.csv"))
+    pd.read_csv(one).assign(val_dice_nucleus=0.1).to_csv(one, index=False)
+    assert "first reaches 0.600" in write_findings.pretrained(tmp_path)
+    assert "2 (2 to 2), 1 never" in write_findings.pretrained(tmp_path)
+    shutil.rmtree(tmp_path / "vgg16_scratch")
+    alone = write_findings.pretrained(tmp_path)
+    assert alone.startswith("**VGG-16 with weights") and "first reaches" not in alone
+
+
 def test_a_changed_setting_is_told_with_its_gain(tmp_path):
     for study in ("transfer_2to1", "transfer_2to1_colour"):
         shutil.copytree(REFERENCE / study, tmp_path / study)
