@@ -161,16 +161,22 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
 def _tell_unfinished_learning(runs: Iterable[Run]) -> list[str]:
     """Trainings that the limit of epochs ended before early stopping did."""
     done = [run for run in runs if run.complete and run.record.get("epochs")]
-    cut = [run for run in done if run.record["epochs"] >= run.config.epochs > run.config.patience]
+    ended = [run for run in done if run.record["epochs"] >= run.config.epochs]
+    # With as much patience as epochs none ends sooner, which says nothing of a training whose best epoch was earlier.
+    cut = [run for run in ended if run.config.epochs > run.config.patience or _best_is_last(run)]
     if not cut:
         return []
-    last = sum(run.record.get("best_epoch") == run.record["epochs"] for run in cut)
+    last = sum(map(_best_is_last, cut))
     names = dict.fromkeys(method_title(f"{run.config.encoder}__{run.config.loss}") for run in cut)
     best = f", {last} with the best epoch last" if last else ""
     return [
         f"{len(cut)} of {count(len(done), 'training')} ended at the limit of epochs and not by early stopping{best}: "
         f"{_few(list(names))}. With more epochs they may score higher."
     ]
+
+
+def _best_is_last(run: Run) -> bool:
+    return run.record.get("best_epoch") == run.record["epochs"]
 
 
 def tell_arithmetic(records: Iterable[Mapping[str, Any]]) -> str:
