@@ -71,6 +71,24 @@ def test_networks_of_another_arithmetic_are_named(tmp_path):
     assert told in write_findings.findings(tmp_path)
 
 
+def test_networks_that_were_trained_again_are_told_with_how_far_they_moved(tmp_path):
+    assert write_findings.trained_again(tmp_path) == ""
+    rows = [
+        ("unet__dice", "nucleus", 0.9, 0.91, 0.2),
+        ("unet__dice", "cytoplasm", 0.9, 0.86, 0.01),
+        ("vgg16__dice", "nucleus", 0.9, 0.87, 0.2),
+        ("vgg16__dice", "cytoplasm", 0.9, 0.92, 0.2),
+    ]
+    table = pd.DataFrame(rows, columns=["method", "region", "first", "second", "p"]).assign(study="segmentation_wbc_2")
+    (tmp_path / "segmentation_wbc_2_float32").mkdir()
+    table.to_csv(tmp_path / "segmentation_wbc_2_float32" / "settings.csv", index=False)
+    told = write_findings.trained_again(tmp_path)
+    assert told.startswith("**Trained again**: 2 of the networks")
+    assert "0.020 for the nucleus (at most 0.030, VGG-16 with Dice loss)" in told
+    assert "0.030 for the cytoplasm (at most 0.040, U-Net with Dice loss)" in told
+    assert "of the 4 pairs of scores 1 differ" in told
+
+
 def test_pretrained_weights_are_told_with_the_epochs_that_they_save(tmp_path):
     for study in ("vgg16_scratch", "vgg16_hed_frozen"):
         shutil.copytree(REFERENCE / study, tmp_path / study)
