@@ -98,11 +98,11 @@ def networks(study: Path, title: str) -> str:
 
 def trained_again(reference: Path) -> str:
     """How far scores of the same settings, seed and split move from one kind of numbers and processor to another."""
-    study = "segmentation_wbc_2_float32"
+    study = "segmentation_wbc_1_float32"
     path = reference / study / "settings.csv"
     if not path.exists():
         return ""
-    table = pd.read_csv(path).query("study == 'segmentation_wbc_2'")
+    table = pd.read_csv(path).query("study == 'segmentation_wbc_1'")
     table = table.assign(moved=(table["second"] - table["first"]).abs())
     told = []
     for region in REGIONS:
@@ -110,7 +110,7 @@ def trained_again(reference: Path) -> str:
         told.append(f"{moved.mean():.3f} for the {region} (at most {moved.max():.3f}, {method_title(moved.idxmax())})")
     surely = int((table["p"] < 0.05).sum())
     return (
-        f"**Trained again**: {table['method'].nunique()} of the networks of Dataset 2 were trained twice with the same "
+        f"**Trained again**: {table['method'].nunique()} of the networks of Dataset 1 were trained twice with the same "
         "settings, split and seed, in float32 on one kind of processor and in bfloat16 on another, which is as good as "
         f"another seed. Their mean Dice moved by {' and '.join(told)} on average; of the {len(table)} pairs of scores "
         f"{surely} differ by a Wilcoxon test of the images alone (p < 0.05, each by itself). So much belongs to the "

@@ -79,9 +79,9 @@ def test_networks_that_were_trained_again_are_told_with_how_far_they_moved(tmp_p
         ("vgg16__dice", "nucleus", 0.9, 0.87, 0.2),
         ("vgg16__dice", "cytoplasm", 0.9, 0.92, 0.2),
     ]
-    table = pd.DataFrame(rows, columns=["method", "region", "first", "second", "p"]).assign(study="segmentation_wbc_2")
-    (tmp_path / "segmentation_wbc_2_float32").mkdir()
-    table.to_csv(tmp_path / "segmentation_wbc_2_float32" / "settings.csv", index=False)
+    table = pd.DataFrame(rows, columns=["method", "region", "first", "second", "p"]).assign(study="segmentation_wbc_1")
+    (tmp_path / "segmentation_wbc_1_float32").mkdir()
+    table.to_csv(tmp_path / "segmentation_wbc_1_float32" / "settings.csv", index=False)
     told = write_findings.trained_again(tmp_path)
     assert told.startswith("**Trained again**: 2 of the networks")
     assert "0.020 for the nucleus (at most 0.030, VGG-16 with Dice loss)" in told
