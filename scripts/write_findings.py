@@ -103,11 +103,15 @@ def trained_again(reference: Path) -> str:
     if not path.exists():
         return ""
     table = pd.read_csv(path).query("study == 'segmentation_wbc_1'")
-    table = table.assign(moved=(table["second"] - table["first"]).abs())
+    table = table.assign(change=table["second"] - table["first"])
     told = []
     for region in REGIONS:
-        moved = table.loc[table["region"] == region].set_index("method")["moved"]
-        told.append(f"{moved.mean():.3f} for the {region} (at most {moved.max():.3f}, {method_title(moved.idxmax())})")
+        change = table.loc[table["region"] == region].set_index("method")["change"]
+        most = change.abs().idxmax()
+        told.append(
+            f"{change.abs().mean():.3f} for the {region} (with its sign {change.mean():+.3f}, at most "
+            f"{change[most]:+.3f}, {method_title(most)})"
+        )
     surely = int((table["p"] < 0.05).sum())
     return (
         f"**Trained again**: {table['method'].nunique()} of the networks of Dataset 1 were trained twice with the same "

@@ -84,8 +84,8 @@ def test_networks_that_were_trained_again_are_told_with_how_far_they_moved(tmp_p
     table.to_csv(tmp_path / "segmentation_wbc_1_float32" / "settings.csv", index=False)
     told = write_findings.trained_again(tmp_path)
     assert told.startswith("**Trained again**: 2 of the networks")
-    assert "0.020 for the nucleus (at most 0.030, VGG-16 with Dice loss)" in told
-    assert "0.030 for the cytoplasm (at most 0.040, U-Net with Dice loss)" in told
+    assert "0.020 for the nucleus (with its sign -0.010, at most -0.030, VGG-16 with Dice loss)" in told
+    assert "0.030 for the cytoplasm (with its sign -0.010, at most -0.040, U-Net with Dice loss)" in told
     assert "of the 4 pairs of scores 1 differ" in told
 
 

@@ -122,12 +122,11 @@ def test_the_front_joins_the_methods_that_are_worth_their_cost():
     figure = fig_cost_quality(METHODS, [1, 2, 30, np.nan], [0.9, 0.8, 0.95, 1.0], "seconds per image", "Dice, nucleus")
     axis = figure.axes[0]
     assert axis.lines[0].get_xdata().tolist() == [1, 30] and axis.get_xscale() == "log"
-    # What others beat on both is in the legend alone.
-    assert {text.get_text() for text in axis.texts} == {"ResNet-18", "VGG-16"}
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
     assert {"ResNet-18", "MobileNet", "VGG-16"} < legend and "recommended" not in legend
+    assert not axis.texts
     named = fig_cost_quality(METHODS, [1, 2, 30, 40], [0.9, 0.8, 0.95, 0.8], "a", "b", METHODS[1])
-    assert {text.get_text() for text in named.axes[0].texts} == {"ResNet-18", "MobileNet", "VGG-16"}
+    assert [text.get_text() for text in named.axes[0].texts] == ["MobileNet"]
     assert "recommended" in {text.get_text() for text in named.legends[0].get_texts()}
     assert fig_cost_quality([], [], [], "a", "b").axes == []
 

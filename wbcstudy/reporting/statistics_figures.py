@@ -204,8 +204,8 @@ def fig_cost_quality(
 ) -> StudyFigure:
     """Cost against quality, with the Pareto front: the methods that no other beats on both.
 
-    A colour is an encoder and a marker a loss. Only the front and the chosen method are named beside their points:
-    eighteen names would lie on one another.
+    A colour is an encoder and a marker a loss. Only the chosen method is named beside its point: eighteen names would
+    lie on one another.
 
     Args:
         methods: as in the column `method`; those with a NaN are left out.
@@ -237,11 +237,13 @@ def fig_cost_quality(
     ring = table[table["method"] == chosen]
     axis.plot(ring["cost"], ring["quality"], "o", mfc="none", mec=INK, ms=12, mew=1.2)
     _set_cost_scale(axis, table["cost"])
-    for row, on_front in zip(table.itertuples(), front, strict=True):
-        if on_front or row.method == chosen:
-            words, place = plain(method_title(row.method, kind)), (row.cost, row.quality)
-            text = axis.annotate(words, place, (8, 6), textcoords="offset points", fontsize=8, color=INK)
-            text.set_path_effects([Stroke(linewidth=2.5, foreground="white"), Normal()])
+    for row in ring.itertuples():
+        # Towards the middle, where there is room.
+        right = row.cost > (axis.get_xlim()[0] + axis.get_xlim()[1]) / 2
+        place = {"xytext": (-10, 9), "ha": "right"} if right else {"xytext": (10, 9)}
+        words = plain(method_title(row.method, kind))
+        text = axis.annotate(words, (row.cost, row.quality), textcoords="offset points", fontsize=8, color=INK, **place)
+        text.set_path_effects([Stroke(linewidth=2.5, foreground="white"), Normal()])
     axis.set(xlabel=cost_label, ylabel=quality_label)
     axis.margins(x=0.12, y=0.12)
     handles = [
