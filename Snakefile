@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from wbcstudy.slurm import read_needs
+from wbcstudy.study.slurm import read_needs
 
 ROOT = Path(workflow.basedir)
 RUNS = Path("selected_runs.txt").read_text(encoding="utf-8").split()

@@ -126,13 +126,13 @@ def call_ours(config, precision: str) -> dict:
 
 
 def fit_ours(settings: str, precision: str) -> None:
-    from wbcstudy.backend import start_training
     from wbcstudy.config import RunConfig
-    from wbcstudy.nets.models import peak_memory_mb
+    from wbcstudy.nets.backend import resolve_precision, start_training
+    from wbcstudy.nets.cost import peak_memory_mb
     from wbcstudy.nets.prediction import predict_masks
     from wbcstudy.nets.training import train
-    from wbcstudy.nets.unet import build_unet, resolve_precision
-    from wbcstudy.runs import RunFolder
+    from wbcstudy.nets.unet import build_unet
+    from wbcstudy.runs.folders import RunFolder
 
     config = RunConfig(**json.loads(settings) | {"precision": precision})
     start_training(config.seed)
@@ -149,8 +149,8 @@ def fit_ours(settings: str, precision: str) -> None:
 
 
 def fit_torch(config, precision: str, python: str) -> dict:
-    from wbcstudy.data.augment import make_augmentation
-    from wbcstudy.data.pipeline import make_order
+    from wbcstudy.nets.augment import make_augmentation
+    from wbcstudy.nets.batches import make_order
 
     training, validation, test = read_parts(config)
     orders = [make_order(len(training), config, epoch + 1) for epoch in range(config.epochs)]

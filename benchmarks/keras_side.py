@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def segmenter(model, images):
-    """Predicts as `wbcstudy.segmentation.networks.Network` does."""
+    """Predicts as `wbcstudy.inference.network.Network` does."""
     import tensorflow as tf
 
     compiled = tf.function(lambda batch: model(batch, training=False))
@@ -58,12 +58,12 @@ def segmenter(model, images):
 
 
 def build_ours(args):
-    from wbcstudy.backend import start_training
     from wbcstudy.config import RunConfig
-    from wbcstudy.nets.layers import fast_adam
+    from wbcstudy.nets.backend import resolve_precision, start_training
+    from wbcstudy.nets.cost import count_multiply_adds
+    from wbcstudy.nets.fast_layers import fast_adam
     from wbcstudy.nets.losses import build_loss
-    from wbcstudy.nets.models import count_multiply_adds
-    from wbcstudy.nets.unet import build_unet, resolve_precision
+    from wbcstudy.nets.unet import build_unet
 
     config = RunConfig(encoder=args.encoder, image_size=args.size, batch_size=args.batch, precision=args.precision)
     if not args.segment:
@@ -78,7 +78,7 @@ def build_ours(args):
 
 
 def build_paper(args):
-    from wbcstudy.backend import load_keras
+    from wbcstudy.nets.backend import load_keras
     from wbcstudy.nets.keras_compat import load_segmentation_models
     from wbcstudy.registry import ENCODERS
 
@@ -112,7 +112,7 @@ def build_plain_unet(keras, args):
 
 
 def peak_mb() -> float:
-    from wbcstudy.nets.models import peak_memory_mb
+    from wbcstudy.nets.cost import peak_memory_mb
 
     return round(peak_memory_mb(), 1)
 

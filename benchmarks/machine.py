@@ -17,7 +17,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "segmentation-models")
 
 
 def describe_machine(extra: dict[str, str] | None = None) -> list[str]:
-    from wbcstudy.machine import count_cores
+    from wbcstudy.study.machine import count_cores
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
@@ -58,7 +58,7 @@ def write_table(name: str, title: str, frame: pd.DataFrame, notes: list[str]) ->
 
 def product_ceiling(clock=time.perf_counter, size: int = 2048, rounds: int = 7) -> dict[str, float]:
     """GFLOP/s of a large matrix product, for float32 and bfloat16: what the machine could do at best."""
-    from wbcstudy.backend import load_keras
+    from wbcstudy.nets.backend import load_keras
 
     load_keras()
     import tensorflow as tf

@@ -63,7 +63,7 @@ def measure_reading(args):
     """Decode and resize, as `read_cases` does, from images of 300 px."""
     from wbcstudy.data.arrays import read_cases
     from wbcstudy.data.datasets import load_dataset
-    from wbcstudy.data.synthetic import write_synthetic_dataset
+    from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 
     with tempfile.TemporaryDirectory() as place:
         write_synthetic_dataset(Path(place) / "cells", cases=args.cases, seed=0, size_px=300)
@@ -79,8 +79,8 @@ def measure_reading(args):
 
 def measure_batches(args):
     from wbcstudy.config import RunConfig
-    from wbcstudy.data.pipeline import make_batches
     from wbcstudy.data.stored import StoredArray
+    from wbcstudy.nets.batches import make_batches
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (args.cases, args.size, args.size, 3), dtype=np.uint8)

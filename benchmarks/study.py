@@ -164,7 +164,7 @@ def measure_summary(args) -> None:
 
 
 def make_images(folder: Path, cases: int) -> None:
-    from wbcstudy.data.synthetic import write_synthetic_dataset
+    from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 
     write_synthetic_dataset(folder, cases=cases, seed=0, size_px=64)
 

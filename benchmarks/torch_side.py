@@ -139,7 +139,7 @@ def fit(trainer: Trainer, source: Path) -> None:
 
 
 def augment(images, masks, transforms, brightness):
-    """The transforms of `wbcstudy.data.augment`, as PyTorch does them: one grid per image."""
+    """The transforms of `wbcstudy.nets.augment`, as PyTorch does them: one grid per image."""
     size = images.shape[-1]
     # Pixel places -> grid_sample's -1 to 1 between the outer edges, where TensorFlow's REFLECT mirrors too.
     a, b, c, d, e, f = transforms[:, :6].T

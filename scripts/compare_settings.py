@@ -14,12 +14,13 @@ from pathlib import Path
 import pandas as pd
 
 from wbcstudy.data.datasets import load_dataset
-from wbcstudy.data.others import read_others
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import Run, StudyFolder, load_runs, read_score_file
+from wbcstudy.files import atomic_write, project_root
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.results import Run, load_runs, read_score_file
 from wbcstudy.scoring.methods import method_title
 from wbcstudy.scoring.statistics import paired_differences
-from wbcstudy.storage import atomic_write, project_root
+from wbcstudy.study.other_datasets import read_others
 
 OWN = "own test images"
 REGIONS = ("nucleus", "cytoplasm")

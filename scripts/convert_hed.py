@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from wbcstudy.errors import StudyError
-from wbcstudy.storage import atomic_write
+from wbcstudy.files import atomic_write
 
 # Convolutions of VGG-16's five blocks.
 BLOCKS = (2, 2, 3, 3, 3)

@@ -30,7 +30,7 @@ import pandas as pd
 from fuzz_targets import TARGETS, Target
 
 from wbcstudy.errors import StudyError
-from wbcstudy.storage import atomic_write, project_root
+from wbcstudy.files import atomic_write, project_root
 
 # Inputs of each kind in a full run.
 COUNTS = {

@@ -39,7 +39,8 @@ _FILE_NAMES = (
 _ASKS = ("class_name", "module", "registered_name", "name", "activation")
 _CLASSES = (
     "Lambda", "TorchModuleWrapper", "os", "os.system", "subprocess", "builtins", "eval", "keras.src.utils", "function",
-    "__lambda__", "wbcstudy>Nothing", "wbcstudy.nets.layers", "TFSMLayer", None, "", 3, [], "Conv2D", "relu", "softmax",
+    "__lambda__", "wbcstudy>Nothing", "wbcstudy.nets.fast_layers", "TFSMLayer", None, "", 3, [], "Conv2D", "relu",
+    "softmax",
 )  # fmt: skip
 VALUES = (
     None, True, -1, 0, 1, 2**31, 2**63, 10**30, 1e308, -0.0, math.inf, -math.inf, math.nan, "", [], {}, [None], [[]],

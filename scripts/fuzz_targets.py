@@ -25,17 +25,18 @@ from PIL import Image
 
 from wbcstudy.cli import main
 from wbcstudy.config import RunConfig, StudyConfig
-from wbcstudy.config_files import read_study, write_yaml
+from wbcstudy.config_io import read_study, write_yaml
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.fetch import fetch_segmentation_wbc, read_manifest
-from wbcstudy.data.folder import read_spec
 from wbcstudy.data.images import read_image, read_mask
+from wbcstudy.data.spec import read_spec
 from wbcstudy.data.splits import load_or_make_splits
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import RunFolder, StudyFolder, read_predictions, read_score_file, write_predictions
+from wbcstudy.files import project_root
+from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.results import read_predictions, read_score_file, write_predictions
 from wbcstudy.scoring.evaluation import score_masks, write_scores
-from wbcstudy.storage import project_root
 
 GREYS = {"background": 0, "cytoplasm": 128, "nucleus": 255}
 SPEC = {"name": "small", "images": "images/{case}.bmp", "masks": "masks/{case}.png"}
@@ -236,7 +237,7 @@ def _read_record(inputs: Path, outputs: Path) -> str:
 
 
 def _read_network(inputs: Path, outputs: Path) -> str:
-    from wbcstudy.nets.models import load_model
+    from wbcstudy.nets.model_file import load_model
 
     model = load_model(inputs / "fuzzed.keras")
     check(model.output_shape[-1] == 3, "no network of three labels")

@@ -26,9 +26,9 @@ import pandas as pd
 import psutil
 import yaml
 
-from wbcstudy.data.synthetic import write_synthetic_dataset
-from wbcstudy.runs import StudyFolder
-from wbcstudy.storage import atomic_write, project_root, read_json
+from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
+from wbcstudy.files import atomic_write, project_root, read_json
+from wbcstudy.runs.folders import StudyFolder
 
 STUDY = "interrupted"
 SETTINGS = {

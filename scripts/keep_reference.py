@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import StudyFolder
-from wbcstudy.storage import project_root, read_json
+from wbcstudy.files import project_root, read_json
+from wbcstudy.runs.folders import StudyFolder
 
 # Figures in which the images themselves can be seen, and what the names of those from other datasets begin with: of
 # all that were ever scored on, since an earlier report may have left some behind.

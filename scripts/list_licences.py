@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wbcstudy.storage import atomic_write, project_root
+from wbcstudy.files import atomic_write, project_root
 
 # Words of licences that go with MIT, as metadata spell them.
 PERMISSIVE = (

@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import psutil
+from instances import count_instances, score_instances, sum_counts
 from PIL import Image
 
 from wbcstudy.data.images import read_instances
-from wbcstudy.data.synthetic import make_smear
+from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
-from wbcstudy.scoring.instances import count_instances, score_instances, sum_counts
-from wbcstudy.segmentation.networks import find_run
-from wbcstudy.storage import atomic_write, project_root
+from wbcstudy.files import atomic_write, project_root
+from wbcstudy.inference.network import find_run
 
 SHARES = (0.02, 0.1, 0.25, 0.5, 0.75, 1.0)
 FIELD = {"height_px": 768, "width_px": 1024, "white_cells": (8, 14), "touching": 0.7}

@@ -13,14 +13,15 @@ import sys
 import numpy as np
 import pandas as pd
 
-from wbcstudy.baselines.cleanup import clean_up
 from wbcstudy.baselines.methods import build_method
 from wbcstudy.data.arrays import read_cases
-from wbcstudy.data.datasets import find_duplicates, load_dataset
+from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.duplicates import find_duplicates
 from wbcstudy.data.splits import make_splits
 from wbcstudy.errors import StudyError
+from wbcstudy.files import atomic_write, project_root
+from wbcstudy.scoring.cleanup import clean_up
 from wbcstudy.scoring.evaluation import score_masks
-from wbcstudy.storage import atomic_write, project_root
 
 METHODS = ("otsu_levels", "forest")
 SPLITS = range(10)

@@ -27,11 +27,11 @@ import pandas as pd
 import psutil
 import yaml
 
-from wbcstudy.data.synthetic import write_synthetic_dataset
-from wbcstudy.plan import prepare, read_plan
+from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
+from wbcstudy.files import atomic_write, project_root
 from wbcstudy.registry import ENCODERS
-from wbcstudy.runs import StudyFolder
-from wbcstudy.storage import atomic_write, project_root
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.study.plan import prepare, read_plan
 
 LOSSES = ["cross_entropy", "dice"]
 STAND_IN = """        "cp -r stand_in/{wildcards.run}/. runs/{wildcards.run}/"

@@ -17,17 +17,17 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from wbcstudy.backend import ONEDNN, start_training
 from wbcstudy.config import RunConfig
-from wbcstudy.config_files import make_config
+from wbcstudy.config_io import make_config
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.splits import load_or_make_splits
 from wbcstudy.errors import StudyError
+from wbcstudy.files import project_root
+from wbcstudy.nets.backend import ONEDNN, start_training
 from wbcstudy.nets.training import train
 from wbcstudy.nets.unet import build_unet
-from wbcstudy.runs import RunFolder
-from wbcstudy.storage import project_root
+from wbcstudy.runs.folders import RunFolder
 
 TRIALS = project_root() / "outputs" / "reference" / "settings" / "trials.csv"
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from checkout import ROOT
 from hypothesis import settings
+
+from tests.helpers.checkout import ROOT
 
 # No test is a timing: a busy machine must not fail one.
 settings.register_profile("wbcstudy", deadline=None)

@@ -22,13 +22,13 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from checkout import ROOT, find_chromium
-from colour_run import paint, round_cells, write_colour_run
 from PIL import Image
 
 import wbcstudy
-from wbcstudy.data.synthetic import write_synthetic_dataset
-from wbcstudy.runs import StudyFolder
+from tests.helpers.checkout import ROOT, find_chromium
+from tests.helpers.colour_run import paint, round_cells, write_colour_run
+from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
+from wbcstudy.runs.folders import StudyFolder
 
 pytestmark = [
     pytest.mark.slow,

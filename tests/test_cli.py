@@ -6,7 +6,7 @@ import sys
 import pytest
 from PIL import Image
 
-from wbcstudy.data.synthetic import write_synthetic_dataset
+from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 
 SCREEN_LINES = 24
 
@@ -115,7 +115,7 @@ def test_files_that_cannot_be_used_are_found_by_the_check(command, cells, places
 
 
 def test_a_relative_dataset_is_found_beside_its_study_from_any_folder(command, cells, places, monkeypatch, tmp_path):
-    from wbcstudy.plan import read_plan
+    from wbcstudy.study.plan import read_plan
 
     change(cells, str(places / "cells"), "cells")
     (tmp_path / "elsewhere").mkdir()
@@ -124,7 +124,7 @@ def test_a_relative_dataset_is_found_beside_its_study_from_any_folder(command, c
 
 
 def test_a_run_that_has_not_begun_is_prepared_anew_for_another_precision(command, cells, places):
-    from wbcstudy.plan import prepare, read_plan
+    from wbcstudy.study.plan import prepare, read_plan
 
     prepare(read_plan(cells))
     cells.write_text(cells.read_text() + "precision: float32\n")
@@ -184,7 +184,7 @@ def test_an_unknown_set_to_fetch(command, places):
 
 
 def test_a_mistake_of_ours_is_told_without_a_traceback(command, cells, monkeypatch):
-    monkeypatch.setattr("wbcstudy.plan.read_plan", lambda *args: 1 / 0)
+    monkeypatch.setattr("wbcstudy.study.plan.read_plan", lambda *args: 1 / 0)
     code, _, told = command("status", cells)
     assert code == 1
     assert "ZeroDivisionError" in told and "Traceback" not in told and "--debug" in told

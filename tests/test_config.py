@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
-from wbcstudy.config_files import (
+from wbcstudy.config_io import (
     changed_settings,
     config_from_parameters,
     make_config,

@@ -9,15 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
-from checkout import ROOT
 
-from wbcstudy import batch, scheduler
+from tests.helpers.checkout import ROOT
 from wbcstudy.config import RunConfig
-from wbcstudy.config_files import write_yaml
-from wbcstudy.data.synthetic import write_synthetic_dataset
-from wbcstudy.plan import read_plan
-from wbcstudy.runs import RunFolder, StudyFolder, start_run, write_record
-from wbcstudy.storage import write_json
+from wbcstudy.config_io import write_yaml
+from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
+from wbcstudy.files import write_json
+from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.results import write_record
+from wbcstudy.runs.start import start_run
+from wbcstudy.study import run as batch
+from wbcstudy.study import snakemake as scheduler
+from wbcstudy.study.plan import read_plan
 
 
 @pytest.fixture

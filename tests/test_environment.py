@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from checkout import ROOT
 from packaging.requirements import Requirement
+
+from tests.helpers.checkout import ROOT
 
 LOCK = ROOT / "requirements.lock"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -6,8 +6,8 @@ import shutil
 
 import pandas as pd
 import pytest
-from checkout import ROOT
 
+from tests.helpers.checkout import ROOT
 from wbcstudy.errors import StudyError
 
 spec = importlib.util.spec_from_file_location("write_findings", ROOT / "scripts" / "write_findings.py")

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from checkout import ROOT
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.helpers.checkout import ROOT
 from wbcstudy.config import StudyConfig
-from wbcstudy.config_files import make_config, read_study
+from wbcstudy.config_io import make_config, read_study
+from wbcstudy.data.case_files import read_facts
 from wbcstudy.data.datasets import load_dataset
-from wbcstudy.data.files import read_facts
-from wbcstudy.data.folder import DatasetSpec, read_spec
 from wbcstudy.data.images import read_image
+from wbcstudy.data.spec import DatasetSpec, read_spec
 from wbcstudy.errors import StudyError, plain, show_value
-from wbcstudy.runs import RunFolder, StudyFolder
+from wbcstudy.runs.folders import RunFolder, StudyFolder
 
 # Nine lists of nine lists ... of nine words: some hundred bytes that are 10^9 words when written out.
 LAUGHS = "l0: &l0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -3,11 +3,11 @@
 import importlib.util
 
 import pytest
-from checkout import ROOT
 
+from tests.helpers.checkout import ROOT
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import StudyFolder
-from wbcstudy.storage import write_json
+from wbcstudy.files import write_json
+from wbcstudy.runs.folders import StudyFolder
 
 spec = importlib.util.spec_from_file_location("keep_reference", ROOT / "scripts" / "keep_reference.py")
 keep_reference = importlib.util.module_from_spec(spec)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from checkout import ROOT
+from tests.helpers.checkout import ROOT
 
 
 def planned(folder) -> str:

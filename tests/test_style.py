@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from checkout import ROOT
+
+from tests.helpers.checkout import ROOT
 
 
 @pytest.mark.parametrize("words", [("check",), ("format", "--check")], ids=" ".join)

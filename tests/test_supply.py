@@ -5,7 +5,8 @@ import importlib.util
 import re
 
 import pytest
-from checkout import ROOT
+
+from tests.helpers.checkout import ROOT
 
 spec = importlib.util.spec_from_file_location("list_licences", ROOT / "scripts" / "list_licences.py")
 list_licences = importlib.util.module_from_spec(spec)

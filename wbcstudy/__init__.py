@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 
 def segment(image, model, *, way="auto", scale=None, pixel_um=None):
-    """Segment one image, tell its cells apart and measure them; see `wbcstudy.segmentation.image.segment_image`.
+    """Segment one image, tell its cells apart and measure them; see `wbcstudy.inference.image.segment_image`.
 
     Args:
         image: a file, or uint8 (H, W, 3) RGB.
@@ -17,6 +17,6 @@ def segment(image, model, *, way="auto", scale=None, pixel_um=None):
         Segmentation: image, mask, instances, probabilities, cells (one row each) and way; shows itself in a notebook.
     """
     # The network's libraries take seconds to load: only those who segment wait for them.
-    from wbcstudy.segmentation.image import segment_image
+    from wbcstudy.inference.image import segment_image
 
     return segment_image(image, model, way=way, scale=scale, pixel_um=pixel_um)

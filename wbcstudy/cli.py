@@ -50,7 +50,7 @@ def run(
     profile: Annotated[Path | None, typer.Option(help="SLURM settings: a folder such as profiles/slurm.")] = None,
 ) -> None:
     """Run what is missing of a study, then build its report."""
-    from wbcstudy.batch import run_study
+    from wbcstudy.study.run import run_study
 
     count = _read_jobs(jobs)
     code = run_study(study, jobs=count, only=only or (), dry_run=dry_run, executor=executor, profile=profile, show=_say)
@@ -60,7 +60,7 @@ def run(
 @app.command()
 def status(study: StudyFile) -> None:
     """Show how far each run of a study is."""
-    from wbcstudy.plan import study_status
+    from wbcstudy.study.plan import study_status
 
     lines = [("run", "status", "epoch", "nucleus Dice", "cytoplasm Dice")]
     for row in study_status(study):
@@ -76,7 +76,7 @@ def status(study: StudyFile) -> None:
 @app.command()
 def report(study: StudyFile) -> None:
     """Build tables, figures and the report again from the finished runs."""
-    from wbcstudy.batch import build_report
+    from wbcstudy.study.run import build_report
 
     raise typer.Exit(build_report(study, show=_say))
 
@@ -131,8 +131,8 @@ def segment(
     """Segment new images, tell cells apart and measure them. Exits with 1 if an image could not be read."""
     from rich.console import Console
 
-    from wbcstudy.segmentation.folder import Settings, segment_images
-    from wbcstudy.segmentation.progress import image_bar
+    from wbcstudy.inference.folder import Settings, segment_images
+    from wbcstudy.inference.progress_bar import image_bar
 
     settings = Settings(way, scale, pixel_um, probabilities)
     with image_bar(Console(stderr=True)) as (show, step):
@@ -149,7 +149,7 @@ def export(
     out: Annotated[Path, typer.Option(help="File or folder to write.", show_default=False)],
 ) -> None:
     """Write a run's network for other programs: Keras, TensorFlow, ONNX, or Fiji, QuPath and DeepImageJ."""
-    from wbcstudy.export import export_network
+    from wbcstudy.inference.export import export_network
 
     _say(f"Written: {export_network(model, form, out)}")
 
@@ -157,7 +157,7 @@ def export(
 @app.command("page", hidden=True)
 def _page(notebook: Path, page: Path) -> None:
     """Write an executed notebook as one self-contained page."""
-    from wbcstudy.reporting.html import write_notebook_page
+    from wbcstudy.reporting.page import write_notebook_page
 
     write_notebook_page(notebook, page)
 
@@ -165,8 +165,8 @@ def _page(notebook: Path, page: Path) -> None:
 @app.command("mark-failed", hidden=True)
 def _mark_failed(folder: Path) -> None:
     """Record that a run's notebook ended with an error. Exits with 1 if it was only stopped."""
-    from wbcstudy.records import record_failure
-    from wbcstudy.runs import RunFolder
+    from wbcstudy.runs.folders import RunFolder
+    from wbcstudy.study.record import record_failure
 
     act = "baseline" if folder.parent.name == "baselines" else "train"
     run = RunFolder(folder, act)
@@ -181,7 +181,7 @@ def _mark_failed(folder: Path) -> None:
 @app.command("score-elsewhere", hidden=True)
 def _score_elsewhere(folder: Path, dataset: str) -> None:
     """Score a finished run's network on another dataset of its study."""
-    from wbcstudy.transfer import score_elsewhere
+    from wbcstudy.study.other_datasets import score_elsewhere
 
     record = score_elsewhere(folder, dataset)
     typer.echo(record.get("error") or f"{record['run']} scored on {dataset} in {record['seconds']} s")
@@ -204,7 +204,7 @@ def _data_check(
 ) -> None:
     """Read every image and mask, and say what is wrong with them. Exits with 1 on errors."""
     from wbcstudy.data.check import check_dataset
-    from wbcstudy.storage import atomic_write
+    from wbcstudy.files import atomic_write
 
     found = check_dataset(dataset)
     # Titles and citations are others' words: no commands to the terminal.

@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 from wbcstudy.baselines.base import Method, draw_pixels, draw_training_pixels
 from wbcstudy.baselines.methods import METHODS, MethodRow, build_method, method_row, search_parameters
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
 IMAGE = np.full((8, 9, 3), 200, np.uint8)
 MASK = np.zeros((8, 9), np.uint8)

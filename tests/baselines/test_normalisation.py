@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wbcstudy.baselines.normalisation import NORMALISATIONS, comprehensive, normalise
-from wbcstudy.data.synthetic import make_smear
+from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
 
 # Factors per channel that leave no value above 1.

@@ -13,9 +13,9 @@ from wbcstudy.baselines.methods import METHODS, build_method
 from wbcstudy.baselines.pixels import features_of
 from wbcstudy.baselines.saidi2018 import MarginSelection
 from wbcstudy.baselines.settouti2020 import PixelGrowing
-from wbcstudy.data.synthetic import make_smear
+from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
 NAMES = ("settouti2020_tree", "settouti2020_forest", "saidi2018", "settouti2020_ivsel")
 QUICK = {"pixels_per_label": 600, "sigma_px": 1.0}

@@ -20,7 +20,7 @@ from wbcstudy.baselines.pixels import (
     ultimate_erosion,
 )
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
 MARKS = {".": BACKGROUND, "c": CYTOPLASM, "N": NUCLEUS}
 SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))

@@ -13,9 +13,9 @@ from wbcstudy.baselines.bechar2019 import SuperpixelForest
 from wbcstudy.baselines.khouani2020 import MaskRcnn, instance_targets
 from wbcstudy.baselines.methods import METHODS, build_method
 from wbcstudy.baselines.superpixels import oracle_ceiling, superpixel_labels
-from wbcstudy.data.synthetic import make_smear
+from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS, REGIONS, region_mask
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS, REGIONS, region_mask
 
 NAMES = ("bechar2019", "bechar2018_tree", "bechar2018_forest", "bechar2018_coforest", "bechar2018_setred")
 IMAGES = 8

@@ -13,9 +13,9 @@ from wbcstudy.baselines.superpixels import (
     superpixel_features,
     superpixel_labels,
 )
-from wbcstudy.data.synthetic import make_smear
+from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import REGIONS, region_mask
+from wbcstudy.labels import REGIONS, region_mask
 
 
 def dice(reference, prediction):

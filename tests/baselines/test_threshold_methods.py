@@ -5,12 +5,12 @@ import pytest
 
 from wbcstudy.baselines.benazzouz2013 import OtsuGrowing, dark_nuclei
 from wbcstudy.baselines.benomar2021 import decorrelation_stretch
-from wbcstudy.baselines.cleanup import clean_up
 from wbcstudy.baselines.methods import build_method
 from wbcstudy.baselines.otsu_levels import otsu_thresholds
-from wbcstudy.data.synthetic import make_smear
+from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.scoring.cleanup import clean_up
 
 NAMES = ("otsu_levels", "forest", "benazzouz2013", "baghli2014", "benomar2021")
 QUICK = {"forest": {"trees": 12, "sigmas_px": (2, 4), "spaces": ("rgb", "lab")}}

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import draw_case
 from PIL import Image
 
+from tests.helpers.drawn_cases import draw_case
 from wbcstudy.data.check import check_dataset
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.errors import StudyError

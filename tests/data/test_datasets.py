@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import wbcstudy.data.synthetic as synthetic
-from wbcstudy.data.datasets import DATASETS, Case, find_duplicates, load_dataset, load_folder, read_case
-from wbcstudy.data.folder import SPEC_FILE
+import wbcstudy.data.synthetic.dataset as synthetic
+from wbcstudy.data.datasets import DATASETS, Case, load_dataset, load_folder, read_case
+from wbcstudy.data.duplicates import find_duplicates
+from wbcstudy.data.spec import SPEC_FILE
 from wbcstudy.errors import StudyError
 
 FACTS = "case_id,cell_type,group\n000,monocyte,p1\n001,,p1\n002,basophil,p2\n003,monocyte,\n"

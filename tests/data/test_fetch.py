@@ -14,7 +14,8 @@ from PIL import Image
 
 from wbcstudy.data import fetch
 from wbcstudy.data.check import check_dataset
-from wbcstudy.data.datasets import find_duplicates, load_dataset
+from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.duplicates import find_duplicates
 from wbcstudy.data.fetch import NOTICE, fetch_segmentation_wbc, read_manifest
 from wbcstudy.errors import StudyError
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from wbcstudy.config import RunConfig
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
-from wbcstudy.data.pipeline import make_batches, show_augmented
-from wbcstudy.data.stain import normalise_training
 from wbcstudy.data.stored import StoredArray
 from wbcstudy.errors import StudyError
+from wbcstudy.nets.batches import make_batches, show_augmented
+from wbcstudy.nets.stain import normalise_training
 
 
 def stored(array):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from wbcstudy.backend import load_keras, set_seed
 from wbcstudy.config import RunConfig
-from wbcstudy.nets.layers import fast_adam, fast_layers, fold_padding, register_fast_layers, sum_images_first
-from wbcstudy.nets.models import load_model
+from wbcstudy.nets.backend import load_keras, set_seed
+from wbcstudy.nets.fast_layers import fast_adam, fast_layers, fold_padding, register_fast_layers, sum_images_first
+from wbcstudy.nets.model_file import load_model
 from wbcstudy.nets.unet import build_unet
 
 

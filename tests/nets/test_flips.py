@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wbcstudy.backend import load_keras, set_seed
+from wbcstudy.nets.backend import load_keras, set_seed
 from wbcstudy.nets.prediction import predict_masks, predict_probabilities
 
 

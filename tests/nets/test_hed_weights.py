@@ -6,8 +6,8 @@ import pytest
 
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
+from wbcstudy.files import project_root
 from wbcstudy.nets.unet import build_unet
-from wbcstudy.storage import project_root
 
 WIDTHS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 

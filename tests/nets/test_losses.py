@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from wbcstudy.backend import load_keras
 from wbcstudy.errors import StudyError
+from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.registry import LOSSES
 

@@ -5,14 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wbcstudy.backend import load_keras
 from wbcstudy.config import RunConfig
-from wbcstudy.data.stain import STAIN_METHODS, find_target, normalise_training
-from wbcstudy.nets.models import load_model
+from wbcstudy.nets.backend import load_keras
+from wbcstudy.nets.model_file import load_model
 from wbcstudy.nets.prediction import predict_probabilities
-from wbcstudy.nets.stain import LAYER, register_stain
+from wbcstudy.nets.stain import LAYER, STAIN_METHODS, find_target, normalise_training, register_stain
 from wbcstudy.nets.training import train
-from wbcstudy.runs import RunFolder
+from wbcstudy.runs.folders import RunFolder
 
 
 def small_network(method):

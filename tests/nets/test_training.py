@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wbcstudy.backend import ONEDNN, load_keras
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets import training
+from wbcstudy.nets.backend import ONEDNN, load_keras
 from wbcstudy.nets.checkpoint import Checkpoint
+from wbcstudy.nets.cost import count_multiply_adds
 from wbcstudy.nets.losses import build_loss
-from wbcstudy.nets.models import count_multiply_adds, load_model
+from wbcstudy.nets.model_file import load_model
 from wbcstudy.nets.prediction import predict_masks, predict_probabilities
 from wbcstudy.nets.training import HISTORY_COLUMNS, TrainingResult, train, training_facts, validate
 from wbcstudy.nets.unet import build_unet
-from wbcstudy.runs import RunFolder
+from wbcstudy.runs.folders import RunFolder
 
 CONFIG = RunConfig(encoder="unet", loss="dice", image_size=32, batch_size=4, augmented_copies=1, epochs=4, dropout=0.5)
 
@@ -142,7 +143,7 @@ def test_a_killed_process_is_continued_by_another(finished, parts, tmp_path):
         import os, types, numpy as np
         from pathlib import Path
         from wbcstudy.config import RunConfig
-        from wbcstudy.runs import RunFolder
+        from wbcstudy.runs.folders import RunFolder
         from wbcstudy.nets import unet
         from wbcstudy.nets.training import train
         unet.UNET_WIDTHS = (4, 8)
@@ -387,7 +388,7 @@ def test_predictions_are_masks_of_labels_and_none_for_no_image(parts):
 @pytest.mark.parametrize(("asked", "used"), [(None, "True"), ("0", "False")])
 def test_trainings_take_the_fast_kernels_unless_told_otherwise(asked, used):
     code = """
-        from wbcstudy.backend import start_training
+        from wbcstudy.nets.backend import start_training
         start_training(0)
         from tensorflow.python.framework import test_util
         print(test_util.IsMklEnabled())
@@ -415,7 +416,7 @@ def test_a_finished_model_loads_in_another_process_with_and_without_its_loss(fin
         import wbcstudy.nets.unet, wbcstudy.nets.training, wbcstudy.nets.weights
         assert "tensorflow" not in sys.modules
         import numpy as np
-        from wbcstudy.nets.models import load_model
+        from wbcstudy.nets.model_file import load_model
         from wbcstudy.nets.prediction import predict_probabilities
         model = load_model({str(folder.model)!r})
         np.save({str(tmp_path / "out.npy")!r}, predict_probabilities(model, np.load({str(tmp_path / "images.npy")!r})))

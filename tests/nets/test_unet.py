@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from wbcstudy.backend import load_keras
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
+from wbcstudy.nets.backend import load_keras, resolve_precision
 from wbcstudy.nets.keras_compat import build_backbone, load_segmentation_models
 from wbcstudy.nets.losses import build_loss
-from wbcstudy.nets.models import load_model
-from wbcstudy.nets.unet import build_unet, resolve_precision
+from wbcstudy.nets.model_file import load_model
+from wbcstudy.nets.unet import build_unet
 from wbcstudy.nets.weights import load_weights
 from wbcstudy.registry import ENCODERS
 

@@ -157,7 +157,7 @@ def test_a_relative_file_is_found_in_the_checkout_from_any_folder(tmp_path, monk
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "own.h5").write_bytes(b"")
-    monkeypatch.setattr("wbcstudy.storage.project_root", lambda: tmp_path)
+    monkeypatch.setattr("wbcstudy.files.project_root", lambda: tmp_path)
     monkeypatch.chdir(tmp_path / "elsewhere")
     config = RunConfig(encoder="resnet18", encoder_weights="data/own.h5")
     assert find_weights(config).samefile(tmp_path / "data" / "own.h5")

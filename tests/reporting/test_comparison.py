@@ -3,22 +3,23 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_study import COSTS, make_study
 
+from tests.helpers.fake_study import COSTS, make_study
 from wbcstudy.config import StudyConfig
 from wbcstudy.reporting.comparison import (
     compare_runs,
     make_comparison_figures,
     make_comparison_tables,
-    tell_certainty,
     write_comparison,
 )
-from wbcstudy.reporting.layout import NOTHING, layout_table1
-from wbcstudy.reporting.render import write_tables
-from wbcstudy.reporting.run_tables import layout_costs, make_calibration, make_costs
-from wbcstudy.reporting.tables import make_ensemble, make_table1, pick_best, pick_worst
-from wbcstudy.runs import StudyFolder
+from wbcstudy.reporting.tables.costs import layout_costs, make_calibration, make_costs
+from wbcstudy.reporting.tables.layout import NOTHING, layout_table1
+from wbcstudy.reporting.tables.paper import make_ensemble, make_table1, pick_worst
+from wbcstudy.reporting.tables.render import write_tables
+from wbcstudy.reporting.text.certainty import tell_certainty
+from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.scoring.calibration import count_confidence, reliability
+from wbcstudy.scoring.selection import pick_best
 
 CASES = 12
 # Far apart, so that the words do not depend on the draw.

@@ -4,12 +4,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from fake_study import disc_mask, fake_history, fake_image, make_study
 from matplotlib.colors import to_rgb
 
+from tests.helpers.fake_study import disc_mask, fake_history, fake_image, make_study
 from wbcstudy.config import StudyConfig
-from wbcstudy.regions import DIFFERENCE_COLOURS, REGION_COLOURS
-from wbcstudy.reporting.figures import (
+from wbcstudy.labels import DIFFERENCE_COLOURS, REGION_COLOURS
+from wbcstudy.reporting.figures.masks import (
     colour_mask,
     fig_augmentation,
     fig_history,
@@ -21,7 +21,7 @@ from wbcstudy.reporting.figures import (
     run_title,
     write_figure,
 )
-from wbcstudy.reporting.tables import read_scores
+from wbcstudy.scoring.selection import read_scores
 
 
 def some_cases(count=3):

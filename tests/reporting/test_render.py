@@ -2,11 +2,11 @@ import re
 
 import pandas as pd
 import pytest
-from fake_study import make_study
 
+from tests.helpers.fake_study import make_study
 from wbcstudy.config import StudyConfig
-from wbcstudy.reporting.layout import Cell, Layout
-from wbcstudy.reporting.render import (
+from wbcstudy.reporting.tables.layout import Cell, Layout
+from wbcstudy.reporting.tables.render import (
     escape_latex,
     format_html,
     format_latex,
@@ -14,8 +14,8 @@ from wbcstudy.reporting.render import (
     make_layouts,
     write_tables,
 )
-from wbcstudy.reporting.table3 import MeasuredMethod
-from wbcstudy.runs import StudyFolder
+from wbcstudy.reporting.tables.table3 import MeasuredMethod
+from wbcstudy.runs.folders import StudyFolder
 
 EVIL = "<script>alert('x')</script> 50 % & $a_b$ #1 {x} ~^\\"
 

@@ -1,23 +1,18 @@
 """The comparison as tables and figures."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from wbcstudy.reporting.canvas import write_figure
-from wbcstudy.reporting.layout import NOTHING
-from wbcstudy.reporting.render import format_html, format_latex, write_table
-from wbcstudy.reporting.statistics_figures import fig_cost_quality, fig_differences, fig_ranks, fig_reliability
-from wbcstudy.reporting.statistics_tables import layout_cell_types, layout_ranks, make_cell_types, make_ranks
+from tests.helpers.made_scores import frame_from_array, frame_of, noisy
+from wbcstudy.reporting.figures.canvas import write_figure
+from wbcstudy.reporting.figures.statistics import fig_cost_quality, fig_differences, fig_ranks, fig_reliability
+from wbcstudy.reporting.tables.layout import NOTHING
+from wbcstudy.reporting.tables.ranks import layout_cell_types, layout_ranks, make_cell_types, make_ranks
+from wbcstudy.reporting.tables.render import format_html, format_latex, write_table
 from wbcstudy.scoring.calibration import reliability
+from wbcstudy.scoring.comparison import compare_methods
 from wbcstudy.scoring.ranks import friedman_nemenyi
-from wbcstudy.scoring.verdict import compare_methods
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scoring"))
-from made_scores import frame_from_array, frame_of, noisy
 
 METHODS = ("resnet18__dice", "mobilenet__dice", "vgg16__dice", "vgg19__dice")
 # The first two cannot be told apart, the others are worse.

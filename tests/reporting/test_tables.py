@@ -1,30 +1,23 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_study import make_study
 
+from tests.helpers.fake_study import make_study
 from wbcstudy.config import StudyConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.comparison import compare_runs
-from wbcstudy.reporting.facts import tell_answer, tell_cautions
-from wbcstudy.reporting.layout import layout_table1, layout_table2, weights_note
-from wbcstudy.reporting.render import make_layouts
-from wbcstudy.reporting.table3 import MeasuredMethod, layout_table3, load_measured, make_table3
-from wbcstudy.reporting.tables import (
-    load_paper_table,
-    make_table1,
-    make_table2,
-    pick_best,
-    pick_drawn,
-    pick_examples,
-    read_scores,
-    whole_runs,
-)
-from wbcstudy.runs import StudyFolder, write_predictions, write_record
+from wbcstudy.reporting.tables.layout import layout_table1, layout_table2, weights_note
+from wbcstudy.reporting.tables.paper import load_paper_table, make_table1, make_table2, pick_drawn, pick_examples
+from wbcstudy.reporting.tables.render import make_layouts
+from wbcstudy.reporting.tables.table3 import MeasuredMethod, layout_table3, load_measured, make_table3
+from wbcstudy.reporting.text.facts import tell_answer, tell_cautions
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.results import write_predictions, write_record
 from wbcstudy.scoring.evaluation import write_scores
 from wbcstudy.scoring.intervals import bootstrap_interval
 from wbcstudy.scoring.metrics import COUNTS
+from wbcstudy.scoring.selection import pick_best, read_scores, whole_runs
 
 CONTRACT1 = ["encoder", "loss", "region", "precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high"]
 CONTRACT1 += ["best_epoch", "epochs"]

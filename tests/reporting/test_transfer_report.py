@@ -6,14 +6,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from fake_study import blurred, disc_mask, make_study
 
+from tests.helpers.fake_study import blurred, disc_mask, make_study
 from wbcstudy.config import StudyConfig
-from wbcstudy.data.others import Other
-from wbcstudy.reporting.canvas import write_figure
-from wbcstudy.reporting.html import write_report
-from wbcstudy.reporting.render import format_html, format_latex
-from wbcstudy.reporting.statistics_figures import fig_transfer
+from wbcstudy.files import write_json
+from wbcstudy.reporting.figures.canvas import write_figure
+from wbcstudy.reporting.figures.statistics import fig_transfer
+from wbcstudy.reporting.page import write_report
+from wbcstudy.reporting.tables.render import format_html, format_latex
 from wbcstudy.reporting.transfer import (
     Transfer,
     layout_flips,
@@ -25,9 +25,10 @@ from wbcstudy.reporting.transfer import (
     tell_transfer_in_full,
     transfer_cautions,
 )
-from wbcstudy.runs import StudyFolder, write_record
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.results import write_record
 from wbcstudy.scoring.evaluation import score_masks, write_scores
-from wbcstudy.storage import write_json
+from wbcstudy.study.other_datasets import Other
 
 AWAY = Other("away", "away", "Cells <b>elsewhere</b> {{x <b>y}}", "ff", 12, {}, ("f0", "f1"), citation="Somebody & al.")
 

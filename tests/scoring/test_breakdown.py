@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_scores import frame_of
 
+from tests.helpers.made_scores import frame_of
 from wbcstudy.errors import StudyError
 from wbcstudy.scoring.breakdown import pareto_front, scores_by_cell_type, worst_cases
 

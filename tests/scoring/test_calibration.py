@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import NUCLEUS
+from wbcstudy.labels import NUCLEUS
 from wbcstudy.scoring.calibration import (
     BIN_COLUMNS,
     ConfidenceCounts,

@@ -6,9 +6,10 @@ from hypothesis.extra.numpy import arrays
 
 from wbcstudy.config import RunConfig
 from wbcstudy.data.datasets import load_dataset
-from wbcstudy.data.synthetic import write_synthetic_dataset
+from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.errors import StudyError
-from wbcstudy.runs import Run, StudyFolder, write_predictions
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.results import Run, write_predictions
 from wbcstudy.scoring.ensemble import score_votes, vote
 
 
@@ -113,7 +114,7 @@ def test_a_tie_goes_to_the_better_network_on_validation(tmp_path, dataset):
 
 
 def _masks(run):
-    from wbcstudy.runs import read_predictions
+    from wbcstudy.runs.results import read_predictions
 
     found = read_predictions(run.folder)
     return list(found), np.stack(list(found.values()))

@@ -9,8 +9,8 @@ from scipy.stats import bootstrap
 from sklearn.metrics import f1_score
 
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import REGIONS, region_mask
-from wbcstudy.runs import SCORE_COLUMNS
+from wbcstudy.labels import REGIONS, region_mask
+from wbcstudy.runs.results import SCORE_COLUMNS
 from wbcstudy.scoring.evaluation import mean_scores, pool_scores, score_masks, summarise, write_scores
 from wbcstudy.scoring.metrics import RATIOS
 

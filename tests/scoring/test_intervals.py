@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_scores import frame_of
 from scipy.stats import bootstrap
 
+from tests.helpers.made_scores import frame_of
 from wbcstudy.errors import StudyError
 from wbcstudy.scoring.evaluation import mean_scores, pool_scores
 from wbcstudy.scoring.intervals import bootstrap_interval, bootstrap_pooled

@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_scores import frame_of
 
+from tests.helpers.made_scores import frame_of
 from wbcstudy.config import run_name, split_run_name
 from wbcstudy.errors import StudyError
 from wbcstudy.scoring.methods import add_methods, average_groups, case_table, group_names, method_title, what_varies

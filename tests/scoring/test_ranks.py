@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_scores import frame_from_array, frame_of, noisy
 from scikit_posthocs import posthoc_nemenyi_friedman
 from scipy.stats import f, friedmanchisquare
 
+from tests.helpers.made_scores import frame_from_array, frame_of, noisy
 from wbcstudy.scoring.ranks import critical_difference, friedman_nemenyi
 from wbcstudy.scoring.statistics import wilcoxon_p
 

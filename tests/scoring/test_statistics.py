@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_scores import frame_from_array, frame_of, noisy
 from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
+from tests.helpers.made_scores import frame_from_array, frame_of, noisy
 from wbcstudy.scoring.statistics import (
     hodges_lehmann,
     holm,

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from wbcstudy.scoring.comparison import TRANSFER_COLUMNS, compare_transfer
 from wbcstudy.scoring.intervals import bootstrap_difference
-from wbcstudy.scoring.transfer import TRANSFER_COLUMNS, compare_transfer
 
 
 def scores(values, method="resnet18__dice", fold=0, seed=0, prefix="c", region="nucleus"):

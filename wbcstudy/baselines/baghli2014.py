@@ -4,7 +4,7 @@ import numpy as np
 
 from wbcstudy.baselines.base import Method
 from wbcstudy.baselines.colour import colour_features
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
 _LABELS = (BACKGROUND, CYTOPLASM, NUCLEUS)
 

@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import LABELS, NUM_LABELS
+from wbcstudy.labels import LABELS, NUM_LABELS
 
 _NAMES = {label: name for name, label in LABELS.items()}
 
@@ -30,7 +30,7 @@ class Method(BaseEstimator):
 
         Args:
             images: uint8 (H, W, 3) RGB each; sizes may differ from image to image.
-            masks: uint8 (H, W) of labels each (`wbcstudy.regions`), as large as its image. Images without a nucleus or
+            masks: uint8 (H, W) of labels each (`wbcstudy.labels`), as large as its image. Images without a nucleus or
                 without any cell are allowed as long as `required_labels` occur somewhere.
             rng: source of all randomness; methods that do not learn at random leave it alone.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from wbcstudy.baselines.base import Method
 from wbcstudy.baselines.superpixels import describe, superpixel_labels
-from wbcstudy.regions import BACKGROUND
+from wbcstudy.labels import BACKGROUND
 
 
 class SuperpixelForest(Method):

@@ -5,7 +5,7 @@ import numpy as np
 from wbcstudy.baselines.base import Method
 from wbcstudy.baselines.growing import grow
 from wbcstudy.baselines.otsu_levels import otsu_thresholds
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
 #: Numbers of Otsu's levels to choose from. On a crop, three are plasma, cytoplasm with red cells, and nucleus. On a
 #: whole field nuclei are one pixel in a hundred, and it takes more levels until one is theirs.

@@ -6,7 +6,7 @@ from wbcstudy.baselines.base import Method
 from wbcstudy.baselines.benazzouz2013 import choose_levels, dark_nuclei
 from wbcstudy.baselines.growing import grow
 from wbcstudy.baselines.otsu_levels import otsu_thresholds
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
 #: Channels in which white cells may stand out: weights of red, green and blue. Cells are the low end of each.
 CHANNELS = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from wbcstudy.baselines.base import Method
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
 # The network's own classes; 0 is its background. A cell is nucleus and cytoplasm together, so that it is one piece.
 _CELL, _NUCLEUS = 1, 2

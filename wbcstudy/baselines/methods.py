@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import CYTOPLASM, NUCLEUS
+from wbcstudy.labels import CYTOPLASM, NUCLEUS
 from wbcstudy.registry import pick
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from wbcstudy.baselines.base import Method
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
 
 class OtsuLevels(Method):

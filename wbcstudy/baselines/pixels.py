@@ -8,7 +8,7 @@ import numpy as np
 from wbcstudy.baselines.base import Method, draw_training_pixels
 from wbcstudy.baselines.colour import colour_features
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import BACKGROUND, CYTOPLASM, NUCLEUS, NUM_LABELS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS, NUM_LABELS
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 from wbcstudy.baselines.colour import colour_components
 from wbcstudy.baselines.normalisation import normalise
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import NUM_LABELS, REGIONS, region_mask
+from wbcstudy.labels import NUM_LABELS, REGIONS, region_mask
 
 # The statistics are those of the colours in one patch; which four techniques reference 12 compared besides first-order
 # statistics is not known, so the other three are the usual ones.

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, image_digest, make_dataset
-from wbcstudy.data.files import FACT_COLUMNS, find_files, read_facts, shortlist, unused_columns
-from wbcstudy.data.folder import Case, read_spec
+from wbcstudy.data.case_files import FACT_COLUMNS, find_files, read_facts, shortlist, unused_columns
+from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, make_dataset
+from wbcstudy.data.duplicates import image_digest
 from wbcstudy.data.images import DARK, read_image, read_instances, read_mask, read_orientation
+from wbcstudy.data.spec import Case, read_spec
 from wbcstudy.data.splits import FEWEST_UNITS, count_units
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import BACKGROUND, LABELS, NUM_LABELS, REGION_COLOURS
+from wbcstudy.labels import BACKGROUND, LABELS, NUM_LABELS, REGION_COLOURS
 
 _OF_CELLS = tuple(name for name, label in LABELS.items() if label != BACKGROUND)
 

@@ -20,10 +20,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from wbcstudy import storage
-from wbcstudy.data.files import find_files, read_facts
-from wbcstudy.data.folder import SPEC_FILE, Case, DatasetSpec, read_spec
+from wbcstudy import files
+from wbcstudy.data.case_files import find_files, read_facts
 from wbcstudy.data.images import read_image, read_mask, read_orientation
+from wbcstudy.data.spec import SPEC_FILE, Case, DatasetSpec, read_spec
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import pick
 
@@ -32,9 +32,7 @@ __all__ = [
     "Case",
     "Dataset",
     "DatasetRow",
-    "find_duplicates",
     "find_spec",
-    "image_digest",
     "load_dataset",
     "load_folder",
     "read_case",
@@ -207,7 +205,7 @@ def load_dataset(name_or_path: str | Path, data_folder: Path | None = None) -> D
     Args:
         name_or_path: a name in `DATASETS`, or the path of a `dataset.yaml` or of the folder that holds one. Relative
             paths count from the current folder, then from the checkout.
-        data_folder: where named datasets lie; by default `storage.data_folder()`.
+        data_folder: where named datasets lie; by default `files.data_folder()`.
 
     Raises:
         StudyError: unknown name (the nearest is named), a set that was not fetched yet, no dataset.yaml there, or a
@@ -223,7 +221,7 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
     """The `dataset.yaml` of a dataset, made if it is a synthetic one. Arguments and errors as for `load_dataset`."""
     if isinstance(name_or_path, str) and name_or_path in DATASETS:
         row = DATASETS[name_or_path]
-        place = (Path(data_folder) if data_folder else storage.data_folder()) / row.place
+        place = (Path(data_folder) if data_folder else files.data_folder()) / row.place
         if row.generator is not None and not (place / SPEC_FILE).is_file():
             _generate(row, place)
         if not (place / SPEC_FILE).is_file():
@@ -233,12 +231,12 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
                 fix=f"Run `{row.how}` (or with `--archive FILE` for a zip you already have).",
             )
         return place / SPEC_FILE
-    places = storage.from_checkout_too(storage.expand_home(name_or_path))
+    places = files.from_checkout_too(files.expand_home(name_or_path))
     for place in places:
         for candidate in (place, place / SPEC_FILE):
-            if storage.is_there(candidate) and candidate.is_file():
+            if files.is_there(candidate) and candidate.is_file():
                 return candidate
-    if any(storage.is_there(place) for place in places):
+    if any(files.is_there(place) for place in places):
         raise StudyError(
             f"There is no {SPEC_FILE} in the folder {name_or_path}.",
             expected=f"a folder with {SPEC_FILE}, which says what its files are",
@@ -329,22 +327,9 @@ def check_sizes(case: Case, image: np.ndarray, mask: np.ndarray) -> None:
         )
 
 
-def image_digest(image: np.ndarray) -> str:
-    """SHA-256 of the pixels: equal for equal pictures, whatever the file format."""
-    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
-
-
-def find_duplicates(dataset: Dataset) -> tuple[tuple[str, ...], ...]:
-    """Case ids whose images show exactly the same pixels, in groups of two or more; () if all differ."""
-    same: dict[str, list[str]] = {}
-    for case in dataset.cases:
-        same.setdefault(image_digest(read_image(case.image_path)), []).append(case.case_id)
-    return tuple(tuple(ids) for ids in same.values() if len(ids) > 1)
-
-
 def _generate(row: DatasetRow, place: Path) -> None:
     """Write a synthetic dataset in one step; of several processes at it, the first to finish wins."""
-    from wbcstudy.data.synthetic import write_synthetic_dataset
+    from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

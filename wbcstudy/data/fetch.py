@@ -21,9 +21,9 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from wbcstudy import storage
+from wbcstudy import files
 from wbcstudy.data.datasets import DATASETS
-from wbcstudy.data.folder import SPEC_FILE
+from wbcstudy.data.spec import SPEC_FILE
 from wbcstudy.errors import StudyError
 
 COMMIT = "fa9c01622f52bccb9aeb8a6f2628f564e377767d"
@@ -71,7 +71,7 @@ def fetch_segmentation_wbc(
 
     Args:
         archive: a zip that is already at hand, instead of a download.
-        data_folder: where to put the folder `segmentation_wbc`; by default `storage.data_folder()`.
+        data_folder: where to put the folder `segmentation_wbc`; by default `files.data_folder()`.
         progress: show a progress bar, and print what the owners ask for (`NOTICE`).
         url: where to download from.
         manifest: CSV with the columns file, bytes and sha256.
@@ -83,7 +83,7 @@ def fetch_segmentation_wbc(
         StudyError: no network, not the right zip (the first missing or different files are named), an archive that
             would write outside its folder, a folder that was changed, or one that cannot be written.
     """
-    root = Path(data_folder) if data_folder else storage.data_folder()
+    root = Path(data_folder) if data_folder else files.data_folder()
     target, sums = root / FOLDER, read_manifest(manifest)
     if target.exists():
         _check_present(target, sums)
@@ -217,7 +217,7 @@ def _describe(folder: Path) -> None:
     for number, (name, thanks) in enumerate(_THANKS.items(), start=1):
         place = folder / f"Dataset {number}"
         if not (place / "cases.csv").is_file():
-            with storage.atomic_write(place / "cases.csv") as path:
+            with files.atomic_write(place / "cases.csv") as path:
                 path.write_text(_cases_csv(folder / f"Class Labels of Dataset {number}.csv"), encoding="utf-8")
         if not (place / SPEC_FILE).is_file():
             fields = {
@@ -233,7 +233,7 @@ def _describe(folder: Path) -> None:
                 "licence": _LICENCE,
             }
             text = "# Written by `wbcstudy data fetch`, from the README and the class files of the set.\n"
-            with storage.atomic_write(place / SPEC_FILE) as path:
+            with files.atomic_write(place / SPEC_FILE) as path:
                 path.write_text(text + yaml.safe_dump(fields, sort_keys=False, width=1000), encoding="utf-8")
 
 

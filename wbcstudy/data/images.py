@@ -16,10 +16,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import LABELS
+from wbcstudy.labels import LABELS
 
 if TYPE_CHECKING:
-    from wbcstudy.data.folder import DatasetSpec
+    from wbcstudy.data.spec import DatasetSpec
 
 FORMATS = ("BMP", "DIB", "PNG", "JPEG", "TIFF")
 # What Pillow raises on damaged files: each was seen when files were cut and bytes flipped.

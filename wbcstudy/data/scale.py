@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wbcstudy.data.datasets import Dataset, read_case
-from wbcstudy.regions import region_mask
+from wbcstudy.labels import region_mask
 
 # Cases that are looked at, evenly spread: a median needs no more, and a dataset may have thousands of images.
 MOST_CASES = 100

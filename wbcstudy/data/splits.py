@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from wbcstudy.config import RunConfig, StudyConfig
-from wbcstudy.data.datasets import Case, Dataset, find_duplicates
+from wbcstudy.data.datasets import Case, Dataset
+from wbcstudy.data.duplicates import find_duplicates
 from wbcstudy.errors import StudyError
 
 SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed")

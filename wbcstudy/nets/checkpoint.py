@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.config import RunConfig
-from wbcstudy.config_files import changed_settings
+from wbcstudy.config_io import changed_settings
 from wbcstudy.errors import StudyError
-from wbcstudy.nets.models import arithmetic
-from wbcstudy.storage import atomic_write
+from wbcstudy.files import atomic_write
+from wbcstudy.nets.cost import arithmetic
 
 
 @dataclass

@@ -14,7 +14,7 @@ import sys
 import types
 from typing import Any
 
-from wbcstudy.backend import load_keras
+from wbcstudy.nets.backend import load_keras
 
 
 @functools.cache

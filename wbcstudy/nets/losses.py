@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from wbcstudy.backend import load_keras
+from wbcstudy.nets.backend import load_keras
 from wbcstudy.registry import LOSSES, pick
 
 _PACKAGE = "wbcstudy"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wbcstudy.backend import ONEDNN
+from wbcstudy.nets.backend import ONEDNN
 
 # Images whose probabilities are in memory at a time, and over which the validation loss sums. Not the training's batch
 # size: the Dice loss depends on the batch, and early stopping should not.

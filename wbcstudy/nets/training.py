@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wbcstudy.backend import load_keras
 from wbcstudy.config import RunConfig
 from wbcstudy.data.arrays import Arrays
-from wbcstudy.data.pipeline import make_batches
-from wbcstudy.data.stain import normalise_training
 from wbcstudy.errors import StudyError
+from wbcstudy.files import atomic_write, cannot_write
+from wbcstudy.labels import CYTOPLASM, NUCLEUS
+from wbcstudy.nets.backend import load_keras
+from wbcstudy.nets.batches import make_batches
 from wbcstudy.nets.checkpoint import Checkpoint
-from wbcstudy.nets.layers import fast_adam
+from wbcstudy.nets.cost import arithmetic, count_multiply_adds, device_name, peak_memory_mb
+from wbcstudy.nets.fast_layers import fast_adam
 from wbcstudy.nets.losses import build_loss
-from wbcstudy.nets.models import arithmetic, count_multiply_adds, device_name, peak_memory_mb
 from wbcstudy.nets.prediction import CHUNK, predict_masks, predict_probabilities
-from wbcstudy.nets.stain import set_target
-from wbcstudy.regions import CYTOPLASM, NUCLEUS
-from wbcstudy.runs import NEW_STUDY, RunFolder
-from wbcstudy.storage import atomic_write, cannot_write
+from wbcstudy.nets.stain import normalise_training, set_target
+from wbcstudy.runs.folders import RunFolder
+from wbcstudy.runs.start import NEW_STUDY
 
 HISTORY_COLUMNS = (
     "epoch",

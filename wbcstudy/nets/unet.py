@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
-
-from wbcstudy.backend import load_keras, set_seed
 from wbcstudy.config import RunConfig
+from wbcstudy.labels import NUM_LABELS
+from wbcstudy.nets.backend import load_keras, resolve_precision, set_seed
+from wbcstudy.nets.fast_layers import fast_layers, fold_padding, sum_images_first
 from wbcstudy.nets.keras_compat import build_backbone, build_decoder
-from wbcstudy.nets.layers import fast_layers, fold_padding, register_fast_layers, sum_images_first
+from wbcstudy.nets.preprocessing import register_layers
 from wbcstudy.nets.stain import LAYER, register_stain
-from wbcstudy.regions import NUM_LABELS
 from wbcstudy.registry import ENCODERS
 
 # Half the width of Ronneberger et al. (2015), whose network has 64 to 1024: a quarter of the arithmetic, and ample for
 # three labels on some dozens of images.
 UNET_WIDTHS = (32, 64, 128, 256, 512)
-
-# Channel means of ImageNet in the order blue, green, red, as Caffe's VGG was trained with.
-_CAFFE_MEANS = (103.939, 116.779, 123.68)
 
 
 def build_unet(config: RunConfig):
@@ -80,78 +74,6 @@ def build_unet(config: RunConfig):
     return model
 
 
-@functools.cache
-def register_layers() -> type:
-    """Make the preprocessing layer known to Keras.
-
-    Returns:
-        The class `Preprocessing(kind)`, see `registry.Encoder.preprocessing` for its kinds.
-    """
-    keras = load_keras()
-    ops = keras.ops
-
-    @keras.saving.register_keras_serializable("wbcstudy")
-    class Preprocessing(keras.layers.Layer):
-        """RGB 0-255 to what an encoder's ImageNet weights expect; no weights, always float32."""
-
-        def __init__(self, kind: str, **kwargs) -> None:
-            super().__init__(**(kwargs | {"dtype": "float32", "trainable": False}))
-            self.kind = kind
-
-        def call(self, images):
-            if self.kind == "tf":
-                return images / 127.5 - 1.0
-            if self.kind == "caffe":
-                return images[..., ::-1] - ops.array(_CAFFE_MEANS, dtype="float32")
-            return images
-
-        def compute_output_shape(self, input_shape):
-            return input_shape
-
-        def get_config(self):
-            return super().get_config() | {"kind": self.kind}
-
-    return Preprocessing
-
-
-def make_plain_layer(layer):
-    """A layer that does in inference what a layer of our networks does, but is one of Keras' own, in float32.
-
-    For `keras.models.clone_model`: the result reads without this package, unless it normalises stains.
-
-    Args:
-        layer: a layer of `build_unet`'s network.
-
-    Returns:
-        keras.layers.Layer of the same name. The weights are not copied; a preprocessing's are its own.
-    """
-    keras = load_keras()
-    if isinstance(layer, register_stain()):
-        # No layer of Keras normalises stains; formats that keep the operations and not the layers can hold it.
-        return type(layer).from_config(layer.get_config())
-    if isinstance(layer, register_layers()):
-        if layer.kind == "caffe":
-            # Red and blue change places and lose their means: a convolution of one pixel.
-            order, means = np.eye(3, dtype=np.float32)[::-1], -np.array(_CAFFE_MEANS, np.float32)
-            constant = keras.initializers.Constant
-            return keras.layers.Conv2D(
-                3,
-                1,
-                kernel_initializer=constant(order[None, None].tolist()),
-                bias_initializer=constant(means.tolist()),
-                trainable=False,
-                name=layer.name,
-                dtype="float32",
-            )
-        scale, offset = (1 / 127.5, -1.0) if layer.kind == "tf" else (1.0, 0.0)
-        return keras.layers.Rescaling(scale, offset, name=layer.name, dtype="float32")
-    kind = type(layer)
-    for fast in register_fast_layers():
-        if isinstance(layer, fast):
-            kind = getattr(keras.layers, fast.__name__)
-    return kind.from_config(layer.get_config() | {"dtype": "float32"})
-
-
 def _plain_unet(images, dropout: float):
     """Ronneberger et al. (2015) with padded convolutions, batch normalisation before each and dropout at the bottom.
 
@@ -191,30 +113,3 @@ def _precision(precision: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def resolve_precision(precision: str) -> str:
-    """What `precision: auto` is on this machine.
-
-    Args:
-        precision: "float32", "bfloat16" or "auto".
-
-    Returns:
-        "float32" or "bfloat16"; auto is bfloat16 where the GPU (of NVIDIA's compute capability 8.0, Ampere, or later)
-        or the processor's AMX units compute in it.
-    """
-    if precision != "auto":
-        return precision
-    load_keras()
-    import tensorflow as tf
-
-    if cards := tf.config.list_physical_devices("GPU"):
-        # Older cards can, but have no units for it. One whose capability is not told is not NVIDIA's.
-        able = [tf.config.experimental.get_device_details(card).get("compute_capability", (0, 0)) for card in cards]
-        return "bfloat16" if min(able) >= (8, 0) else "float32"
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
-    except OSError:
-        # Not Linux.
-        return "float32"
-    return "bfloat16" if "amx_bf16" in flags else "float32"

@@ -18,8 +18,8 @@ import numpy as np
 
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
+from wbcstudy.files import atomic_write, expand_home, from_checkout_too, is_there, weights_cache
 from wbcstudy.registry import ENCODERS, Encoder, pick
-from wbcstudy.storage import atomic_write, expand_home, from_checkout_too, is_there, weights_cache
 
 ATTEMPTS = 3
 

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from wbcstudy.data.others import Other, read_others
-from wbcstudy.reporting.facts import shorten
-from wbcstudy.reporting.layout import NOTHING, Cell, Layout
-from wbcstudy.reporting.render import write_table
-from wbcstudy.reporting.tables import TABLE_REGIONS, Best, group_runs, pick_best, read_scores, whole_runs
-from wbcstudy.runs import Run, StudyFolder, read_predictions, read_score_file
+from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout
+from wbcstudy.reporting.tables.render import write_table
+from wbcstudy.reporting.text.facts import shorten
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.results import Run, read_predictions, read_score_file
+from wbcstudy.scoring.comparison import TRANSFER_COLUMNS, compare_transfer
 from wbcstudy.scoring.methods import Groups, method_title
+from wbcstudy.scoring.selection import TABLE_REGIONS, Best, group_runs, pick_best, read_scores, whole_runs
 from wbcstudy.scoring.statistics import paired_differences
-from wbcstudy.scoring.transfer import TRANSFER_COLUMNS, compare_transfer
+from wbcstudy.study.other_datasets import Other, read_others
 
 if TYPE_CHECKING:
-    from wbcstudy.reporting.canvas import StudyFigure
+    from wbcstudy.reporting.figures.canvas import StudyFigure
 
 # A loss of Dice from which a reader is warned, where it is surely as large; and below which nothing is made of it.
 NOTABLE = 0.05
@@ -255,9 +256,9 @@ def write_transfer(
         groups: case id -> group, of the own dataset.
     """
     from wbcstudy.data.datasets import load_dataset
-    from wbcstudy.reporting.canvas import write_figure
-    from wbcstudy.reporting.examples import fig_cases
-    from wbcstudy.reporting.statistics_figures import fig_transfer
+    from wbcstudy.reporting.figures.canvas import write_figure
+    from wbcstudy.reporting.figures.examples import fig_cases
+    from wbcstudy.reporting.figures.statistics import fig_transfer
 
     runs, figures = list(runs), {}
     for frame, layout in make_transfer_tables(transfer, runs, groups).values():

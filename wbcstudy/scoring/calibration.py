@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import LABELS, NUM_LABELS, REGIONS
-from wbcstudy.storage import atomic_write
+from wbcstudy.files import atomic_write
+from wbcstudy.labels import LABELS, NUM_LABELS, REGIONS
 
 BIN_COLUMNS = ("n", "sum_confidence", "sum_correct")
 BINS = 15

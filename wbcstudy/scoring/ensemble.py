@@ -10,8 +10,8 @@ import pandas as pd
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import Dataset
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import NUM_LABELS
-from wbcstudy.runs import SCORE_COLUMNS, Run, read_predictions
+from wbcstudy.labels import NUM_LABELS
+from wbcstudy.runs.results import SCORE_COLUMNS, Run, read_predictions
 from wbcstudy.scoring.evaluation import score_masks
 from wbcstudy.scoring.metrics import COUNTS, dice
 

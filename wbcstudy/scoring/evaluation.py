@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.errors import StudyError
-from wbcstudy.regions import REGIONS
-from wbcstudy.runs import SCORE_COLUMNS, RunFolder
-from wbcstudy.scoring.counts import count_regions
-from wbcstudy.scoring.metrics import COUNTS, RATIOS, add_ratios
-from wbcstudy.storage import atomic_write
+from wbcstudy.files import atomic_write
+from wbcstudy.labels import REGIONS
+from wbcstudy.runs.folders import RunFolder
+from wbcstudy.runs.results import SCORE_COLUMNS
+from wbcstudy.scoring.metrics import COUNTS, RATIOS, add_ratios, count_regions
 
 
 def score_masks(

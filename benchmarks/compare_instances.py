@@ -1,0 +1,507 @@
+"""Tell touching cells apart in several ways, with and without learned channels, and write what each scores.
+
+    python scripts/compare_instances.py synthetic              # some minutes on a free core
+    python scripts/compare_instances.py segmentation_wbc_2     # or _1: the public set, if it was fetched
+    python scripts/compare_instances.py segmentation_wbc_2 --image-size 64      # less work
+
+Synthetic: the demo's network (`make study`; else trained now) segments fields of 768 x 1024 px with touching cells,
+at the scale that it was trained at. Public set: pairs of touching cells composed from two cases, one laid over the
+other's edge, at run time; cases of the test part only meet one another.
+
+Learned channels are further outputs of the same U-Net, one number per pixel, learnt beside the labels from the same
+images: `distance` is the distance to the own cell's edge relative to the cell's deepest point, `boundary` the cell's
+outermost pixels. Their waists are chosen on other images than those scored; `split_cells` is as it comes.
+
+Writes <what>.csv and <what>_differences.csv in outputs/reference/instances/. Networks are kept in outputs/instances/,
+and a second call does not train them again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from instances import INSTANCE_SCORES, InstanceCounts, count_instances, score_instances, sum_counts
+from PIL import Image
+from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter
+from skimage.segmentation import watershed
+
+from wbcstudy.config import RunConfig
+from wbcstudy.config_io import read_study
+from wbcstudy.data.arrays import read_cases, resize_image
+from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.duplicates import find_duplicates
+from wbcstudy.data.splits import make_splits
+from wbcstudy.data.synthetic.dataset import make_smear, pixel_size
+from wbcstudy.errors import StudyError
+from wbcstudy.files import atomic_write, outputs_folder, project_root
+from wbcstudy.inference.split_cells import WAIST, connected_cells, split_cells
+from wbcstudy.labels import BACKGROUND, NUCLEUS
+from wbcstudy.nets.augment import augment, make_augmentation
+from wbcstudy.nets.backend import load_keras
+from wbcstudy.nets.batches import make_order
+from wbcstudy.nets.losses import build_loss
+from wbcstudy.nets.model_file import load_model
+from wbcstudy.nets.training import train
+from wbcstudy.nets.unet import build_unet
+from wbcstudy.runs.folders import RunFolder
+
+ENCODER = "mobilenet"
+CHANNELS = ("distance", "boundary")
+WAISTS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+FIELD = {"height_px": 768, "width_px": 1024, "white_cells": (8, 14), "touching": 0.7}
+# Seeds of the fields on which waists are chosen, and of those that are scored.
+TUNING, TEST = range(10_000, 10_008), range(20_000, 20_024)
+BOUNDARY_PX = 1.5
+RESAMPLES = 2000
+PAIRS = 80
+# Of each part of a public set: Dataset 1 has three times as many as Dataset 2.
+MOST_CASES = 64
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images with their cells: lists or arrays of uint8 (H, W, 3), uint8 (H, W) of labels, integer (H, W) of cells."""
+
+    images: list | np.ndarray
+    masks: list | np.ndarray
+    instances: list | np.ndarray
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network says of one image, at the image's size: labels, and its channels, 0-1, by name."""
+
+    mask: np.ndarray
+    channels: dict[str, np.ndarray]
+
+
+# ------------------------------------------------------------------------------------------------------- what to learn
+
+
+def make_channels(instances: np.ndarray) -> np.ndarray:
+    """What `CHANNELS` should be for one image: uint8 (H, W, 2), 255 for 1."""
+    channels = np.zeros((*instances.shape, 2), np.float32)
+    for number, box in enumerate(find_objects(instances), 1):
+        if box is None:
+            continue
+        # A frame of what is not the cell; beyond the image a cell goes on.
+        where = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+        inside = instances[where] == number
+        depth = distance_transform_edt(inside)
+        channels[where][inside] = np.stack([depth / depth.max(), depth <= BOUNDARY_PX], axis=-1)[inside]
+    return np.rint(255 * channels).astype(np.uint8)
+
+
+def with_channels(model):
+    """The same U-Net with a second output, float32 (B, H, W, 2) in 0-1."""
+    keras = load_keras()
+    features = model.get_layer("head_dropout").output
+    logits = keras.layers.Conv2D(len(CHANNELS), 3, padding="same", name="channels_head")(features)
+    channels = keras.layers.Activation("sigmoid", dtype="float32", name="channels")(logits)
+    return keras.Model(model.input, [model.output, channels])
+
+
+def train_with_channels(training: Part, validation: Part, config: RunConfig, report: Callable):
+    """The U-Net of `config` with a second head; labels and channels are learnt together, as `training.train` learns."""
+    keras = load_keras()
+    model = with_channels(build_unet(config))
+    losses = [build_loss(config.loss), keras.losses.BinaryCrossentropy()]
+    model.compile(keras.optimizers.Adam(config.learning_rate), losses, jit_compile=False)
+    wanted, wanted_later = (np.stack([make_channels(one) for one in part.instances]) for part in (training, validation))
+    best, kept = np.inf, None
+    for epoch in range(1, config.epochs + 1):
+        start = time.perf_counter()
+        for images, masks, channels in _batches(training, wanted, config, epoch):
+            model.train_on_batch(images, [masks, channels])
+        targets = [validation.masks, wanted_later / np.float32(255)]
+        loss = model.test_on_batch(validation.images.astype(np.float32), targets, return_dict=True)["loss"]
+        if loss < best:
+            best, kept = loss, model.get_weights()
+        report(f"epoch {epoch}/{config.epochs}  val_loss {loss:.4f}  {time.perf_counter() - start:.1f} s")
+    model.set_weights(kept)
+    return model
+
+
+def _batches(part: Part, wanted: np.ndarray, config: RunConfig, epoch: int):
+    """The images, order and augmentation of `pipeline.make_batches`, and channels that are moved with them."""
+    order = make_order(len(part.images), config, epoch)
+    plan = make_augmentation(len(order), config.image_size, config, epoch)
+    steps = -(-len(order) // config.batch_size)
+    for start, stop in itertools.pairwise(np.arange(steps + 1) * len(order) // steps):
+        cases, moves = order[start:stop], (plan.transforms[start:stop], plan.brightness[start:stop])
+        images, masks = augment(part.images[cases], part.masks[cases], *moves)
+        channels = [augment(part.images[cases], wanted[cases, ..., k], *moves)[1].numpy() for k in range(len(CHANNELS))]
+        yield images, masks, np.stack(channels, axis=-1) / np.float32(255)
+
+
+def network(name: str, channels: bool, training: Part, validation: Part, config: RunConfig):
+    """A trained network: the study's own (`make study`), or from outputs/instances/, or trained now."""
+    folder = outputs_folder() / "instances"
+    path = folder / f"{name}__{'channels' if channels else 'labels'}__seed{config.seed}.weights.h5"
+    studied = outputs_folder() / name / "runs" / config.name / "model.keras"
+    if studied.is_file() and not channels:
+        return load_model(studied)
+    if path.is_file():
+        model = build_unet(config)
+        model = with_channels(model) if channels else model
+        model.load_weights(path)
+        return model
+    print(f"training {path.stem}", flush=True)
+    report = functools.partial(print, flush=True)
+    if channels:
+        model = train_with_channels(training, validation, config, report)
+    else:
+        model = build_unet(config)
+        train(model, training, validation, config, RunFolder(folder / path.name.split(".")[0]), report)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_name("part-" + path.name)
+    model.save_weights(part)
+    part.replace(path)
+    return model
+
+
+# ------------------------------------------------------------------------------------------------------------- images
+
+
+def read_part(dataset, case_ids, image_size: int) -> Part:
+    """Cases with their cells: from the dataset's instance maps, or else the connected pieces of the masks."""
+    arrays = read_cases(dataset, case_ids, image_size)
+    instances = []
+    for case_id, mask in zip(case_ids, arrays.masks, strict=True):
+        path = dataset.folder / "instances" / f"{case_id}.png"
+        if path.is_file():
+            cells = Image.open(path).resize((image_size, image_size), Image.Resampling.NEAREST)
+            instances.append(np.asarray(cells).astype(np.int32))
+        else:
+            instances.append(connected_cells(mask))
+    return Part(arrays.images, arrays.masks, np.stack(instances))
+
+
+def synthetic_fields(seeds) -> Part:
+    """Fields with touching cells."""
+    smears = [make_smear(seed, slide=seed, **FIELD) for seed in seeds]
+    return Part(*([getattr(one, name) for one in smears] for name in ("image", "mask", "instances")))
+
+
+def composed(part: Part, count: int, seed: int, *, crop: bool = False) -> Part:
+    """Pairs of touching cells: one image laid over the right edge of another, so that its cell lies on the other's.
+
+    Args:
+        part: square images of one size S; those with exactly one cell, away from the border, are used.
+        count: number of pairs.
+        seed: of the choice, turns and overlaps.
+        crop: whether to cut out S x S px around the contact, to learn from.
+
+    Returns:
+        S x W px, W between S and 2 S and a multiple of 32 (columns of the right edge are repeated); cells 1 and 2.
+    """
+    rng = np.random.default_rng(seed)
+    good = [
+        k
+        for k, cells in enumerate(part.instances)
+        if cells.max() == 1 and not (cells[[0, -1]].any() or cells[:, [0, -1]].any())
+    ]
+    made = []
+    while len(made) < count:
+        first, second = rng.choice(good, 2, replace=False)
+        pair = _compose(rng, *(_turned(rng, part, k) for k in (first, second)))
+        made.append(_around_contact(pair, part.images.shape[1]) if crop else _widened(pair))
+    lists = [list(kind) for kind in zip(*made, strict=True)]
+    return Part(*(np.stack(kind) for kind in lists)) if crop else Part(*lists)
+
+
+def _turned(rng, part: Part, k: int):
+    turns, flip = rng.integers(4), rng.integers(2)
+    arrays = (np.rot90(kind[k], turns) for kind in (part.images, part.masks, part.instances))
+    return tuple(array[:, ::-1] if flip else array for array in arrays)
+
+
+def _compose(rng, left, right):
+    (image, mask, cells), (image2, mask2, cells2) = left, right
+    size = len(mask)
+    inside, inside2 = cells > 0, cells2 > 0
+    wanted = rng.uniform(0.005, 0.06) * min(inside.sum(), inside2.sum())
+    for shift in range(size - 1, 0, -1):
+        both = inside[:, shift:] & inside2[:, : size - shift]
+        if both.sum() >= wanted:
+            break
+    width = size + shift
+
+    def placed(array, start, fill=0):
+        canvas = np.full((size, width, *array.shape[2:]), fill, array.dtype)
+        canvas[:, start : start + size] = array
+        return canvas
+
+    # The second image in the first one's light, as bright plasma shows it.
+    light, light2 = (np.percentile(one[~cell], 85, axis=0) for one, cell in ((image, inside), (image2, inside2)))
+    image2 = np.clip(image2 * light / light2, 0, 255)
+    seam = (shift + size) / 2
+    blend = np.clip((np.arange(width) - seam) / 6 + 0.5, 0, 1)[None, :, None]
+    canvas = placed(image.astype(float), 0) * (1 - blend) + placed(image2, shift) * blend
+    top, top2 = placed(inside, 0), placed(inside2, shift)
+    for picture, cell in ((placed(image.astype(float), 0), top), (placed(image2, shift), top2)):
+        cover = np.where(cell, 1.0, gaussian_filter(cell.astype(float), 1.0))[..., None]
+        # Not beyond the picture that the cell is from.
+        cover = cover * (picture.sum(axis=-1, keepdims=True) > 0)
+        canvas = canvas * (1 - cover) + picture * cover
+    labels = np.where(top2, placed(mask2, shift), np.where(top, placed(mask, 0), BACKGROUND)).astype(np.uint8)
+    numbers = np.where(top2, 2, np.where(top, 1, 0)).astype(np.int32)
+    return np.rint(canvas).astype(np.uint8), labels, numbers
+
+
+def _around_contact(pair, size: int):
+    numbers = pair[2]
+    near = (distance_transform_edt(numbers != 1) < 3) & (numbers == 2)
+    middle = int(np.nonzero(near)[1].mean())
+    start = min(max(middle - size // 2, 0), numbers.shape[1] - size)
+    return tuple(array[:, start : start + size] for array in pair)
+
+
+def _widened(pair):
+    extra = -pair[2].shape[1] % 32
+    image, mask, numbers = pair
+    return (
+        np.pad(image, ((0, 0), (0, extra), (0, 0)), mode="edge"),
+        np.pad(mask, ((0, 0), (0, extra))),
+        np.pad(numbers, ((0, 0), (0, extra))),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- measuring
+
+
+def look(model, images, scale: float) -> list[Seen]:
+    """Segment images, each whole, at `scale` times their size (to multiples of 32), and bring the answer back to it."""
+    seen = []
+    for image in images:
+        height, width = image.shape[:2]
+        size = [max(32, round(length * scale / 32) * 32) for length in (height, width)]
+        answer = model.predict_on_batch(resize_image(image, *size)[None].astype(np.float32))
+        probabilities, *channels = [one[0] for one in (answer if isinstance(answer, list) else [answer])]
+        mask = np.stack([_resized(probabilities[..., k], height, width) for k in range(3)]).argmax(axis=0)
+        found = {name: _resized(channels[0][..., k], height, width) for k, name in enumerate(CHANNELS) if channels}
+        seen.append(Seen(mask.astype(np.uint8), found))
+    return seen
+
+
+def _resized(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(np.float32(array)).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def nuclei_cells(seen: Seen, waist: float) -> np.ndarray:
+    """The textbook's way: each connected nucleus is a seed, and a watershed of the distance map gives it its pixels."""
+    from skimage.measure import label
+
+    nuclei = label(seen.mask == NUCLEUS, connectivity=2)
+    areas = np.bincount(nuclei.ravel())
+    nuclei[areas[nuclei] < 0.05 * np.median(areas[1:]) if len(areas) > 1 else nuclei > 0] = 0
+    cell = seen.mask != BACKGROUND
+    return watershed(-distance_transform_edt(cell), nuclei, mask=cell)
+
+
+def edge_cells(seen: Seen, waist: float) -> np.ndarray:
+    """`split_cells` as it is."""
+    return split_cells(seen.mask, waist=waist)
+
+
+def distance_cells(seen: Seen, waist: float) -> np.ndarray:
+    """`split_cells` on the learned distance."""
+    return split_cells(seen.mask, distances=seen.channels["distance"].clip(0), waist=waist)
+
+
+def boundary_cells(seen: Seen, waist: float) -> np.ndarray:
+    """`split_cells` on the distance to the nearest pixel that is background or learned boundary."""
+    inner = (seen.mask != BACKGROUND) & (seen.channels["boundary"] < 0.5)
+    return split_cells(seen.mask, distances=distance_transform_edt(inner), waist=waist)
+
+
+WAYS = {
+    "connected components": lambda seen, waist: connected_cells(seen.mask),
+    "seeds from nuclei": nuclei_cells,
+    "split_cells": edge_cells,
+}
+LEARNED = {"learned distance": distance_cells, "learned boundary": boundary_cells}
+
+
+def count_all(way: Callable, seen: list[Seen], part: Part, waist: float) -> list[InstanceCounts]:
+    """Counts of each image."""
+    return [count_instances(cells, way(one, waist)) for one, cells in zip(seen, part.instances, strict=True)]
+
+
+def choose_waist(way: Callable, seen: list[Seen], part: Part) -> float:
+    """The waist with the highest PQ; of equals, the one nearest to that of `split_cells`."""
+    scores = {waist: score_instances(sum_counts(count_all(way, seen, part, waist)))["pq"] for waist in WAISTS}
+    return max(scores, key=lambda waist: (round(scores[waist], 4), -abs(waist - WAIST)))
+
+
+def interval(values: Callable[[np.ndarray], float], count: int) -> tuple[float, float]:
+    """95 % percentile bootstrap over images."""
+    rng = np.random.default_rng(0)
+    drawn = [values(rng.integers(count, size=count)) for _ in range(RESAMPLES)]
+    return tuple(float(value) for value in np.nanquantile(drawn, [0.025, 0.975]))
+
+
+def pq_of(counts: np.ndarray, chosen) -> float:
+    """PQ of some images, from an array of counts (images, 8)."""
+    tp, fp, fn, iou_sum = counts[chosen].sum(axis=0)[:4]
+    return iou_sum / (tp + fp / 2 + fn / 2) if tp + fp + fn else np.nan
+
+
+@dataclass
+class Table:
+    """Rows of the two tables, as they are measured."""
+
+    name: str
+    scores: list[dict] = field(default_factory=list)
+    differences: list[dict] = field(default_factory=list)
+
+    def measure(self, about: dict, plain, learned, tuning: Part, test: Part, scale: float) -> None:
+        """All ways, on the U-Net of one seed without (`plain`) and with channels (`learned`)."""
+        perfect = [Seen(mask, {}) for mask in test.masks]
+        for way, split in WAYS.items():
+            self._add(about, "expert's masks", way, WAIST, count_all(split, perfect, test, WAIST))
+        counts = {}
+        for masks, model, ways in (
+            ("U-Net", plain, WAYS),
+            ("U-Net with channels", learned, {"split_cells": edge_cells} | LEARNED),
+        ):
+            tuned, seen = look(model, tuning.images, scale), look(model, test.images, scale)
+            for way, split in ways.items():
+                waist = choose_waist(split, tuned, tuning) if way in LEARNED else WAIST
+                counts[masks, way] = count_all(split, seen, test, waist)
+                self._add(about, masks, way, waist, counts[masks, way])
+        for key, rows in counts.items():
+            if key != ("U-Net", "split_cells"):
+                self._compare(about, *key, rows, counts["U-Net", "split_cells"])
+
+    def _add(self, about, masks, way, waist, rows) -> None:
+        total, table = sum_counts(rows), np.asarray(rows, float)
+        low, high = interval(lambda chosen: pq_of(table, chosen), len(rows))
+        waist = waist if way == "split_cells" or way in LEARNED else np.nan
+        row = about | {"masks": masks, "way": way, "waist": waist}
+        row |= {"images": len(rows), "cells": total.tp + total.fn, "cells_found": total.tp + total.fp}
+        row |= {name: round(value, 4) for name, value in score_instances(total).items()}
+        self.scores.append(row | {"pq_low": round(low, 4), "pq_high": round(high, 4)})
+        print("  ", masks, "|", way, "|", {name: self.scores[-1][name] for name in INSTANCE_SCORES}, flush=True)
+
+    def _compare(self, about, masks, way, rows, base) -> None:
+        one, other = np.asarray(rows, float), np.asarray(base, float)
+        low, high = interval(lambda chosen: pq_of(one, chosen) - pq_of(other, chosen), len(rows))
+        every = slice(None)
+        difference = pq_of(one, every) - pq_of(other, every)
+        row = about | {
+            "masks": masks,
+            "way": way,
+            "against": "U-Net, split_cells",
+            "pq_difference": round(difference, 4),
+        }
+        self.differences.append(row | {"low": round(low, 4), "high": round(high, 4)})
+
+    def write(self) -> None:
+        """Write what there is."""
+        folder = project_root() / "outputs" / "reference" / "instances"
+        for suffix, rows in (("", self.scores), ("_differences", self.differences)):
+            with atomic_write(folder / f"{self.name}{suffix}.csv") as part:
+                pd.DataFrame(rows).to_csv(part, index=False, lineterminator="\n")
+        print(f"Written: {folder}")
+
+
+# ----------------------------------------------------------------------------------------------------------------- main
+
+
+def measure_synthetic(seeds) -> None:
+    """Networks trained as the demo's, on fields with touching cells."""
+    study = read_study(project_root() / "params" / "demo.yaml")
+    config = next(run for run in study.runs() if (run.encoder, run.loss) == (ENCODER, "cross_entropy"))
+    dataset, split = _split(config)
+    training, validation = (read_part(dataset, ids, config.image_size) for ids in (split.train, split.validation))
+    tuning, test = synthetic_fields(TUNING), synthetic_fields(TEST)
+    # Micrometres per pixel: of the fields, over those of the images as the network was shown them.
+    side = read_side(dataset)
+    scale = pixel_size(FIELD["height_px"], FIELD["width_px"]) / (dataset.pixel_size_um * side / config.image_size)
+    print(f"fields are segmented at {scale:.3f} of their size", flush=True)
+    _measure("synthetic", "synthetic", "demo", config, seeds, training, validation, tuning, test, scale)
+
+
+def measure_real(name: str, seeds, image_size: int) -> None:
+    """Networks that learn from single real cells and composed pairs, on composed pairs of other cases."""
+    config = RunConfig(
+        dataset=name, image_size=image_size, epochs=10, augmented_copies=2, encoder=ENCODER, loss="cross_entropy"
+    )
+    dataset, split = _split(config)
+    parts = [read_part(dataset, ids[:MOST_CASES], config.image_size) for ids in split.parts]
+    pairs = [composed(part, len(part.images), seed, crop=True) for seed, part in enumerate(parts[:2])]
+    training, validation = (
+        Part(*(np.concatenate([getattr(one, kind), getattr(pair, kind)]) for kind in ("images", "masks", "instances")))
+        for one, pair in zip(parts, pairs, strict=False)
+    )
+    tuning, test = composed(parts[1], PAIRS // 2, 2), composed(parts[2], PAIRS, 3)
+    _measure(
+        name,
+        f"{name}, {image_size} px",
+        f"{name}_{image_size}px",
+        config,
+        seeds,
+        training,
+        validation,
+        tuning,
+        test,
+        1.0,
+    )
+
+
+def _measure(what, source, study, config, seeds, training, validation, tuning, test, scale) -> None:
+    table = Table(what)
+    for seed in seeds:
+        own = config.model_copy(update={"seed": seed})
+        plain, learned = (network(study, channels, training, validation, own) for channels in (False, True))
+        about = {"images_from": source, "network": config.encoder, "seed": seed}
+        table.measure(about, plain, learned, tuning, test, scale)
+        table.write()
+
+
+def _split(config: RunConfig):
+    dataset = load_dataset(config.dataset)
+    split = make_splits(
+        dataset.cases,
+        folds=1,
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+        seed=config.split_seed,
+        duplicates=find_duplicates(dataset),
+    )[0]
+    return dataset, split
+
+
+def read_side(dataset) -> int:
+    """Height of the dataset's first image in px."""
+    with Image.open(dataset.cases[0].image_path) as image:
+        return image.height
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("synthetic", "segmentation_wbc_1", "segmentation_wbc_2"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="trainings of each network")
+    parser.add_argument("--image-size", type=int, default=96, help="of the public set's images, in px")
+    options = parser.parse_args()
+    if options.what == "synthetic":
+        measure_synthetic(options.seeds)
+    else:
+        measure_real(options.what, options.seeds, options.image_size)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except StudyError as error:
+        sys.exit(str(error))

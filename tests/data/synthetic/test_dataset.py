@@ -1,0 +1,375 @@
+"""Synthetic smears: the same seed is the same smear, and the masks fit each other and the picture."""
+
+import hashlib
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+
+from wbcstudy.data.synthetic import dataset as synthetic
+from wbcstudy.data.synthetic.cells import Outline
+from wbcstudy.data.synthetic.dataset import CELL_TYPES, make_case, make_smear, pixel_size, write_synthetic_dataset
+from wbcstudy.data.synthetic.field import Field, Placed, draw_field
+from wbcstudy.data.synthetic.slide import make_slide
+from wbcstudy.errors import StudyError
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+
+EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
+PACKAGE_ROOT = Path(synthetic.__file__).parents[3]
+
+
+def digests(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def pieces(mask):
+    return ndimage.label(mask, EIGHT_NEIGHBOURS)[1]
+
+
+def median_colour(smear, where):
+    return np.median(smear.image[where].astype(float), axis=0)
+
+
+# ------------------------------------------------------------------------------------------------------ laws of a smear
+
+
+def check_laws(smear, height_px, width_px):
+    shape = (height_px, width_px)
+    assert smear.image.shape == (*shape, 3) and smear.image.dtype == np.uint8
+    assert smear.mask.shape == shape and smear.mask.dtype == np.uint8
+    assert smear.instances.shape == smear.nuclei.shape == shape
+    assert smear.instances.dtype == smear.nuclei.dtype == np.uint16
+
+    assert set(np.unique(smear.mask)) <= {BACKGROUND, CYTOPLASM, NUCLEUS}
+    np.testing.assert_array_equal(smear.mask > 0, smear.instances > 0)
+    np.testing.assert_array_equal(smear.mask == NUCLEUS, smear.nuclei > 0)
+    in_nuclei = smear.nuclei > 0
+    np.testing.assert_array_equal(smear.nuclei[in_nuclei], smear.instances[in_nuclei])
+
+    assert [cell.instance for cell in smear.cells] == list(range(1, len(smear.cells) + 1))
+    assert set(np.unique(smear.instances)) - {0} == {cell.instance for cell in smear.cells}
+    frame = np.ones(shape, bool)
+    frame[1:-1, 1:-1] = False
+    for cell in smear.cells:
+        mine = smear.instances == cell.instance
+        assert cell.cell_type in CELL_TYPES
+        assert cell.touches_border == mine[frame].any()
+        row, column = cell.centre_px
+        assert -0.5 <= row < height_px and -0.5 <= column < width_px
+        assert set(np.unique(smear.mask[mine])) == {CYTOPLASM, NUCLEUS} or cell.touches_border
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**40),
+    size=st.tuples(st.integers(16, 160), st.integers(16, 160)),
+    most=st.integers(0, 4),
+    touching=st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_masks_fit_each_other_at_any_size(seed, size, most, touching):
+    check_laws(make_smear(seed, *size, white_cells=(0, most), touching=touching), *size)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 50), (50, 33), (96, 96), (768, 1024)])
+def test_a_smear_has_its_white_cells(size):
+    wanted = 8 if size == (768, 1024) else 1
+    smear = make_smear(3, *size, white_cells=(wanted, wanted), touching=0.3)
+    check_laws(smear, *size)
+    assert len(smear.cells) == wanted
+    assert {CYTOPLASM, NUCLEUS} <= set(np.unique(smear.mask))
+
+
+def test_a_field_without_white_cells_is_background():
+    smear = make_smear(0, 64, 64, white_cells=(0, 0))
+    assert smear.cells == () and not smear.mask.any() and not smear.instances.any()
+
+
+def test_no_room_means_fewer_cells_not_a_pile():
+    smear = make_smear(0, 96, 96, white_cells=(50, 50))
+    check_laws(smear, 96, 96)
+    assert 1 <= len(smear.cells) < 50
+
+
+def test_cells_keep_apart_unless_they_touch():
+    for seed in range(12):
+        apart = make_smear(seed, 256, 256, white_cells=(3, 4), touching=0.0)
+        assert pieces(apart.instances > 0) == len(apart.cells)
+        touching = make_smear(seed, 256, 256, white_cells=(3, 4), touching=1.0)
+        assert len(touching.cells) > 1
+        assert pieces(touching.instances > 0) == 1
+
+
+def test_touching_cells_keep_most_of_themselves():
+    smears = [
+        make_smear(seed, 256, 256, white_cells=(2, 2), touching=1.0, cell_types=["monocyte"]) for seed in range(8)
+    ]
+    # The second cell lies on the first, which loses a sliver only.
+    for smear in smears:
+        below, above = (np.sum(smear.instances == k) for k in (1, 2))
+        if not any(cell.touches_border for cell in smear.cells):
+            assert below > 0.6 * above
+    assert any(len(smear.cells) == 2 for smear in smears)
+
+
+def test_the_cell_on_top_has_the_pixels():
+    field, slide = Field(128, 128, 0.16), make_slide(0)
+    below, above = (Placed("lymphocyte", Outline(5.0, ()), np.array(centre)) for centre in ((9.0, 10.0), (13.0, 10.0)))
+    both, alone = (draw_field(np.random.SeedSequence(0), field, slide, cells) for cells in ([below, above], [below]))
+    # The lower cell's nucleus does not show through the upper one's cytoplasm.
+    assert ((alone.nuclei == 1) & (both.instances == 2) & (both.nuclei == 0)).any()
+    np.testing.assert_array_equal(both.nuclei[both.nuclei > 0], both.instances[both.nuclei > 0])
+    np.testing.assert_array_equal((both.instances == 1), (alone.instances == 1) & (both.instances != 2))
+
+
+def test_the_mask_is_the_shape_at_pixel_centres():
+    # Noise moves the outline by a fraction of a micrometre; a circle of 5 um has an area of 25 pi.
+    field = Field(128, 128, 0.16)
+    disc = Placed("monocyte", Outline(5.0, ()), np.array([10.24, 10.24]))
+    drawn = draw_field(np.random.SeedSequence(1), field, make_slide(0), [disc])
+    y, x = np.mgrid[:128, :128]
+    away = np.hypot(x - 63.5, y - 63.5) * 0.16
+    inside = drawn.instances == 1
+    assert inside[away < 4.4].all() and not inside[away > 5.6].any()
+    assert inside.sum() * 0.16**2 == pytest.approx(25 * np.pi, rel=0.04)
+
+
+def test_a_cell_can_be_cut_by_the_border():
+    cut = [cell.touches_border for seed in range(20) for cell in make_smear(seed, white_cells=(2, 2)).cells]
+    assert any(cut) and not all(cut)
+
+
+# ------------------------------------------------------------------------------------------------------- same and other
+
+
+def test_same_seed_same_smear_and_other_seed_other_smear():
+    one, same, other = make_smear(7, 64, 80), make_smear(7, 64, 80), make_smear(8, 64, 80)
+    for name in ("image", "mask", "instances", "nuclei"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(same, name))
+    assert one.cells == same.cells
+    assert (one.image != other.image).any() and (one.mask != other.mask).any()
+
+
+def test_global_randomness_is_neither_used_nor_touched():
+    np.random.seed(1)  # noqa: NPY002  the global generator is what this is about
+    first, after = make_smear(5, 48, 48), np.random.random()  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    assert np.random.random() == after  # noqa: NPY002
+    np.testing.assert_array_equal(first.image, make_smear(5, 48, 48).image)
+
+
+def plasma_colour(smear):
+    """Plasma is what is brightest in green."""
+    green = smear.image[..., 1]
+    return median_colour(smear, (green >= np.percentile(green, 80)) & (smear.mask == BACKGROUND))
+
+
+def test_images_of_one_slide_share_stain_and_light():
+    def colours(slide):
+        smears = [make_smear(seed, slide=slide, white_cells=(1, 1), main_type="lymphocyte") for seed in range(3)]
+        return np.array([plasma_colour(smear) for smear in smears])
+
+    slides = np.array([colours(slide) for slide in range(6)])
+    within = slides.std(axis=1).mean()
+    between = slides.mean(axis=1).std(axis=0).mean()
+    assert between > 2.5 * within
+
+
+# ------------------------------------------------------------------------------------------------------ what one sees
+
+
+def test_nucleus_is_darker_than_cytoplasm_and_cytoplasm_than_plasma():
+    for index in range(20):
+        smear = make_case(index, seed=11)
+        nucleus, cytoplasm = (median_colour(smear, smear.mask == label)[1] for label in (NUCLEUS, CYTOPLASM))
+        assert nucleus + 20 < cytoplasm, index
+        assert cytoplasm + 8 < plasma_colour(smear)[1], index
+
+
+def test_cell_types_look_as_named():
+    def look(cell_type):
+        share, lobes, red = [], [], []
+        for seed in range(10):
+            smear = make_smear(seed, white_cells=(1, 1), main_type=cell_type, slide=seed)
+            share.append((smear.nuclei > 0).sum() / (smear.instances > 0).sum())
+            hull = ndimage.binary_closing(smear.nuclei > 0, iterations=12)
+            lobes.append((smear.nuclei > 0).sum() / hull.sum())
+            colour = median_colour(smear, smear.mask == CYTOPLASM)
+            red.append(colour[0] - colour[2])
+        return np.mean(share), np.mean(lobes), np.mean(red), np.mean((smear.instances > 0).sum())
+
+    share, lobes, red, area = (
+        dict(zip(CELL_TYPES, row, strict=True)) for row in zip(*map(look, CELL_TYPES), strict=True)
+    )
+    assert max(share, key=share.get) == "lymphocyte"  # a thin rim of cytoplasm
+    assert min(lobes, key=lobes.get) == "neutrophil"  # lobes with room between
+    assert max(lobes, key=lobes.get) == "lymphocyte"  # a ball
+    assert max(red, key=red.get) == "eosinophil"
+    assert min(red, key=red.get) in ("lymphocyte", "monocyte", "basophil")  # blue
+    assert max(area, key=area.get) == "monocyte"
+
+
+def test_all_types_are_drawn_and_can_be_chosen():
+    drawn = Counter(cell.cell_type for seed in range(40) for cell in make_smear(seed, 32, 32).cells)
+    assert set(drawn) == set(CELL_TYPES)
+    only = make_smear(0, 256, 256, white_cells=(3, 3), cell_types=["basophil"], main_type="monocyte")
+    assert [cell.cell_type for cell in only.cells] == ["monocyte", "basophil", "basophil"]
+
+
+def test_global_threshold_does_not_solve_it():
+    """Red cells hide the cytoplasm from a threshold on green: the task is worth a network."""
+    from skimage.filters import threshold_multiotsu
+
+    true = found = both = 0
+    for index in range(10):
+        smear = make_case(index, seed=1)
+        low, high = threshold_multiotsu(smear.image[..., 1], 3)
+        guess = (smear.image[..., 1] > low) & (smear.image[..., 1] <= high)
+        cytoplasm = smear.mask == CYTOPLASM
+        true, found, both = true + cytoplasm.sum(), found + guess.sum(), both + (guess & cytoplasm).sum()
+    assert 2 * both / (true + found) < 0.6
+
+
+def test_small_images_show_a_whole_cell():
+    assert pixel_size(192, 192) == pixel_size(768, 1024) == 0.16
+    assert pixel_size(32, 64) == pytest.approx(20.5 / 32, abs=1e-4)
+    assert make_smear(0, 32, 64).pixel_size_um == pixel_size(32, 64)
+
+
+# -------------------------------------------------------------------------------------------------------- the dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_synthetic_dataset(
+        tmp_path_factory.mktemp("data") / "smears", cases=10, seed=4, size_px=(48, 64), slides=3
+    )
+
+
+def test_dataset_reads_back(dataset):
+    spec = yaml.safe_load((dataset / "dataset.yaml").read_text(encoding="utf-8"))
+    assert spec["labels"] == {"background": 0, "cytoplasm": 128, "nucleus": 255} and spec["tolerance"] == 0
+    cases = pd.read_csv(dataset / spec["cases"])
+    assert list(cases.columns) == ["case_id", "cell_type", "group"] and len(cases) == 10
+    for index, case in enumerate(cases.itertuples()):
+        smear = make_case(index, seed=4, size_px=(48, 64), slides=3)
+        assert case.cell_type == smear.cells[0].cell_type
+        image = np.array(Image.open(dataset / spec["images"].format(case=case.case_id)))
+        mask = np.array(Image.open(dataset / spec["masks"].format(case=case.case_id)))
+        instances = np.array(Image.open(dataset / "instances" / f"{case.case_id}.png"))
+        np.testing.assert_array_equal(image, smear.image)
+        np.testing.assert_array_equal(mask, np.array([0, 128, 255])[smear.mask])
+        np.testing.assert_array_equal(instances, smear.instances)
+    assert spec["pixel_size_um"] == smear.pixel_size_um
+
+
+def test_types_and_slides_take_turns_without_keeping_step():
+    cases = [make_case(index, seed=0, size_px=16, slides=5, white_cells=(1, 1)) for index in range(50)]
+    types = [smear.cells[0].cell_type for smear in cases]
+    assert all(set(types[start : start + 5]) == set(CELL_TYPES) for start in range(0, 50, 5))
+    on_first_slide = types[::5]
+    assert len(set(on_first_slide)) > 1
+
+
+def test_a_longer_dataset_begins_with_the_shorter_one(dataset, tmp_path):
+    longer = digests(write_synthetic_dataset(tmp_path / "d", cases=12, seed=4, size_px=(48, 64), slides=3))
+    shorter = digests(dataset)
+    assert {name for name in shorter if longer[name] != shorter[name]} == {"cases.csv"}
+    assert len(longer) == len(shorter) + 6
+
+
+def test_same_bytes_in_another_process(dataset, tmp_path):
+    code = (
+        "from wbcstudy.data.synthetic.dataset import write_synthetic_dataset as w;"
+        f"w({str(tmp_path / 'd')!r}, cases=10, seed=4, size_px=(48, 64), slides=3)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONHASHSEED": "77"}, cwd=PACKAGE_ROOT)
+    assert digests(tmp_path / "d") == digests(dataset)
+
+
+def test_an_empty_folder_may_be_filled_and_instances_left_out(tmp_path):
+    (tmp_path / "d").mkdir()
+    folder = write_synthetic_dataset(tmp_path / "d", cases=1, seed=0, size_px=32, instances=False)
+    assert folder == tmp_path / "d" and not (folder / "instances").exists()
+    assert "instances" not in (folder / "dataset.yaml").read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("bug")])
+def test_a_broken_off_dataset_leaves_nothing(tmp_path, monkeypatch, error):
+    write = synthetic._write_case
+
+    def breaks(folder, case_id, *args):
+        if case_id == "smear0002":
+            raise error
+        write(folder, case_id, *args)
+
+    monkeypatch.setattr(synthetic, "_write_case", breaks)
+    expected = StudyError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected):
+        write_synthetic_dataset(tmp_path / "d", cases=4, seed=0, size_px=32)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lies_there_is_not_overwritten(tmp_path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(StudyError, match="not empty"):
+        write_synthetic_dataset(folder, cases=1, seed=0, size_px=32)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="file"):
+        write_synthetic_dataset(tmp_path / "file" / "d", cases=1, seed=0, size_px=32)
+
+
+# ------------------------------------------------------------------------------------------------------- bad arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"height_px": 15}, "height_px"),
+        ({"width_px": 100_000}, "width_px"),
+        ({"width_px": "192"}, "width_px"),
+        ({"white_cells": 2}, "white_cells"),
+        ({"white_cells": (2, 1)}, "white_cells"),
+        ({"white_cells": (-1, 1)}, "white_cells"),
+        ({"touching": 1.1}, "touching"),
+        ({"touching": float("nan")}, "touching"),
+        ({"touching": "often"}, "touching"),
+        ({"slide": -3}, "slide"),
+        ({"cell_types": []}, "cell_types"),
+        ({"cell_types": "monocyte"}, "cell_types"),
+        ({"cell_types": ["monocyt"]}, "monocyte"),
+        ({"main_type": "eosinophile"}, "eosinophil"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, named):
+    with pytest.raises(StudyError) as error:
+        make_smear(**({"seed": 0} | arguments))
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"cases": 0}, {"slides": 0}, {"size_px": 8}, {"size_px": (64, 64, 3)}, {"seed": "a"}]
+)
+def test_a_bad_dataset_is_refused_before_anything_is_written(tmp_path, arguments):
+    with pytest.raises(StudyError, match=next(iter(arguments))):
+        write_synthetic_dataset(tmp_path / "d", **({"cases": 1, "seed": 0} | arguments))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,182 @@
+"""Which file belongs to which case, in the layouts that people have."""
+
+import pytest
+
+from wbcstudy.data.case_files import find_files, read_facts, shortlist
+from wbcstudy.data.spec import DatasetSpec
+
+LABELS = {"background": 0, "cytoplasm": 1, "nucleus": 2}
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def find(folder, images="images/{case}.bmp", masks="masks/{case}.png", **more):
+    return find_files(folder, DatasetSpec(name="a", images=images, masks=masks, labels=LABELS, **more))
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "files"),
+    [
+        ("images/{case}.bmp", "masks/{case}.png", ["images/a.bmp", "masks/a.png"]),
+        ("images/{case}.bmp", "masks/{case}.png", ["images/a.BMP", "masks/a.PNG"]),
+        ("images/{case}.BMP", "masks/{case}.png", ["images/a.bmp", "masks/a.Png"]),
+        ("{case}.bmp", "{case}.png", ["a.bmp", "a.png"]),
+        ("{case}.png", "{case}_mask.png", ["a.png", "a_mask.png"]),
+        ("{case}_image.png", "{case}.png", ["a_image.png", "a.png"]),
+        ("{case}/image.png", "{case}/mask.png", ["a/image.png", "a/mask.png"]),
+        ("images/{case}.*", "masks/{case}_*.png", ["images/a.jpeg", "masks/a_expert.png"]),
+        ("slide */{case}.bmp", "masks/{case}.png", ["slide 1/a.bmp", "masks/a.png"]),
+        ("im[1]/x{case}(1).bmp", "m+/{case}.png", ["im[1]/xa(1).bmp", "m+/a.png"]),
+    ],
+)
+def test_layouts(tmp_path, images, masks, files):
+    touch(tmp_path, *files, "notes.txt", ".hidden.bmp", "images/._a.bmp", "dataset.yaml")
+    found = find(tmp_path, images, masks)
+    assert found.problems == ()
+    assert [found.images["a"], found.masks["a"]] == [tmp_path / name for name in files]
+    assert found.complete == ["a"]
+
+
+def test_cases_come_sorted(tmp_path):
+    touch(tmp_path, *(f"{part}/{k}.{end}" for k in "cab" for part, end in (("images", "bmp"), ("masks", "png"))))
+    assert list(find(tmp_path).images) == ["a", "b", "c"]
+
+
+def test_an_image_without_mask_and_a_mask_without_image(tmp_path):
+    touch(tmp_path, "images/a.bmp", "images/b.bmp", "masks/b.png", "masks/c.png")
+    first, second = find(tmp_path).problems
+    assert "1 image without mask: " in first.what
+    assert "images/a.bmp" in first.what
+    assert "1 mask without image: " in second.what
+    assert "masks/c.png" in second.what
+    assert find(tmp_path).complete == ["b"]
+
+
+def test_of_many_unpaired_files_five_are_named_and_all_counted(tmp_path):
+    touch(tmp_path, *(f"images/{k}.bmp" for k in range(9)), "masks/0.png")
+    (problem,) = find(tmp_path).problems
+    assert "8 images without mask" in problem.what
+    assert problem.what.count(".bmp") == 5
+    assert "(8 in all)" in problem.what
+
+
+def test_an_empty_folder(tmp_path):
+    touch(tmp_path, "masks/a.png", "images/readme.txt")
+    (problem,) = find(tmp_path).problems
+    assert "No image in" in problem.what
+    assert "images/readme.txt" in problem.what
+
+
+def test_a_folder_that_is_missing(tmp_path):
+    touch(tmp_path, "images/a.bmp")
+    assert any("masks: No such file or directory" in problem.what for problem in find(tmp_path).problems)
+
+
+def test_two_images_of_one_case(tmp_path):
+    touch(tmp_path, "images/a.bmp", "images/a.png", "masks/a.png")
+    (problem,) = find(tmp_path, images="images/{case}.*").problems
+    assert "Case 'a' has two images" in problem.what
+
+
+@pytest.mark.parametrize("link", ["images/a.bmp", "masks"])
+def test_a_link_out_of_the_folder_is_refused(tmp_path, link):
+    touch(tmp_path, "elsewhere/a.bmp", "elsewhere/a.png", "set/images/b.bmp", "set/masks.old/b.png")
+    (tmp_path / "set" / link).symlink_to(tmp_path / "elsewhere" / ("a.bmp" if link.endswith("bmp") else ""))
+    assert any("a link that leads out of" in problem.what for problem in find(tmp_path / "set").problems)
+
+
+def test_a_link_within_the_folder_is_fine(tmp_path):
+    touch(tmp_path, "real/a.bmp", "masks/a.png")
+    (tmp_path / "images").symlink_to(tmp_path / "real")
+    assert find(tmp_path).problems == ()
+
+
+def test_instance_maps(tmp_path):
+    touch(tmp_path, "a.png", "a_mask.png", "a_cells.png", "b.png", "b_mask.png")
+    found = find(tmp_path, "{case}.png", "{case}_mask.png", instances="{case}_cells.png")
+    assert found.instances == {"a": tmp_path / "a_cells.png"}
+    (problem,) = found.problems
+    assert "1 image without instance map" in problem.what
+
+
+def test_an_accent_pairs_however_it_is_written(tmp_path):
+    """As a Mac writes it: a letter, and a sign of its own for what stands above it."""
+    composed, apart = "M\u00fcller", "Mu\u0308ller"
+    touch(tmp_path, f"images/{composed}.bmp", f"masks/{apart}.png", f"images/{apart}2.bmp", f"masks/{apart}2.png")
+    found = find(tmp_path)
+    assert found.problems == ()
+    # Studies keep the ids that they have: those of the images.
+    assert sorted(found.complete) == sorted([composed, f"{apart}2"])
+    (tmp_path / "cases.csv").write_text(f"case_id,group\n{apart},p1\n{composed}2,p2\n", encoding="utf-8")
+    facts, problems = read_facts(tmp_path / "cases.csv", found.images)
+    assert problems == [] and facts == {composed: (None, "p1"), f"{apart}2": (None, "p2")}
+    touch(tmp_path, f"images/{apart}.bmp")
+    assert any("has two images" in problem.what for problem in find(tmp_path).problems)
+
+
+class TestFacts:
+    def read(self, tmp_path, text, case_ids=("001", "002"), encoding="utf-8"):
+        (tmp_path / "cases.csv").write_bytes(text.encode(encoding))
+        return read_facts(tmp_path / "cases.csv", case_ids)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "case_id,cell_type,group\n001,monocyte,p1\n002,,p2\n",
+            "\ufeffcase_id;cell_type;group\r\n001;monocyte;p1\r\n002;;p2\r\n",
+            'group\tcase_id\tcell_type\tage\np1\t001\t"monocyte"\t7\np2\t002\t \t8',
+            "case_id, cell_type, group\n001, monocyte, p1\n002, , p2\n",
+            "case_id,cell_type,group\n001,monocyte,p1\n,,\n002,,p2\n,,\n, ,,,\n",
+        ],
+        ids=["plain", "excel", "tabs", "spaces", "empty rows"],
+    )
+    def test_the_ways_it_is_saved(self, tmp_path, text):
+        facts, problems = self.read(tmp_path, text)
+        assert problems == []
+        assert facts == {"001": ("monocyte", "p1"), "002": (None, "p2")}
+
+    def test_all_fields_are_text(self, tmp_path):
+        facts, _ = self.read(tmp_path, "case_id,cell_type,group\n001,1,007\n002,NA,nan\n")
+        assert facts == {"001": ("1", "007"), "002": ("NA", "nan")}
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("case_id,group\n1,a\n002,b\n", "lists cases without image: 1"),
+            ("case_id,group\n001,a\n", "lacks: 002"),
+            ("case_id,group\n001,a\n001,b\n002,c\n", "lists case '001' twice"),
+            ("case_id,group\n001,a,b\n002,c\n", "too many fields in line 2"),
+            ("case,group\n001,a\n", "has no column 'case_id' (found: case, group)"),
+            ("case_id,celltype\n001,a\n", "has a column 'celltype'"),
+            ("name,type\n001,a\n", "has no column 'case_id'"),
+            ("", "has no column 'case_id' (found: nothing)"),
+        ],
+    )
+    def test_each_slip_is_named(self, tmp_path, text, told):
+        _, problems = self.read(tmp_path, text)
+        assert any(told in problem.what and "cases.csv" in problem.what for problem in problems)
+
+    def test_lost_zeros_are_explained(self, tmp_path):
+        _, problems = self.read(tmp_path, "case_id\n1\n2\n")
+        assert all("Excel drops the zeros" in problem.fix for problem in problems)
+
+    def test_ids_with_a_suffix_are_explained(self, tmp_path):
+        _, problems = self.read(tmp_path, "case_id\n001.png\n002.png\n")
+        assert all("without the suffix: write 001 for 001.png" in problem.fix for problem in problems)
+
+    def test_not_utf8(self, tmp_path):
+        _, (problem,) = self.read(tmp_path, "case_id,group\n001,Müller\n", encoding="latin-1")
+        assert "not UTF-8" in problem.what
+
+    def test_missing(self, tmp_path):
+        _, (problem,) = read_facts(tmp_path / "cases.csv", ["001"])
+        assert "No such file" in problem.what
+
+
+def test_shortlist():
+    assert shortlist("ba") == "a, b"
+    assert shortlist("abcdefg") == "a, b, c, d, e, ... (7 in all)"

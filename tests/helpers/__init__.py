@@ -1,0 +1,1 @@
+"""Functions that several test files use; import them by this path."""

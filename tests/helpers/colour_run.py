@@ -1,0 +1,92 @@
+"""A finished run whose network needs no training: it gives each pixel the label of the nearest of three colours."""
+
+from pathlib import Path
+
+import numpy as np
+
+from wbcstudy.config import RunConfig
+from wbcstudy.config_io import write_yaml
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.results import write_record
+
+# Background, cytoplasm, nucleus: as far apart as a stained smear's, and as pale, violet and dark.
+COLOURS = np.array([[235, 225, 215], [190, 160, 205], [105, 60, 140]], np.uint8)
+_SOFTNESS = 300.0
+
+
+def build_colour_network(stain=None):
+    """Of the squared distance to a colour c only 2 c.x - c.c differs between colours: a convolution of one pixel."""
+    from wbcstudy.nets.backend import load_keras
+    from wbcstudy.nets.preprocessing import register_layers
+    from wbcstudy.nets.stain import LAYER, register_stain, set_target
+
+    keras = load_keras()
+    image = keras.Input((None, None, 3), name="image", dtype="float32")
+    stained = register_stain()(stain, name=LAYER)(image) if stain else image
+    prepared = register_layers()("none", name="preprocessing")(stained)
+    logits = keras.layers.Conv2D(3, 1, name="head")(prepared)
+    model = keras.Model(image, keras.layers.Softmax(name="probabilities")(logits), name="colours")
+    centres = COLOURS.astype(np.float32)
+    if stain:
+        set_target(model, COLOURS[None, None].repeat(8, axis=1))
+    model.get_layer("head").set_weights(
+        [(2 * centres.T / _SOFTNESS)[None, None], -(centres**2).sum(axis=1) / _SOFTNESS]
+    )
+    return model
+
+
+def write_colour_run(
+    outputs: Path, study="colours", *, size=32, trained=None, dice=0.9, seed=0, stain=None, dataset="synthetic", **facts
+) -> Path:
+    """Write `outputs/<study>/runs/<run>/` as a training leaves it.
+
+    Args:
+        outputs: folder of studies.
+        study: its name.
+        size: image_size of the run.
+        trained: side of its training images before resizing; `size` if None.
+        dice: on the validation images.
+        seed: of the run.
+        stain: stain normalisation of the network, or None.
+        dataset: which the run says it learnt from.
+        facts: more of what `trained_on` holds.
+
+    Returns:
+        The run's folder.
+    """
+    config = RunConfig(study=study, encoder="resnet18", loss="dice", image_size=size, seed=seed, dataset=str(dataset))
+    folder = StudyFolder(outputs / study).run(config.name)
+    folder.path.mkdir(parents=True)
+    write_yaml(config, folder.params)
+    build_colour_network(stain).save(folder.model)
+    counts = {"tp": 9, "fp": 1, "fn": 1, "tn": 9, "dice": dice}
+    # Counts that pool to the Dice that is asked for.
+    counts |= {"tp": round(1000 * dice), "fp": round(1000 * (1 - dice)), "fn": round(1000 * (1 - dice))}
+    side = trained or size
+    write_record(
+        folder,
+        {
+            "status": "complete",
+            "config": config.model_dump(mode="json"),
+            "validation": dict.fromkeys(("nucleus", "cytoplasm", "cell"), counts),
+            "trained_on": {"height_px": [side] * 3, "width_px": [side] * 3, "cell_px": None, "pixel_size_um": None}
+            | facts,
+        },
+    )
+    return folder.path
+
+
+def paint(mask: np.ndarray) -> np.ndarray:
+    """The image that the network turns into this mask."""
+    return COLOURS[mask]
+
+
+def round_cells(height: int, width: int, centres, radius=9) -> np.ndarray:
+    """A mask of round cells with round nuclei, uint8 (H, W)."""
+    rows, columns = np.mgrid[:height, :width]
+    mask = np.zeros((height, width), np.uint8)
+    for row, column in centres:
+        distance = np.hypot(rows - row, columns - column)
+        mask[distance < radius] = 1
+        mask[distance < radius / 2] = 2
+    return mask

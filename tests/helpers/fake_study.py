@@ -1,0 +1,162 @@
+"""Study folders with made-up masks and records, as the training writes them: for tests of what reads them."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from wbcstudy.config import RunConfig, StudyConfig
+from wbcstudy.config_io import write_yaml
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.results import Run, load_runs, write_predictions, write_record
+from wbcstudy.scoring.calibration import ConfidenceCounts
+from wbcstudy.scoring.evaluation import score_masks, summarise, write_scores
+
+COSTS = {"unet": 14, "mobilenet": 3, "resnet18": 6, "resnet50": 11, "vgg16": 25}
+DATASET = {
+    "name": "synthetic",
+    "title": "Made-up discs",
+    "fingerprint": "0123456789abcdef",
+    "cases": 20,
+    "citation": "Nobody et al., Journal of Discs 1 (2020).",
+    "licence": "CC0",
+    "acknowledgement": "Thanks to the compass.",
+}
+
+
+def disc_mask(generator, size=32) -> np.ndarray:
+    rows, columns = np.mgrid[:size, :size]
+    centre = generator.uniform(size * 0.35, size * 0.65, 2)
+    distance = np.hypot(rows - centre[0], columns - centre[1])
+    radius = generator.uniform(size * 0.2, size * 0.3)
+    return np.where(distance < radius * 0.6, 2, np.where(distance < radius, 1, 0)).astype(np.uint8)
+
+
+def blurred(mask, generator, share=0.06) -> np.ndarray:
+    """A prediction: the mask with some of its pixels taken from beside, and some cell lost."""
+    beside = np.roll(mask, generator.choice([-1, 1]), axis=generator.integers(2))
+    lost = generator.random(mask.shape) < share / 3
+    return np.where(
+        lost & (mask > 0), mask - 1, np.where(generator.random(mask.shape) < share * 3, beside, mask)
+    ).astype(np.uint8)
+
+
+def fake_image(mask, generator) -> np.ndarray:
+    colours = np.array([[235, 225, 215], [190, 170, 205], [105, 60, 140]])
+    noise = generator.normal(0, 8, (*mask.shape, 3))
+    return np.clip(colours[mask] + noise, 0, 255).astype(np.uint8)
+
+
+def fake_history(generator, epochs) -> pd.DataFrame:
+    epoch = np.arange(1, epochs + 1)
+    fall = np.exp(-epoch / 8)
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "loss": 0.1 + fall + generator.normal(0, 0.01, epochs),
+            "val_loss": 0.15 + fall + generator.normal(0, 0.03, epochs),
+            "dice_nucleus": 0.96 - fall,
+            "val_dice_nucleus": 0.95 - fall + generator.normal(0, 0.01, epochs),
+            "dice_cytoplasm": 0.92 - fall,
+            "val_dice_cytoplasm": 0.9 - fall + generator.normal(0, 0.01, epochs),
+            "seconds": 2.5,
+        }
+    )
+
+
+def make_study(
+    outputs: Path, config: StudyConfig, failed=(), empty=(), dataset=DATASET, cases=8, blur=None, older=()
+) -> list[Run]:
+    """Write `outputs/<study>/` and load its runs.
+
+    Args:
+        outputs: parent folder.
+        config: the study.
+        failed: names of runs that failed.
+        empty: names of runs whose references and predictions are all background, so that every ratio is undefined.
+        dataset: the facts in run.json.
+        cases: test cases per fold.
+        blur: encoder -> share of pixels that its predictions take from beside; 0.06 for those not named.
+        older: names of runs as they were before they kept masks, calibration and costs.
+    """
+    study = StudyFolder(outputs / config.name)
+    for run in config.runs():
+        _write_run(study, run, run.name in failed, run.name in empty, dataset, cases, blur or {}, run.name in older)
+    return load_runs(study)
+
+
+def _write_run(study, run: RunConfig, fails, empty, dataset, cases, blur, older):
+    folder = study.run(run.name)
+    folder.path.mkdir(parents=True)
+    write_yaml(run, folder.params)
+    folder.page.write_text("<p>page</p>", encoding="utf-8")
+    folder.notebook.write_text("{}", encoding="utf-8")
+    about = {"study": study.name, "run": run.name, "config": run.model_dump(mode="json")}
+    if fails:
+        error = "Out of memory in <script>alert(1)</script> & elsewhere"
+        write_record(folder, about | {"status": "failed", "error": error, "advice": "Lower batch_size to 4."})
+        return
+    generator = np.random.default_rng(zlib.crc32(run.name.encode()))
+    epochs = int(generator.integers(20, 45))
+    fake_history(generator, epochs).to_csv(folder.history, index=False)
+    share = blur.get(run.encoder, 0.06)
+    parts, references, predictions = {}, {}, {}
+    for part in ("test", "validation"):
+        made = _score(run, part, cases, empty, generator, share)
+        parts[part], references[part], predictions[part] = made
+    write_scores(parts["test"], folder.scores)
+    record = about | {
+        "status": "complete",
+        "code_version": "0.1.0",
+        "commit": "abcdef0123456789",
+        "dataset": dataset,
+        "split_hash": "00ff00ff00ff00ff",
+        "split": {"train": 10, "validation": 4, "test": cases},
+        "packages": {"tensorflow": "2.21.0", "keras": "3.15.1", "numpy": "2.4.6", "segmentation-models": "1.0.1"},
+        "python": "3.11.2",
+        "platform": "Linux-x86_64",
+        "device": "CPU",
+        "seed": run.seed,
+        "parameters": 14_340_000,
+        "best_epoch": epochs - 10,
+        "epochs": epochs,
+        "stopped_early": True,
+        "fit_seconds": epochs * 2.5,
+        "wall_seconds": epochs * 2.5 + 9,
+        "peak_memory_mb": 1234.5,
+        "scores": summarise(parts["test"]),
+        "validation": summarise(parts["validation"]),
+    }
+    if not older:
+        write_predictions(folder, test_cases(run.fold, cases), np.array(predictions["test"]))
+        counts = ConfidenceCounts(np.array(references["test"]))
+        counts.add(slice(None), fake_probabilities(np.array(predictions["test"]), generator))
+        counts.write(folder.calibration)
+        weight = COSTS.get(run.encoder, 10)
+        record |= {"multiply_adds": weight * 10**9, "seconds_per_image": weight / 300, "seconds_per_epoch": 2.5}
+    write_record(folder, record)
+
+
+def test_cases(fold, cases) -> list[str]:
+    return [f"test_{fold}_{index}" for index in range(cases)]
+
+
+test_cases.__test__ = False
+
+
+def fake_probabilities(masks, generator) -> np.ndarray:
+    """Of these labels, and a little too sure of them."""
+    given = generator.uniform(0.75, 0.999, masks.shape)
+    probabilities = np.repeat(((1 - given) / 2)[..., None], 3, axis=-1)
+    np.put_along_axis(probabilities, masks[..., None].astype(int), given[..., None], axis=-1)
+    return probabilities.astype(np.float32)
+
+
+def _score(run, part, cases, empty, generator, share):
+    common = np.random.default_rng([run.fold, part == "test"])
+    references = [disc_mask(common) * (not empty) for _ in range(cases)]
+    predictions = [blurred(mask, generator, share) for mask in references]
+    ids = [f"{part}_{run.fold}_{index}" for index in range(cases)]
+    types = [("lymphocyte", "monocyte", None)[index % 3] for index in range(cases)]
+    return score_masks(run.name, ids, types, references, predictions), references, predictions

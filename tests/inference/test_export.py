@@ -1,0 +1,128 @@
+"""A run's network in other programs: whatever the format, the same probabilities."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from tests.helpers.colour_run import paint, round_cells, write_colour_run
+from wbcstudy.config import RunConfig
+from wbcstudy.errors import StudyError
+from wbcstudy.inference.export import FORMS, build_plain, export_network, missing_packages
+from wbcstudy.inference.network import load_network
+from wbcstudy.nets.backend import load_keras
+from wbcstudy.nets.unet import build_unet
+
+NAMES = {"keras": "cells.keras", "savedmodel": "cells", "onnx": "cells.onnx", "bioimageio": "cells.zip"}
+MASK = round_cells(32, 64, [(16, 20), (16, 45)])
+
+
+def needs(form):
+    missing = missing_packages(form)
+    return pytest.mark.skipif(bool(missing), reason=f"the extra `export` is not installed: {', '.join(missing)}")
+
+
+def every_form(*but):
+    return pytest.mark.parametrize("form", [pytest.param(name, marks=needs(name)) for name in FORMS if name not in but])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_colour_run(tmp_path_factory.mktemp("outputs"), size=32)
+
+
+def answers(form, path, images):
+    """What another program gets from the file, which knows nothing of this package."""
+    if form == "keras":
+        return np.asarray(load_keras().saving.load_model(path, compile=False, custom_objects={})(images))
+    if form == "savedmodel":
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(str(path))
+        return np.asarray(loaded.serve(tf.constant(images)))
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["probabilities"], {"image": images})[0]
+
+
+@every_form("bioimageio")
+def test_the_file_gives_what_the_run_gives_at_any_size(form, run, tmp_path):
+    path = export_network(run, form, tmp_path / NAMES[form])
+    images = np.stack([paint(MASK), paint(MASK)[::-1]]).astype(np.float32)
+    expected = np.asarray(load_network(run).model(images))
+    assert np.allclose(answers(form, path, images), expected, atol=1e-5)
+    assert (answers(form, path, images)[0].argmax(axis=-1) == MASK).all()
+
+
+@every_form("bioimageio")
+def test_what_must_be_known_lies_beside_the_file(form, run, tmp_path):
+    path = export_network(run, form, tmp_path / NAMES[form])
+    facts = json.loads((path / "wbcstudy.json" if path.is_dir() else path.with_name(path.name + ".json")).read_text())
+    assert facts["image_size_px"] == 32 and facts["preprocessing"] == "none needed: it is inside"
+    assert "RGB 0-255" in facts["input"] and "background, cytoplasm, nucleus" in facts["output"]
+
+
+@needs("bioimageio")
+@pytest.mark.slow
+def test_bioimageio_core_accepts_the_package(run, tmp_path):
+    path = export_network(run, "bioimageio", tmp_path / "cells.zip")
+    with zipfile.ZipFile(path) as package:
+        assert {"rdf.yaml", "weights.onnx", "README.md"} <= set(package.namelist())
+    from bioimageio.core import load_description_and_test
+
+    tested = load_description_and_test(path)
+    summary = tested.validation_summary
+    assert summary.status == "passed", summary.display()
+
+
+@pytest.mark.parametrize("encoder", ["mobilenet", "vgg16"])
+def test_plain_layers_in_float32_compute_what_the_network_computes(encoder):
+    """Rescaling for MobileNet, VGG's order of channels, and arithmetic in bfloat16 undone."""
+    import keras
+
+    config = RunConfig(encoder=encoder, precision="float32")
+    model = build_unet(config)
+    plain = build_plain(model)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
+    assert np.allclose(np.asarray(model(image)), np.asarray(plain(image)), atol=1e-4)
+    assert {type(layer).__module__.split(".")[0] for layer in plain.layers} == {"keras"}
+    mixed = build_plain(build_unet(config.model_copy(update={"precision": "bfloat16"})))
+    assert {layer.dtype_policy.name for layer in mixed.layers} == {"float32"}
+    assert isinstance(mixed, keras.Model)
+
+
+def test_a_file_that_computes_something_else_never_gets_its_name(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("wbcstudy.inference.export._run", lambda model, image: np.zeros((*image.shape[:3], 3)))
+    with pytest.raises(StudyError, match="gives other probabilities"):
+        export_network(run, "keras", tmp_path / "cells.keras")
+    assert not list(tmp_path.iterdir())
+
+
+def test_words_that_cannot_be_used(run, tmp_path, command):
+    (tmp_path / "taken.keras").write_text("mine")
+    for form, name, told in (
+        ("kera", "new.keras", "Did you mean 'keras'"),
+        ("keras", "taken.keras", "exists"),
+        ("keras", "new.h5", "does not end in .keras"),
+    ):
+        code, _, complained = command("export", run, "--format", form, "--out", tmp_path / name)
+        assert code == 2 and told in complained
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.keras"]
+    assert (tmp_path / "taken.keras").read_text() == "mine"
+
+
+def test_a_missing_package_is_named(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("wbcstudy.inference.export.missing_packages", lambda form: ["tf2onnx"])
+    with pytest.raises(StudyError, match=r"(?s)tf2onnx must be installed.*pip install -e '\.\[export\]'"):
+        export_network(run, "onnx", tmp_path / "cells.onnx")
+
+
+def test_a_network_that_normalises_stains_goes_where_no_layer_is_needed(tmp_path):
+    run = write_colour_run(tmp_path / "outputs", size=32, stain="reinhard")
+    with pytest.raises(StudyError, match=r"(?s)stain_normalisation.*savedmodel"):
+        export_network(run, "keras", tmp_path / "cells.keras")
+    path = export_network(run, "savedmodel", tmp_path / "cells")
+    images = paint(MASK)[None].astype(np.float32)
+    assert np.allclose(answers("savedmodel", path, images), np.asarray(load_network(run).model(images)), atol=1e-4)

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from wbcstudy.config import RunConfig
+from wbcstudy.nets.augment import augment, make_augmentation
+
+SIZE = 32
+
+
+def carry_out(images, masks, config, epoch=1):
+    plan = make_augmentation(len(images), images.shape[1], config, epoch)
+    moved, labels = augment(images, masks, plan.transforms, plan.brightness)
+    return moved.numpy(), labels.numpy()
+
+
+def random_batch(count, seed=0):
+    draw = np.random.default_rng(seed)
+    images = draw.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+    return images, draw.integers(0, 3, (count, SIZE, SIZE), dtype=np.uint8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rotation=st.floats(0, 180),
+    zoom=st.floats(0, 0.9),
+    brightness=st.floats(0, 0.9),
+    seed=st.integers(0, 2**32 - 1),
+    labels=st.sampled_from([(0,), (0, 2), (1, 2), (0, 1, 2)]),
+)
+def test_no_label_is_invented_and_images_stay_in_range(rotation, zoom, brightness, seed, labels):
+    images, masks = random_batch(3, seed)
+    masks = np.array(labels, np.uint8)[masks % len(labels)]
+    config = RunConfig(rotation_degrees=rotation, zoom=zoom, brightness=brightness, seed=seed)
+    moved, moved_masks = carry_out(images, masks, config)
+    assert moved.dtype == np.float32
+    assert moved_masks.dtype == np.uint8
+    assert moved.shape == images.shape
+    assert moved_masks.shape == masks.shape
+    assert np.isfinite(moved).all()
+    assert moved.min() >= 0
+    assert moved.max() <= 255
+    assert set(np.unique(moved_masks)) <= set(labels)
+
+
+def test_without_rotation_zoom_and_brightness_only_the_four_flips_are_left_and_exact():
+    images, masks = random_batch(40)
+    moved, moved_masks = carry_out(images, masks, RunConfig(rotation_degrees=0, zoom=0, brightness=0))
+    flips = {"none": (1, 1), "vertical": (-1, 1), "horizontal": (1, -1), "both": (-1, -1)}
+    seen = set()
+    for image, mask, new, new_mask in zip(images, masks, moved, moved_masks, strict=True):
+        fitting = [name for name, (y, x) in flips.items() if np.array_equal(new, image[::y, ::x])]
+        assert len(fitting) == 1
+        y, x = flips[fitting[0]]
+        np.testing.assert_array_equal(new_mask, mask[::y, ::x])
+        seen.add(fitting[0])
+    assert seen == set(flips)
+
+
+def test_agrees_with_scipy_on_image_and_mask():
+    images, masks = random_batch(6)
+    images = ndimage.gaussian_filter(images.astype(np.float32), (0, 2, 2, 0))
+    config = RunConfig(rotation_degrees=180, zoom=0.3, brightness=0.2)
+    plan = make_augmentation(6, SIZE, config, epoch=4)
+    moved, moved_masks = carry_out(images, masks, config, epoch=4)
+    for i in range(6):
+        a, b, x0, c, d, y0 = plan.transforms[i, :6].astype(float)
+        # SciPy's axes are (y, x).
+        where = {"matrix": [[d, c], [b, a]], "offset": [y0, x0], "mode": "reflect"}
+        for channel in range(3):
+            expected = ndimage.affine_transform(images[i, ..., channel], order=1, **where)
+            expected = np.clip(expected + plan.brightness[i], 0, 255)
+            np.testing.assert_allclose(moved[i, ..., channel], expected, atol=0.02)
+        expected = ndimage.affine_transform(masks[i], order=0, **where)
+        # A position half-way between two pixels may go to either.
+        assert (moved_masks[i] == expected).mean() > 0.99
+
+
+def test_image_and_mask_move_together():
+    y, x = np.mgrid[:SIZE, :SIZE]
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[np.hypot(y - 12, x - 18) < 10] = 1
+    mask[np.hypot(y - 10, x - 20) < 5] = 2
+    masks = np.repeat(mask[None], 16, axis=0)
+    images = 255 * np.eye(3, dtype=np.uint8)[masks]
+    moved, moved_masks = carry_out(images, masks, RunConfig(zoom=0.2, brightness=0))
+    assert (moved.argmax(-1) == moved_masks).mean() > 0.99
+    assert (moved_masks != masks).any(axis=(1, 2)).all()
+
+
+def test_brightness_changes_the_image_alone_and_by_one_number():
+    images, masks = random_batch(8)
+    images = images // 2 + 64
+    quiet = RunConfig(rotation_degrees=0, zoom=0, brightness=0)
+    loud = RunConfig(rotation_degrees=0, zoom=0, brightness=0.2)
+    before, masks_before = carry_out(images, masks, quiet)
+    after, masks_after = carry_out(images, masks, loud)
+    np.testing.assert_array_equal(masks_after, masks_before)
+    change = (after - before).reshape(8, -1)
+    np.testing.assert_allclose(change.min(axis=1), change.max(axis=1), atol=1e-3)
+    assert 0 < np.abs(change).max() <= 0.2 * 255
+
+
+@pytest.mark.parametrize(("field", "limit"), [("zoom", 0.25), ("rotation_degrees", 30.0), ("brightness", 0.1)])
+def test_draws_fill_their_limits_and_keep_them(field, limit):
+    config = RunConfig(**({"zoom": 0, "rotation_degrees": 0, "brightness": 0} | {field: limit}))
+    plan = make_augmentation(2000, SIZE, config, epoch=1)
+    a, b, _, c, d = plan.transforms[:, :5].T.astype(float)
+    drawn = {
+        "zoom": np.sqrt(np.abs(a * d - b * c)) - 1,
+        "rotation_degrees": np.rad2deg(np.arcsin(b)),
+        "brightness": plan.brightness / 255,
+    }
+    for name, values in drawn.items():
+        largest = limit if name == field else 0
+        np.testing.assert_allclose([values.min(), values.max()], [-largest, largest], atol=0.02 * limit + 1e-6)
+
+
+def test_is_a_function_of_seed_and_epoch():
+    def plan(seed, epoch):
+        return make_augmentation(5, SIZE, RunConfig(seed=seed), epoch).transforms
+
+    np.testing.assert_array_equal(plan(3, 7), plan(3, 7))
+    assert not np.array_equal(plan(3, 7), plan(3, 8))
+    assert not np.array_equal(plan(3, 7), plan(4, 7))
+
+
+def test_nothing_to_augment_is_fine():
+    assert make_augmentation(0, SIZE, RunConfig(), 1).transforms.shape == (0, 8)
+
+
+def turned(count=50, **fields):
+    """Plans and images after the change of colour alone."""
+    quiet = {"rotation_degrees": 0, "zoom": 0, "brightness": 0}
+    images = np.random.default_rng(0).integers(90, 160, (count, SIZE, SIZE, 3), dtype=np.uint8)
+    plan = make_augmentation(count, SIZE, RunConfig(**(quiet | fields)), epoch=1)
+    still = augment(images, np.zeros((count, SIZE, SIZE), np.uint8), plan.transforms, plan.brightness)[0].numpy()
+    return plan, still, augment(images, np.zeros((count, SIZE, SIZE), np.uint8), *plan.values)[0].numpy()
+
+
+def test_colours_are_changed_only_where_asked_and_nothing_else_is_drawn_otherwise():
+    plain, changed = (make_augmentation(5, SIZE, RunConfig(colour_augmentation=c), 3) for c in (0, 0.3))
+    assert plain.colours is None and len(plain.values) == 2 and len(changed.values) == 3
+    np.testing.assert_array_equal(plain.transforms, changed.transforms)
+    np.testing.assert_array_equal(plain.brightness, changed.brightness)
+
+
+def test_a_change_of_colour_keeps_greys_and_luma_and_its_limits():
+    plan, before, after = turned(colour_augmentation=0.25)
+    np.testing.assert_allclose(plan.colours.sum(axis=2), 1, atol=1e-5)
+    luma = [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(after @ luma, before @ luma, atol=0.1)
+    assert np.abs(after - before).max() > 5
+    yiq = np.array([luma, [0.59590059, -0.27455667, -0.32134392], [0.21153661, -0.52273617, 0.31119955]])
+    plane = (yiq @ plan.colours @ np.linalg.inv(yiq))[:, 1:, 1:]
+    saturation, hue = np.sqrt(np.linalg.det(plane)), np.rad2deg(np.arctan2(plane[:, 1, 0], plane[:, 0, 0]))
+    assert 1.15 < saturation.max() <= 1.2501 and 0.7499 <= saturation.min() < 0.85
+    assert 35 < np.abs(hue).max() <= 45.01

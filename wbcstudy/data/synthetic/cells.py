@@ -1,0 +1,354 @@
+"""What white cells look like: their shapes, and their stains within them.
+
+Shapes are signed distances to an outline (negative inside, in micrometres), sampled at pixel centres. The sign gives
+the mask, the value within half a pixel of the outline the coverage of that pixel: masks are exact and edges are smooth.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from wbcstudy.data.synthetic.slide import Slide, smooth_noise
+
+CELL_TYPES = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How white cells of one type look; pairs are ranges, amounts are in typical amounts of a dye.
+
+    Args:
+        share: how often the type is drawn, relative to the others (rare types are more frequent than in blood).
+        radius_um: radius of the cell.
+        wobble: how far the outline departs from a circle, relative to the radius.
+        cytoplasm: dye -> amount in the cytoplasm.
+        grain_um: size of the cytoplasm's fine granules.
+        grain: contrast of the fine granules.
+        nucleus: amount of violet in the nucleus.
+        chromatin_um: size of the chromatin's clumps.
+        chromatin: contrast of the clumps.
+    """
+
+    share: float
+    radius_um: tuple[float, float]
+    wobble: float
+    cytoplasm: Mapping[str, tuple[float, float]]
+    grain_um: float
+    grain: float
+    nucleus: tuple[float, float]
+    chromatin_um: float
+    chromatin: float
+
+
+LOOKS = MappingProxyType(
+    {
+        "neutrophil": Look(
+            share=0.36,
+            radius_um=(5.9, 7.0),
+            wobble=0.035,
+            cytoplasm={"eosin": (0.45, 0.85), "azure": (0.10, 0.28)},
+            grain_um=0.17,
+            grain=0.40,
+            nucleus=(0.75, 0.98),
+            chromatin_um=0.45,
+            chromatin=0.30,
+        ),
+        "lymphocyte": Look(
+            share=0.28,
+            radius_um=(4.3, 5.6),
+            wobble=0.030,
+            cytoplasm={"azure": (0.65, 1.30), "eosin": (0.05, 0.15)},
+            grain_um=0.35,
+            grain=0.12,
+            nucleus=(0.68, 0.90),
+            chromatin_um=0.55,
+            chromatin=0.24,
+        ),
+        "monocyte": Look(
+            share=0.15,
+            radius_um=(7.3, 8.8),
+            wobble=0.055,
+            cytoplasm={"azure": (0.45, 0.85), "eosin": (0.20, 0.45)},
+            grain_um=0.22,
+            grain=0.22,
+            nucleus=(0.52, 0.70),
+            chromatin_um=0.33,
+            chromatin=0.26,
+        ),
+        "eosinophil": Look(
+            share=0.12,
+            radius_um=(6.1, 7.1),
+            wobble=0.035,
+            cytoplasm={"eosin": (0.45, 0.75), "azure": (0.00, 0.10)},
+            grain_um=0.25,
+            grain=0.15,
+            nucleus=(0.68, 0.88),
+            chromatin_um=0.45,
+            chromatin=0.26,
+        ),
+        "basophil": Look(
+            share=0.09,
+            radius_um=(5.3, 6.4),
+            wobble=0.040,
+            cytoplasm={"eosin": (0.35, 0.60), "azure": (0.25, 0.50)},
+            grain_um=0.30,
+            grain=0.20,
+            nucleus=(0.55, 0.72),
+            chromatin_um=0.55,
+            chromatin=0.14,
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed curve around the origin: radius(angle) = radius * (1 + Re sum of c_k e^(ik angle)).
+
+    Args:
+        radius_um: mean radius.
+        waves: the complex c_2, c_3, ...; none is a circle.
+    """
+
+    radius_um: float
+    waves: tuple[complex, ...]
+
+    @property
+    def reach_um(self) -> float:
+        """No point of the curve is farther from the origin."""
+        return self.radius_um * (1 + sum(abs(wave) for wave in self.waves))
+
+    def radius_at(self, angle: float) -> float:
+        """Distance of the curve from the origin in one direction (radians, from the x axis towards y)."""
+        waves = sum(wave * np.exp(1j * k * angle) for k, wave in enumerate(self.waves, 2))
+        return self.radius_um * (1 + float(np.real(waves)))
+
+    def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Signed distance along the ray from the origin, float32, negative inside."""
+        z = (x + 1j * y).astype(np.complex64)
+        rho = np.abs(z)
+        z /= np.maximum(rho, np.float32(1e-6))
+        turn = z.copy()
+        radius = np.ones_like(rho)
+        for wave in self.waves:
+            turn *= z
+            radius += (np.complex64(wave) * turn).real
+        return rho - np.float32(self.radius_um) * radius
+
+
+def make_outline(rng: np.random.Generator, radius_um: float, wobble: float, waves: int = 6) -> Outline:
+    """A random outline; higher waves are weaker, so that it is smooth."""
+    size = wobble * rng.normal(0, 1, waves) * np.arange(2, waves + 2) ** -0.8
+    angle = rng.uniform(0, 2 * np.pi, waves)
+    # A rare strong wave would turn the curve inside out.
+    size = np.clip(size, -0.12, 0.12)
+    return Outline(radius_um, tuple(complex(wave) for wave in 1.4 * size * np.exp(1j * angle)))
+
+
+def coverage(distance: np.ndarray, pixel_size_um: float) -> np.ndarray:
+    """How much of each pixel a shape covers, 0-1, from its signed distance."""
+    return np.clip(0.5 - distance / np.float32(pixel_size_um), 0, 1)
+
+
+def soft(distance: np.ndarray, width_um: float) -> np.ndarray:
+    """A smooth step: 0 outside, 1 deeper than `width_um` inside."""
+    t = np.clip(-distance / np.float32(width_um), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+@dataclass(frozen=True)
+class Nucleus:
+    """A nucleus as a chain of circles: `centres_um` (n, 2) as x, y and `radii_um` (n,)."""
+
+    centres_um: np.ndarray
+    radii_um: np.ndarray
+
+    def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Signed distance to the union of the circles, float32."""
+        distance = np.full(x.shape, np.inf, np.float32)
+        for (cx, cy), radius in zip(self.centres_um.astype(np.float32), self.radii_um.astype(np.float32), strict=True):
+            np.minimum(distance, np.hypot(x - cx, y - cy) - radius, out=distance)
+        return distance
+
+
+def _lobes(rng, points, radius, strand, stretch) -> Nucleus:
+    """Lobes at some points (n, 2), each a stretched blob, joined in order by strands of a random thickness."""
+    centres, radii = [], []
+    for point in points:
+        size = radius * rng.uniform(0.80, 1.18)
+        angle = rng.uniform(0, np.pi)
+        long = rng.uniform(*stretch)
+        axis = np.array([np.cos(angle), np.sin(angle)]) * size * long
+        taper = rng.uniform(-0.35, 0.35)
+        for t in np.linspace(-0.6, 0.6, 8):
+            centres.append(point + t * axis)
+            radii.append(size * (1 - 0.5 * t * t + taper * t) / (1 + 0.18 * long))
+    for start, end in itertools.pairwise(points):
+        thick = rng.uniform(*strand)
+        for t in np.linspace(0, 1, 14):
+            centres.append(start + t * (end - start))
+            radii.append(thick * (1 + 0.8 * (2 * t - 1) ** 2))
+    return Nucleus(np.array(centres), np.array(radii))
+
+
+def _arc(rng, count, radius, span) -> np.ndarray:
+    """Points on an arc around the origin, evenly spread with some disorder, (count, 2)."""
+    angle = rng.uniform(0, 2 * np.pi) + np.linspace(0, span, count)
+    angle[1:-1] += rng.normal(0, 0.12, max(count - 2, 0))
+    reach = radius * rng.uniform(0.85, 1.15, count)
+    return np.stack([np.cos(angle) * reach, np.sin(angle) * reach], axis=1)
+
+
+def make_nucleus(rng: np.random.Generator, cell_type: str, radius_um: float) -> Nucleus:
+    """A nucleus in the manner of a cell type, for a cell of a given radius, around the cell's centre."""
+    if cell_type == "neutrophil":
+        if rng.random() < 0.12:  # a band form: one bent rod
+            points = _arc(rng, 13, 0.45 * radius_um, rng.uniform(3.2, 4.3))
+            return Nucleus(points, 1.15 * rng.uniform(0.9, 1.15) * (1 + 0.12 * rng.normal(0, 1, 13)))
+        count = rng.choice([3, 4, 5], p=[0.5, 0.37, 0.13])
+        radius = radius_um * {3: 0.31, 4: 0.275, 5: 0.24}[count] * rng.uniform(0.93, 1.08)
+        span = {3: 3.3, 4: 4.2, 5: 4.8}[count] * rng.uniform(0.85, 1.15)
+        return _lobes(rng, _arc(rng, count, 0.5 * radius_um, span), radius, (0.2, 0.75), (0.3, 1.3))
+    if cell_type == "eosinophil":
+        count = rng.choice([2, 3], p=[0.85, 0.15])
+        radius = radius_um * (0.36 if count == 2 else 0.29) * rng.uniform(0.92, 1.08)
+        span = rng.uniform(1.7, 2.4) if count == 2 else rng.uniform(2.6, 3.2)
+        return _lobes(rng, _arc(rng, count, 0.47 * radius_um, span), radius, (0.35, 0.8), (0.2, 0.8))
+    if cell_type == "basophil":
+        count = rng.choice([2, 3])
+        points = _arc(rng, count, 0.33 * radius_um, rng.uniform(2.0, 3.4))
+        return _lobes(rng, points, radius_um * 0.37 * rng.uniform(0.9, 1.1), (1.2, 1.6), (0.2, 0.8))
+    if cell_type == "monocyte":
+        count = 17
+        bend = radius_um * rng.uniform(0.34, 0.48)
+        points = _arc(rng, count, bend, rng.uniform(2.0, 4.2))
+        points -= points.mean(axis=0) * rng.uniform(0.5, 1.0)
+        thick = 1 + 0.16 * np.cos(np.linspace(0, 2 * np.pi, count)) + 0.05 * rng.normal(0, 1, count)
+        return Nucleus(points, radius_um * rng.uniform(0.25, 0.33) * thick)
+    # A lymphocyte's nucleus is a ball, often with a shallow notch: two balls that nearly coincide.
+    size = radius_um * rng.uniform(0.74, 0.86)
+    angle = rng.uniform(0, 2 * np.pi)
+    push = np.array([np.cos(angle), np.sin(angle)]) * (radius_um - size) * rng.uniform(0.2, 0.8)
+    turn = rng.uniform(0, np.pi)
+    apart = np.array([np.cos(turn), np.sin(turn)]) * size * rng.uniform(0.04, 0.24)
+    return Nucleus(np.array([push - apart, push + apart]), np.array([1.0, rng.uniform(0.9, 1.0)]) * size * 0.93)
+
+
+@dataclass(frozen=True)
+class WhiteCell:
+    """One white cell on a patch of the field.
+
+    Args:
+        cell: signed distance to the cell's outline in micrometres, float32 (h, w).
+        nucleus: signed distance to the nucleus' outline; the nucleus is inside the cell.
+        density: optical density of the cell where it is, float32 (h, w, 3).
+    """
+
+    cell: np.ndarray
+    nucleus: np.ndarray
+    density: np.ndarray
+
+
+def draw_white_cell(
+    rng: np.random.Generator,
+    cell_type: str,
+    outline: Outline,
+    x: np.ndarray,
+    y: np.ndarray,
+    slide: Slide,
+    pixel_size_um: float,
+) -> WhiteCell:
+    """Draw one white cell.
+
+    Args:
+        rng: the cell's own randomness.
+        cell_type: one of `CELL_TYPES`.
+        outline: its outline.
+        x: micrometres from the cell's centre to the right, float32 (h, w).
+        y: micrometres from the cell's centre downwards, float32 (h, w).
+        slide: the slide, for its stains.
+        pixel_size_um: side of a pixel.
+    """
+    look = LOOKS[cell_type]
+
+    def grain(size_um):
+        return smooth_noise(rng, x.shape, max(0.45, size_um / pixel_size_um))
+
+    cell = outline.distance(x, y) + np.float32(0.07) * grain(0.45) + np.float32(0.10) * grain(1.1)
+    shape = make_nucleus(rng, cell_type, outline.radius_um)
+    bend = np.float32(0.12 if cell_type == "lymphocyte" else 0.24)
+    nucleus = shape.distance(x + bend * grain(1.1), y + bend * grain(1.1))
+    nucleus = np.maximum(nucleus + np.float32(0.07) * grain(0.4), cell + np.float32(0.38))
+
+    stains = slide.stains
+    # A drop that dried: thin at the very edge, with a fine darker border, even inside.
+    body = 0.30 + 0.70 * soft(cell, 0.5 * outline.radius_um)
+    border = np.exp(-(((cell + 0.2) / 0.22) ** 2))
+    texture = 1 + 0.16 * grain(1.6) + look.grain * np.clip(grain(look.grain_um), -1.2, 2.5)
+    amount = np.clip((0.35 + 0.65 * body + 0.35 * border) * texture, 0.12, None)
+    if cell_type == "lymphocyte":  # paler next to the nucleus
+        amount *= 1 - 0.25 * np.exp(-((nucleus / 0.55) ** 2))
+    if cell_type == "monocyte":
+        amount *= 1 - 0.8 * _vacuoles(rng, outline, nucleus, x, y)
+    density = np.zeros((*x.shape, 3), np.float32)
+    for name, (low, high) in look.cytoplasm.items():
+        density += (amount * rng.uniform(low, high))[..., None] * stains[name]
+    if cell_type == "neutrophil":  # fine granules, lilac
+        density += (0.05 * np.clip(grain(0.15) - 0.6, 0, 2.5))[..., None] * stains["violet"]
+
+    chromatin = grain(look.chromatin_um) - 0.35 * grain(2.2 * look.chromatin_um)
+    membrane = np.exp(-(((nucleus + 0.16) / 0.2) ** 2))
+    # The colour is half way up where the mask begins.
+    ramp = max(0.3, 1.5 * pixel_size_um)
+    inside = soft(nucleus - np.float32(ramp / 2), ramp)
+    violet = rng.uniform(*look.nucleus) * (1 + look.chromatin * np.clip(chromatin, -2.2, 2.2) + 0.16 * membrane)
+    if cell_type == "monocyte":  # folds
+        violet *= 1 + 0.22 * np.exp(-((grain(1.1) / 0.14) ** 2))
+    cover = inside[..., None]
+    density = density * (1 - 0.55 * cover) + cover * violet[..., None] * stains["violet"]
+
+    if cell_type == "eosinophil":
+        balls = _granules(rng, outline, cell, x, y, spacing_um=0.95, radius_um=(0.40, 0.56), keep=0.96)
+        balls *= 1 - 0.75 * inside
+        density = density * (1 - 0.45 * balls[..., None]) + balls[..., None] * stains["eosin_granule"]
+    if cell_type == "basophil":
+        balls = _granules(rng, outline, cell, x, y, spacing_um=1.05, radius_um=(0.30, 0.62), keep=0.64)
+        density = density * (1 - 0.5 * balls[..., None]) + 0.95 * balls[..., None] * stains["basophil_granule"]
+    return WhiteCell(cell, nucleus, density.astype(np.float32))
+
+
+def _vacuoles(rng, outline, nucleus, x, y) -> np.ndarray:
+    """Bubbles in the cytoplasm, 0-1."""
+    bubbles = np.zeros(x.shape, np.float32)
+    for _ in range(rng.integers(0, 9)):
+        angle, reach = rng.uniform(0, 2 * np.pi), outline.radius_um * np.sqrt(rng.uniform(0.1, 0.75))
+        radius = rng.uniform(0.3, 0.75)
+        bubble = np.hypot(x - reach * np.cos(angle), y - reach * np.sin(angle)) - np.float32(radius)
+        np.maximum(bubbles, soft(bubble, 0.25), out=bubbles)
+    return bubbles * (nucleus > 0.1)
+
+
+def _granules(rng, outline, cell, x, y, *, spacing_um, radius_um, keep) -> np.ndarray:
+    """Round granules that fill the cell, 0-1: dark in the middle, pale towards their edges."""
+    from scipy.spatial import cKDTree
+
+    reach = outline.reach_um
+    rows = np.arange(-reach, reach, spacing_um * 0.87)
+    columns = np.arange(-reach, reach, spacing_um)
+    grid_y, grid_x = np.meshgrid(rows, columns, indexing="ij")
+    grid_x = grid_x + (np.arange(len(rows)) % 2)[:, None] * spacing_um / 2
+    points = np.stack([grid_x.ravel(), grid_y.ravel()], axis=1)
+    points += rng.normal(0, 0.18 * spacing_um, points.shape)
+    points = points[rng.random(len(points)) < keep]
+    sizes = rng.uniform(*radius_um, len(points)).astype(np.float32)
+    shades = rng.uniform(0.7, 1.1, len(points)).astype(np.float32)
+    away, nearest = cKDTree(points).query(np.stack([x.ravel(), y.ravel()], axis=1))
+    away = np.float32(away.reshape(x.shape)) / sizes[nearest].reshape(x.shape)
+    balls = np.clip(1.25 - away * away, 0, 1) * shades[nearest].reshape(x.shape)
+    # Granules stay inside the cell's border.
+    return balls * soft(cell + 0.15, 0.4)

@@ -1,0 +1,347 @@
+"""Synthetic blood smears: images with exact masks, for a first run, for tests, and for pictures that may be shared.
+
+A smear is drawn from a seed alone: no file is read and nothing is downloaded. Its mask does not come from the image;
+both come from the same shapes.
+"""
+
+from __future__ import annotations
+
+import csv
+import numbers
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from wbcstudy.data.synthetic.cells import CELL_TYPES
+from wbcstudy.data.synthetic.field import Field, draw_field, place_white_cells
+from wbcstudy.data.synthetic.slide import make_slide
+from wbcstudy.errors import StudyError
+from wbcstudy.labels import CYTOPLASM, LABELS, NUCLEUS
+from wbcstudy.registry import unknown_name
+
+__all__ = ["CELL_TYPES", "Smear", "SmearCell", "make_case", "make_smear", "pixel_size", "write_synthetic_dataset"]
+
+# A x100 objective on a common camera.
+_PIXEL_SIZE_UM = 0.16
+# The largest white cell and some surroundings.
+_SMALLEST_FIELD_UM = 20.5
+_SMALLEST_PX, _LARGEST_PX = 16, 8192
+
+_CITATION = "Synthetic images, drawn by wbcstudy. They show no patient and may be used freely."
+# The masks' grey levels: what the public datasets of this field use, and visible in any viewer.
+_GREY = {"background": 0, "cytoplasm": 128, "nucleus": 255}
+
+
+@dataclass(frozen=True)
+class SmearCell:
+    """One white cell of a smear.
+
+    Args:
+        instance: its number in `Smear.instances`, from 1.
+        cell_type: one of `CELL_TYPES`.
+        centre_px: row and column of its centre; (0, 0) is the centre of the first pixel.
+        touches_border: whether the image's border may cut it.
+    """
+
+    instance: int
+    cell_type: str
+    centre_px: tuple[float, float]
+    touches_border: bool
+
+
+@dataclass(frozen=True)
+class Smear:
+    """One synthetic image with everything that is known about it.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        mask: uint8 (H, W) of labels (`wbcstudy.labels`).
+        instances: uint16 (H, W), 0 for background and k for the k-th white cell, nucleus and cytoplasm.
+        nuclei: uint16 (H, W), the same for nuclei alone.
+        cells: the white cells, in the order of their numbers; the first is the main cell, near the middle.
+        pixel_size_um: side of a pixel.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    instances: np.ndarray
+    nuclei: np.ndarray
+    cells: tuple[SmearCell, ...]
+    pixel_size_um: float
+
+
+def pixel_size(height_px: int, width_px: int) -> float:
+    """Micrometres per pixel that `make_smear` uses: 0.16, or as much as lets a small image show a whole white cell."""
+    return max(_PIXEL_SIZE_UM, round(_SMALLEST_FIELD_UM / min(height_px, width_px), 4))
+
+
+def make_smear(
+    seed: int,
+    height_px: int = 192,
+    width_px: int = 192,
+    *,
+    white_cells: tuple[int, int] = (1, 2),
+    touching: float = 0.0,
+    slide: int | None = None,
+    cell_types: Sequence[str] | None = None,
+    main_type: str | None = None,
+) -> Smear:
+    """Draw one smear.
+
+    Args:
+        seed: non-negative; the same seed and arguments give the same smear.
+        height_px: image height, 16 or more.
+        width_px: image width, 16 or more.
+        white_cells: the fewest and the most white cells. Where there is no room for as many, there are fewer.
+        touching: probability that a white cell after the first touches an earlier one, lying a little over it. The
+            others keep a micrometre's distance.
+        slide: non-negative; images of one slide share stain and light. None takes a slide of the smear's own.
+        cell_types: the types to draw from, each as often as it is common, though rare types are less rare than in
+            blood; None for all of `CELL_TYPES`.
+        main_type: the type of the first cell, whatever `cell_types` says; None to draw it like the others.
+
+    Raises:
+        StudyError: an argument that cannot be used.
+    """
+    seed = _check_integer("seed", seed, 0)
+    height_px = _check_integer("height_px", height_px, _SMALLEST_PX, _LARGEST_PX)
+    width_px = _check_integer("width_px", width_px, _SMALLEST_PX, _LARGEST_PX)
+    low, high = _check_pair("white_cells", white_cells)
+    low = _check_integer("white_cells", low, 0)
+    high = _check_integer("white_cells", high, low, 10_000)
+    if isinstance(touching, bool) or not isinstance(touching, numbers.Real) or not 0 <= touching <= 1:
+        raise _bad("touching", touching, "a probability from 0 to 1")
+    cell_types = _check_types(cell_types)
+    if main_type is not None and main_type not in CELL_TYPES:
+        raise unknown_name(str(main_type), CELL_TYPES, "cell type")
+
+    layout_seed, draw_seed, slide_seed = np.random.SeedSequence([seed, 0x5EA2]).spawn(3)
+    if slide is None:
+        slide = int(slide_seed.generate_state(1, np.uint64)[0])
+    look = make_slide(_check_integer("slide", slide, 0))
+    field = Field(height_px, width_px, pixel_size(height_px, width_px))
+    rng = np.random.default_rng(layout_seed)
+    count = int(rng.integers(low, high + 1))
+    placed = place_white_cells(rng, field, count, float(touching), cell_types, main_type)
+    drawn = draw_field(draw_seed, field, look, placed)
+
+    mask = np.where(drawn.instances > 0, CYTOPLASM, LABELS["background"]).astype(np.uint8)
+    mask[drawn.nuclei > 0] = NUCLEUS
+    border = np.concatenate([drawn.instances[[0, -1]].ravel(), drawn.instances[:, [0, -1]].ravel()])
+    cut = set(np.unique(border).tolist())
+    cells = tuple(
+        SmearCell(
+            number,
+            one.cell_type,
+            tuple(float(at) for at in one.centre_um[::-1] / field.pixel_size_um - 0.5),
+            number in cut,
+        )
+        for number, one in enumerate(placed, 1)
+    )
+    return Smear(drawn.image, mask, drawn.instances, drawn.nuclei, cells, field.pixel_size_um)
+
+
+def make_case(
+    index: int,
+    *,
+    seed: int,
+    size_px: int | tuple[int, int] = 192,
+    slides: int = 10,
+    white_cells: tuple[int, int] = (1, 2),
+    touching: float = 0.25,
+) -> Smear:
+    """Case number `index` of a synthetic dataset, whatever the dataset's length.
+
+    Main cells take turns: each five cases in a row have each of the five types, in an order drawn from the seed. Slides
+    take turns too: case k lies on slide k modulo `slides`.
+
+    Args:
+        index: from 0.
+        seed: the dataset's seed.
+        size_px: side, or height and width.
+        slides: number of slides.
+        white_cells: as for `make_smear`.
+        touching: as for `make_smear`.
+
+    Raises:
+        StudyError: an argument that cannot be used.
+    """
+    index, seed = _check_integer("index", index, 0), _check_integer("seed", seed, 0)
+    slides = _check_integer("slides", slides, 1)
+    sides = size_px if isinstance(size_px, (tuple, list)) else (size_px, size_px)
+    height_px, width_px = (
+        _check_integer("size_px", side, _SMALLEST_PX, _LARGEST_PX) for side in _check_pair("size_px", sides)
+    )
+    turn, place = divmod(index, len(CELL_TYPES))
+    order = np.random.default_rng(np.random.SeedSequence([seed, 1, turn])).permutation(len(CELL_TYPES))
+    return make_smear(
+        _derive(seed, 2, index),
+        height_px,
+        width_px,
+        white_cells=white_cells,
+        touching=touching,
+        slide=_derive(seed, 3, index % slides),
+        main_type=CELL_TYPES[order[place]],
+    )
+
+
+def write_synthetic_dataset(
+    folder: str | Path,
+    *,
+    cases: int,
+    seed: int,
+    size_px: int | tuple[int, int] = 192,
+    slides: int = 10,
+    white_cells: tuple[int, int] = (1, 2),
+    touching: float = 0.25,
+    instances: bool = True,
+    name: str = "synthetic",
+) -> Path:
+    """Write a synthetic dataset, which is then a dataset like any other.
+
+    The folder gets `dataset.yaml`, `cases.csv` (`case_id,cell_type,group`: the main cell's type, empty where there is
+    no white cell, and the slide), `images/`, `masks/` (grey levels 0, 128 and 255 for background, cytoplasm and
+    nucleus) and, on request, `instances/` (16-bit: k for the k-th white cell). It appears complete or not at all.
+    The same arguments give the same bytes with the same versions of NumPy, SciPy and Pillow.
+
+    Args:
+        folder: where to write; must not exist, or be empty.
+        cases: number of images, 1 or more. Case k is the same in a longer dataset.
+        seed: non-negative.
+        size_px: side, or height and width.
+        slides: number of slides; cases take turns on them.
+        white_cells: as for `make_smear`.
+        touching: as for `make_smear`.
+        instances: whether to write `instances/`.
+        name: the dataset's name in `dataset.yaml`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        StudyError: an argument that cannot be used, the folder is in use, or it cannot be written.
+    """
+    folder = Path(folder)
+    cases = _check_integer("cases", cases, 1)
+    _check_free(folder)
+    options = {"seed": seed, "size_px": size_px, "slides": slides, "white_cells": white_cells, "touching": touching}
+    first = make_case(0, **options)  # bad arguments show before anything is written
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # A private folder beside the target; what is made within has the user's usual permissions.
+        workshop = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    try:
+        part = workshop / "dataset"
+        for kind in ("images", "masks", *(["instances"] if instances else [])):
+            (part / kind).mkdir(parents=True)
+        rows = []
+        for index in range(cases):
+            smear = first if index == 0 else make_case(index, **options)
+            case_id = f"smear{index:04d}"
+            _write_case(part, case_id, smear, instances)
+            rows.append((case_id, smear.cells[0].cell_type if smear.cells else "", f"slide{index % slides:02d}"))
+        with (part / "cases.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([("case_id", "cell_type", "group"), *rows])
+        _write_description(part, name, first.pixel_size_um, instances)
+        if folder.is_dir():
+            folder.rmdir()  # it was empty; Windows does not rename onto it
+        part.rename(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+    return folder
+
+
+def _write_case(folder: Path, case_id: str, smear: Smear, instances: bool) -> None:
+    from PIL import Image
+
+    grey = np.zeros(len(LABELS), np.uint8)
+    for label, value in LABELS.items():
+        grey[value] = _GREY[label]
+    Image.fromarray(smear.image).save(folder / "images" / f"{case_id}.png")
+    Image.fromarray(grey[smear.mask]).save(folder / "masks" / f"{case_id}.png")
+    if instances:
+        Image.fromarray(smear.instances).save(folder / "instances" / f"{case_id}.png")
+
+
+def _write_description(folder: Path, name: str, pixel_size_um: float, instances: bool) -> None:
+    fields = {
+        "name": name,
+        "title": "Synthetic blood smears",
+        "images": "images/{case}.png",
+        "masks": "masks/{case}.png",
+        "labels": _GREY,
+        "tolerance": 0,
+        "cases": "cases.csv",
+        "pixel_size_um": pixel_size_um,
+        "citation": _CITATION,
+    }
+    if instances:
+        fields["instances"] = "instances/{case}.png"
+    text = "# Written by wbcstudy: drawn, not photographed.\n"
+    text += yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=1000)
+    (folder / "dataset.yaml").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _derive(seed: int, purpose: int, index: int) -> int:
+    """A seed for one thing of a dataset, independent of all others."""
+    return int(np.random.SeedSequence([seed, purpose, index]).generate_state(1, np.uint64)[0])
+
+
+def _bad(field: str, value: object, expected: str) -> StudyError:
+    return StudyError(
+        f"Synthetic smears: {field} = {value!r} cannot be used.",
+        expected=expected,
+        fix=f"Change {field}.",
+    )
+
+
+def _check_integer(field: str, value: object, low: int, high: int | None = None) -> int:
+    good = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not good or value < low or (high is not None and value > high):
+        raise _bad(field, value, f"a whole number, {low} or more" + (f", at most {high}" if high is not None else ""))
+    return int(value)
+
+
+def _check_pair(field: str, value: object) -> tuple:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise _bad(field, value, "two whole numbers, the fewest and the most")
+    return tuple(value)
+
+
+def _check_types(cell_types: Sequence[str] | None) -> tuple[str, ...]:
+    if cell_types is None:
+        return CELL_TYPES
+    if isinstance(cell_types, str) or not cell_types or len(set(cell_types)) != len(cell_types):
+        raise _bad("cell_types", cell_types, f"one or more of {', '.join(CELL_TYPES)}, each once")
+    for cell_type in cell_types:
+        if cell_type not in CELL_TYPES:
+            raise unknown_name(str(cell_type), CELL_TYPES, "cell type")
+    return tuple(cell_types)
+
+
+def _check_free(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        raise StudyError(
+            f"{folder} exists and is not empty.",
+            expected="a new or an empty folder for the synthetic dataset",
+            fix="Choose another folder, or delete this one if it is not needed.",
+        )
+
+
+def _unwritable(folder: Path, error: OSError) -> StudyError:
+    return StudyError(
+        f"The synthetic dataset cannot be written to {folder}: {error.strerror or error}.",
+        expected="a folder that can be made, on a disk with room",
+        fix="Choose another folder, or make room.",
+    )

@@ -1,0 +1,139 @@
+"""Trained models as files, and what a run notes about the machine."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wbcstudy.errors import StudyError
+from wbcstudy.nets.backend import load_keras
+from wbcstudy.nets.fast_layers import register_fast_layers
+from wbcstudy.nets.losses import register_losses
+from wbcstudy.nets.preprocessing import register_layers
+from wbcstudy.nets.stain import register_stain
+
+# What our networks are made of. A .keras file names the classes that are to be made, and Keras would import others.
+_LAYERS = {
+    "Activation",
+    "Add",
+    "BatchNormalization",
+    "Concatenate",
+    "Conv2D",
+    "Conv2DTranspose",
+    "DepthwiseConv2D",
+    "Dropout",
+    "InputLayer",
+    "MaxPooling2D",
+    "ReLU",
+    "Softmax",
+    "UpSampling2D",
+    "ZeroPadding2D",
+}
+_HARMLESS_MODULES = {"keras.initializers", "keras.optimizers"}
+_CONFIG_BYTES = 50_000_000
+# What Keras, zipfile and h5py say of damaged files.
+_UNREADABLE = (ValueError, TypeError, AttributeError, ImportError, OSError, EOFError, RuntimeError, LookupError)
+_UNREADABLE += (zipfile.BadZipFile, zlib.error)
+
+
+def load_model(path: str | Path):
+    """Read a `model.keras`. Code in the file is never run.
+
+    The file is looked through before Keras sees it: it may only hold the layers that this project's networks are made
+    of, Keras' own and those registered by this package.
+
+    Args:
+        path: the file.
+
+    Returns:
+        keras.Model, not compiled; see `unet.build_unet` for its input and output.
+
+    Raises:
+        StudyError: no such file, or not a model of this project.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError(
+            f"There is no model {path}.",
+            expected="the model.keras of a finished run",
+            fix="Check the path; `wbcstudy status params/<study>.yaml` lists the finished runs.",
+        )
+    if not zipfile.is_zipfile(path):
+        raise _foreign(path, "it is not a .keras file, or was cut off")
+    keras = load_keras()
+    register_layers()
+    register_fast_layers()
+    register_losses()
+    register_stain()
+    _check_classes(path)
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except _UNREADABLE as error:
+        raise _foreign(path, (str(error).splitlines() or [type(error).__name__])[0][:300]) from error
+    shapes = (getattr(model, "input_shape", None), getattr(model, "output_shape", None))
+    if shapes != ((None, None, None, 3), (None, None, None, 3)):
+        raise _foreign(path, f"its input and output are {shapes[0]} and {shapes[1]}")
+    return model
+
+
+def _check_classes(path: Path) -> None:
+    """Refuse a file that asks for a class that no network of this project has.
+
+    Raises:
+        StudyError: such a file, or one without a readable description of a network.
+    """
+    keras = load_keras()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("config.json").file_size > _CONFIG_BYTES:
+                raise _foreign(path, "its description is too large")
+            config = json.loads(archive.read("config.json"))
+    except (
+        KeyError,
+        ValueError,
+        OSError,
+        RecursionError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise _foreign(path, f"its description cannot be read ({type(error).__name__})") from None
+    for node in _nodes(config):
+        name, module, registered = (str(node.get(key) or "") for key in ("class_name", "module", "registered_name"))
+        if name in ("__keras_tensor__", "__tuple__"):
+            continue
+        ours = registered.startswith("wbcstudy>") and keras.saving.get_registered_object(registered) is not None
+        known = (
+            (ours and module.startswith("wbcstudy."))
+            or module in _HARMLESS_MODULES
+            or (module == "keras" and name == "DTypePolicy")
+            or (module == "keras.layers" and name in _LAYERS)
+            or (module in ("keras", "keras.models", "keras.src.models.functional") and name == "Functional")
+        )
+        if not known:
+            raise _foreign(path, f"it holds {module + '.' if module else ''}{name}, which could run code")
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Everything in a description that Keras would make an object of."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if "class_name" in value:
+                yield value
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _foreign(path: Path, why: str) -> StudyError:
+    return StudyError(
+        f"{path} is not a model of this project: {why}.",
+        expected="a model.keras written by a run of this project",
+        fix="Pass outputs/<study>/runs/<run>/model.keras; if this is one, run it again.",
+    )

@@ -1,0 +1,1 @@
+"""Figures: arrays or frames in, a matplotlib figure out."""

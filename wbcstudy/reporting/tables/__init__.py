@@ -1,0 +1,1 @@
+"""Tables: tidy frames, their layout, and their HTML, LaTeX and CSV."""

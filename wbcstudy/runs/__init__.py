@@ -1,0 +1,1 @@
+"""What lies under outputs/<study>/: folders, results, locks."""

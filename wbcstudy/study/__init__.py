@@ -1,0 +1,1 @@
+"""Run a study: plan, schedule, record."""
