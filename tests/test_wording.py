@@ -7,8 +7,16 @@ from wbcstudy import wording
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, ""), (math.nan, ""), (-2, "0 s"), (12.4, "12 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (3725, "1 h 02 min")],
-)  # fmt: skip
+    [
+        (None, ""),
+        (math.nan, ""),
+        (-2, "0 s"),
+        (12.4, "12 s"),
+        (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (3725, "1 h 02 min"),
+    ],
+)
 def test_durations(seconds, text):
     assert wording.duration(seconds) == text
 
