@@ -173,7 +173,7 @@ def _mark_failed(folder: Path) -> None:
     if run.status == "complete":
         typer.echo("another process has finished this run")
         return
-    error = record_failure(run, folder.parents[1] / "logs" / f"{folder.name}.log")
+    error = record_failure(run, run.study.logs / f"{run.name}.log")
     typer.echo(f"failed: {error}" if error else "stopped, not failed")
     raise typer.Exit(0 if error else 1)
 

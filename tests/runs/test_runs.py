@@ -25,6 +25,11 @@ def test_a_started_run_can_be_taken_up_again_until_it_is_complete(tmp_path):
         start_run(config, tmp_path)
 
 
+def test_a_run_knows_its_study(tmp_path):
+    study = StudyFolder(tmp_path / "s")
+    assert study.run("resnet18").study == study.baseline("otsu").study == study
+
+
 def test_a_failed_run_can_be_tried_again(tmp_path):
     folder = start_run(RunConfig(study="s"), tmp_path)
     write_record(folder, {"status": "failed", "error": "x"})

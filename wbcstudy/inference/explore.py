@@ -199,7 +199,7 @@ class Explorer:
         return _load_dataset(run.config.dataset)
 
     def _split(self, run: Run) -> set[str]:
-        folds = (read_json(StudyFolder(run.folder.path.parents[1]).split) or {}).get("folds", [])
+        folds = (read_json(run.folder.study.split) or {}).get("folds", [])
         if run.config.fold < len(folds):
             return set(folds[run.config.fold]["test"])
         return {case.case_id for case in self._data(run).cases}

@@ -37,7 +37,7 @@ class Network:
     @property
     def name(self) -> str:
         """`<study>/<run>`."""
-        return f"{self.run.folder.path.parents[1].name}/{self.run.name}"
+        return f"{self.run.folder.study.name}/{self.run.name}"
 
     @functools.cached_property
     def digest(self) -> str:

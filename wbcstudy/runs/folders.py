@@ -114,6 +114,11 @@ class RunFolder:
         return self.path.name
 
     @property
+    def study(self) -> StudyFolder:
+        """The study that this run or earlier method belongs to."""
+        return StudyFolder(self.path.parents[1])
+
+    @property
     def params(self) -> Path:
         """What papermill got."""
         return self.path / "params.yaml"

@@ -195,7 +195,7 @@ def score_elsewhere(place: Path, name: str) -> dict[str, Any]:
         # Snakemake goes by file times, which a copied folder may have lost; writing again renews them.
         write_record(target, before)
         return before
-    about = {"study": run.path.parents[1].name, "run": run.name, "network": trained, "code_version": __version__}
+    about = {"study": run.study.name, "run": run.name, "network": trained, "code_version": __version__}
     try:
         record = about | _score(run, _find(run, name), target)
     # Whatever it is, such as TensorFlow's own kind of too little memory: the others are scored, and the report tells.
@@ -243,7 +243,7 @@ def _predict(model, config: RunConfig, dataset: Dataset):
 
 
 def _find(run: RunFolder, name: str) -> Other:
-    others = {other.name: other for other in read_others(StudyFolder(run.path.parents[1]))}
+    others = {other.name: other for other in read_others(run.study)}
     if name not in others:
         raise StudyError(
             f"{name} is not among the other datasets of this study.",
