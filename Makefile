@@ -48,7 +48,7 @@ lint: env  ## Check the style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 lock: env  ## Pin the newest dependencies into requirements.lock (needs the `uv` command)
-	@uv pip compile pyproject.toml --extra test --extra export --extra slurm --universal --python-version 3.11 --generate-hashes \
+	@uv pip compile pyproject.toml --extra test --extra docs --extra export --extra slurm --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
 licences: env  ## List the licences of all dependencies in docs/licences.csv, and refuse what does not go with MIT

@@ -23,7 +23,7 @@ def pinned() -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, version in lines}
 
 
-@pytest.mark.parametrize("text", PROJECT["dependencies"] + EXTRAS["test"] + EXTRAS["export"])
+@pytest.mark.parametrize("text", PROJECT["dependencies"] + EXTRAS["test"] + EXTRAS["docs"] + EXTRAS["export"])
 def test_every_dependency_is_pinned_to_a_version_that_fits(text):
     requirement = Requirement(text)
     assert pinned()[requirement.name.lower()] in requirement.specifier
