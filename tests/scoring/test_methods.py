@@ -49,16 +49,6 @@ def test_a_method_without_any_defined_score_does_not_take_the_cases_from_the_oth
     assert list(case_table(frame, "nucleus")) == ["otsu"]
 
 
-def test_trainings_may_be_given_as_dict_or_frame():
-    frame = frame_of({"first": {"a": 0.5}, "second": {"a": 1.0}})
-    given = {"first": ("unet", "dice", 0, 0), "second": ("unet", "dice", 0, 1)}
-    listed = pd.DataFrame([(run, *about) for run, about in given.items()])
-    listed.columns = ["run", "encoder", "loss", "fold", "seed"]
-    for trainings in (given, listed, listed.set_index("run")):
-        assert case_table(frame, "nucleus", trainings=trainings).loc["a"].to_dict() == {"unet__dice": 0.75}
-    assert list(case_table(frame, "nucleus")) == ["first", "second"]
-
-
 def test_the_same_scores_twice_are_refused():
     frame = frame_of({("resnet18", "dice", 0, 0): {"a": 0.5}})
     with pytest.raises(StudyError, match="more than one score of case a"):

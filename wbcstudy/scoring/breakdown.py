@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from wbcstudy.errors import StudyError
 from wbcstudy.scoring.intervals import bootstrap_interval
-from wbcstudy.scoring.methods import Groups, Trainings, case_table, group_names
+from wbcstudy.scoring.methods import Groups, case_table, group_names
 
 # The regions whose mean says how well a case went; the cell is made of the two.
 CASE_REGIONS = ("nucleus", "cytoplasm")
@@ -20,7 +20,6 @@ def scores_by_cell_type(
     frame: pd.DataFrame,
     region: str,
     column: str = "dice",
-    trainings: Trainings | pd.DataFrame | None = None,
     groups: Groups | None = None,
     confidence: float = 0.95,
     resamples: int = 2000,
@@ -35,7 +34,6 @@ def scores_by_cell_type(
         frame: rows as `score_masks` makes them.
         region: the one to look at.
         column: a ratio.
-        trainings: run -> (encoder, loss, fold, seed); None reads the runs' names.
         groups: case id -> group, for a cluster bootstrap.
         confidence: coverage of each interval.
         resamples: bootstrap resamples.
@@ -45,7 +43,7 @@ def scores_by_cell_type(
         Rows: method (in order of appearance), cell_type (sorted; missing last), n (cases with a defined value), mean,
         ci_low, ci_high. The mean is NaN for n = 0, the interval for fewer than two cases or groups.
     """
-    table = case_table(frame, region, column, trainings)
+    table = case_table(frame, region, column)
     types = frame.drop_duplicates("case_id").set_index("case_id")["cell_type"].reindex(table.index)
     rows = []
     for method in table:

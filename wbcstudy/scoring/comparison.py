@@ -10,7 +10,7 @@ import pandas as pd
 
 from wbcstudy.scoring.evaluation import pool_scores
 from wbcstudy.scoring.intervals import bootstrap_difference, bootstrap_interval
-from wbcstudy.scoring.methods import Groups, Trainings, add_methods, case_table
+from wbcstudy.scoring.methods import Groups, add_methods, case_table
 from wbcstudy.scoring.power import smallest_detectable_difference
 from wbcstudy.scoring.statistics import paired_differences, unit_differences, variance_components
 
@@ -78,7 +78,6 @@ def compare_methods(
     region: str,
     column: str = "dice",
     alpha: float = 0.05,
-    trainings: Trainings | pd.DataFrame | None = None,
     groups: Groups | None = None,
 ) -> Comparison:
     """Find the leading method and those that cannot be told apart from it.
@@ -92,7 +91,6 @@ def compare_methods(
         region: the one to compare.
         column: a ratio where higher is better.
         alpha: level over all pairs.
-        trainings: run -> (encoder, loss, fold, seed); None reads the runs' names.
         groups: case id -> group, where cases are not independent.
 
     Returns:
@@ -101,9 +99,9 @@ def compare_methods(
     Raises:
         StudyError: as `paired_differences`.
     """
-    table = case_table(frame, region, column, trainings)
+    table = case_table(frame, region, column)
     complete = table.dropna()
-    pairs = paired_differences(frame, region, column, trainings, groups)
+    pairs = paired_differences(frame, region, column, groups)
     means = complete.mean().reindex(table.columns)
     order = tuple(means.sort_values(ascending=False, kind="stable").index)
     wins = {_winner_first(row) for row in pairs.itertuples() if row.p_holm < alpha}
@@ -115,14 +113,14 @@ def compare_methods(
     undecided = tuple(method for method in others if not {(leader, method), (method, leader)} & wins)
     together = {leader, *undecided}
     units = len(unit_differences(complete, leader, leader, groups)) if order else 0
-    seeds = add_methods(frame[frame["region"] == region], trainings).groupby("method")["seed"].nunique()
+    seeds = add_methods(frame[frame["region"] == region]).groupby("method")["seed"].nunique()
     detectable = {
         frozenset((row.method_a, row.method_b)): smallest_detectable_difference(
             unit_differences(table, row.method_a, row.method_b, groups), alpha=alpha / len(pairs)
         )
         for row in pairs.itertuples()
     }
-    spread = variance_components(frame, region, column, trainings, groups)["sd_seeds"]
+    spread = variance_components(frame, region, column, groups)["sd_seeds"]
     return Comparison(
         region=region,
         order=order,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.errors import StudyError
-from wbcstudy.scoring.methods import Groups, Trainings, add_methods, group_names
+from wbcstudy.scoring.methods import Groups, add_methods, group_names
 from wbcstudy.scoring.metrics import COUNTS, RATIOS
 
 
@@ -162,7 +162,6 @@ def bootstrap_pooled(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    trainings: Trainings | pd.DataFrame | None = None,
 ) -> Interval:
     """Percentile bootstrap interval of a pooled ratio: cases are drawn with their counts, which are then summed.
 
@@ -177,7 +176,6 @@ def bootstrap_pooled(
         confidence: coverage, between 0 and 1.
         resamples: bootstrap resamples.
         seed: of the resampling; the order of the rows does not matter.
-        trainings: as in `methods.add_methods`.
 
     Returns:
         The interval. Resamples in which the ratio is undefined (0/0) are left out; ends are NaN with fewer than two
@@ -192,7 +190,7 @@ def bootstrap_pooled(
     _check_confidence(confidence)
     if ratio not in RATIOS:
         raise StudyError(f"Unknown ratio {ratio!r}.", expected=", ".join(RATIOS), fix="Use one of these names.")
-    rows = add_methods(frame, trainings)
+    rows = add_methods(frame)
     for column in ("region", "method"):
         found = [str(name) for name in rows[column].unique()]
         if len(found) > 1:

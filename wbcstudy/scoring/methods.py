@@ -16,19 +16,16 @@ from wbcstudy.config import split_run_name
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES
 
-# Run -> (encoder, loss, fold, seed).
-Trainings = Mapping[str, Sequence]
 # Case id -> the slide, patient or laboratory that the case shares with others.
 Groups = Mapping[str, Hashable]
 
 
-def add_methods(frame: pd.DataFrame, trainings: Trainings | pd.DataFrame | None = None) -> pd.DataFrame:
-    """A copy of a scores frame with the columns `method`, `fold` and `seed`.
+def add_methods(frame: pd.DataFrame) -> pd.DataFrame:
+    """Copy a scores frame and add the columns `method`, `fold` and `seed`, read from the name of the run.
 
     Args:
-        frame: rows as `score_masks` makes them, of any number of runs.
-        trainings: run -> (encoder, loss, fold, seed), or a frame with these columns and `run`; None reads them from
-            the run's name. A run that is not listed and whose name tells nothing is a method by itself, fold 0, seed 0.
+        frame: rows as `score_masks` makes them, of any number of runs. A run whose name has no fold and seed is a
+            method with fold 0 and seed 0.
 
     Raises:
         StudyError: one run scored one case and region twice.
@@ -42,24 +39,18 @@ def add_methods(frame: pd.DataFrame, trainings: Trainings | pd.DataFrame | None 
             expected="one row per run, case and region",
             fix="Pass the scores of one dataset, each scores.csv once.",
         )
-    if isinstance(trainings, pd.DataFrame):
-        columns = trainings.reset_index()[["run", "encoder", "loss", "fold", "seed"]]
-        trainings = {run: about for run, *about in columns.itertuples(index=False)}
-    known = {run: _training(run, trainings or {}) for run in frame["run"].unique()}
-    about = pd.DataFrame([known[run] for run in frame["run"]], columns=["method", "fold", "seed"])
-    return frame.drop(columns=about.columns, errors="ignore").join(about)
+    parts = {run: split_run_name(run) or (run, 0, 0) for run in frame["run"].unique()}
+    columns = pd.DataFrame([parts[run] for run in frame["run"]], columns=["method", "fold", "seed"])
+    return frame.drop(columns=columns.columns, errors="ignore").join(columns)
 
 
-def case_table(
-    frame: pd.DataFrame, region: str, column: str = "dice", trainings: Trainings | pd.DataFrame | None = None
-) -> pd.DataFrame:
+def case_table(frame: pd.DataFrame, region: str, column: str = "dice") -> pd.DataFrame:
     """One row per case, one column per method: the method's score of the case, mean over its trainings.
 
     Args:
         frame: rows as `score_masks` makes them, of any number of runs.
         region: the one to look at.
         column: a ratio, or any numeric column.
-        trainings: as in `add_methods`.
 
     Returns:
         Floats, cases sorted by id, methods in order of appearance. NaN where the score is undefined for *any* of the
@@ -75,7 +66,7 @@ def case_table(
         raise StudyError(
             f"The scores have no column {column!r}.", expected=", ".join(numeric), fix="Use one of these names."
         )
-    rows = add_methods(frame[frame["region"] == region], trainings)
+    rows = add_methods(frame[frame["region"] == region])
     order = list(rows["method"].unique())
     means = rows.groupby(["case_id", "method"])[column].mean(skipna=False).astype(float)
     # pivot_table would average the undefined away.
@@ -137,10 +128,3 @@ def what_varies(methods: Sequence[str]) -> str:
     if len(losses) == 1:
         return "encoder"
     return "loss" if len(encoders) == 1 else "method"
-
-
-def _training(run: str, trainings: Trainings) -> tuple[str, int, int]:
-    if run in trainings:
-        encoder, loss, fold, seed = trainings[run]
-        return f"{encoder}__{loss}", int(fold), int(seed)
-    return split_run_name(run) or (run, 0, 0)

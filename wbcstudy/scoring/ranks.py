@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from wbcstudy.scoring.methods import Groups, Trainings, average_groups, case_table
+from wbcstudy.scoring.methods import Groups, average_groups, case_table
 from wbcstudy.scoring.statistics import MIN_CASES, wilcoxon_p
 
 
@@ -47,7 +47,6 @@ def friedman_nemenyi(
     region: str,
     column: str = "dice",
     alpha: float = 0.05,
-    trainings: Trainings | pd.DataFrame | None = None,
     groups: Groups | None = None,
 ) -> RankTest:
     """Friedman's test over all methods, then Nemenyi's critical difference of mean ranks.
@@ -61,7 +60,6 @@ def friedman_nemenyi(
         region: the one to compare.
         column: a ratio where higher is better.
         alpha: level of Nemenyi's test.
-        trainings: run -> (encoder, loss, fold, seed); None reads the runs' names.
         groups: case id -> group; scores of a group are averaged first and n counts groups.
 
     Returns:
@@ -78,7 +76,7 @@ def friedman_nemenyi(
     """
     from scipy.stats import rankdata
 
-    table = average_groups(case_table(frame, region, column, trainings), groups)
+    table = average_groups(case_table(frame, region, column), groups)
     n, k = table.shape
     ranks = rankdata(-table.to_numpy().round(12), axis=1) if n else np.full((0, k), np.nan)
     means = pd.Series(ranks.mean(axis=0) if n else np.nan, index=list(table.columns), dtype=float, name="mean_rank")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from wbcstudy.scoring.methods import Groups, Trainings, add_methods, average_groups, case_table
+from wbcstudy.scoring.methods import Groups, add_methods, average_groups, case_table
 
 # With five cases the smallest two-sided p of the signed-rank test is 2 / 2 ** 5 = 0.0625, whatever the scores.
 MIN_CASES = 6
@@ -141,7 +141,6 @@ def paired_differences(
     frame: pd.DataFrame,
     region: str,
     column: str = "dice",
-    trainings: Trainings | pd.DataFrame | None = None,
     groups: Groups | None = None,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
@@ -155,7 +154,6 @@ def paired_differences(
         frame: rows as `score_masks` makes them, of several runs on one dataset.
         region: the one to compare.
         column: a ratio where higher is better.
-        trainings: run -> (encoder, loss, fold, seed); None reads the runs' names.
         groups: case id -> group, where cases are not independent.
         confidence: of each interval by itself; the intervals are not adjusted for the number of pairs, p_holm is.
 
@@ -169,7 +167,7 @@ def paired_differences(
     Raises:
         StudyError: as `case_table`.
     """
-    table = case_table(frame, region, column, trainings)
+    table = case_table(frame, region, column)
     rows = []
     for a, b in itertools.combinations(table.columns, 2):
         differences = unit_differences(table, a, b, groups)
@@ -197,7 +195,6 @@ def variance_components(
     frame: pd.DataFrame,
     region: str,
     column: str = "dice",
-    trainings: Trainings | pd.DataFrame | None = None,
     groups: Groups | None = None,
 ) -> pd.DataFrame:
     """Seed-to-seed spread beside case-to-case spread, per method.
@@ -210,7 +207,6 @@ def variance_components(
         frame: rows as `score_masks` makes them.
         region: the one to look at.
         column: a ratio.
-        trainings: run -> (encoder, loss, fold, seed); None reads the runs' names.
         groups: case id -> group, where cases are not independent.
 
     Returns:
@@ -220,7 +216,7 @@ def variance_components(
         same of the groups' means). All sd with n - 1, in the unit of the ratio. Cases that one of the seeds did not
         score are left out.
     """
-    rows = add_methods(frame[frame["region"] == region], trainings)
+    rows = add_methods(frame[frame["region"] == region])
     result = []
     for method, part in rows.groupby("method", sort=False):
         means = part.groupby(["case_id", "seed"])[column].mean(skipna=False)

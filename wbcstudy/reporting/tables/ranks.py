@@ -9,7 +9,7 @@ import pandas as pd
 from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout
 from wbcstudy.scoring.breakdown import scores_by_cell_type
 from wbcstudy.scoring.comparison import compare_methods
-from wbcstudy.scoring.methods import Groups, Trainings, case_table, method_title, what_varies
+from wbcstudy.scoring.methods import Groups, case_table, method_title, what_varies
 from wbcstudy.scoring.ranks import friedman_nemenyi
 from wbcstudy.scoring.selection import TABLE_REGIONS
 from wbcstudy.scoring.statistics import variance_components
@@ -24,7 +24,6 @@ def make_ranks(
     scores: pd.DataFrame,
     regions: Sequence[str] = TABLE_REGIONS,
     alpha: float = 0.05,
-    trainings: Trainings | pd.DataFrame | None = None,
     groups: Groups | None = None,
 ) -> pd.DataFrame:
     """Every method beside the leading one, per region.
@@ -33,7 +32,6 @@ def make_ranks(
         scores: rows as `score_masks` makes them, of the runs to compare, on one dataset.
         regions: to compare, each by itself.
         alpha: level over all pairs of a region.
-        trainings: run -> (encoder, loss, fold, seed); None reads the runs' names.
         groups: case id -> group, where cases are not independent.
 
     Returns:
@@ -44,12 +42,12 @@ def make_ranks(
     """
     rows = []
     for region in regions:
-        found = compare_methods(scores, region, "dice", alpha, trainings, groups)
+        found = compare_methods(scores, region, "dice", alpha, groups)
         if found.leader is None:
             continue
-        means = case_table(scores, region, "dice", trainings).dropna().mean()
-        ranks = friedman_nemenyi(scores, region, "dice", alpha, trainings, groups).mean_ranks
-        spread = variance_components(scores, region, "dice", trainings, groups).set_index("method")
+        means = case_table(scores, region, "dice").dropna().mean()
+        ranks = friedman_nemenyi(scores, region, "dice", alpha, groups).mean_ranks
+        spread = variance_components(scores, region, "dice", groups).set_index("method")
         for method in found.order:
             leader = method == found.leader
             about = {"region": region, "method": method, "n": found.cases, "mean": means[method]}
@@ -98,7 +96,6 @@ def make_cell_types(
     scores: pd.DataFrame,
     methods: Sequence[str] | None = None,
     regions: Sequence[str] = TABLE_REGIONS,
-    trainings: Trainings | pd.DataFrame | None = None,
     groups: Groups | None = None,
 ) -> pd.DataFrame:
     """Mean Dice by cell type, per region and method.
@@ -107,13 +104,12 @@ def make_cell_types(
         scores: rows as `score_masks` makes them.
         methods: as in the column `method`; None for all.
         regions: to show.
-        trainings: run -> (encoder, loss, fold, seed); None reads the runs' names.
         groups: case id -> group, for the intervals.
 
     Returns:
         region, then the columns of `scores_by_cell_type`. Empty where no case has a cell type.
     """
-    parts = [scores_by_cell_type(scores, region, "dice", trainings, groups) for region in regions]
+    parts = [scores_by_cell_type(scores, region, "dice", groups) for region in regions]
     table = pd.concat([part.assign(region=region) for part, region in zip(parts, regions, strict=True)])
     table = table[["region", *(name for name in table if name != "region")]].reset_index(drop=True)
     if table["cell_type"].isna().all():
