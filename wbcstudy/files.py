@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,8 @@ POLICY = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:\">"
 )
+# Attempts to download a file.
+_ATTEMPTS = 4
 
 
 def project_root() -> Path:
@@ -98,12 +103,18 @@ def short_path(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def cannot_write(path: Path, error: OSError) -> StudyError:
-    """The error for a place that cannot be written: no permission, no space, read-only, a file in the way."""
+def cannot_write(path: Path, error: OSError, *, instead: str = "set WBCSTUDY_OUTPUTS to another folder") -> StudyError:
+    """Return the error for a path that cannot be written: no permission, no space, read-only, or a file in the way.
+
+    Args:
+        path: the file or folder.
+        error: the reason.
+        instead: what the user can do if the folder cannot be made writable.
+    """
     return StudyError(
         f"Cannot write to {path}: {error.strerror or error}.",
         expected="a folder that you may write to, on a disk with free space",
-        fix="Check its permissions and the free space, or set WBCSTUDY_OUTPUTS to another folder.",
+        fix=f"Check its permissions and the free space, or {instead}.",
     )
 
 
@@ -126,6 +137,58 @@ def atomic_write(target: Path) -> Iterator[Path]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    fix: str,
+    md5: str | None = None,
+    pause_s: float = 1.0,
+    progress: bool = False,
+) -> None:
+    """Download one file; `target` is written only when the file is complete and verified.
+
+    Args:
+        url: the address.
+        target: the file to write.
+        fix: how to get the file by hand, for the error message.
+        md5: the expected MD5 sum, or None where it is unknown.
+        pause_s: wait before the second attempt, in seconds; doubled before each further one.
+        progress: show a progress bar.
+
+    Raises:
+        StudyError: all four attempts failed.
+    """
+    import pooch
+
+    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=30)
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(pause_s * 2 ** (attempt - 1))
+        try:
+            with atomic_write(target) as part:
+                downloader(url, part, None)
+                if md5 and (received := md5_sum(part)) != md5:
+                    raise ValueError(f"its MD5 sum is {received}")
+            return
+        except (OSError, ValueError) as error:
+            # The errors of `requests` are OSErrors.
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+    free_mb = shutil.disk_usage(target.parent).free / 1e6 if target.parent.is_dir() else None
+    raise StudyError(
+        f"Cannot download {url}: {reason}"
+        + (f" ({free_mb:.0f} MB free on that disk)." if free_mb is not None and free_mb < 1000 else "."),
+        expected=f"a file with the MD5 sum {md5}" if md5 else "a connection to that server",
+        fix=fix,
+    )
+
+
+def md5_sum(path: Path) -> str:
+    """Return the MD5 sum of a file, as 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

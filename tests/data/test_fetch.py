@@ -235,7 +235,7 @@ class TestDownload:
         server.answers.append((200, b"PK", 1000))
         with pytest.raises(StudyError, match="Cannot download http://127") as caught:
             get(small, tmp_path, archive=None, url=server.url)
-        assert len(server.requests) == fetch.ATTEMPTS
+        assert len(server.requests) == 4
         assert "wbcstudy data fetch segmentation_wbc --archive FILE" in caught.value.fix
         assert nothing_left(tmp_path)
 

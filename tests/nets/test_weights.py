@@ -80,7 +80,7 @@ def test_a_wrong_or_missing_file_leaves_nothing_behind_and_says_what_to_do(serve
 
 
 def test_without_a_network_the_message_is_the_same():
-    with pytest.raises(StudyError, match="cannot be had") as caught:
+    with pytest.raises(StudyError, match="Cannot download") as caught:
         fetch("http://127.0.0.1:9/")
     assert "wbcstudy weights fetch resnet18" in str(caught.value)
 

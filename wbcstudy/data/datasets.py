@@ -335,11 +335,7 @@ def _generate(row: DatasetRow, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         workshop = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
     except OSError as error:
-        raise StudyError(
-            f"Cannot write the dataset {row.name!r} to {place}: {error.strerror}.",
-            expected="a folder you may write to",
-            fix="Set WBCSTUDY_DATA to a folder of yours.",
-        ) from None
+        raise files.cannot_write(place, error, instead="set WBCSTUDY_DATA to another folder") from None
     print(f"Drawing {row.title.lower()} into {place}; only this once ...", file=sys.stderr, flush=True)
     try:
         made = workshop / place.name

@@ -30,8 +30,11 @@ COMMIT = "fa9c01622f52bccb9aeb8a6f2628f564e377767d"
 URL = f"https://github.com/zxaoyou/segmentation_WBC/archive/{COMMIT}.zip"
 MANIFEST = Path(__file__).with_name("segmentation_wbc.sha256.csv")
 FOLDER = "segmentation_wbc"
-ATTEMPTS = 4
-_TIMEOUT_S = 30
+_OTHER_FOLDER = "set WBCSTUDY_DATA to another folder"
+_BY_HAND = (
+    "Try again; or download {url} on another machine, copy the zip here, and run "
+    f"`{DATASETS['segmentation_wbc_1'].how} --archive FILE`."
+)
 
 # The number of each type in the class files, from the set's README.
 _CELL_TYPES = {"1": "neutrophil", "2": "lymphocyte", "3": "monocyte", "4": "eosinophil", "5": "basophil"}
@@ -94,15 +97,18 @@ def fetch_segmentation_wbc(
             # A sibling, so that the last step is a rename on one disk.
             workshop = Path(tempfile.mkdtemp(prefix=".fetching-", dir=root))
         except OSError as error:
-            raise _unwritable(root, error) from None
+            raise files.cannot_write(root, error, instead=_OTHER_FOLDER) from None
         try:
-            zip_path = Path(archive) if archive else _download(url, workshop, progress)
+            if archive is None:
+                archive = workshop / "archive.zip"
+                # No checksum: GitHub packs archives differently over time. The files inside are verified one by one.
+                files.download(url, archive, fix=_BY_HAND.format(url=url), progress=progress)
             unpacked = workshop / FOLDER
-            unpack_verified(zip_path, unpacked, sums)
+            unpack_verified(Path(archive), unpacked, sums)
             _describe(unpacked)
             _move(unpacked, target, sums)
         except OSError as error:
-            raise _unwritable(root, error) from None
+            raise files.cannot_write(root, error, instead=_OTHER_FOLDER) from None
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
     if progress:
@@ -187,31 +193,6 @@ def _read_member(archive: Path, content: zipfile.ZipFile, member: zipfile.ZipInf
     return data if len(data) == size else None
 
 
-def _download(url: str, folder: Path, progress: bool) -> Path:
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("INFO" if progress else "ERROR")
-    # No hash: GitHub packs archives anew. The files inside are verified one by one.
-    store = pooch.create(
-        path=folder,
-        base_url="",
-        registry={"archive.zip": None},
-        urls={"archive.zip": url},
-        retry_if_failed=ATTEMPTS - 1,
-    )
-    loader = pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT_S)
-    try:
-        return Path(store.fetch("archive.zip", downloader=loader))
-    except (requests.RequestException, ValueError) as error:
-        raise StudyError(
-            f"Cannot download {url}: {str(error) or type(error).__name__}.",
-            expected="a connection to github.com",
-            fix=f"Try again; or download that address on another machine, copy the zip here, and run "
-            f"`{DATASETS['segmentation_wbc_1'].how} --archive FILE`.",
-        ) from None
-
-
 def _describe(folder: Path) -> None:
     """Write the two `dataset.yaml` and `cases.csv` where they are absent."""
     for number, (name, thanks) in enumerate(_THANKS.items(), start=1):
@@ -291,12 +272,4 @@ def _unsafe(archive: Path, name: str, why: str) -> StudyError:
         f"{archive} is not safe to unpack: {name!r} {why}.",
         expected="an archive whose files stay in its own folder",
         fix=f"Do not use this file; download {URL} again. Nothing was unpacked.",
-    )
-
-
-def _unwritable(folder: Path, error: OSError) -> StudyError:
-    return StudyError(
-        f"Cannot write to {folder}: {error.strerror or error}.",
-        expected="a folder you may write to, with 100 MB free",
-        fix="Set WBCSTUDY_DATA to a folder of yours, or make room.",
     )

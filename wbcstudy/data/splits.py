@@ -24,6 +24,7 @@ from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.data.datasets import Case, Dataset
 from wbcstudy.data.duplicates import find_duplicates
 from wbcstudy.errors import StudyError
+from wbcstudy.files import cannot_write
 
 SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed")
 _PARTS = ("train", "validation", "test")
@@ -295,11 +296,7 @@ def _write_first(path: Path, text: str) -> None:
             # Some shared disks have no hard links. Runs of one study make equal splits, so the last may win there.
             part.replace(path)
     except OSError as error:
-        raise StudyError(
-            f"Cannot write {path}: {error.strerror}.",
-            expected="a folder you may write to",
-            fix="Check its permissions, or set WBCSTUDY_OUTPUTS to a folder of yours.",
-        ) from None
+        raise cannot_write(path, error) from None
     finally:
         if part is not None:
             part.unlink(missing_ok=True)

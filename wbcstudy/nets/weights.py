@@ -5,10 +5,7 @@ There is no TensorFlow here, so that a login node can fill the cache for cluster
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +15,8 @@ import numpy as np
 
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write, expand_home, from_checkout_too, is_there, weights_cache
+from wbcstudy.files import download, expand_home, from_checkout_too, is_there, md5_sum, weights_cache
 from wbcstudy.registry import ENCODERS, Encoder, pick
-
-ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,7 @@ def list_weights() -> list[WeightsRow]:
         if encoder.weights_url is None:
             continue
         places = [path for path in _places(encoder) if path.is_file()]
-        right = next((path for path in places if _md5(path) == encoder.weights_md5), None)
+        right = next((path for path in places if md5_sum(path) == encoder.weights_md5), None)
         path = right or next(iter(places), None)
         size = path.stat().st_size if path else 0
         rows.append(WeightsRow(encoder.name, encoder.weights_file, path, right is not None, size))
@@ -100,7 +95,7 @@ def fetch_weights(
     urls: Mapping[str, str] | None = None,
     progress: bool = False,
     report: Callable[[str], Any] = lambda line: None,
-    pause_s: float = 2.0,
+    pause_s: float = 1.0,
 ) -> list[Path]:
     """Have the ImageNet weights of encoders on this machine, downloading those that are not.
 
@@ -109,7 +104,7 @@ def fetch_weights(
         urls: encoder -> address, instead of the registry's (a mirror).
         progress: show a progress bar per file.
         report: called with one line per file.
-        pause_s: wait before a second attempt, in seconds; doubled before the third.
+        pause_s: wait before a second attempt, in seconds; doubled before each further one.
 
     Returns:
         One verified file per name, in their order.
@@ -128,7 +123,8 @@ def fetch_weights(
             )
     paths = []
     for encoder in encoders:
-        path = next((path for path in _places(encoder) if path.is_file() and _md5(path) == encoder.weights_md5), None)
+        cached = [path for path in _places(encoder) if path.is_file()]
+        path = next((path for path in cached if md5_sum(path) == encoder.weights_md5), None)
         if path is None:
             path = _download(encoder, (urls or {}).get(encoder.name, encoder.weights_url), progress, pause_s)
             report(f"{encoder.name}: {path} fetched and verified")
@@ -216,47 +212,16 @@ def _places(encoder: Encoder) -> list[Path]:
     return [weights_cache() / encoder.weights_file, keras_cache() / encoder.weights_file]
 
 
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def _download(encoder: Encoder, url: str, progress: bool, pause_s: float) -> Path:
-    import logging
-
-    import pooch
-
     target = weights_cache() / encoder.weights_file
-    # Its own log repeats on the error stream what we say ourselves.
-    pooch.get_logger().setLevel(logging.ERROR)
-    problem: Exception | None = None
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(pause_s * 2 ** (attempt - 1))
-        try:
-            with atomic_write(target) as part:
-                pooch.retrieve(
-                    url,
-                    known_hash=f"md5:{encoder.weights_md5}",
-                    fname=part.name,
-                    path=part.parent,
-                    downloader=pooch.HTTPDownloader(progressbar=progress, timeout=30),
-                )
-            return target
-        except (OSError, ValueError) as error:
-            # requests' errors are OSErrors; a wrong checksum is a ValueError.
-            problem = error
-    free = shutil.disk_usage(target.parent).free / 1e6 if target.parent.is_dir() else None
-    raise StudyError(
-        f"The ImageNet weights of {encoder.title} cannot be had: {_short(problem)}"
-        + (f" ({free:.0f} MB free on that disk)." if free is not None and free < 1000 else "."),
-        expected=f"{target} with the MD5 sum {encoder.weights_md5}",
-        fix=f"On a machine with a network run `wbcstudy weights fetch {encoder.name}`, or download {url}, and put the "
-        f"file {encoder.weights_file} into {weights_cache()} here (or set WBCSTUDY_WEIGHTS to a folder that has it). "
+    download(
+        url,
+        target,
+        md5=encoder.weights_md5,
+        pause_s=pause_s,
+        progress=progress,
+        fix=f"On a machine with a network, run `wbcstudy weights fetch {encoder.name}` or download {url}, and copy the "
+        f"file to {target} here (or set WBCSTUDY_WEIGHTS to a folder that contains {encoder.weights_file}). "
         "Or train from random weights: encoder_weights: none.",
     )
-
-
-def _short(error: Exception | None) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}"
+    return target

@@ -21,6 +21,7 @@ from wbcstudy.data.synthetic.cells import CELL_TYPES
 from wbcstudy.data.synthetic.field import Field, draw_field, place_white_cells
 from wbcstudy.data.synthetic.slide import make_slide
 from wbcstudy.errors import StudyError
+from wbcstudy.files import cannot_write
 from wbcstudy.labels import CYTOPLASM, LABELS, NUCLEUS
 from wbcstudy.registry import unknown_name
 
@@ -236,7 +237,7 @@ def write_synthetic_dataset(
         # A private folder beside the target; what is made within has the user's usual permissions.
         workshop = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise cannot_write(folder, error, instead="choose another folder") from None
     try:
         part = workshop / "dataset"
         for kind in ("images", "masks", *(["instances"] if instances else [])):
@@ -254,7 +255,7 @@ def write_synthetic_dataset(
             folder.rmdir()  # it was empty; Windows does not rename onto it
         part.rename(folder)
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise cannot_write(folder, error, instead="choose another folder") from None
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
     return folder
@@ -337,11 +338,3 @@ def _check_free(folder: Path) -> None:
             expected="a new or an empty folder for the synthetic dataset",
             fix="Choose another folder, or delete this one if it is not needed.",
         )
-
-
-def _unwritable(folder: Path, error: OSError) -> StudyError:
-    return StudyError(
-        f"The synthetic dataset cannot be written to {folder}: {error.strerror or error}.",
-        expected="a folder that can be made, on a disk with room",
-        fix="Choose another folder, or make room.",
-    )
