@@ -54,7 +54,7 @@ lock: env  ## Pin the newest dependencies into requirements.lock (needs the `uv`
 licences: env  ## List the licences of all dependencies in docs/licences.csv, and refuse what does not go with MIT
 	@$(BIN)/python scripts/list_licences.py
 
-readme-tables: env  ## Write the README's section of findings from outputs/reference/
+readme-tables: env  ## Write the tables of docs/results.md from outputs/reference/
 	@$(BIN)/python scripts/write_findings.py
 
 clean:  ## Remove the environment and caches, never results

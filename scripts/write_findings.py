@@ -1,8 +1,8 @@
-"""Write the README's section "What we found" from the small files in outputs/reference/, so that no number is typed.
+"""Write the tables of docs/results.md from the small files in outputs/reference/, so that no number is typed.
 
     python scripts/write_findings.py          # or: make readme-tables
 
-What has no file yet has no table. A test holds the README to what this writes.
+What has no file yet has no table. A test compares the page with what this writes.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def trained_again(reference: Path) -> str:
         f"Their mean Dice moved by {' and '.join(told)} on average; of the {len(table)} pairs of scores "
         f"{surely} differ by a Wilcoxon test of the images alone (p < 0.05, each by itself). So far a score "
         "can move with encoder, loss and seed unchanged "
-        f"([one by one](outputs/reference/{study}/settings.md))."
+        f"(one by one: `outputs/reference/{study}/settings.md`)."
     )
 
 
@@ -336,7 +336,7 @@ def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def replace_section(text: str, section: str) -> str:
-    """A README with the section between its two marks replaced.
+    """Return a page with the section between its two marks replaced.
 
     Raises:
         StudyError: the marks are not there, once each and in order.
@@ -344,7 +344,7 @@ def replace_section(text: str, section: str) -> str:
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if len(pattern.findall(text)) != 1:
         raise StudyError(
-            "The README has no place for the findings.", expected=f"{BEGIN} and {END}, once", fix="Put the marks back."
+            "The page has no place for the findings.", expected=f"{BEGIN} and {END}, once", fix="Put the marks back."
         )
     return pattern.sub(lambda _: f"{BEGIN}\n{section}\n{END}", text)
 
@@ -396,12 +396,12 @@ def _title(dataset: str) -> str:
 
 def main() -> None:
     """Replace the section."""
-    readme, reference = project_root() / "README.md", project_root() / "outputs" / "reference"
+    page, reference = project_root() / "docs" / "results.md", project_root() / "outputs" / "reference"
     try:
-        text = replace_section(readme.read_text(encoding="utf-8"), findings(reference))
+        text = replace_section(page.read_text(encoding="utf-8"), findings(reference))
     except StudyError as error:
         sys.exit(str(error))
-    with atomic_write(readme) as part:
+    with atomic_write(page) as part:
         part.write_text(text, encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The README's findings are those of the files in outputs/reference/."""
+"""The tables of docs/results.md are those of the files in outputs/reference/."""
 
 import importlib.util
 import json
@@ -16,8 +16,8 @@ spec.loader.exec_module(write_findings)
 REFERENCE = ROOT / "outputs" / "reference"
 
 
-def test_the_readme_says_what_the_files_say():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_says_what_the_files_say():
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert write_findings.replace_section(text, write_findings.findings(REFERENCE)) == text, "run `make readme-tables`"
 
 
@@ -127,6 +127,6 @@ def test_without_files_there_is_nothing_to_say(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["no marks", "<!-- findings: end -->\n<!-- findings: begin -->"])
-def test_a_readme_without_a_place_for_them_is_told(text):
+def test_a_page_without_a_place_for_them_is_told(text):
     with pytest.raises(StudyError, match="no place"):
         write_findings.replace_section(text, "")
