@@ -131,7 +131,7 @@ rule transfer:
         "logs/{run}__on__{other}.log",
     retries: 1
     shell:
-        "{WBCSTUDY} score-elsewhere runs/{wildcards.run} {wildcards.other} > {log} 2>&1"
+        "{WBCSTUDY} score-on-dataset runs/{wildcards.run} {wildcards.other} > {log} 2>&1"
 
 
 rule summary:

@@ -20,7 +20,7 @@ from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs, read_score_file
 from wbcstudy.scoring.methods import method_title
 from wbcstudy.scoring.statistics import paired_differences
-from wbcstudy.study.other_datasets import read_others
+from wbcstudy.study.other_datasets import read_other_datasets
 
 OWN = "own test images"
 REGIONS = ("nucleus", "cytoplasm")
@@ -50,7 +50,7 @@ def compare(first: StudyFolder, second: StudyFolder) -> pd.DataFrame:
                 expected="one split",
                 fix="Give both the same dataset, folds, fractions and split_seed.",
             )
-    others = read_others(first)
+    others = read_other_datasets(first)
     groups = {other.name: (other.groups, set(other.shared)) for other in others}
     rows = []
     for method in dict.fromkeys(f"{a.config.encoder}__{a.config.loss}" for a, _ in pairs):

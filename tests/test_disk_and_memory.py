@@ -184,7 +184,7 @@ def test_after_a_clock_was_set_back_nothing_finished_is_made_again(tmp_path, pla
 
     def jobs() -> str:
         with scheduler.lock_study(folder) as lock:
-            assert scheduler.run_snakemake(plan, scheduler.Place(1), lock, print, "--dry-run") == 0
+            assert scheduler.run_snakemake(plan, scheduler.Executor(1), lock, print, "--dry-run") == 0
         return (folder.logs / "snakemake.log").read_text()
 
     before = jobs()

@@ -178,12 +178,12 @@ def _mark_failed(folder: Path) -> None:
     raise typer.Exit(0 if error else 1)
 
 
-@app.command("score-elsewhere", hidden=True)
+@app.command("score-on-dataset", hidden=True)
 def _score_elsewhere(folder: Path, dataset: str) -> None:
     """Score a finished run's network on another dataset of its study."""
-    from wbcstudy.study.other_datasets import score_elsewhere
+    from wbcstudy.study.other_datasets import score_on_dataset
 
-    record = score_elsewhere(folder, dataset)
+    record = score_on_dataset(folder, dataset)
     typer.echo(record.get("error") or f"{record['run']} scored on {dataset} in {record['seconds']} s")
 
 

@@ -28,9 +28,11 @@ from wbcstudy.reporting.transfer import (
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import write_record
 from wbcstudy.scoring.evaluation import score_masks, write_scores
-from wbcstudy.study.other_datasets import Other
+from wbcstudy.study.other_datasets import OtherDataset
 
-AWAY = Other("away", "away", "Cells <b>elsewhere</b> {{x <b>y}}", "ff", 12, {}, ("f0", "f1"), citation="Somebody & al.")
+AWAY = OtherDataset(
+    "away", "away", "Cells <b>elsewhere</b> {{x <b>y}}", "ff", 12, {}, ("f0", "f1"), citation="Somebody & al."
+)
 
 
 def score_away(runs, blur, cases=12):

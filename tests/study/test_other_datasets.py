@@ -1,25 +1,30 @@
-"""Datasets under `also_score`: what is refused before any training, and what is noted."""
+"""Datasets under `also_score`: which are refused, what is stored of them, and how networks are scored on them."""
 
 import json
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from wbcstudy.config import RunConfig
+from wbcstudy.config_io import write_yaml
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.errors import StudyError
+from wbcstudy.files import write_json
 from wbcstudy.runs.folders import StudyFolder
-from wbcstudy.study.other_datasets import prepare_others, read_others
+from wbcstudy.runs.results import read_predictions, read_score_file, write_record
+from wbcstudy.study.other_datasets import prepare_other_datasets, read_other_datasets, score_on_dataset
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    place = tmp_path_factory.mktemp("drawn")
+    folder = tmp_path_factory.mktemp("drawn")
     for seed, name in enumerate(("home", "away")):
-        write_synthetic_dataset(place / name, cases=5, seed=seed, size_px=32, slides=5, name=name, instances=False)
-    return place
+        write_synthetic_dataset(folder / name, cases=5, seed=seed, size_px=32, slides=5, name=name, instances=False)
+    return folder
 
 
 @pytest.fixture
@@ -30,9 +35,8 @@ def sets(drawn, tmp_path):
 
 
 def prepare(sets, *sources):
-    return prepare_others(
-        StudyFolder(sets / "study"), load_dataset(sets / "home"), [str(sets / one) for one in sources]
-    )
+    paths = [str(sets / source) for source in sources]
+    return prepare_other_datasets(StudyFolder(sets / "study"), load_dataset(sets / "home"), paths)
 
 
 def describe(folder, **changed):
@@ -40,13 +44,13 @@ def describe(folder, **changed):
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changed))
 
 
-def test_what_a_report_needs_is_kept(sets):
+def test_facts_for_the_report_are_stored(sets):
     (other,) = prepare(sets, "away")
     assert (other.name, other.cases, other.shared) == ("away", 5, ())
     assert set(other.groups) == {case.case_id for case in load_dataset(sets / "away").cases}
-    assert read_others(StudyFolder(sets / "study")) == (other,)
+    assert read_other_datasets(StudyFolder(sets / "study")) == (other,)
     assert prepare(sets, "away") == (other,)
-    assert prepare(sets) == () == read_others(StudyFolder(sets / "study"))
+    assert prepare(sets) == () == read_other_datasets(StudyFolder(sets / "study"))
 
 
 def test_a_study_without_other_datasets_has_no_file_of_them(sets):
@@ -61,7 +65,7 @@ def test_images_of_one_patient_are_enough_where_nothing_is_split(sets):
     assert set(other.groups.values()) == {"p1"}
 
 
-def test_images_that_both_datasets_hold_are_named_whatever_their_format(sets):
+def test_images_in_both_datasets_are_listed_in_any_file_format(sets):
     ours, theirs = (load_dataset(sets / name).cases[0] for name in ("home", "away"))
     with Image.open(ours.image_path) as image:
         image.convert("RGB").save(theirs.image_path)
@@ -70,34 +74,34 @@ def test_images_that_both_datasets_hold_are_named_whatever_their_format(sets):
 
 
 @pytest.mark.parametrize(
-    ("change", "sources", "words"),
+    ("change", "sources", "message"),
     [
         (lambda sets: None, ["nowhere"], "no dataset at"),
-        (lambda sets: None, ["home"], "is the dataset that is trained on"),
+        (lambda sets: None, ["home"], "is the training dataset"),
         (lambda sets: describe(sets / "away", name="home"), ["away"], "has the name 'home'"),
         (
             lambda sets: describe(sets / "away", labels={"background": 0, "nucleus": 2}),
             ["away"],
             "exactly these labels",
         ),
-        (lambda sets: (sets / "away" / "images").rename(sets / "away" / "pictures"), ["away"], "away"),
+        (lambda sets: (sets / "away" / "images").rename(sets / "away" / "photos"), ["away"], "away"),
     ],
 )
-def test_a_dataset_that_cannot_be_scored_on_is_refused(sets, change, sources, words):
+def test_a_dataset_that_cannot_be_scored_on_is_refused(sets, change, sources, message):
     change(sets)
-    with pytest.raises(StudyError, match=words):
+    with pytest.raises(StudyError, match=message):
         prepare(sets, *sources)
     assert not (sets / "study").exists()
 
 
-def test_a_copy_of_the_trained_dataset_is_refused_though_its_name_differs(sets):
+def test_a_renamed_copy_of_the_training_dataset_is_refused(sets):
     shutil.copytree(sets / "home", sets / "copy")
     describe(sets / "copy", name="copy")
-    with pytest.raises(StudyError, match="trained on"):
+    with pytest.raises(StudyError, match="is the training dataset"):
         prepare(sets, "copy")
 
 
-def test_masks_without_a_label_that_the_networks_know_are_refused(sets):
+def test_masks_without_one_of_the_labels_are_refused(sets):
     for path in (sets / "away" / "masks").iterdir():
         with Image.open(path) as mask:
             mask.point(lambda value: 0 if value == 128 else value).save(path)
@@ -109,11 +113,86 @@ def test_masks_without_a_label_that_the_networks_know_are_refused(sets):
 
 def test_files_that_changed_after_they_were_scored_are_refused(sets):
     (other,) = prepare(sets, "away")
-    place = sets / "study" / "runs" / "a" / "transfer" / "away"
-    place.mkdir(parents=True)
-    (place / "run.json").write_text(json.dumps({"status": "complete", "dataset": {"fingerprint": other.fingerprint}}))
+    folder = sets / "study" / "runs" / "a" / "transfer" / "away"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"status": "complete", "dataset": {"fingerprint": other.fingerprint}}))
     assert prepare(sets, "away") == (other,)
     image = load_dataset(sets / "away").cases[0].image_path
     Image.new("RGB", (32, 32), "white").save(image)
     with pytest.raises(StudyError, match="have changed since networks were scored on them"):
         prepare(sets, "away")
+
+
+@pytest.fixture
+def study(places):
+    for seed, name in enumerate(("home", "away")):
+        write_synthetic_dataset(places / name, cases=5, seed=seed, size_px=40, slides=5, name=name, instances=False)
+    study = StudyFolder(places / "outputs" / "small")
+    prepare_other_datasets(study, load_dataset(places / "home"), [str(places / "away")])
+    config = RunConfig(study="small", dataset=str(places / "home"), image_size=32)
+    folder = study.run(config.name)
+    folder.path.mkdir(parents=True)
+    write_yaml(config, folder.params)
+    write_record(folder, {"status": "complete"})
+    return study, folder
+
+
+def test_every_case_is_scored_like_a_test_case(study, places):
+    from wbcstudy.nets.backend import load_keras
+
+    keras = load_keras()
+    image = keras.Input((None, None, 3), dtype="float32")
+    _, run = study
+    head = keras.layers.Conv2D(
+        3, 1, activation="softmax", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01)
+    )
+    keras.Model(image, head(image)).save(run.model)
+    record = score_on_dataset(run.path, "away")
+    assert record["status"] == "complete" and record["dataset"]["name"] == "away"
+    folder = run.transfer("away")
+    scores, masks = read_score_file(folder.scores), read_predictions(folder)
+    assert set(scores["case_id"]) == set(masks) == {case.case_id for case in load_dataset(places / "away").cases}
+    assert set(scores["run"]) == {run.name}
+    nucleus = scores[scores["region"] == "nucleus"].set_index("case_id")
+    for case, mask in masks.items():
+        assert mask.shape == (32, 32)
+        assert np.count_nonzero(mask == 2) == nucleus.loc[case, "tp"] + nucleus.loc[case, "fp"]
+    assert folder.status == "complete"
+    # The network may be deleted to save space: its scores stay, until it is trained again.
+    run.model.unlink()
+    assert score_on_dataset(run.path, "away")["status"] == "complete"
+    write_json(run.record, {"status": "complete", "written": "later"})
+    assert score_on_dataset(run.path, "away")["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: None, "There is no model"),
+        (lambda run: run.model.write_bytes(b"no network"), "model"),
+        (lambda run: write_record(run, {"status": "failed"}), "is not complete"),
+    ],
+)
+def test_a_network_that_cannot_be_scored_leaves_the_reason_and_not_an_error(study, spoil, message):
+    _, run = study
+    spoil(run)
+    record = score_on_dataset(run.path, "away")
+    assert record["status"] == "failed" and message in record["error"]
+    assert run.transfer("away").status == "failed" and not run.transfer("away").scores.exists()
+
+
+def test_too_little_memory_for_a_network_leaves_the_reason_too(study, monkeypatch):
+    class ResourceExhaustedError(Exception):
+        """Like TensorFlow's, which is not a MemoryError."""
+
+    def fail(*_):
+        raise ResourceExhaustedError("OOM when allocating tensor")
+
+    monkeypatch.setattr("wbcstudy.study.other_datasets._score", fail)
+    assert "OOM when allocating" in score_on_dataset(study[1].path, "away")["error"]
+
+
+def test_a_dataset_that_the_study_does_not_name_is_refused(study):
+    _, run = study
+    record = score_on_dataset(run.path, "nowhere")
+    assert "not one of the other datasets" in record["error"]

@@ -48,7 +48,7 @@ def finish(plan, *names, status="complete"):
 
 def would_do(plan, *extra):
     with scheduler.lock_study(plan.folder) as lock:
-        assert scheduler.run_snakemake(plan, scheduler.Place(1), lock, print, "--dry-run", *extra) == 0
+        assert scheduler.run_snakemake(plan, scheduler.Executor(1), lock, print, "--dry-run", *extra) == 0
     return (plan.folder.logs / "snakemake.log").read_text()
 
 

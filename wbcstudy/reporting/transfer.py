@@ -18,7 +18,7 @@ from wbcstudy.scoring.comparison import TRANSFER_COLUMNS, compare_transfer
 from wbcstudy.scoring.methods import Groups, method_title
 from wbcstudy.scoring.selection import TABLE_REGIONS, Best, group_runs, pick_best, read_scores, whole_runs
 from wbcstudy.scoring.statistics import paired_differences
-from wbcstudy.study.other_datasets import Other, read_others
+from wbcstudy.study.other_datasets import OtherDataset, read_other_datasets
 
 if TYPE_CHECKING:
     from wbcstudy.reporting.figures.canvas import StudyFigure
@@ -42,7 +42,7 @@ class Transfer:
         missing: (run, dataset) of finished runs that are not scored there yet.
     """
 
-    others: tuple[Other, ...] = ()
+    others: tuple[OtherDataset, ...] = ()
     best: Best | None = None
     table: pd.DataFrame = field(repr=False, default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
     pairs: Mapping[str, Mapping[str, pd.DataFrame]] = field(repr=False, default_factory=dict)
@@ -54,7 +54,7 @@ class Transfer:
         """The best pair as a method: `resnet18__dice`."""
         return f"{self.best.encoder}__{self.best.loss}" if self.best else None
 
-    def title(self, other: Other) -> str:
+    def title(self, other: OtherDataset) -> str:
         """A dataset as a reader calls it: its title, or its name where two have one title."""
         twice = [one.title for one in self.others].count(other.title) > 1
         return other.name if twice else other.title
@@ -68,7 +68,7 @@ def load_transfer(study: StudyFolder, runs: Iterable[Run], groups: Groups | None
         runs: finished and failed runs.
         groups: case id -> group, of the own dataset.
     """
-    runs, others = [run for run in runs if run.complete], read_others(study)
+    runs, others = [run for run in runs if run.complete], read_other_datasets(study)
     # A mean over some of the folds only is of other images than the rest's.
     whole = {run.name for run in whole_runs(runs)}
     own = read_scores(run for run in runs if run.name in whole)
@@ -275,7 +275,9 @@ def write_transfer(
     return figures
 
 
-def pick_elsewhere(runs: Iterable[Run], best: Best | None, other: Other, count: int = 5) -> dict[str, np.ndarray]:
+def pick_elsewhere(
+    runs: Iterable[Run], best: Best | None, other: OtherDataset, count: int = 5
+) -> dict[str, np.ndarray]:
     """Cases of another dataset drawn by seed 0, with what the chosen pair's first network predicted for them."""
     group = group_runs(run for run in runs if run.complete).get((best.encoder, best.loss), []) if best else []
     found = next((masks for run in group if (masks := read_predictions(run.folder.transfer(other.name)))), {})
@@ -284,12 +286,12 @@ def pick_elsewhere(runs: Iterable[Run], best: Best | None, other: Other, count: 
     return {names[place]: found[names[place]] for place in sorted(drawn)}
 
 
-def _rows(transfer: Transfer, other: Other, method: str | None) -> pd.DataFrame:
+def _rows(transfer: Transfer, other: OtherDataset, method: str | None) -> pd.DataFrame:
     table = transfer.table
     return table[(table["dataset"] == other.name) & (table["method"] == method)]
 
 
-def _scored_others(transfer: Transfer, any_method: bool = False) -> list[Other]:
+def _scored_others(transfer: Transfer, any_method: bool = False) -> list[OtherDataset]:
     """The datasets on which the chosen method has scores, or any."""
     methods = set(transfer.table["method"]) if any_method else {transfer.chosen}
     return [other for other in transfer.others if any(len(_rows(transfer, other, method)) for method in methods)]
@@ -314,7 +316,7 @@ def _advice(rows: pd.DataFrame) -> str:
     return "Whether it loses much there cannot be said for sure."
 
 
-def _best_there(transfer: Transfer, other: Other) -> Sequence[str]:
+def _best_there(transfer: Transfer, other: OtherDataset) -> Sequence[str]:
     """Whether another method does better there, and whether by more than chance."""
     table = transfer.table[transfer.table["dataset"] == other.name]
     means = table.groupby("method", sort=False)["dice_mean"].mean()

@@ -1,10 +1,10 @@
-"""Other datasets, on which finished networks are scored: another laboratory's images, of which none was learnt from."""
+"""Datasets used for evaluation only: check those under `also_score`, and score finished networks on them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +25,24 @@ from wbcstudy.runs.results import write_predictions, write_record
 from wbcstudy.scoring.evaluation import score_masks, summarise, write_scores
 from wbcstudy.study.record import describe_dataset
 
+# Images held in memory at the same time.
+_CHUNK = 64
+
 
 @dataclass(frozen=True)
-class Other:
-    """A dataset under `also_score`, as `other_datasets.json` keeps it, so that a report needs none of its files.
+class OtherDataset:
+    """A dataset under `also_score`, as stored in `other_datasets.json`: the report reads none of its files.
 
     Args:
         source: name or path, as in the study's file.
-        name: its short name, the folder of its scores.
-        title: as in reports.
-        fingerprint: of its files.
+        name: short name, also the folder of its scores.
+        title: name in reports.
+        fingerprint: hash of its files.
         cases: number of its images.
-        groups: case id -> group, of the cases that have one.
-        shared: case ids whose pixels are also in the dataset that the networks were trained on; they are left out of
-            the report.
-        citation: what to cite, or ''.
-        acknowledgement: whom to thank, or ''.
+        groups: case id -> group, of the cases that have a group.
+        shared: ids of cases whose pixels are also in the training dataset; the report leaves them out.
+        citation: publication to cite, or ''.
+        acknowledgement: people to thank, or ''.
         licence: licence of the data, or ''.
     """
 
@@ -56,157 +58,139 @@ class Other:
     licence: str = ""
 
 
-def read_others(study: StudyFolder) -> tuple[Other, ...]:
-    """The other datasets of a study, in its order; none where there is no file of them.
+def read_other_datasets(study: StudyFolder) -> tuple[OtherDataset, ...]:
+    """Read `other_datasets.json`, in the study's order; empty if the study has none.
 
     Raises:
         StudyError: the file is damaged.
     """
     stored = read_json(study.others) or {}
     try:
-        return tuple(Other(**row | {"shared": tuple(row["shared"])}) for row in stored.get("datasets", ()))
+        return tuple(OtherDataset(**row | {"shared": tuple(row["shared"])}) for row in stored.get("datasets", ()))
     except (TypeError, KeyError, AttributeError) as error:
         raise StudyError(
             f"{study.others} is damaged ({type(error).__name__}).",
             expected="the file as `wbcstudy run` wrote it",
-            fix="Delete it: it is made again.",
+            fix="Delete the file. The next `wbcstudy run` writes it again.",
         ) from None
 
 
-def prepare_others(study: StudyFolder, trained: Dataset, sources: Sequence[str]) -> tuple[Other, ...]:
-    """Check the datasets under `also_score` and note what a report needs of them. Those that are known are not read.
+def prepare_other_datasets(study: StudyFolder, trained: Dataset, sources: Sequence[str]) -> tuple[OtherDataset, ...]:
+    """Check the datasets under `also_score` and write `other_datasets.json`. Unchanged datasets are not read again.
 
     Args:
-        study: its folder gets `other_datasets.json`, if there is any.
-        trained: the dataset that the networks learn from.
+        study: folder of the study; a study without other datasets gets no file.
+        trained: dataset that the networks are trained on.
         sources: names or paths.
 
     Raises:
-        StudyError: a dataset that is not there, has errors, lacks a label, is the trained one, has the name of another,
-            or has changed since networks were scored on it.
+        StudyError: a dataset is missing, has errors, lacks a label, is the training dataset, has the name of another
+            dataset, or has changed since networks were scored on it.
     """
-    before = {(other.name, other.fingerprint): other for other in read_others(study)}
-    found = []
+    known = {(other.source, other.name, other.fingerprint): other for other in read_other_datasets(study)}
+    others: list[OtherDataset] = []
     for source in sources:
         dataset = load_dataset(source)
-        _check_apart(dataset, source, trained, found)
+        _check_different(dataset, source, trained, others)
         _check_unchanged(study, dataset)
-        known = before.get((dataset.name, dataset.fingerprint))
-        found.append(known if known and known.source == source else _describe(dataset, source, trained))
-    if found or study.others.exists():
-        values = {"datasets": [_as_json(other) for other in found]}
+        key = (source, dataset.name, dataset.fingerprint)
+        others.append(known.get(key) or _describe(dataset, source, trained))
+    if others or study.others.exists():
+        values = {"datasets": [asdict(other) | {"shared": list(other.shared)} for other in others]}
         if read_json(study.others) != values:
             write_json(study.others, values)
-    return tuple(found)
+    return tuple(others)
 
 
-def find_shared(dataset: Dataset, trained: Dataset) -> tuple[str, ...]:
-    """Case ids of a dataset whose images show exactly the pixels of an image of another."""
-    ours = {image_digest(read_image(case.image_path)) for case in trained.cases}
-    return tuple(case.case_id for case in dataset.cases if image_digest(read_image(case.image_path)) in ours)
+def score_on_dataset(path: Path, name: str) -> dict[str, Any]:
+    """Score one run's network on every case of another dataset, exactly as on its own test set.
+
+    Images are resized to the run's `image_size`, whatever their scale. Writes scores.csv, predictions.npz and, last,
+    run.json to `<run>/transfer/<dataset>/`. Scores that this network already has are kept. An error is recorded in
+    run.json, as for a training; the next `wbcstudy run` tries again.
+
+    Args:
+        path: folder of the run, `outputs/<study>/runs/<run>`.
+        name: name of a dataset in the study's `other_datasets.json`.
+
+    Returns:
+        Contents of run.json.
+    """
+    run = RunFolder(Path(path).resolve())
+    target = run.transfer(name)
+    end_with_grid()
+    network = (run.read_record() or {}).get("written")
+    previous = target.read_record() or {}
+    if previous.get("status") == "complete" and previous.get("network") == network:
+        # Snakemake compares file times, which a copied folder may have lost. Writing the file again renews its time.
+        write_record(target, previous)
+        return previous
+    record = {"study": run.study.name, "run": run.name, "network": network, "code_version": __version__}
+    try:
+        record |= _score(run, _find(run.study, name), target)
+    # Any error, such as TensorFlow's ResourceExhaustedError: the other runs are still scored, and the report shows it.
+    except Exception as error:
+        record |= {"status": "failed", "error": str(error) or type(error).__name__, "dataset": {"name": name}}
+    write_record(target, record)
+    return record
 
 
-def _describe(dataset: Dataset, source: str, trained: Dataset) -> Other:
+def _describe(dataset: Dataset, source: str, trained: Dataset) -> OtherDataset:
     checked = check_dataset(dataset, to_split=False)
     checked.stop_on_errors()
     absent = [label for label in LABELS if not checked.label_shares[label]]
     if absent:
         raise StudyError(
             f"also_score: no mask of {dataset.name} has a pixel of {' or '.join(absent)}.",
-            expected=f"masks with all of {', '.join(LABELS)}, since the networks tell these apart",
-            fix=f"Check `labels` in {dataset.folder / 'dataset.yaml'}, or leave {source} out.",
+            expected=f"masks with all labels that the networks predict: {', '.join(LABELS)}",
+            fix=f"Check `labels` in {dataset.folder / 'dataset.yaml'}, or remove {source} from also_score.",
         )
-    shared = find_shared(dataset, trained)
+    shared = _find_shared_cases(dataset, trained)
     if len(shared) == len(dataset.cases):
         raise StudyError(
-            f"also_score: every image of {dataset.name} is also in {trained.name}, which is trained on.",
-            expected="images that no network has learnt from",
-            fix=f"Leave {source} out of also_score.",
+            f"also_score: every image of {dataset.name} is also in the training dataset {trained.name}.",
+            expected="images that no network of the study was trained on",
+            fix=f"Remove {source} from also_score.",
         )
-    return Other(
-        source,
-        dataset.name,
-        dataset.title,
-        dataset.fingerprint,
-        len(dataset.cases),
-        dataset.groups,
-        shared,
-        dataset.citation,
-        dataset.acknowledgement,
-        dataset.licence,
-    )
+    facts = describe_dataset(dataset)
+    return OtherDataset(source=source, groups=dataset.groups, shared=shared, **facts)
 
 
-def _check_apart(dataset: Dataset, source: str, trained: Dataset, before: Sequence[Other]) -> None:
+def _find_shared_cases(dataset: Dataset, trained: Dataset) -> tuple[str, ...]:
+    """Return the ids of cases whose image has exactly the pixels of an image of the training dataset."""
+    known = {image_digest(read_image(case.image_path)) for case in trained.cases}
+    return tuple(case.case_id for case in dataset.cases if image_digest(read_image(case.image_path)) in known)
+
+
+def _check_different(dataset: Dataset, source: str, trained: Dataset, others: Sequence[OtherDataset]) -> None:
     if dataset.folder.resolve() == trained.folder.resolve() or dataset.fingerprint == trained.fingerprint:
         raise StudyError(
-            f"also_score: {source} is the dataset that is trained on.",
-            expected="datasets that no network of the study has learnt from",
-            fix="Leave it out; its own test images are scored anyway.",
+            f"also_score: {source} is the training dataset of this study.",
+            expected="datasets that no network of the study was trained on",
+            fix="Remove it from also_score. Its test images are scored anyway.",
         )
-    if dataset.name in {trained.name, *(other.name for other in before)}:
+    if dataset.name in {trained.name, *(other.name for other in others)}:
         raise StudyError(
-            f"also_score: {source} has the name {dataset.name!r}, as another dataset of this study.",
-            expected="datasets with different names, since results are filed by them",
+            f"also_score: {source} has the name {dataset.name!r}, which another dataset of this study also has.",
+            expected="a different name for each dataset, since it is the name of the folder of results",
             fix=f"Change `name` in {dataset.folder / 'dataset.yaml'}.",
         )
 
 
 def _check_unchanged(study: StudyFolder, dataset: Dataset) -> None:
-    for place in sorted(study.runs.glob(f"*/transfer/{dataset.name}/run.json")):
-        record = read_json(place) or {}
+    for path in sorted(study.runs.glob(f"*/transfer/{dataset.name}/run.json")):
+        record = read_json(path) or {}
         scored = (record.get("dataset") or {}).get("fingerprint")
         if record.get("status") == "complete" and scored != dataset.fingerprint:
             raise StudyError(
-                f"The files of {dataset.name} have changed since networks were scored on them ({place.parent}).",
-                expected="the same images, masks and facts for all networks of a study",
-                fix=f"Restore the files, or delete {study.runs}/*/transfer/{dataset.name} to score all again.",
+                f"The files of {dataset.name} have changed since networks were scored on them ({path.parent}).",
+                expected="the same images, masks and dataset.yaml for all networks of a study",
+                fix=f"Restore the files, or delete {study.runs}/*/transfer/{dataset.name} to score all networks again.",
             )
 
 
-def _as_json(other: Other) -> dict[str, Any]:
-    return vars(other) | {"shared": list(other.shared)}
-
-
-# Images that are in memory at a time.
-CHUNK = 64
-
-
-def score_elsewhere(place: Path, name: str) -> dict[str, Any]:
-    """Score one run's network on every case of another dataset, as it is scored on its own test cases.
-
-    Images are brought to the run's `image_size`, whatever their scale. Writes scores.csv, predictions.npz and, last,
-    run.json below `<run>/transfer/<dataset>/`. Scores of this very network are kept. What cannot be scored leaves a
-    run.json that says so, as a training does; the next `wbcstudy run` tries again.
-
-    Args:
-        place: the run's folder, `outputs/<study>/runs/<run>`.
-        name: of a dataset in the study's `other_datasets.json`.
-
-    Returns:
-        What run.json says.
-    """
-    run = RunFolder(Path(place).resolve())
-    target = run.transfer(name)
-    end_with_grid()
-    trained = (run.read_record() or {}).get("written")
-    before = target.read_record() or {}
-    if before.get("status") == "complete" and before.get("network") == trained:
-        # Snakemake goes by file times, which a copied folder may have lost; writing again renews them.
-        write_record(target, before)
-        return before
-    about = {"study": run.study.name, "run": run.name, "network": trained, "code_version": __version__}
-    try:
-        record = about | _score(run, _find(run, name), target)
-    # Whatever it is, such as TensorFlow's own kind of too little memory: the others are scored, and the report tells.
-    except Exception as error:
-        record = about | {"status": "failed", "error": str(error) or type(error).__name__, "dataset": {"name": name}}
-    write_record(target, record)
-    return record
-
-
-def _score(run: RunFolder, other: Other, target: RunFolder) -> dict[str, Any]:
-    # TensorFlow, for which a run that failed need not wait.
+def _score(run: RunFolder, other: OtherDataset, target: RunFolder) -> dict[str, Any]:
+    # Imports TensorFlow, which takes seconds: not needed for a failed run.
     from wbcstudy.nets.model_file import load_model
 
     if run.status != "complete":
@@ -215,8 +199,7 @@ def _score(run: RunFolder, other: Other, target: RunFolder) -> dict[str, Any]:
         )
     config, dataset = read_run(run.params), load_dataset(other.source)
     begin = time.perf_counter()
-    model = load_model(run.model)
-    scores, masks = _predict(model, config, dataset)
+    scores, masks = _predict(load_model(run.model), config, dataset)
     write_scores(scores, target.scores)
     write_predictions(target, [case.case_id for case in dataset.cases], masks)
     return {
@@ -234,19 +217,19 @@ def _predict(model, config: RunConfig, dataset: Dataset):
     from wbcstudy.nets.prediction import predict_masks
 
     frames, masks = [], []
-    ids = [case.case_id for case in dataset.cases]
-    for start in range(0, len(ids), CHUNK):
-        part = read_cases(dataset, ids[start : start + CHUNK], config.image_size)
+    case_ids = [case.case_id for case in dataset.cases]
+    for start in range(0, len(case_ids), _CHUNK):
+        part = read_cases(dataset, case_ids[start : start + _CHUNK], config.image_size)
         masks.append(predict_masks(model, part.images, config.batch_size, flips=config.test_time_flips))
         frames.append(score_masks(config.name, part.case_ids, part.cell_types, part.masks, masks[-1]))
     return pd.concat(frames, ignore_index=True), np.concatenate(masks)
 
 
-def _find(run: RunFolder, name: str) -> Other:
-    others = {other.name: other for other in read_others(run.study)}
+def _find(study: StudyFolder, name: str) -> OtherDataset:
+    others = {other.name: other for other in read_other_datasets(study)}
     if name not in others:
         raise StudyError(
-            f"{name} is not among the other datasets of this study.",
+            f"{name} is not one of the other datasets of this study.",
             expected=", ".join(others) or "a study with also_score",
             fix="Add it to also_score in the study's file, and run the study again.",
         )

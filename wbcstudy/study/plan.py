@@ -43,9 +43,9 @@ class Plan:
 
         Known once `prepare` has looked at these datasets.
         """
-        from wbcstudy.study.other_datasets import read_others
+        from wbcstudy.study.other_datasets import read_other_datasets
 
-        others = read_others(self.folder) if self.study.also_score else ()
+        others = read_other_datasets(self.folder) if self.study.also_score else ()
         places = {f"{run.name} on {other.name}": (run, other) for run in self.runs for other in others}
         folders = {name: self.folder.run(run.name).transfer(other.name) for name, (run, other) in places.items()}
         return {name: folder for name, folder in folders.items() if not self.finished_only or folder.record.exists()}
@@ -131,7 +131,7 @@ def prepare(plan: Plan) -> None:
     from wbcstudy.data.check import check_dataset
     from wbcstudy.data.datasets import load_dataset
     from wbcstudy.data.splits import load_or_make_splits
-    from wbcstudy.study.other_datasets import prepare_others
+    from wbcstudy.study.other_datasets import prepare_other_datasets
 
     dataset = load_dataset(plan.study.dataset)
     _check_weights(plan)
@@ -142,7 +142,7 @@ def prepare(plan: Plan) -> None:
         # A split is bound to the files as they are now: what has to be mended should be mended before.
         check_dataset(dataset).stop_on_errors()
     try:
-        prepare_others(folder, dataset, plan.study.also_score)
+        prepare_other_datasets(folder, dataset, plan.study.also_score)
         reported = read_json(folder.contents)
         if reported is not None and reported != reportable(plan):
             # To Snakemake, which goes by times, a run that was taken out or copied here from elsewhere changes nothing.

@@ -19,7 +19,7 @@ from wbcstudy.files import short_path, write_json
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.locks import lock_study
 from wbcstudy.study.plan import Plan, finished_part, prepare, read_plan, reportable
-from wbcstudy.study.snakemake import Place, choose_place, run_snakemake
+from wbcstudy.study.snakemake import Executor, choose_executor, run_snakemake
 
 # Less room than this, in bytes, and nothing can be written that a study needs.
 _FULL = 2_000_000
@@ -63,7 +63,7 @@ def run_study(
         if plan.study.also_score:
             show(f"then, of finished runs, the scores that are missing on: {', '.join(plan.study.also_score)}")
         return 0
-    place = choose_place(executor, profile, jobs, [plan.work[name][1] for name in waiting])
+    place = choose_executor(executor, profile, jobs, [plan.work[name][1] for name in waiting])
     with lock_study(plan.folder, show) as lock:
         prepare(plan)
         show(f"Study {plan.study.name}: {count} runs, {count - len(waiting)} already finished.")
@@ -151,7 +151,7 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
         # And what is half done would be trained on: Snakemake makes what it is told to prioritise.
         done = finished_part(plan)
         prepare(done)
-        code = run_snakemake(done, Place(1), lock, show, "--forcerun", "summary")
+        code = run_snakemake(done, Executor(1), lock, show, "--forcerun", "summary")
         if not code:
             _date_report(plan)
     show(f"Report: {short_path(plan.folder.report)}" if not code else _explain(plan.folder, begin))

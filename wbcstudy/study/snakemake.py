@@ -26,7 +26,7 @@ THREAD_LIMITS = ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
-class Place:
+class Executor:
     """Where a grid's notebooks run.
 
     Args:
@@ -72,7 +72,7 @@ class Place:
         return {name: os.environ.get(name, str(self.threads)) for name in THREAD_LIMITS}
 
 
-def choose_place(executor: str, profile: Path | None, jobs: int | None, waiting: list) -> Place:
+def choose_executor(executor: str, profile: Path | None, jobs: int | None, waiting: list) -> Executor:
     """Where a grid runs.
 
     Args:
@@ -85,16 +85,16 @@ def choose_place(executor: str, profile: Path | None, jobs: int | None, waiting:
         StudyError: another executor, a profile without SLURM, or SLURM cannot be used.
     """
     if executor == "slurm":
-        return Place(jobs or 0, check_slurm(profile))
+        return Executor(jobs or 0, check_slurm(profile))
     if executor != "local" or profile:
         told = f"--executor {executor}" if executor != "local" else "--profile without --executor slurm"
         raise StudyError(
             f"{told} cannot be used.", expected="--executor local or slurm, and --profile for slurm", fix="See --help."
         )
-    return Place(jobs or choose_jobs(waiting))
+    return Executor(jobs or choose_jobs(waiting))
 
 
-def run_snakemake(plan: Plan, place: Place, lock: int, show: Callable[[str], None], *extra: str) -> int:
+def run_snakemake(plan: Plan, place: Executor, lock: int, show: Callable[[str], None], *extra: str) -> int:
     """Call Snakemake and show the runs' progress until it ends; its own words go to logs/snakemake.log.
 
     Args:
