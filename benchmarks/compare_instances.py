@@ -1,8 +1,8 @@
 """Tell touching cells apart in several ways, with and without learned channels, and write what each scores.
 
-    python scripts/compare_instances.py synthetic              # some minutes on a free core
-    python scripts/compare_instances.py segmentation_wbc_2     # or _1: the public set, if it was fetched
-    python scripts/compare_instances.py segmentation_wbc_2 --image-size 64      # less work
+    python benchmarks/compare_instances.py synthetic              # some minutes on a free core
+    python benchmarks/compare_instances.py segmentation_wbc_2     # or _1: the public set, if it was fetched
+    python benchmarks/compare_instances.py segmentation_wbc_2 --image-size 64      # less work
 
 Synthetic: the demo's network (`make study`; else trained now) segments fields of 768 x 1024 px with touching cells,
 at the scale that it was trained at. Public set: pairs of touching cells composed from two cases, one laid over the

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/segment.py --torch-python /path/to/other/bin/python
 
 The networks alone, at the field's own size: what comes before (decoding) and after (telling cells apart, measuring,
-writing) is in scripts/measure_segment.py.
+writing) is in benchmarks/measure_segment.py.
 """
 
 from __future__ import annotations

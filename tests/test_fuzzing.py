@@ -1,4 +1,4 @@
-"""Whatever is passed ends in a result or in words; scripts/fuzz_inputs.py tries thousands, these are some hundreds."""
+"""Any input is used or refused with a message; `python -m tests.fuzz` feeds thousands, these tests some hundreds."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ from wbcstudy.data.spec import DatasetSpec, read_spec
 from wbcstudy.errors import StudyError, plain, show_value
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 
-# Nine lists of nine lists ... of nine words: some hundred bytes that are 10^9 words when written out.
+# Nested aliases: some hundred bytes that expand to 10^9 words.
 LAUGHS = "l0: &l0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"l{k}: &l{k} [{', '.join([f'*l{k - 1}'] * 9)}]\n" for k in range(1, 10)
 )
@@ -32,14 +32,14 @@ LEAVES = (
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner))
 
 
-def fields_of(kind):
-    """Some fields of a configuration, with any values."""
-    return st.dictionaries(st.sampled_from([*kind.model_fields, "image_sise"]), VALUES, max_size=4)
+def fields_of(config_class):
+    """Return a strategy for some fields of a configuration, with any values."""
+    return st.dictionaries(st.sampled_from([*config_class.model_fields, "image_sise"]), VALUES, max_size=4)
 
 
-def test_bent_files_end_in_a_result_or_in_words_and_touch_nothing_else():
-    command = [sys.executable, ROOT / "scripts" / "fuzz_inputs.py", "--quick", "--keep", "/nonexistent"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_damaged_files_are_used_or_refused_and_change_nothing_else():
+    command = [sys.executable, "-m", "tests.fuzz", "--quick", "--keep", "/nonexistent"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 did harm" in done.stdout
 
@@ -47,7 +47,7 @@ def test_bent_files_end_in_a_result_or_in_words_and_touch_nothing_else():
 @given(fields_of(StudyConfig))
 @example({"epochs": 16**5000})
 @example({"seeds": [float("nan")]})
-def test_any_settings_make_a_study_or_are_refused_in_words(values):
+def test_any_settings_make_a_study_or_are_refused_with_a_message(values):
     try:
         study = make_config(StudyConfig, values, source="here")
     except StudyError as error:
@@ -57,7 +57,7 @@ def test_any_settings_make_a_study_or_are_refused_in_words(values):
 
 
 @given(values=fields_of(DatasetSpec), text=st.text(max_size=40))
-def test_any_description_is_understood_or_refused_in_words(tmp_path_factory, values, text):
+def test_any_dataset_yaml_is_read_or_refused_with_a_message(tmp_path_factory, values, text):
     path = tmp_path_factory.mktemp("set") / "dataset.yaml"
     good = {"name": "a", "images": "{case}.bmp", "masks": "{case}.png"}
     good["labels"] = {"background": 0, "cytoplasm": 1, "nucleus": 2}
@@ -72,7 +72,7 @@ def test_any_description_is_understood_or_refused_in_words(tmp_path_factory, val
 @given(st.text() | st.lists(st.lists(st.text(max_size=8), max_size=5)).map(lambda rows: "\n".join(map(",".join, rows))))
 @example("case_id\n" + "x" * 200_000)
 @example("x" * 200_000)
-def test_any_table_gives_facts_or_problems_in_words(tmp_path_factory, text):
+def test_any_case_table_gives_facts_or_problems(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("facts") / "cases.csv"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     facts, problems = read_facts(path, ["a"])
@@ -80,7 +80,7 @@ def test_any_table_gives_facts_or_problems_in_words(tmp_path_factory, text):
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"\xff\xd8\xff\xe0"]))
-def test_any_bytes_are_an_image_or_refused_in_words(tmp_path_factory, data, start):
+def test_any_bytes_are_read_as_an_image_or_refused_with_a_message(tmp_path_factory, data, start):
     path = tmp_path_factory.mktemp("image") / "a.png"
     path.write_bytes(start + data)
     try:
@@ -89,21 +89,22 @@ def test_any_bytes_are_an_image_or_refused_in_words(tmp_path_factory, data, star
         assert str(path) in error.what
 
 
-@pytest.mark.parametrize("kind", [StudyConfig, DatasetSpec])
-def test_a_small_file_that_is_endless_when_written_out_is_refused_at_once(tmp_path, kind):
+@pytest.mark.parametrize("config_class", [StudyConfig, DatasetSpec])
+def test_a_small_file_with_nested_aliases_is_refused_at_once(tmp_path, config_class):
     path = tmp_path / "study.yaml"
-    fields = {"name": "a", "images": "{case}.a", "masks": "{case}.b", "labels": {}} if kind is DatasetSpec else {}
+    is_spec = config_class is DatasetSpec
+    fields = {"name": "a", "images": "{case}.a", "masks": "{case}.b", "labels": {}} if is_spec else {}
     head = yaml.safe_dump(fields) if fields else ""
     text = LAUGHS.replace("l9:", "labels:" if fields else "encoders:")
     path.write_text(head.replace("labels: {}\n", "") + text)
     before = time.process_time()
     with pytest.raises(StudyError):
         (read_spec if fields else read_study)(path)
-    # A file that is written out takes all memory, not seconds.
+    # Expanding the aliases would take all memory.
     assert time.process_time() - before < 60
 
 
-def test_values_in_messages_are_short_and_cannot_command_a_terminal():
+def test_values_in_messages_are_short_and_have_no_control_characters():
     assert show_value(16**5000) == "<a whole number of 20001 bits>"
     assert len(show_value([["x" * 10_000] * 1000] * 1000)) < 10_000
     assert plain("a\x1b[2Jb\udcff\u2028 ä\n") == "a\\x1b[2Jb\\udcff\\u2028 ä\n"
@@ -116,20 +117,20 @@ def write_case(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "caf\udce9", "a\u2028b"])
-def test_a_file_whose_name_is_no_text_is_named_and_refused(tmp_path, command, name):
+def test_a_file_name_that_is_not_text_is_refused(tmp_path, command, name):
     spec = {"name": "a", "images": "{case}.bmp", "masks": "{case}.png"}
     spec["labels"] = {"background": 0, "cytoplasm": 1, "nucleus": 2}
     (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(spec))
-    for one in ("good", "better", "best", name):
-        write_case(tmp_path, one)
+    for case_id in ("good", "better", "best", name):
+        write_case(tmp_path, case_id)
     with pytest.raises(StudyError, match="cannot be printed"):
         load_dataset(tmp_path)
-    code, said, _ = command("data", "check", tmp_path, "--html", tmp_path / "check.html")
-    assert code == 1 and "cannot be printed" in said and name not in said
+    code, output, _ = command("data", "check", tmp_path, "--html", tmp_path / "check.html")
+    assert code == 1 and "cannot be printed" in output and name not in output
     assert "cannot be printed" in (tmp_path / "check.html").read_text(encoding="utf-8")
 
 
-def test_odd_names_that_are_text_are_cases_like_others(tmp_path):
+def test_unusual_names_that_are_text_are_accepted(tmp_path):
     spec = {"name": "a", "images": "{case}.bmp", "masks": "{case}.png"}
     spec["labels"] = {"background": 0, "cytoplasm": 1, "nucleus": 2}
     (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(spec))
@@ -140,15 +141,15 @@ def test_odd_names_that_are_text_are_cases_like_others(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["~nobody_there/set", "a" * 5000, "a/" * 3000, "a\0b"])
-def test_a_path_that_no_disk_could_have_is_refused_in_words(tmp_path, places, command, path):
+def test_an_impossible_path_is_refused_with_a_message(tmp_path, places, command, path):
     study = tmp_path / "study.yaml"
     study.write_text(yaml.safe_dump({"dataset": path, "encoder_weights": path}))
-    code, _, complaint = command("run", study)
-    assert code == 2 and ("There is no" in complaint or "Unknown dataset" in complaint)
+    code, _, errors = command("run", study)
+    assert code == 2 and ("There is no" in errors or "Unknown dataset" in errors)
 
 
 @pytest.mark.parametrize("pattern", ["*" * 40 + "{case}.bmp", "*a" * 30 + "{case}.bmp"])
-def test_a_pattern_that_would_take_for_ever_is_refused(tmp_path, pattern):
+def test_a_pattern_that_would_take_forever_is_refused(tmp_path, pattern):
     spec = {"name": "a", "images": pattern, "masks": "{case}.png"}
     spec["labels"] = {"background": 0, "cytoplasm": 1, "nucleus": 2}
     (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(spec))
@@ -159,12 +160,12 @@ def test_a_pattern_that_would_take_for_ever_is_refused(tmp_path, pattern):
 @pytest.mark.parametrize(
     "data", [b"", b"\xff\xfe", b"[" * 100_000, b'{"status": "complete", "scores": [1]}', b"epoch\n\n1"]
 )
-def test_the_status_of_a_study_with_damaged_records_is_told(tmp_path, places, command, data):
+def test_status_works_with_damaged_records(tmp_path, places, command, data):
     study = tmp_path / "study.yaml"
     study.write_text(yaml.safe_dump({"encoders": ["unet"], "losses": ["dice"]}))
     run: RunFolder = StudyFolder(tmp_path / "outputs" / "study").run("unet__dice__fold0__seed0")
     run.path.mkdir(parents=True)
     for path in (run.record, run.history):
         path.write_bytes(data)
-    code, said, _ = command("status", study)
-    assert code == 0 and "unet__dice" in said
+    code, output, _ = command("status", study)
+    assert code == 0 and "unet__dice" in output

@@ -67,7 +67,7 @@ def test_only_this_studys_jobs_are_cancelled(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not slurm_runs(), reason="no SLURM runs here; scripts/start_slurm.sh starts one")
+@pytest.mark.skipif(not slurm_runs(), reason="no SLURM runs here; profiles/slurm_one_node/start_slurm.sh starts one")
 def test_a_study_survives_a_killed_job_and_a_drained_node(tmp_path):
     cells = write_synthetic_dataset(tmp_path / "cells", cases=15, seed=3, size_px=64, slides=5)
     params = tmp_path / "on_slurm.yaml"

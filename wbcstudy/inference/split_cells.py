@@ -11,7 +11,7 @@ import numpy as np
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, NUCLEUS, NUM_LABELS
 
-# Chosen on other images than those that are reported (scripts/compare_instances.py). It cuts predicted pairs of real
+# Chosen on other images than those that are reported (benchmarks/compare_instances.py). It cuts predicted pairs of real
 # cells that 0.8 leaves joined; single cells stay whole at any waist up to 0.98, since a piece needs a nucleus.
 WAIST = 0.9
 _SPECK = 0.15

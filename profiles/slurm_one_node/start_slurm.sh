@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Start SLURM on this machine alone, from Debian's packages, to try `wbcstudy run --executor slurm` before a real cluster.
+# Start a one-node SLURM on this machine, to try `wbcstudy run --executor slurm` without a cluster.
 #
-#   sudo apt install slurm-wlm munge
-#   sudo scripts/start_slurm.sh          # start it; does nothing if it runs already
-#   sudo scripts/start_slurm.sh stop
+#   sudo apt install slurm-wlm munge                                # Debian, Ubuntu
+#   sudo profiles/slurm_one_node/start_slurm.sh                     # does nothing if SLURM is running
+#   sudo profiles/slurm_one_node/start_slurm.sh stop
 #
-# It has one node (this machine), one partition (main), no accounting, and takes cores and memory into account. An
-# /etc/slurm/slurm.conf that is not its own is left alone.
+# The cluster has one node (this machine), one partition (main) and no accounting; jobs are scheduled by cores and
+# memory. The script never changes an /etc/slurm/slurm.conf that it has not written.
 set -euo pipefail
 
 CONF=/etc/slurm/slurm.conf
-MARK="# written by wbcstudy's scripts/start_slurm.sh"
+MARK="# written by wbcstudy's start_slurm.sh"
 STATE=/var/spool/wbcstudy-slurm
 
 fail() { echo "start_slurm.sh: $*" >&2; exit 1; }
 
-# Ends what this script started, and no daemon of another SLURM.
+# Stop the daemons that this script started, and no others.
 stop() {
-  grep -qxF "$MARK" "$CONF" 2>/dev/null || { echo "start_slurm.sh: nothing of its own runs here"; return; }
+  grep -qxF "$MARK" "$CONF" 2>/dev/null || { echo "start_slurm.sh: no SLURM started by this script"; return; }
   for daemon in slurmctld slurmd munge/munged; do
     pid=$(cat "/run/$daemon.pid" 2>/dev/null) || continue
     [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "${daemon##*/}" ] && kill "$pid"
@@ -25,15 +25,15 @@ stop() {
   rm -f "$CONF"
 }
 
-[ "$(id -u)" = 0 ] || fail "needs root, since it starts services: sudo $0"
+[ "$(id -u)" = 0 ] || fail "needs root to start services: sudo $0"
 for program in munged slurmctld slurmd sinfo; do
-  command -v "$program" >/dev/null || fail "there is no $program; on Debian and Ubuntu: apt install slurm-wlm munge"
+  command -v "$program" >/dev/null || fail "$program not found; on Debian and Ubuntu: apt install slurm-wlm munge"
 done
 if [ "${1:-start}" = stop ]; then stop; exit 0; fi
 if [ -e "$CONF" ] && ! grep -qxF "$MARK" "$CONF"; then
-  fail "$CONF is there and was not written by this script; this machine has a SLURM of its own"
+  fail "$CONF exists and was not written by this script: SLURM is already set up here"
 fi
-if sinfo -h >/dev/null 2>&1; then echo "SLURM runs already."; exit 0; fi
+if sinfo -h >/dev/null 2>&1; then echo "SLURM is already running."; exit 0; fi
 
 HOST=$(hostname -s)
 MEMORY=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
@@ -45,7 +45,7 @@ SlurmctldHost=$HOST(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-# Containers often have neither control groups nor a place to pin tasks.
+# Containers often have no control groups and cannot pin tasks.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -53,7 +53,7 @@ AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=1,sched_interval=5
-# Ended jobs stay known for an hour, so that their end can be asked for without accounting.
+# Keep finished jobs for an hour: without accounting, squeue is the only source of their final state.
 MinJobAge=3600
 ReturnToService=2
 KillWait=5

@@ -1,6 +1,6 @@
 """Try settings of a training on the validation cases of a dataset; its test cases are never read.
 
-    python scripts/try_settings.py --dataset segmentation_wbc_1 --encoder mobilenet --training-images 64 \
+    python benchmarks/try_settings.py --dataset segmentation_wbc_1 --encoder mobilenet --training-images 64 \
         --set epochs=20 --set learning_rate_schedule=cosine
 
 One row per trial is added to outputs/reference/settings/trials.csv, those that did not help too. Two trials may run at

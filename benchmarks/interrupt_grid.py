@@ -1,6 +1,6 @@
 """Kill a running grid at random moments, run it again, and check that nothing is lost, repeated or left behind.
 
-    python scripts/interrupt_grid.py --kills 20        # some tens of minutes
+    python benchmarks/interrupt_grid.py --kills 20        # some tens of minutes
 
 A small grid of synthetic images runs once without a disturbance. Then, for every kill, a fresh one is started, killed
 in one of its phases in one of four ways, and run again to its end, which must give the same scores and history. Writes

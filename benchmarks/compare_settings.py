@@ -1,6 +1,6 @@
 """Compare studies that differ in a setting, on the same images: what does the setting change?
 
-    python scripts/compare_settings.py transfer_2to1 transfer_2to1_reinhard transfer_2to1_colour
+    python benchmarks/compare_settings.py transfer_2to1 transfer_2to1_reinhard transfer_2to1_colour
 
 The first study is the yardstick. Runs of one name (encoder, loss, fold, seed) are compared, on their own test images
 and on every other dataset that both were scored on (`also_score`). Writes settings.csv and settings.md to

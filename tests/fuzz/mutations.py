@@ -1,4 +1,4 @@
-"""How inputs are bent for `fuzz_inputs.py`: bytes, texts, fields of YAML, tables, archives and names of files."""
+"""Mutations of the fuzzer's inputs: bytes, texts, YAML fields, tables, archives and file names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import yaml
 _LAUGHS = "&a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"l{k}: &{chr(98 + k)} [{','.join(['*' + chr(97 + k)] * 9)}]\n" for k in range(9)
 )
-# Texts that one program or another has stumbled over.
+# Texts that are known to break programs.
 TEXTS = (
     "", " ", "null", "~", "true", "no", "-1", "0", "1e400", ".inf", "-.inf", ".nan", "NaN", "NA", "0x" + "f" * 5000,
     "9" * 5000, "2024-13-45", "1:30:00", "0o777", "1_000", "\u0661\u0662", "[]", "{}", "[[1]]", "{a: 1}", "- a",
@@ -35,8 +35,8 @@ TEXTS = (
 _FILE_NAMES = (
     "a", "b", "007", " x ", ".hidden", "a b", "a,b", 'a"b', "x" * 230, "\u00e9" * 110, "\ud800", "\udcff"
 )  # fmt: skip
-# What says in a network's description which class is made, and what it should not say.
-_ASKS = ("class_name", "module", "registered_name", "name", "activation")
+# Keys of a network's config that select a class, and values that must be refused.
+_CLASS_KEYS = ("class_name", "module", "registered_name", "name", "activation")
 _CLASSES = (
     "Lambda", "TorchModuleWrapper", "os", "os.system", "subprocess", "builtins", "eval", "keras.src.utils", "function",
     "__lambda__", "wbcstudy>Nothing", "wbcstudy.nets.fast_layers", "TFSMLayer", None, "", 3, [], "Conv2D", "relu",
@@ -52,20 +52,20 @@ BYTES = (
 )  # fmt: skip
 
 
-def bend(kind: str, rng: random.Random, examples: Sequence[bytes]) -> tuple[str, bytes]:
-    """One bent input.
+def mutate(kind: str, rng: random.Random, examples: Sequence[bytes]) -> tuple[str, bytes]:
+    """Return one damaged input.
 
     Args:
-        kind: a key of `fuzz_targets.TARGETS`.
-        rng: makes all choices.
-        examples: good inputs of this kind.
+        kind: a key of `targets.TARGETS`.
+        rng: generator of all random choices.
+        examples: valid inputs of this kind.
 
     Returns:
-        In a word how it was bent, and its bytes.
+        Name of the mutation, and the bytes of the input.
     """
     data = rng.choice(examples)
-    way = rng.choice(_WAYS[kind])
-    return way.__name__.strip("_"), way(rng, data)
+    mutation = rng.choice(_MUTATIONS[kind])
+    return mutation.__name__.strip("_"), mutation(rng, data)
 
 
 def _flip(rng: random.Random, data: bytes) -> bytes:
@@ -82,10 +82,10 @@ def _cut(rng: random.Random, data: bytes) -> bytes:
 
 
 def _splice(rng: random.Random, data: bytes) -> bytes:
-    place = rng.randint(0, len(data))
+    start = rng.randint(0, len(data))
     piece = rng.choice((*BYTES, data[rng.randint(0, len(data)) :][:200], rng.randbytes(rng.randint(1, 40))))
     skip = rng.choice((0, len(piece)))
-    return data[:place] + piece + data[place + skip :]
+    return data[:start] + piece + data[start + skip :]
 
 
 def _noise(rng: random.Random, data: bytes) -> bytes:
@@ -93,40 +93,40 @@ def _noise(rng: random.Random, data: bytes) -> bytes:
 
 
 def _number(rng: random.Random, data: bytes) -> bytes:
-    """A number in a binary file becomes another one, most often a huge one."""
+    """Replace a number in a binary file, usually by a very large one."""
     form = rng.choice(("<H", ">H", "<I", ">I", "<q"))
     size = struct.calcsize(form)
-    place = rng.randint(0, max(0, min(len(data), 200) - size))
+    start = rng.randint(0, max(0, min(len(data), 200) - size))
     value = rng.choice((0, 1, 255, 2 ** (8 * size - 1) - 1, rng.getrandbits(8 * size - 1)))
-    return data[:place] + struct.pack(form, value) + data[place + size :]
+    return data[:start] + struct.pack(form, value) + data[start + size :]
 
 
 def _field(rng: random.Random, data: bytes) -> bytes:
-    """A field of YAML gets another value, goes, comes twice, or is misspelt."""
+    """Change, remove, copy or misspell a YAML field."""
     values = yaml.safe_load(data)
     for _ in range(rng.choice((1, 1, 2))):
         name = rng.choice(sorted(values) or ["x"])
-        what = rng.randrange(6)
-        if what < 3:
+        choice = rng.randrange(6)
+        if choice < 3:
             inner = values.get(name)
-            place = inner if isinstance(inner, dict) and inner and rng.random() < 0.5 else values
-            key = rng.choice(sorted(place)) if place is inner else name
-            place[key] = rng.choice((*VALUES, *(text for text in TEXTS if text.isprintable())))
-        elif what == 3:
+            mapping = inner if isinstance(inner, dict) and inner and rng.random() < 0.5 else values
+            key = rng.choice(sorted(mapping)) if mapping is inner else name
+            mapping[key] = rng.choice((*VALUES, *(text for text in TEXTS if text.isprintable())))
+        elif choice == 3:
             values.pop(name, None)
-        elif what == 4:
+        elif choice == 4:
             values[rng.choice((name[:-1], name.upper(), name + " ", "__class__", 3, None))] = values.get(name)
         else:
             other = rng.choice(sorted(map(str, values)) or ["x"])
             values[name], values[other] = values.get(other), values.get(name)
-        values = {key: value for key, value in values.items() if isinstance(key, str)} if what != 4 else values
-        if what == 4:
+        values = {key: value for key, value in values.items() if isinstance(key, str)} if choice != 4 else values
+        if choice == 4:
             break
     return yaml.safe_dump(values, allow_unicode=True, sort_keys=False).encode()
 
 
 def _text(rng: random.Random, data: bytes) -> bytes:
-    """One line's value is replaced by a text as it is, quotes and all; or the text is put somewhere."""
+    """Replace one line's value by a raw text, or insert the text as a line."""
     lines = data.decode("utf-8", "surrogateescape").split("\n")
     text = rng.choice(TEXTS)
     settings = [k for k, line in enumerate(lines) if re.match(r"\s*\w+: ?", line)]
@@ -139,19 +139,19 @@ def _text(rng: random.Random, data: bytes) -> bytes:
 
 
 def _table(rng: random.Random, data: bytes) -> bytes:
-    """A field of a CSV file is replaced, rows are moved, doubled or joined, the separator or the coding changes."""
+    """Change a field, the rows, the separator, the header or the encoding of a CSV file."""
     rows = [line.split(",") for line in data.decode().splitlines()]
-    what = rng.randrange(8)
+    choice = rng.randrange(8)
     row = rng.choice(rows)
-    if what < 3:
+    if choice < 3:
         row[rng.randrange(len(row))] = rng.choice((*TEXTS, '"' + "x" * 200_000, '"a\nb"', '"""', "a" * 200_000))
-    elif what == 3:
+    elif choice == 3:
         rows.append(rng.choice(([*row, "more"], row[:1], [], ["001"] * 2000)))
-    elif what == 4:
+    elif choice == 4:
         rows = rng.sample(rows, len(rows))
-    elif what == 5:
+    elif choice == 5:
         return "\n".join(rng.choice(";\t| ").join(row) for row in rows).encode()
-    elif what == 6:
+    elif choice == 6:
         text = "\n".join(",".join(row) for row in rows)
         return text.encode(rng.choice(("utf-16", "utf-8-sig", "utf-32", "cp037")))
     else:
@@ -161,14 +161,14 @@ def _table(rng: random.Random, data: bytes) -> bytes:
 
 
 def _bomb(rng: random.Random, data: bytes) -> bytes:
-    """A picture that claims, or unpacks to, far more than it weighs."""
+    """Return an image that claims a huge size or decompresses to one."""
     side = rng.choice((20_000, 65_535, 2**31 - 1))
-    what = rng.randrange(4)
-    if what == 0:
+    choice = rng.randrange(4)
+    if choice == 0:
         return _png(side, side, zlib.compress(b"\0" * 100_000))
-    if what == 1:
+    if choice == 1:
         return _png(16, 12, zlib.compress(b"\0" * 50_000_000))
-    if what == 2:
+    if choice == 2:
         text = b"Comment\0\0" + zlib.compress(b"x" * 80_000_000)
         return _png(16, 12, zlib.compress(b"\0" * 16 * 4 * 12), (b"zTXt", text))
     return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0)
@@ -183,62 +183,62 @@ def _png(width: int, height: int, pixels: bytes, *more: tuple[bytes, bytes]) -> 
 
 
 def _members(rng: random.Random, data: bytes) -> bytes:
-    """An archive with a member that leads outside, is a link, a bomb, doubled, encrypted, or of another method."""
+    """Add or change a member: outside path, link, bomb, duplicate, encrypted, other compression."""
     out = io.BytesIO()
     top = "segmentation_WBC-master/"
     names = ["../x", "../../../tmp/x", "/tmp/x", "C:\\x", "..\\x", "a/../../x", "\u202ex", "a" * 5000, "", "/", "a\0b"]
     with zipfile.ZipFile(io.BytesIO(data)) as before, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as after:
-        held = {member.filename: before.read(member) for member in before.infolist()}
-        victim = rng.choice(sorted(held))
-        what = rng.randrange(8)
+        members = {member.filename: before.read(member) for member in before.infolist()}
+        victim = rng.choice(sorted(members))
+        choice = rng.randrange(8)
         info = zipfile.ZipInfo(rng.choice(("", top, top + "Dataset 1/")) + rng.choice(names))
-        if what == 1:
+        if choice == 1:
             info = zipfile.ZipInfo(rng.choice((victim, top + "link")))
             info.external_attr = (rng.choice((stat.S_IFLNK, stat.S_IFIFO, stat.S_IFBLK)) | 0o777) << 16
-        content = rng.choice((b"x", b"/etc/passwd", b"\0" * 30_000_000)) if what < 3 else b""
-        if what == 2:
+        content = rng.choice((b"x", b"/etc/passwd", b"\0" * 30_000_000)) if choice < 3 else b""
+        if choice == 2:
             info = zipfile.ZipInfo(victim)
-        if what == 3:
-            held[victim] = rng.choice((b"", held[victim] + b"x", held[victim][:-1], b"\0" * 30_000_000))
-        if what == 4:
-            del held[victim]
-        for name, body in held.items():
-            method = rng.choice((zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_STORED)) if what == 5 else None
+        if choice == 3:
+            members[victim] = rng.choice((b"", members[victim] + b"x", members[victim][:-1], b"\0" * 30_000_000))
+        if choice == 4:
+            del members[victim]
+        for name, body in members.items():
+            method = rng.choice((zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_STORED)) if choice == 5 else None
             after.writestr(name, body, method)
-        if what == 6:
+        if choice == 6:
             for k in range(3000):
                 after.writestr(f"{top}{k}/" + "d/" * rng.randrange(50), b"")
-        if what < 3:
+        if choice < 3:
             after.writestr(info, content, zipfile.ZIP_DEFLATED)
     packed = out.getvalue()
-    if what == 7:
-        # The same claim in the list of contents and before the content: another method, or a password.
+    if choice == 7:
+        # Change flags and compression method in the local headers and in the central directory alike.
         method = struct.pack("<HH", rng.choice((0, 1, 9, 64)), rng.choice((0, 1, 9, 12, 14, 93, 99)))
-        for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-            places = [found.start() + at for found in re.finditer(mark, packed)]
-            for place in places[:: rng.choice((1, 2))]:
-                packed = packed[:place] + method + packed[place + 4 :]
+        for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            starts = [match.start() + offset for match in re.finditer(signature, packed)]
+            for start in starts[:: rng.choice((1, 2))]:
+                packed = packed[:start] + method + packed[start + 4 :]
     return packed
 
 
 def _description(rng: random.Random, data: bytes) -> bytes:
-    """A network whose description asks for other classes, some of which would run code."""
+    """Change a class in a network's config; some of the classes would run code."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as before, zipfile.ZipFile(out, "w") as after:
         for member in before.infolist():
             body = before.read(member)
             if member.filename == "config.json":
                 text = body.decode()
-                keys = [found for key in _ASKS for found in re.finditer(rf'"{key}": ("[^"]*"|null)', text)]
-                found = rng.choice(keys)
-                text = text[: found.start(1)] + json.dumps(rng.choice(_CLASSES)) + text[found.end(1) :]
+                matches = [match for key in _CLASS_KEYS for match in re.finditer(rf'"{key}": ("[^"]*"|null)', text)]
+                match = rng.choice(matches)
+                text = text[: match.start(1)] + json.dumps(rng.choice(_CLASSES)) + text[match.end(1) :]
                 body = rng.choice((text.encode(), text.encode(), text[: rng.randrange(len(text))].encode()))
             after.writestr(member, body)
     return out.getvalue()
 
 
 def _names(rng: random.Random, data: bytes) -> bytes:
-    """Names of cases, parted by NUL: odd ones, of any bytes that a file's name may have."""
+    """Return unusual case names, separated by NUL, of any bytes that a file name may have."""
     names = []
     for _ in range(rng.randint(3, 6)):
         text = rng.choice((*TEXTS, *_FILE_NAMES))
@@ -249,7 +249,7 @@ def _names(rng: random.Random, data: bytes) -> bytes:
 
 _BINARY = (_flip, _flip, _cut, _splice, _noise, _number, _number)
 _YAML = (_field, _field, _field, _text, _text, _flip, _cut, _splice)
-_WAYS = {
+_MUTATIONS = {
     "study": _YAML,
     "dataset": _YAML,
     "cases": (_table, _table, _table, _text, _flip, _cut, _splice),

@@ -1,6 +1,6 @@
 """Run every earlier method on whole fields with several white cells, and write what each scores.
 
-    python scripts/measure_fields.py
+    python benchmarks/measure_fields.py
 
 The public images are crops around one cell, and methods can lean on that. Synthetic fields of 768 x 1024 px with four
 to six white cells each tell which do. Training: fields of 384 x 512 px with two or three cells, of the same slides.

@@ -1,6 +1,6 @@
 """Say how much a score depends on which cases are tested: two yardsticks over several splits of the same images.
 
-    python scripts/measure_splits.py segmentation_wbc_1 segmentation_wbc_2
+    python benchmarks/measure_splits.py segmentation_wbc_1 segmentation_wbc_2
 
 A study has one split, so its scores carry the luck of that split, which no number of seeds shows. Each row is one
 split: the mean Dice over its test cases, after clean-up, of the method without training (three-level Otsu) and of the

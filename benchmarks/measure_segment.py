@@ -1,6 +1,6 @@
 """How fast `wbcstudy segment` is on many fields, and whether its memory stays as it is.
 
-    python scripts/measure_segment.py demo --images 1000       # after `make study`
+    python benchmarks/measure_segment.py demo --images 1000       # after `make study`
 
 Draws some fields of 1024 x 768 px, puts them into a folder under many names, segments the folder with the command in a
 process of its own, and looks at that process while it works. Writes outputs/reference/segment/<name>.csv: a row for

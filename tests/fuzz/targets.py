@@ -1,7 +1,7 @@
-"""What `fuzz_inputs.py` feeds: for each kind of input where its bytes are written, what reads them, and what is right.
+"""The kinds of input of the fuzzer: valid examples, where the bytes are written, what reads them, and its checks.
 
-A target's `read` raises `StudyError` where the input is refused in words, and any other exception where it does harm: a
-traceback, a result that is not that of the input, or a refusal that leaves something behind.
+A target's `read` raises `StudyError` if the input is refused with a message, and any other exception if the input does
+harm: a traceback, a result that differs from the input, or a refusal that leaves files behind.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GREYS = {"background": 0, "cytoplasm": 128, "nucleus": 255}
 SPEC = {"name": "small", "images": "images/{case}.bmp", "masks": "masks/{case}.png"}
 SPEC |= {"labels": GREYS, "cases": "cases.csv"}
 CASES = ("001", "002", "003", "004")
-# Of the page that tells of a check. A name that became an element would be another one, or have an attribute.
+# Elements of the check page. Any other element, or an attribute, comes from a case name that was not escaped.
 _PAGE_TAGS = set("html meta title style h1 h2 p code table thead tbody tr th td ul li br small i".split())
 
 
@@ -51,9 +51,9 @@ class Target:
     """One kind of input.
 
     Args:
-        examples: makes good inputs, the bytes of a file each.
+        examples: returns valid inputs, as the bytes of a file.
         write: (folder for inputs, bytes) -> None.
-        read: (folder for inputs, folder for results) -> what was said.
+        read: (folder for inputs, folder for results) -> the output.
     """
 
     examples: Callable[[], list[bytes]]
@@ -62,11 +62,11 @@ class Target:
 
 
 def command(*words: object) -> str:
-    """Call `wbcstudy` in this process, as if it wrote to a terminal in UTF-8.
+    """Call `wbcstudy` in this process, with UTF-8 output.
 
     Raises:
-        StudyError: it ended with 1 or 2, with what it said.
-        AssertionError: it spoke of an error of its own, or showed a traceback.
+        StudyError: it exited with 1 or 2; the message is its output.
+        AssertionError: it reported an unexpected error or printed a traceback.
     """
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict") for _ in range(2))
     before, sys.argv = sys.argv, ["wbcstudy", *map(str, words)]
@@ -78,27 +78,27 @@ def command(*words: object) -> str:
         code = end.code or 0
     finally:
         sys.argv = before
-    said, complained = (stream.buffer.getvalue().decode() if not stream.flush() else "" for stream in (out, err))
-    check("Traceback" not in said + complained and "Unexpected " not in complained, complained[-600:])
+    output, errors = (stream.buffer.getvalue().decode() if not stream.flush() else "" for stream in (out, err))
+    check("Traceback" not in output + errors and "Unexpected " not in errors, errors[-600:])
     check(code in (0, 1, 2), f"exit code {code}")
-    check(len(said) + len(complained) < 200_000, "a flood of words")
+    check(len(output) + len(errors) < 200_000, "too much output")
     if code:
-        raise StudyError(complained or said, expected="see above", fix="see above")
-    return said
+        raise StudyError(errors or output, expected="see above", fix="see above")
+    return output
 
 
-def check(true: object, why: str) -> None:
-    """An assertion that also holds with `python -O`."""
-    if not true:
-        raise AssertionError(why)
+def check(condition: object, message: str) -> None:
+    """Raise AssertionError unless a condition holds, also with `python -O`."""
+    if not condition:
+        raise AssertionError(message)
 
 
 def write_folder(folder: Path, **replaced: bytes) -> None:
-    """A dataset of four small images, some of whose files (`spec`, `cases`, `image`, `mask`) have other bytes."""
+    """Write a dataset of four small images; `spec`, `cases`, `image` and `mask` replace the bytes of a file."""
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
     for k, case in enumerate(CASES):
-        (folder / "images" / f"{case}.bmp").write_bytes(_picture("BMP", k))
+        (folder / "images" / f"{case}.bmp").write_bytes(_image_file("BMP", k))
         (folder / "masks" / f"{case}.png").write_bytes(_mask_file("L"))
     for name, path in {"image": "images/002.bmp", "mask": "masks/002.png"}.items():
         if name in replaced:
@@ -108,22 +108,22 @@ def write_folder(folder: Path, **replaced: bytes) -> None:
 
 
 def read_folder(inputs: Path, outputs: Path) -> str:
-    """`wbcstudy data check`, and what a study does with the folder before it trains."""
+    """Run `wbcstudy data check` and the steps of a study before its first training."""
     page = outputs / "check.html"
-    said = command("data", "check", inputs, "--html", page)
+    output = command("data", "check", inputs, "--html", page)
     check_page(page.read_text(encoding="utf-8"))
     dataset = load_dataset(inputs)
     config = StudyConfig(dataset=str(inputs))
     (split,) = load_or_make_splits(outputs / "outputs" / "small" / "split.json", dataset, config)
     parts = [case for part in split.parts for case in part]
-    check(sorted(parts) == sorted(case.case_id for case in dataset.cases), "the split is not of the cases")
+    check(sorted(parts) == sorted(case.case_id for case in dataset.cases), "the split has other cases")
     read = read_cases(dataset, parts, 32)
     check(read.masks.max() <= 2 and len(read.images) == len(parts), "arrays of other cases")
-    return said
+    return output
 
 
 def check_page(text: str) -> None:
-    """No text of a page has become an element or an attribute that the page itself would not have."""
+    """Raise if the page has an element or attribute that its template does not have."""
 
     class Elements(HTMLParser):
         def handle_starttag(self, tag, attributes):
@@ -136,54 +136,59 @@ def check_page(text: str) -> None:
 
 def _read_study(inputs: Path, outputs: Path) -> str:
     path = inputs / "fuzzed.yaml"
-    said = command("run", path, "--dry-run")
+    output = command("run", path, "--dry-run")
     command("status", path)
     study = read_study(path)
     names = [run.name for run in study.runs()]
     check(len(set(names)) == len(names), "two runs of one name")
     write_yaml(study, outputs / "fuzzed.yaml")
-    check(read_study(outputs / "fuzzed.yaml") == study, "the settings read back otherwise")
-    return said
+    check(read_study(outputs / "fuzzed.yaml") == study, "the settings changed when read back")
+    return output
 
 
-def _read_picture(inputs: Path, outputs: Path) -> str:
+def _read_image_file(inputs: Path, outputs: Path) -> str:
     path = inputs / "images" / "002.bmp"
     image = read_image(path)
-    check(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, "no RGB")
+    check(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, "not RGB")
     with Image.open(path) as plain:
         if plain.mode in ("L", "RGB") and "transparency" not in plain.info and not plain.getexif():
-            check(np.array_equal(np.asarray(plain.convert("RGB")), image), "other pixels than the file's")
+            check(np.array_equal(np.asarray(plain.convert("RGB")), image), "pixels differ from the file")
     return read_folder(inputs, outputs)
 
 
 def _read_mask(inputs: Path, outputs: Path) -> str:
     path = inputs / "masks" / "002.png"
     mask, strays = read_mask(path, read_spec(inputs / "dataset.yaml"))
-    check(mask.dtype == np.uint8 and mask.ndim == 2 and mask.max() <= 2 and not strays, "no labels")
+    check(mask.dtype == np.uint8 and mask.ndim == 2 and mask.max() <= 2 and not strays, "not a label mask")
     with Image.open(path) as plain:
         if plain.mode == "L" and not plain.getexif():
-            check(np.array_equal(np.array(list(GREYS.values()))[mask], np.asarray(plain)), "other labels")
+            check(
+                np.array_equal(np.array(list(GREYS.values()))[mask], np.asarray(plain)), "labels differ from the file"
+            )
     return read_folder(inputs, outputs)
 
 
 def _write_archive(inputs: Path, data: bytes) -> None:
     (inputs / "fuzzed.zip").write_bytes(data)
-    rows = [f"{name},{len(body)},{hashlib.sha256(body).hexdigest()}\n" for name, body in _archived().items()]
+    rows = [f"{name},{len(body)},{hashlib.sha256(body).hexdigest()}\n" for name, body in _archive_files().items()]
     (inputs / "manifest.csv").write_text("file,bytes,sha256\n" + "".join(rows), encoding="utf-8")
 
 
 def _read_archive(inputs: Path, outputs: Path) -> str:
-    place, manifest = outputs / "data", inputs / "manifest.csv"
+    data_folder, manifest = outputs / "data", inputs / "manifest.csv"
     try:
-        folder = fetch_segmentation_wbc(inputs / "fuzzed.zip", place, progress=False, manifest=manifest)
+        folder = fetch_segmentation_wbc(inputs / "fuzzed.zip", data_folder, progress=False, manifest=manifest)
     except StudyError:
-        check(not place.exists() or not list(place.iterdir()), "something is left of an archive that was refused")
+        check(not data_folder.exists() or not list(data_folder.iterdir()), "a refused archive left files behind")
         raise
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    made = {f"Dataset {k}/{name}" for k in (1, 2) for name in ("cases.csv", "dataset.yaml")}
-    check(there == made | set(read_manifest(manifest)), "other files than the manifest's")
-    check(all((folder / name).read_bytes() == body for name, body in _archived().items()), "other bytes")
-    check(list(place.iterdir()) == [folder], "files beside the folder")
+    unpacked = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    written = {f"Dataset {k}/{name}" for k in (1, 2) for name in ("cases.csv", "dataset.yaml")}
+    check(unpacked == written | set(read_manifest(manifest)), "files differ from the manifest")
+    check(
+        all((folder / name).read_bytes() == body for name, body in _archive_files().items()),
+        "bytes differ from the archive",
+    )
+    check(list(data_folder.iterdir()) == [folder], "files outside the dataset folder")
     return "unpacked"
 
 
@@ -194,8 +199,8 @@ def _write_names(inputs: Path, data: bytes) -> None:
         path.unlink()
     for k, name in enumerate(names):
         with contextlib.suppress(OSError):
-            # A name that the disk refuses is no input.
-            (inputs / "images" / f"{name}.bmp").write_bytes(_picture("BMP", k))
+            # Skip names that the file system refuses.
+            (inputs / "images" / f"{name}.bmp").write_bytes(_image_file("BMP", k))
             (inputs / "masks" / f"{name}.png").write_bytes(_mask_file("L"))
     with (inputs / "cases.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
@@ -206,7 +211,7 @@ def _write_names(inputs: Path, data: bytes) -> None:
 
 
 def _read_names(inputs: Path, outputs: Path) -> str:
-    said = read_folder(inputs, outputs)
+    output = read_folder(inputs, outputs)
     cases = load_dataset(inputs).cases
     ids, types = [case.case_id for case in cases], [case.cell_type for case in cases]
     masks = np.zeros((len(ids), 4, 4), np.uint8)
@@ -217,7 +222,7 @@ def _read_names(inputs: Path, outputs: Path) -> str:
     read = read_score_file(folder.scores).drop_duplicates("case_id")
     check(read["case_id"].tolist() == ids, "scores of other cases")
     check([None if value != value else value for value in read["cell_type"]] == types, "scores of other cell types")
-    return said
+    return output
 
 
 def _read_record(inputs: Path, outputs: Path) -> str:
@@ -229,43 +234,42 @@ def _read_record(inputs: Path, outputs: Path) -> str:
     run.path.mkdir(parents=True)
     for path in (run.record, run.history, folder.others):
         path.write_bytes(data)
-    said = command("status", study)
+    output = command("status", study)
     run.params.write_bytes(data)
     with contextlib.suppress(StudyError):
         command("status", study)
-    return said
+    return output
 
 
 def _read_network(inputs: Path, outputs: Path) -> str:
     from wbcstudy.nets.model_file import load_model
 
     model = load_model(inputs / "fuzzed.keras")
-    check(model.output_shape[-1] == 3, "no network of three labels")
+    check(model.output_shape[-1] == 3, "not a network with three labels")
     return "loaded"
 
 
 @functools.cache
 def _networks() -> list[bytes]:
-    """A network's file, its weights left out for the most part: what is bent should be the description."""
+    """Return the file of a small network."""
     import tempfile
 
     from wbcstudy.nets.unet import build_unet
 
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place, "model.keras")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
         build_unet(RunConfig(encoder="mobilenet", image_size=32)).save(path)
-        whole = path.read_bytes()
-    return [whole]
+        return [path.read_bytes()]
 
 
 @functools.cache
-def _archived() -> dict[str, bytes]:
+def _archive_files() -> dict[str, bytes]:
     files = {"LICENSE": b"licence", "README.rst": b"x" * 3000}
     for number, cases in (("1", ("001", "002")), ("2", ("001",))):
         rows = [f"{int(case)},{k + 4}\r\n" for k, case in enumerate(cases)]
         files[f"Class Labels of Dataset {number}.csv"] = ("image ID,class\r\n" + "".join(rows)).encode()
         for k, case in enumerate(cases):
-            files[f"Dataset {number}/{case}.bmp"] = _picture("BMP", k)
+            files[f"Dataset {number}/{case}.bmp"] = _image_file("BMP", k)
             files[f"Dataset {number}/{case}.png"] = _mask_file("L")
     return files
 
@@ -273,13 +277,13 @@ def _archived() -> dict[str, bytes]:
 def _archives() -> list[bytes]:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in _archived().items():
+        for name, data in _archive_files().items():
             archive.writestr(f"segmentation_WBC-master/{name}", data)
     return [out.getvalue()]
 
 
 @functools.cache
-def _picture(form: str, seed: int = 0, mode: str = "RGB", **more) -> bytes:
+def _image_file(form: str, seed: int = 0, mode: str = "RGB", **more) -> bytes:
     pixels = np.random.default_rng(seed).integers(60, 250, (12, 16, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
     return _saved(image.convert("I").convert("I;16") if mode == "I;16" else image.convert(mode), form, **more)
@@ -303,16 +307,16 @@ def _table() -> bytes:
     return ("case_id,cell_type,group\n" + "".join(rows)).encode()
 
 
-def _pictures() -> list[bytes]:
+def _image_files() -> list[bytes]:
     modes = {
         "BMP": ("RGB", "P"),
         "PNG": ("RGB", "RGBA", "P", "LA", "1", "I;16"),
         "JPEG": ("RGB", "CMYK"),
         "TIFF": ("RGB",),
     }
-    found = [_picture(form, 0, mode) for form in modes for mode in modes[form]]
-    packed = ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")
-    return [*found, *(_picture("TIFF", 0, "RGB", compression=name) for name in packed)]
+    images = [_image_file(form, 0, mode) for form in modes for mode in modes[form]]
+    compressions = ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")
+    return [*images, *(_image_file("TIFF", 0, "RGB", compression=name) for name in compressions)]
 
 
 def _studies() -> list[bytes]:
@@ -330,10 +334,10 @@ def _records() -> list[bytes]:
     scores = {region: {"dice": 0.9, "tp": 1} for region in ("nucleus", "cytoplasm")}
     run = {"status": "complete", "run": "resnet18__dice__fold0__seed0", "config": {}, "scores": scores, "epochs": 3}
     failed = {"status": "failed", "error": "Out of memory", "advice": "Lower batch_size."}
-    one = {"source": "a", "name": "a", "title": "A", "fingerprint": "0", "cases": 3, "groups": {}, "shared": []}
-    other = {"datasets": [one]}
+    dataset = {"source": "a", "name": "a", "title": "A", "fingerprint": "0", "cases": 3, "groups": {}, "shared": []}
+    others = {"datasets": [dataset]}
     history = b"epoch,loss,val_loss,seconds\n1,0.5,0.6,1.0\n2,0.4,0.5,1.0\n"
-    return [*(json.dumps(values, indent=2).encode() for values in (run, failed, other)), history]
+    return [*(json.dumps(values, indent=2).encode() for values in (run, failed, others)), history]
 
 
 def _in_folder(name: str) -> Callable[[Path, bytes], None]:
@@ -348,7 +352,7 @@ TARGETS = {
     "study": Target(_studies, _as_file("fuzzed.yaml"), _read_study),
     "dataset": Target(_specs, _in_folder("spec"), read_folder),
     "cases": Target(lambda: [_table()], _in_folder("cases"), read_folder),
-    "image": Target(_pictures, _in_folder("image"), _read_picture),
+    "image": Target(_image_files, _in_folder("image"), _read_image_file),
     "mask": Target(
         lambda: [_mask_file(mode, form) for mode, form in (("L", "PNG"), ("L", "BMP"), ("RGB", "PNG"), ("L", "TIFF"))],
         _in_folder("mask"),

@@ -1,6 +1,6 @@
 """How the scheduler and the summary bear thousands of runs: a grid whose trainings only put finished results in place.
 
-    python scripts/simulate_grid.py --runs 10000
+    python benchmarks/simulate_grid.py --runs 10000
 
 One run is really trained, on a few synthetic images. The others are copies of it under their own names, and the plan
 (the Snakefile) is the real one but for the training's command, which copies. Appends a row to
