@@ -9,7 +9,7 @@ from wbcstudy.scoring.metrics import add_ratios
 PIXELS = 10_000_000
 
 
-def frame_of(table, region="nucleus", cell_types=None):
+def scores_from_dice(table, region="nucleus", cell_types=None):
     """Scores whose Dice are given: {run or (encoder, loss, fold, seed): {case: dice or None}}."""
     rows = []
     for run, scores in table.items():
@@ -24,9 +24,9 @@ def frame_of(table, region="nucleus", cell_types=None):
     return add_ratios(pd.DataFrame(rows, columns=columns))
 
 
-def frame_from_array(array, methods, seed=0):
+def scores_from_array(array, methods, seed=0):
     """Scores of one training per method: array (cases, methods) of Dice."""
-    return frame_of(
+    return scores_from_dice(
         {
             (*method.split("__"), 0, seed): {f"c{row:03}": value for row, value in enumerate(array[:, index])}
             for index, method in enumerate(methods)
@@ -34,7 +34,7 @@ def frame_from_array(array, methods, seed=0):
     )
 
 
-def noisy(n, offsets, seed=0, noise=0.01):
+def noisy_dice(n, offsets, seed=0, noise=0.01):
     """Cases of differing difficulty, methods that differ by the offsets: array (n, methods)."""
     generator = np.random.default_rng(seed)
     difficulty = 0.9 + 0.03 * generator.standard_normal((n, 1))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.made_scores import frame_from_array, frame_of, noisy
+from tests.helpers.made_scores import noisy_dice, scores_from_array, scores_from_dice
 from wbcstudy.reporting.text.certainty import describe
 from wbcstudy.scoring.comparison import compare_methods
 
@@ -18,7 +18,7 @@ def verdict(*arguments, **options):
 
 
 def made(offsets, n=100, seed=0, methods=METHODS):
-    return frame_from_array(noisy(n, offsets, seed), methods[: len(offsets)])
+    return scores_from_array(noisy_dice(n, offsets, seed), methods[: len(offsets)])
 
 
 def test_a_clear_winner_of_two():
@@ -49,7 +49,7 @@ def test_a_leader_among_methods_that_differ_from_each_other():
     generator = np.random.default_rng(0)
     base = 0.8 + 0.02 * generator.standard_normal(40)
     first = base + 0.05 * generator.standard_normal(40)
-    frame = frame_from_array(np.stack([first + 0.002, base, base - 0.003], axis=1), METHODS[:3])
+    frame = scores_from_array(np.stack([first + 0.002, base, base - 0.003], axis=1), METHODS[:3])
     found = compare_methods(frame, "nucleus")
     assert len(found.undecided) == 2 or found.leader != METHODS[0]
     if found.leader == METHODS[0]:
@@ -59,7 +59,7 @@ def test_a_leader_among_methods_that_differ_from_each_other():
 def test_losses_and_other_methods_have_their_own_words():
     losses = verdict(made([0.03, 0], methods=("unet__dice", "unet__cross_entropy")), "nucleus")
     assert losses.startswith("Dice loss is better than cross-entropy")
-    frame = pd.concat([made([0.03]), frame_of({"otsu": dict.fromkeys((f"c{i:03}" for i in range(100)), 0.5)})])
+    frame = pd.concat([made([0.03]), scores_from_dice({"otsu": dict.fromkeys((f"c{i:03}" for i in range(100)), 0.5)})])
     assert verdict(frame, "nucleus").startswith("ResNet-18 with Dice loss is better than otsu")
     three = verdict(made([0.05, 0.02, 0]), "nucleus")
     assert "better than both other encoders" in three and "It is ahead of MobileNet by 0.03" in three
@@ -69,7 +69,7 @@ def test_the_better_one_is_named_also_where_most_images_do_not_differ():
     generator = np.random.default_rng(0)
     good = np.where(np.arange(100) < 25, generator.uniform(0.5, 0.52, 100), 0)
     for columns in ([good, 0 * good], [0 * good, good]):
-        frame = frame_from_array(np.stack(columns, axis=1), METHODS[:2])
+        frame = scores_from_array(np.stack(columns, axis=1), METHODS[:2])
         text = verdict(frame, "nucleus")
         better, worse = ("ResNet-18", "MobileNet") if columns[0] is good else ("MobileNet", "ResNet-18")
         assert text.startswith(f"{better} is better than {worse}")
@@ -98,7 +98,7 @@ def test_images_of_the_same_slide_are_not_counted_as_many():
 
 
 def test_seed_spread_is_named_where_there_are_seeds():
-    frames = [frame_from_array(noisy(60, [0, 0], seed), METHODS[:2], seed) for seed in range(3)]
+    frames = [scores_from_array(noisy_dice(60, [0, 0], seed), METHODS[:2], seed) for seed in range(3)]
     text = verdict(pd.concat(frames), "nucleus")
     assert "From seed to seed the mean nucleus Dice of one encoder, over all test images, had a standard" in text
     assert "(3 seeds)" in text and "one seed only" not in text
@@ -117,9 +117,9 @@ def test_never_says_equal(offsets):
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**31), st.permutations(range(4)))
 def test_the_words_do_not_depend_on_the_order_of_methods_or_rows(seed, order):
-    array = noisy(25, [0, 0.005, 0.01, 0.03], seed)
-    turned = frame_from_array(array[:, order], [METHODS[i] for i in order]).sample(frac=1, random_state=seed)
-    assert verdict(turned, "nucleus") == verdict(frame_from_array(array, METHODS), "nucleus")
+    array = noisy_dice(25, [0, 0.005, 0.01, 0.03], seed)
+    turned = scores_from_array(array[:, order], [METHODS[i] for i in order]).sample(frac=1, random_state=seed)
+    assert verdict(turned, "nucleus") == verdict(scores_from_array(array, METHODS), "nucleus")
 
 
 def test_alike_methods_seldom_get_a_winner():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.helpers.made_scores import frame_from_array, frame_of, noisy
+from tests.helpers.made_scores import noisy_dice, scores_from_array, scores_from_dice
 from wbcstudy.reporting.figures.canvas import write_figure
 from wbcstudy.reporting.figures.statistics import fig_cost_quality, fig_differences, fig_ranks, fig_reliability
 from wbcstudy.reporting.tables.layout import NOTHING
@@ -21,7 +21,7 @@ OFFSETS = (0.0, 0.0, -0.03, -0.06)
 
 @pytest.fixture(scope="module")
 def scores():
-    nucleus = frame_from_array(noisy(40, OFFSETS, 1), METHODS)
+    nucleus = scores_from_array(noisy_dice(40, OFFSETS, 1), METHODS)
     types = {case: ("monocyte", "basophil", None)[int(case[1:]) % 3] for case in nucleus["case_id"]}
     both = pd.concat([nucleus, nucleus.assign(region="cytoplasm")], ignore_index=True)
     return both.assign(cell_type=both["case_id"].map(types))
@@ -83,7 +83,7 @@ def test_ranks_are_drawn_best_first_with_a_bar_over_each_group(scores, tmp_path)
     assert "Friedman p < 0.001, 40 images" in words_of(figure)[-1]
     assert any("critical difference" in text for text in words_of(figure))
     assert all(path.stat().st_size > 0 for path in write_figure(figure, tmp_path, "ranks", dpi=40))
-    two = friedman_nemenyi(frame_from_array(noisy(20, [0, 0]), METHODS[:2]), "nucleus")
+    two = friedman_nemenyi(scores_from_array(noisy_dice(20, [0, 0]), METHODS[:2]), "nucleus")
     assert "Wilcoxon p" in words_of(fig_ranks({"nucleus": two}))[-1]
     assert fig_ranks({}).axes == []
 
@@ -98,7 +98,7 @@ def test_only_what_is_more_than_chance_is_coloured(scores):
     assert picture[0, 3] == pytest.approx(-picture[3, 0]) and picture[0, 3] > 50
     assert len(figure.axes[0].texts) == 12
     assert fig_differences(found.pairs, "nucleus", found.order[:1]).axes == []
-    undecided = compare_methods(frame_from_array(noisy(20, [0, 0]), METHODS[:2]), "nucleus")
+    undecided = compare_methods(scores_from_array(noisy_dice(20, [0, 0]), METHODS[:2]), "nucleus")
     assert np.isnan(
         np.ma.filled(fig_differences(undecided.pairs, "a", undecided.order).axes[0].images[0].get_array(), np.nan)
     ).all()
@@ -127,7 +127,9 @@ def test_the_front_joins_the_methods_that_are_worth_their_cost():
 
 
 def test_methods_that_are_no_runs_keep_their_names():
-    frame = frame_of({"otsu $": {f"c{i}": 0.5 + i / 100 for i in range(8)}, "forest": {f"c{i}": 0.9 for i in range(8)}})
+    frame = scores_from_dice(
+        {"otsu $": {f"c{i}": 0.5 + i / 100 for i in range(8)}, "forest": {f"c{i}": 0.9 for i in range(8)}}
+    )
     assert layout_ranks(make_ranks(frame)).rows[1][1][0].text == "otsu $"
     assert r"otsu \$" in [
         t.get_text() for t in fig_ranks({"n": friedman_nemenyi(frame, "nucleus")}).axes[0].get_yticklabels()

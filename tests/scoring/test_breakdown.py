@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.made_scores import frame_of
+from tests.helpers.made_scores import scores_from_dice
 from wbcstudy.errors import StudyError
 from wbcstudy.scoring.breakdown import pareto_front, scores_by_cell_type, worst_cases
 
@@ -12,7 +12,7 @@ TYPES = {"a": "monocyte", "b": "basophil", "c": "monocyte", "d": None}
 
 
 def test_scores_by_cell_type():
-    frame = frame_of(
+    frame = scores_from_dice(
         {
             ("unet", "dice", 0, 0): {"a": 0.5, "b": None, "c": 0.7, "d": 0.9},
             ("vgg16", "dice", 0, 0): {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4},
@@ -36,7 +36,7 @@ def test_worst_cases_by_the_mean_of_nucleus_and_cytoplasm():
     nucleus = {"a": 0.9, "b": 0.5, "c": None, "d": 0.7, "e": None}
     cytoplasm = {"a": 0.1, "b": 0.7, "c": 0.2, "d": 0.5, "e": None}
     parts = [
-        frame_of({"r": scores}, region, TYPES)
+        scores_from_dice({"r": scores}, region, TYPES)
         for region, scores in (("nucleus", nucleus), ("cytoplasm", cytoplasm), ("cell", dict.fromkeys("abcde", 0.01)))
     ]
     worst = worst_cases(pd.concat(parts), n=4)

@@ -5,13 +5,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
 from sklearn.metrics import f1_score
 
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import REGIONS, region_mask
 from wbcstudy.runs.results import SCORE_COLUMNS
-from wbcstudy.scoring.evaluation import mean_scores, pool_scores, score_masks, summarise, write_scores
+from wbcstudy.scoring.evaluation import pool_scores, score_masks, summarise, write_scores
 from wbcstudy.scoring.metrics import RATIOS
 
 TYPES = ["monocyte", None, "basophil", "monocyte", None]
@@ -47,11 +46,10 @@ def test_a_case_scores_the_same_in_any_company(seed, order):
         [score_masks("r", ["abcde"[i]], [TYPES[i]], [references[i]], [predictions[i]]) for i in order]
     ).sort_values("case_id", kind="stable", ignore_index=True)
     pd.testing.assert_frame_equal(shuffled, together)
-    for summary in (pool_scores, mean_scores):
-        pd.testing.assert_frame_equal(
-            summary(shuffled.sample(frac=1, random_state=1)).sort_values("region", ignore_index=True),
-            summary(together).sort_values("region", ignore_index=True),
-        )
+    pd.testing.assert_frame_equal(
+        pool_scores(shuffled.sample(frac=1, random_state=1)).sort_values("region", ignore_index=True),
+        pool_scores(together).sort_values("region", ignore_index=True),
+    )
 
 
 @settings(max_examples=20)
@@ -73,9 +71,8 @@ def test_pooling_weighs_pixels_and_the_mean_weighs_images():
     # A large image that is right, a small one that is wrong.
     large, small = np.full((10, 10), 2, np.uint8), np.array([[2, 0]], np.uint8)
     scores = score_masks("r", ["large", "small"], [None] * 2, [large, small], [large, small * 0])
-    pooled, mean = pool_scores(scores).set_index("region"), mean_scores(scores).set_index("region")
-    assert pooled.loc["nucleus", "dice"] == pytest.approx(200 / 201)
-    assert mean.loc["nucleus", "mean"] == pytest.approx(0.5)
+    nucleus = summarise(scores)["nucleus"]
+    assert nucleus["dice"] == pytest.approx(200 / 201) and nucleus["dice_mean"] == pytest.approx(0.5)
 
 
 def test_pooling_by_cell_type_keeps_the_cases_without_one():
@@ -88,25 +85,9 @@ def test_undefined_scores_are_left_out_of_means_and_counted():
     nothing, nucleus = np.zeros((2, 2), np.uint8), np.full((2, 2), 2, np.uint8)
     references, predictions = [nothing, nucleus, nucleus], [nothing, nucleus, nothing]
     scores = score_masks("r", ["a", "b", "c"], [None] * 3, references, predictions)
-    mean = mean_scores(scores).set_index("region")
-    assert (mean.loc["nucleus", "n"], mean.loc["nucleus", "mean"]) == (2, 0.5)
-    assert mean.loc["cytoplasm", "n"] == 0
-    assert mean.loc["cytoplasm", ["mean", "ci_low", "ci_high"]].isna().all()
-
-
-def test_one_image_has_no_interval():
-    mean = mean_scores(some_scores().head(3))
-    assert mean["mean"].notna().all()
-    assert mean[["ci_low", "ci_high"]].isna().all(axis=None)
-
-
-def test_the_interval_agrees_with_scipy():
-    values = np.random.default_rng(3).beta(20, 2, size=30)
-    ours = mean_scores(pd.DataFrame({"run": "r", "region": "cell", "dice": values}), resamples=5000).iloc[0]
-    theirs = bootstrap((values,), np.mean, n_resamples=5000, method="percentile", rng=1).confidence_interval
-    assert (ours["ci_low"], ours["ci_high"]) == pytest.approx(tuple(theirs), abs=0.002)
-    wider = mean_scores(pd.DataFrame({"run": "r", "region": "cell", "dice": values}), confidence=0.99).iloc[0]
-    assert wider["ci_low"] < ours["ci_low"] < ours["mean"] < ours["ci_high"] < wider["ci_high"]
+    summary = summarise(scores)
+    assert (summary["nucleus"]["n"], summary["nucleus"]["dice_mean"]) == (2, 0.5)
+    assert (summary["cytoplasm"]["n"], summary["cytoplasm"]["dice_mean"]) == (0, None)
 
 
 def test_summary_is_json_and_has_no_nan():
@@ -124,7 +105,7 @@ def test_summary_is_json_and_has_no_nan():
 def test_no_cases_give_no_rows():
     scores = score_masks("r", [], [], [], [])
     assert list(scores) == [*SCORE_COLUMNS, *RATIOS] and scores.empty
-    assert pool_scores(scores).empty and mean_scores(scores).empty and summarise(scores) == {}
+    assert pool_scores(scores).empty and summarise(scores) == {}
 
 
 def test_scores_are_written_exactly_and_with_the_same_bytes(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.helpers.made_scores import frame_of
+from tests.helpers.made_scores import scores_from_dice
 from wbcstudy.config import run_name, split_run_name
 from wbcstudy.errors import StudyError
 from wbcstudy.scoring.methods import add_methods, average_groups, case_table, group_names, method_title, what_varies
@@ -21,7 +21,7 @@ def test_a_run_name_is_read_as_it_was_made():
 
 
 def test_folds_are_laid_end_to_end_and_seeds_averaged_case_by_case():
-    frame = frame_of(
+    frame = scores_from_dice(
         {
             ("resnet18", "dice", 0, 0): {"a": 0.5, "b": 0.8},
             ("resnet18", "dice", 1, 0): {"c": 0.25},
@@ -38,19 +38,19 @@ def test_folds_are_laid_end_to_end_and_seeds_averaged_case_by_case():
 
 
 def test_a_case_undefined_for_one_seed_is_undefined_for_the_method():
-    frame = frame_of(
+    frame = scores_from_dice(
         {("resnet18", "dice", 0, 0): {"a": None, "b": 0.5}, ("resnet18", "dice", 0, 1): {"a": 0.5, "b": 0.5}}
     )
     assert case_table(frame, "nucleus")[DICE].isna().tolist() == [True, False]
 
 
 def test_a_method_without_any_defined_score_does_not_take_the_cases_from_the_others():
-    frame = frame_of({("unet", "dice", 0, 0): {"a": None, "b": None}, "otsu": {"a": 0.5, "b": 0.5}})
+    frame = scores_from_dice({("unet", "dice", 0, 0): {"a": None, "b": None}, "otsu": {"a": 0.5, "b": 0.5}})
     assert list(case_table(frame, "nucleus")) == ["otsu"]
 
 
 def test_the_same_scores_twice_are_refused():
-    frame = frame_of({("resnet18", "dice", 0, 0): {"a": 0.5}})
+    frame = scores_from_dice({("resnet18", "dice", 0, 0): {"a": 0.5}})
     with pytest.raises(StudyError, match="more than one score of case a"):
         add_methods(pd.concat([frame, frame]))
     with pytest.raises(StudyError, match="no column 'jaccard'"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
-from tests.helpers.made_scores import frame_from_array, frame_of, noisy
+from tests.helpers.made_scores import noisy_dice, scores_from_array, scores_from_dice
 from wbcstudy.scoring.statistics import (
     hodges_lehmann,
     holm,
@@ -108,7 +108,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 
 
 def test_a_table_of_pairs():
-    frame = frame_of(
+    frame = scores_from_dice(
         {
             ("unet", "dice", 0, 0): {f"c{i}": 0.5 for i in range(8)},
             ("vgg16", "dice", 0, 0): {f"c{i}": 0.6 + i / 100 for i in range(7)} | {"c7": None},
@@ -134,7 +134,7 @@ def test_a_table_of_pairs():
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**31))
 def test_pairs_turn_with_the_methods_and_do_not_heed_the_order_of_rows(seed):
-    frame = frame_from_array(noisy(12, [0, 0.01, 0.02], seed), METHODS[:3])
+    frame = scores_from_array(noisy_dice(12, [0, 0.01, 0.02], seed), METHODS[:3])
     shuffled = frame.sample(frac=1, random_state=seed)
     by_pair = {
         (row.method_a, row.method_b): row for row in paired_differences(shuffled, "nucleus").itertuples(index=False)
@@ -151,8 +151,8 @@ def test_pairs_turn_with_the_methods_and_do_not_heed_the_order_of_rows(seed):
 def test_groups_count_once():
     rng = np.random.default_rng(0)
     # Ten images of each of five slides: many images, few slides.
-    array = np.repeat(noisy(5, [0, 0.0], 3, noise=0.02), 10, axis=0) + 0.0001 * rng.standard_normal((50, 2))
-    frame = frame_from_array(array, METHODS[:2])
+    array = np.repeat(noisy_dice(5, [0, 0.0], 3, noise=0.02), 10, axis=0) + 0.0001 * rng.standard_normal((50, 2))
+    frame = scores_from_array(array, METHODS[:2])
     slides = {case: int(case[1:]) // 10 for case in frame["case_id"]}
     naive, grouped = paired_differences(frame, "nucleus"), paired_differences(frame, "nucleus", groups=slides)
     assert naive["n"].item() == 50 and naive["p"].item() < 0.05
@@ -164,8 +164,8 @@ def test_groups_count_once():
 
 def test_images_of_one_slide_do_not_make_the_mean_surer():
     # Twenty images of each of ten slides, which differ more than the images of one.
-    array = np.repeat(noisy(10, [0], 3, noise=0.0), 20, axis=0) + 0.001 * np.random.default_rng(1).random((200, 1))
-    frame = frame_from_array(array, METHODS[:1])
+    array = np.repeat(noisy_dice(10, [0], 3, noise=0.0), 20, axis=0) + 0.001 * np.random.default_rng(1).random((200, 1))
+    frame = scores_from_array(array, METHODS[:1])
     slides = {case: int(case[1:]) // 20 for case in frame["case_id"]}
     alone, together = (variance_components(frame, "nucleus", groups=groups).iloc[0] for groups in (None, slides))
     assert together["se_cases"] == pytest.approx(np.sqrt(20) * alone["se_cases"], rel=0.1)
@@ -177,7 +177,7 @@ def alarms(offsets, studies, n, seed):
     found = []
     for study in range(studies):
         pairs = paired_differences(
-            frame_from_array(noisy(n, offsets, seed + study), METHODS[: len(offsets)]), "nucleus"
+            scores_from_array(noisy_dice(n, offsets, seed + study), METHODS[: len(offsets)]), "nucleus"
         )
         found.append((pairs["p_holm"] < 0.05).any())
     return np.mean(found)
@@ -190,7 +190,7 @@ def test_methods_that_are_alike_are_seldom_told_apart(methods, studies, seed):
 
 
 def test_a_planted_difference_is_found_and_only_that():
-    pairs = paired_differences(frame_from_array(noisy(40, [0, 0, 0, -0.03], 4), METHODS), "nucleus")
+    pairs = paired_differences(scores_from_array(noisy_dice(40, [0, 0, 0, -0.03], 4), METHODS), "nucleus")
     found = pairs[pairs["p_holm"] < 0.05]
     assert set(found["method_b"]) == {METHODS[3]} and len(found) == 3
     assert found["difference"].between(0.02, 0.04).all()
@@ -200,7 +200,7 @@ def test_a_planted_difference_is_found_and_only_that():
 def test_spread_over_seeds_stands_beside_spread_over_cases():
     generator = np.random.default_rng(0)
     cases, seeds = 0.04 * generator.standard_normal(200), 0.01 * generator.standard_normal(20)
-    frame = frame_of(
+    frame = scores_from_dice(
         {
             ("unet", "dice", 0, seed): {f"c{i}": 0.8 + case + seeds[seed] for i, case in enumerate(cases)}
             for seed in range(20)
@@ -221,5 +221,5 @@ def test_seeds_are_compared_on_the_same_cases_though_a_fold_failed():
     runs = {("unet", "dice", fold, seed): {} for fold, seed in itertools.product((0, 1), (0, 1))}
     runs[("unet", "dice", 0, 0)] = runs[("unet", "dice", 0, 1)] = {"c0": 0.9, "c1": 0.9}
     runs[("unet", "dice", 1, 0)] = hard
-    (row,) = variance_components(frame_of(runs), "nucleus").itertuples()
+    (row,) = variance_components(scores_from_dice(runs), "nucleus").itertuples()
     assert (row.n, row.mean, row.sd_seeds) == (2, pytest.approx(0.9), 0)

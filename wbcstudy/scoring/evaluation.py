@@ -119,38 +119,6 @@ def pool_scores(frame: pd.DataFrame, by: Sequence[str] = ("run", "region")) -> p
     return add_ratios(sums).assign(cases=groups.size()).reset_index()
 
 
-def mean_scores(
-    frame: pd.DataFrame,
-    by: Sequence[str] = ("run", "region"),
-    column: str = "dice",
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Mean of a ratio over the cases of each group, with a percentile bootstrap interval over the cases.
-
-    The interval says how the mean would vary with other test images of the same kind; it does not hold the variation
-    between trainings. Cases with an undefined ratio are left out, and `n` says how many remain.
-
-    Args:
-        frame: rows as `score_masks` makes them: one per case within a group.
-        by: columns that make a group.
-        column: the ratio.
-        confidence: coverage of the interval, between 0 and 1.
-        resamples: bootstrap resamples.
-        seed: of the resampling. Groups and the order of the cases do not affect one another's intervals.
-
-    Returns:
-        One row per group, in order of first appearance: `by`, n, mean, ci_low, ci_high. The mean is NaN when no value
-        is defined, the interval when fewer than two are.
-    """
-    by = list(by)
-    rows = []
-    for key, values in frame.groupby(by, sort=False, dropna=False, observed=True)[column]:
-        rows.append(dict(zip(by, key, strict=True)) | _mean_row(values, confidence, resamples, seed))
-    return pd.DataFrame(rows, columns=[*by, "n", "mean", "ci_low", "ci_high"])
-
-
 def summarise(frame: pd.DataFrame) -> dict[str, dict[str, int | float | None]]:
     """The scores of one run in the form that `run.json` keeps.
 
@@ -176,18 +144,6 @@ def write_scores(frame: pd.DataFrame, path: Path) -> None:
     """Write scores.csv in one step: full precision, empty where undefined, the same bytes for the same scores."""
     with atomic_write(path) as part:
         frame.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
-
-
-def _mean_row(values: pd.Series, confidence: float, resamples: int, seed: int) -> dict[str, float]:
-    # Sorted, so that the same cases in another order draw the same resamples.
-    defined = np.sort(values.dropna().to_numpy(dtype=float))
-    n = len(defined)
-    low = high = np.nan
-    if n > 1:
-        drawn = np.random.default_rng(seed).integers(n, size=(resamples, n))
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(defined[drawn].mean(axis=1), [tail, 1 - tail])
-    return {"n": n, "mean": defined.mean() if n else np.nan, "ci_low": low, "ci_high": high}
 
 
 def _json_number(value: float) -> float | None:

@@ -3,10 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from wbcstudy.scoring.comparison import TRANSFER_COLUMNS, compare_transfer
-from wbcstudy.scoring.intervals import bootstrap_difference
 
 
 def scores(values, method="resnet18__dice", fold=0, seed=0, prefix="c", region="nucleus"):
@@ -55,32 +53,3 @@ def test_cases_of_one_slide_count_as_one():
     alone, grouped = (compare_transfer(own, other, ("nucleus",), other_groups=g).iloc[0] for g in (None, slides))
     assert grouped["drop"] == pytest.approx(alone["drop"])
     assert grouped["drop_ci_high"] - grouped["drop_ci_low"] > 1.5 * (alone["drop_ci_high"] - alone["drop_ci_low"])
-
-
-def test_the_interval_of_a_difference_is_scipys():
-    draw = np.random.default_rng(0)
-    first, second = draw.normal(0.9, 0.05, 40), draw.normal(0.6, 0.15, 70)
-    found = bootstrap_difference(first, second, resamples=9999)
-    expected = stats.bootstrap(
-        (first, second), lambda a, b, axis: a.mean(axis) - b.mean(axis), method="percentile", rng=1
-    ).confidence_interval
-    assert found.estimate == pytest.approx(first.mean() - second.mean())
-    assert found[1:3] == pytest.approx(expected, abs=0.003)
-    assert (found.cases, found.units) == (40, 40)
-
-
-def test_the_interval_holds_the_true_difference_as_often_as_it_says():
-    draw, inside = np.random.default_rng(7), 0
-    for _ in range(200):
-        found = bootstrap_difference(draw.normal(0.8, 0.05, 40), draw.normal(0.7, 0.1, 40), resamples=200)
-        inside += found.low <= 0.1 <= found.high
-    # 95 % nominal; a percentile interval of 40 cases is a little narrow. Monte-Carlo error: 1.5 points.
-    assert 0.91 <= inside / 200 <= 0.98
-
-
-def test_the_order_of_the_cases_does_not_matter_and_too_few_have_no_interval():
-    first, second = np.array([0.9, 0.7, np.nan, 0.8]), np.array([0.2, 0.5, 0.4])
-    assert bootstrap_difference(first, second) == bootstrap_difference(first[::-1], second[::-1])
-    few = bootstrap_difference([0.9], second)
-    assert few.estimate == pytest.approx(0.9 - second.mean()) and np.isnan(few.low)
-    assert np.isnan(bootstrap_difference([], second).estimate)
