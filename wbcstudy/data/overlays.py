@@ -1,4 +1,7 @@
-"""What is drawn of a segmentation: overlays, label masks in indexed colours, small pictures."""
+"""Draw segmentations: overlays, differences, masks in colour, thumbnails.
+
+The app, the gallery and the report's figures all draw with these functions, experts' masks and predictions alike.
+"""
 
 from __future__ import annotations
 
@@ -6,107 +9,117 @@ import io
 
 import numpy as np
 from PIL import Image
+from PIL.ImageColor import getrgb
 
-from wbcstudy.labels import DIFFERENCE_COLOURS, LABELS, REGION_COLOURS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, DIFFERENCE_COLOURS, LABELS, NUCLEUS, REGION_COLOURS
 
-_OUTLINE = (0, 0, 0)
+# RGB of each label, uint8 (3, 3); the background is black.
+_COLOURS = np.array([getrgb(REGION_COLOURS.get(name, "#000000")) for name in LABELS], np.uint8)
+# Outlines are two pixels wide in images of this size and above, one pixel below.
+_LARGE_PX = 200
 
 
-def label_palette() -> np.ndarray:
-    """RGB of each label, uint8 (3, 3): black, and the colours of cytoplasm and nucleus."""
-    colours = np.zeros((len(LABELS), 3), np.uint8)
-    for name, label in LABELS.items():
-        if name in REGION_COLOURS:
-            colours[label] = _rgb(REGION_COLOURS[name])
-    return colours
+def draw_overlay(
+    image: np.ndarray, mask: np.ndarray, instances: np.ndarray | None = None, opacity: float = 0.35
+) -> np.ndarray:
+    """Tint nucleus and cytoplasm and outline nuclei and cells, in the colours of `labels.REGION_COLOURS`.
+
+    Outlines are inside the regions and opaque at any opacity of the tint.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        mask: labels, integer (H, W).
+        instances: cells, integer (H, W), to outline cells that touch separately; None to outline them together.
+        opacity: opacity of the tint, 0 to 1.
+
+    Returns:
+        RGB, uint8 (H, W, 3).
+    """
+    drawn = image.copy()
+    cells = mask != BACKGROUND
+    drawn[cells] = (image[cells] * (1 - opacity) + _COLOURS[mask[cells]] * opacity + 0.5).astype(np.uint8)
+    drawn[_outlines(cells)] = _COLOURS[CYTOPLASM]
+    if instances is not None:
+        drawn[_outlines(instances)] = _COLOURS[CYTOPLASM]
+    # Last, since a nucleus may reach the edge of its cell.
+    drawn[_outlines(mask == NUCLEUS)] = _COLOURS[NUCLEUS]
+    return drawn
+
+
+def draw_difference(image: np.ndarray, reference: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Mark missed, added and confused pixels of a prediction on a pale grey image.
+
+    Missed is cell in the reference and background in the prediction, added is the opposite, confused is nucleus instead
+    of cytoplasm or the opposite. The colours are `labels.DIFFERENCE_COLOURS`.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        reference: labels, integer (H, W).
+        prediction: labels, integer (H, W).
+
+    Returns:
+        RGB, uint8 (H, W, 3).
+    """
+    grey = 140 + 0.45 * image.mean(axis=2, keepdims=True)
+    drawn = grey.astype(np.uint8).repeat(3, axis=2)
+    expected, predicted = reference != BACKGROUND, prediction != BACKGROUND
+    differences = {
+        "missed": expected & ~predicted,
+        "added": ~expected & predicted,
+        "confused": expected & predicted & (reference != prediction),
+    }
+    for name, pixels in differences.items():
+        drawn[pixels] = getrgb(DIFFERENCE_COLOURS[name])
+    return drawn
+
+
+def colour_mask(mask: np.ndarray, background: str) -> np.ndarray:
+    """Draw a mask in the colours of its regions.
+
+    Args:
+        mask: labels, integer (H, W).
+        background: colour of the background, "#rrggbb".
+
+    Returns:
+        RGB, uint8 (H, W, 3).
+    """
+    colours = _COLOURS.copy()
+    colours[BACKGROUND] = getrgb(background)
+    return colours[mask]
 
 
 def index_mask(mask: np.ndarray) -> Image.Image:
-    """A mask as a picture in indexed colours: the pixel values are the labels, viewers show the regions' colours.
+    """Convert a mask to indexed colours: pixel values are labels, viewers show the regions' colours.
 
     Args:
-        mask: uint8 (H, W).
+        mask: labels, uint8 (H, W).
     """
-    picture = Image.fromarray(mask)
-    picture.putpalette(label_palette().tobytes())
-    return picture
-
-
-def draw_overlay(image: np.ndarray, mask: np.ndarray, instances: np.ndarray, opacity: float = 0.35) -> np.ndarray:
-    """An image tinted with its regions, a dark line between cells and around them.
-
-    Args:
-        image: uint8 (H, W, 3).
-        mask: uint8 (H, W) of labels.
-        instances: integer (H, W), cells.
-        opacity: of the tint, 0 to 1. At 0 only the lines are drawn.
-
-    Returns:
-        uint8 (H, W, 3).
-    """
-    drawn = image.copy()
-    inside = mask > 0
-    tint = label_palette()[mask[inside]]
-    drawn[inside] = (image[inside] * (1 - opacity) + tint * opacity + 0.5).astype(np.uint8)
-    drawn[outlines(instances)] = _OUTLINE
-    return drawn
-
-
-def draw_difference(image: np.ndarray, reference: np.ndarray, prediction: np.ndarray, opacity: float = 0.8):
-    """Where a prediction differs from the expert: missed, added and confused pixels on the image, made pale.
-
-    Args:
-        image: uint8 (H, W, 3).
-        reference: uint8 (H, W), the expert's labels.
-        prediction: uint8 (H, W), the network's.
-        opacity: of the colours.
-
-    Returns:
-        uint8 (H, W, 3).
-    """
-    drawn = (image * 0.4 + 255 * 0.6).astype(np.uint8)
-    kinds = {
-        "missed": (reference > 0) & (prediction == 0),
-        "added": (reference == 0) & (prediction > 0),
-        "confused": (reference > 0) & (prediction > 0) & (reference != prediction),
-    }
-    for name, where in kinds.items():
-        drawn[where] = (drawn[where] * (1 - opacity) + np.array(_rgb(DIFFERENCE_COLOURS[name])) * opacity).astype("u1")
-    return drawn
-
-
-def outlines(instances: np.ndarray) -> np.ndarray:
-    """The pixels of cells that have another cell or background below or to the right, or are such a neighbour's.
-
-    Args:
-        instances: integer (H, W).
-
-    Returns:
-        Boolean (H, W).
-    """
-    edge = np.zeros(instances.shape, bool)
-    across = instances[:, 1:] != instances[:, :-1]
-    along = instances[1:] != instances[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= along
-    edge[:-1] |= along
-    return edge & (instances > 0)
+    indexed = Image.fromarray(mask)
+    indexed.putpalette(_COLOURS.tobytes())
+    return indexed
 
 
 def shrink(image: np.ndarray, side_px: int) -> Image.Image:
-    """A picture no longer than `side_px` in either direction."""
-    picture = Image.fromarray(image)
-    picture.thumbnail((side_px, side_px), Image.Resampling.BILINEAR, reducing_gap=2)
-    return picture
+    """Shrink an image until neither side is longer than `side_px`."""
+    thumbnail = Image.fromarray(image)
+    thumbnail.thumbnail((side_px, side_px), Image.Resampling.BILINEAR, reducing_gap=2)
+    return thumbnail
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """An array as the bytes of a PNG file."""
+    """Encode an image as PNG."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", compress_level=3)
     return file.getvalue()
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return tuple(bytes.fromhex(colour[1:]))
+def _outlines(regions: np.ndarray) -> np.ndarray:
+    """Return the outermost pixels of regions, integer or boolean (H, W)."""
+    edge = np.zeros(regions.shape, bool)
+    # A line of one pixel hardly shows in an image that is not enlarged.
+    for step in range(1, 3 if min(regions.shape) >= _LARGE_PX else 2):
+        for values, edges in ((regions, edge), (regions.T, edge.T)):
+            differ = values[step:] != values[:-step]
+            edges[step:] |= differ
+            edges[:-step] |= differ
+    return edge & (regions > 0)

@@ -24,6 +24,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json
 from wbcstudy.inference.image import Segmentation, segment_image
 from wbcstudy.inference.network import best_run, known_studies, load_network
+from wbcstudy.inference.split_cells import split_cells
 from wbcstudy.labels import DIFFERENCE_COLOURS, REGION_COLOURS
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs
@@ -156,7 +157,7 @@ class Explorer:
                 image, reference, found = self._case
                 opacity = self.opacity.value
                 _show(self._shown["Image"], image)
-                _show(self._shown["Expert"], draw_overlay(image, reference, reference, opacity))
+                _show(self._shown["Expert"], draw_overlay(image, reference, split_cells(reference), opacity))
                 _show(self._shown["Prediction"], found.overlay(opacity))
                 _show(self._shown["Difference"], draw_difference(image, reference, found.mask))
                 self.table.value = _tell_cells(found, f"{self.image.value}_cells.csv")
