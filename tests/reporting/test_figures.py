@@ -4,13 +4,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
 
 from tests.helpers.fake_study import disc_mask, fake_history, fake_image, make_study
 from wbcstudy.config import StudyConfig
-from wbcstudy.labels import DIFFERENCE_COLOURS, REGION_COLOURS
+from wbcstudy.data.overlays import draw_difference
 from wbcstudy.reporting.figures.masks import (
-    colour_mask,
     fig_augmentation,
     fig_history,
     fig_label_shares,
@@ -34,22 +32,13 @@ def pixels_of(axis):
     return axis.images[-1].get_array()
 
 
-def test_a_mask_is_drawn_in_the_colours_of_its_regions():
-    picture = colour_mask(np.array([[0, 1, 2]], np.uint8))
-    np.testing.assert_allclose(picture[0, 1], to_rgb(REGION_COLOURS["cytoplasm"]))
-    np.testing.assert_allclose(picture[0, 2], to_rgb(REGION_COLOURS["nucleus"]))
-
-
-def test_differences_are_missed_added_and_confused():
-    image = np.full((1, 5, 3), 200, np.uint8)
-    reference = np.array([[0, 1, 2, 0, 2]], np.uint8)
-    prediction = np.array([[0, 0, 1, 2, 2]], np.uint8)
-    figure = fig_predictions([image], [reference], [prediction], ["a"])
-    picture = pixels_of(figure.axes[3])
-    for column, name in ((1, "missed"), (2, "confused"), (3, "added")):
-        np.testing.assert_allclose(picture[0, column], to_rgb(DIFFERENCE_COLOURS[name]), err_msg=name)
-    # Where both agree the image shows through, in grey.
-    assert np.ptp(picture[0, 0]) < 1e-9 and np.ptp(picture[0, 4]) < 1e-9
+def test_expert_and_prediction_are_drawn_by_the_same_rule():
+    (image, *_), (mask, *_), _ = some_cases(1)
+    figure = fig_predictions([image], [mask], [mask], ["a"])
+    _, expert, prediction, difference = (pixels_of(axis) for axis in figure.axes)
+    np.testing.assert_array_equal(expert, prediction)
+    assert (expert != image).any()
+    np.testing.assert_array_equal(difference, draw_difference(image, mask, mask))
 
 
 def test_predictions_have_a_row_per_case_and_a_head_per_column():
