@@ -16,9 +16,9 @@ import pandas as pd
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root
+from wbcstudy.registry import method_title
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs, read_score_file
-from wbcstudy.scoring.methods import method_title
 from wbcstudy.scoring.statistics import paired_differences
 from wbcstudy.study.other_datasets import read_other_datasets
 

@@ -17,12 +17,11 @@ import pandas as pd
 from wbcstudy.baselines.methods import METHODS
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root, read_json
-from wbcstudy.registry import ENCODERS
+from wbcstudy.registry import ENCODERS, method_title
 from wbcstudy.reporting.text.facts import tell_arithmetic
 from wbcstudy.reporting.text.paper import tell_beside_paper
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import load_runs
-from wbcstudy.scoring.methods import method_title
 from wbcstudy.scoring.selection import pick_best
 
 BEGIN, END = "<!-- findings: begin -->", "<!-- findings: end -->"

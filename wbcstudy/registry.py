@@ -1,14 +1,15 @@
-"""What a study can choose by name: encoders and losses. One row is everything about the thing.
+"""Encoders, losses and earlier methods by name, and how they are called in tables and sentences.
 
-The table has no TensorFlow in it, so that a misspelt name is refused in milliseconds, before anything is started.
-The addresses of the ImageNet weights are those that `segmentation-models` loads (ResNets) and that Keras publishes (the
-rest);
-the MD5 sums are the publishers', and for the two MobileNets, which come without one, those that mirrors list.
+This module imports no TensorFlow, so an unknown name is refused in milliseconds. The ImageNet weights are those that
+`segmentation-models` (ResNets) and Keras (all others) publish. The MD5 sums are the publishers'; for the two
+MobileNets, which are published without one, they are those that mirrors list.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from types import MappingProxyType
 
 from wbcstudy.errors import StudyError, show_value
@@ -19,12 +20,12 @@ class Encoder:
     """One encoder.
 
     Args:
-        name: as in `params/*.yaml` and in run names.
-        title: as in tables.
-        backbone: the name in `segmentation-models`; None for the plain U-Net, which is built here.
-        preprocessing: what its ImageNet weights expect: "none" (RGB 0-255), "tf" (scaled to -1..1) or "caffe" (BGR,
-            channel means subtracted).
-        weights_url: where the public ImageNet weights without the classification head are.
+        name: name in `params/*.yaml` and in run names.
+        title: name in tables.
+        backbone: name in `segmentation-models`; None for the plain U-Net, which is built here.
+        preprocessing: input that its ImageNet weights expect: "none" (RGB 0-255), "tf" (scaled to -1..1) or "caffe"
+            (BGR, channel means subtracted).
+        weights_url: URL of the public ImageNet weights without the classification head.
         weights_md5: their MD5 sum.
     """
 
@@ -50,28 +51,67 @@ class Loss:
     source: str
 
 
-def pick(table: Mapping, name: str, kind: str):
-    """One row of a registry.
+@dataclass(frozen=True)
+class MethodRow:
+    """One earlier method.
 
     Args:
-        table: the registry.
-        name: the key that was asked for.
-        kind: what the rows are, in words, for the error ("encoder").
+        name: name in `params/*.yaml` and in run names.
+        title: name in tables.
+        reference: its number in the paper's list of references; "" for our own baselines.
+        algorithm: the method in a few words, for Table 3.
+        builder: its class, as "module:Class" within `wbcstudy.baselines`.
+        learns: whether training is random, so that it is run with several seeds.
+        fixed: parameters of the class that define this row, where rows share a class.
+        search: parameter -> values to try; all combinations are tried on validation cases.
+        quoted_as: the `method` of its rows in the paper's Table 3; None where the paper quotes no number.
+        needs: import name of the optional package that it needs; "" for none.
+    """
+
+    name: str
+    title: str
+    reference: str
+    algorithm: str
+    builder: str
+    learns: bool
+    fixed: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    search: Mapping[str, tuple] = field(default_factory=lambda: MappingProxyType({}))
+    quoted_as: str | None = None
+    needs: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether the package it needs is installed."""
+        return not self.needs or find_spec(self.needs) is not None
+
+    def facts(self) -> dict[str, object]:
+        """Return what run.json records: name, title, reference, algorithm, learns, quoted_as."""
+        names = ("name", "title", "reference", "algorithm", "learns", "quoted_as")
+        return {name: getattr(self, name) for name in names}
+
+
+def pick(table: Mapping, name: str, noun: str):
+    """Return one row of a registry.
+
+    Args:
+        table: registry.
+        name: key.
+        noun: noun for the error message ("encoder").
 
     Raises:
-        StudyError: unknown name; the message lists the known ones and the nearest.
+        StudyError: unknown name; the message lists the known names and suggests the closest.
     """
     if name in table:
         return table[name]
-    raise unknown_name(name, table, kind)
+    raise unknown_name(name, table, noun)
 
 
-def unknown_name(name: str, known: Iterable[str], kind: str) -> StudyError:
-    """The error for a name that is not in a table, with the nearest one suggested."""
+def unknown_name(name: str, known: Iterable[str], noun: str) -> StudyError:
+    """Return the error for an unknown name, with the closest known name as a suggestion."""
     known = list(known)
-    near = difflib.get_close_matches(str(name)[:100], known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Use one of these {kind} names."
-    return StudyError(f"Unknown {kind} {show_value(name)}.", expected=", ".join(known), fix=hint)
+    closest = difflib.get_close_matches(str(name)[:100], known, n=1, cutoff=0.5)
+    hint = f"Did you mean {closest[0]!r}?" if closest else f"Use one of these {noun} names."
+    return StudyError(f"Unknown {noun} {show_value(name)}.", expected=", ".join(known), fix=hint)
 
 
 _RESNET = "https://github.com/qubvel/classification_models/releases/download/0.0.1/"
@@ -82,7 +122,7 @@ def _rows(*rows):
     return MappingProxyType({row.name: row for row in rows})
 
 
-# In the order of the paper's Table 1, the plain U-Net first.
+# The order of the paper's Table 1, the plain U-Net first.
 ENCODERS: Mapping[str, Encoder] = _rows(
     Encoder("unet", "U-Net", None, "none"),
     Encoder(
@@ -158,3 +198,182 @@ LOSSES: Mapping[str, Loss] = _rows(
     ),
     Loss("binary_cross_entropy", "Binary cross-entropy", "eq. (1) as printed, mean over the channels"),
 )
+
+
+def _few_labels(learner: str, title: str, algorithm: str, package: str = "", **fixed: object) -> MethodRow:
+    """Return a row of reference 13; a learner of another package is named after the package."""
+    full = f"{package}_{learner}" if package else learner
+    return MethodRow(
+        full if package else f"bechar2018_{learner}",
+        f"Bechar 2018, {title}",
+        "13",
+        algorithm,
+        "bechar2018:FewLabelsSuperpixels",
+        True,
+        fixed=MappingProxyType({"learner": full} | fixed),
+        needs=package,
+    )
+
+
+# The order of the paper's references, our own baselines first.
+METHODS: Mapping[str, MethodRow] = _rows(
+    MethodRow("otsu_levels", "Three-level Otsu", "", "Two thresholds on green", "otsu_levels:OtsuLevels", False),
+    MethodRow(
+        "forest",
+        "Smoothed-colour forest",
+        "",
+        "Random forest on smoothed colour",
+        "forest:ColourForest",
+        True,
+        search={"min_leaf": (1, 5, 20)},
+    ),
+    MethodRow(
+        "benazzouz2013",
+        "Benazzouz 2013",
+        "6",
+        "Otsu + region growing",
+        "benazzouz2013:OtsuGrowing",
+        False,
+        search={"max_distance": (2.0, 3.0, 4.0), "max_reach_px": (20, 40, 80)},
+        quoted_as="benazzouz2013",
+    ),
+    MethodRow(
+        "baghli2014",
+        "Baghli 2014",
+        "7",
+        "Watershed + evidence theory",
+        "baghli2014:EvidenceWatershed",
+        True,
+        search={"region_px": (50, 94), "background_components": (3, 6)},
+        quoted_as="baghli2014",
+    ),
+    MethodRow(
+        "benomar2021",
+        "Benomar 2021",
+        "8",
+        "Decorrelation stretch + Otsu + watershed",
+        "benomar2021:StretchWatershed",
+        False,
+        search={"opening_px": (3, 5), "stray_px": (20.0, 40.0, float("inf"))},
+        quoted_as="benomar2021",
+    ),
+    MethodRow(
+        "settouti2020_tree",
+        "Settouti 2020, tree",
+        "9",
+        "Pixel-based approach, decision tree",
+        "settouti2020:PixelGrowing",
+        True,
+        fixed=MappingProxyType({"classifier": "tree"}),
+        search=MappingProxyType({"sigma_px": (0.0, 1.0, 2.0), "min_leaf": (5, 20)}),
+        quoted_as="settouti2020",
+    ),
+    MethodRow(
+        "settouti2020_forest",
+        "Settouti 2020, forest",
+        "9",
+        "Pixel-based approach, random forest",
+        "settouti2020:PixelGrowing",
+        True,
+        fixed=MappingProxyType({"classifier": "forest"}),
+        search=MappingProxyType({"sigma_px": (0.0, 1.0, 2.0)}),
+        quoted_as="settouti2020",
+    ),
+    MethodRow(
+        "saidi2018",
+        "Saidi 2018",
+        "10",
+        "EMIS",
+        "saidi2018:MarginSelection",
+        True,
+        search=MappingProxyType({"sigma_px": (0.0, 2.0), "share": (0.05, 0.2)}),
+        quoted_as="saidi2018",
+    ),
+    MethodRow(
+        "settouti2020_ivsel",
+        "Settouti 2020, IVsel",
+        "11",
+        "IVsel",
+        "ivsel:InstanceVariableSelection",
+        True,
+        search=MappingProxyType({"sigma_px": (0.0, 2.0), "share": (0.05, 0.2)}),
+        quoted_as="settouti2020_ivsel",
+    ),
+    MethodRow(
+        "bechar2019",
+        "Bechar 2019",
+        "12",
+        "Superpixel classification",
+        "bechar2019:SuperpixelForest",
+        True,
+        search=MappingProxyType({"normalisation": ("comprehensive", "none", "affine", "stretch")}),
+    ),
+    _few_labels("tree", "tree", "Superpixels, few labels, decision tree"),
+    _few_labels("forest", "forest", "Superpixels, few labels, random forest"),
+    _few_labels("coforest", "co-Forest", "Superpixels, few labels, co-Forest"),
+    _few_labels("setred", "SETRED", "Superpixels, few labels, SETRED"),
+    # Its fit takes minutes with 50 trees; ours is measured with 50.
+    _few_labels(
+        "coforest", "sslearn's co-Forest", "Superpixels, few labels, co-Forest of sslearn", "sslearn", trees=20
+    ),
+    _few_labels("setred", "sslearn's SETRED", "Superpixels, few labels, SETRED of sslearn", "sslearn"),
+    MethodRow(
+        "khouani2020",
+        "Khouani 2020",
+        "14",
+        "Mask R-CNN",
+        "khouani2020:MaskRcnn",
+        True,
+        needs="torchvision",
+    ),
+)
+
+
+def loss_title(name: str, in_sentence: bool = False) -> str:
+    """Return a loss's name for readers: "Cross-entropy", "Dice loss" ("Dice" alone is the coefficient).
+
+    Args:
+        name: key of `LOSSES`.
+        in_sentence: whether to use lower case: "cross-entropy".
+    """
+    if name == "dice":
+        return "Dice loss"
+    return LOSSES[name].title.lower() if in_sentence else LOSSES[name].title
+
+
+def network_title(encoder: str) -> str:
+    """Return the name of a network with this encoder: "U-Net ResNet-18", "U-Net"."""
+    title = ENCODERS[encoder].title
+    return title if ENCODERS[encoder].backbone is None else f"U-Net {title}"
+
+
+def method_title(method: str, part: str = "method") -> str:
+    """Return a method's name for readers: "ResNet-18 with Dice loss", "Three-level Otsu".
+
+    Args:
+        method: `<encoder>__<loss>` or an earlier method's name; any other name is returned unchanged.
+        part: "encoder" or "loss" for that part of a network's name alone, where the other does not vary.
+    """
+    encoder, _, loss = method.partition("__")
+    if encoder not in ENCODERS or loss not in LOSSES:
+        return METHODS[method].title if method in METHODS else method
+    names = {"encoder": ENCODERS[encoder].title, "loss": loss_title(loss, in_sentence=True)}
+    return names.get(part, f"{names['encoder']} with {names['loss']}")
+
+
+def varying_part(methods: Sequence[str]) -> str:
+    """Return what distinguishes methods: "encoder", "loss", or "method" (both vary, or some are not networks)."""
+    parts = [method.partition("__") for method in methods]
+    if any(encoder not in ENCODERS or loss not in LOSSES for encoder, _, loss in parts):
+        return "method"
+    if len({loss for _, _, loss in parts}) == 1:
+        return "encoder"
+    return "loss" if len({encoder for encoder, _, _ in parts}) == 1 else "method"
+
+
+def run_title(run: str) -> str:
+    """Return a run's name for readers: `resnet18__dice__fold1__seed0` is "ResNet-18, Dice loss, fold 1"."""
+    method, *numbers = re.split(r"__(?=(?:fold|seed)\d+)", run)
+    numbers = [number[:4] + " " + number[4:] for number in numbers if number not in ("fold0", "seed0")]
+    titles = dict.fromkeys(method_title(method, part) for part in ("encoder", "loss"))
+    return ", ".join([*titles, *numbers])

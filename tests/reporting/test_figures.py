@@ -16,7 +16,6 @@ from wbcstudy.reporting.figures.masks import (
     fig_predictions,
     fig_samples,
     fig_scores,
-    run_title,
     write_figure,
 )
 from wbcstudy.scoring.selection import read_scores
@@ -145,15 +144,3 @@ def test_figures_are_drawn_on_white(tmp_path):
     figure = fig_history(fake_history(np.random.default_rng(0), 5), 3, "t")
     with Image.open(io.BytesIO(figure._repr_png_())) as image:
         assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
-
-
-@pytest.mark.parametrize(
-    ("name", "title"),
-    [
-        ("resnet50__cross_entropy__fold0__seed0", "ResNet-50, Cross-entropy"),
-        ("unet__dice__fold2__seed10", "U-Net, Dice loss, fold 2, seed 10"),
-        ("by_hand", "by_hand"),
-    ],
-)
-def test_run_titles(name, title):
-    assert run_title(name) == title

@@ -114,7 +114,7 @@ def test_what_has_only_some_of_the_folds_is_shown_and_does_not_compete(tmp_path)
     assert any("since no seed has all folds: U-Net, Dice loss." in note for note in layout.notes)
     assert make_table2(runs, "unet")["dice"].isna().all()
     assert {run.config.encoder for run in whole_runs(runs)} == {"resnet18"}
-    assert tell_answer(runs)[0].startswith("ResNet-18 with the Dice loss, the only one measured.")
+    assert tell_answer(runs)[0].startswith("ResNet-18 with Dice loss, the only one measured.")
     assert set(compare_runs(runs).scores["encoder"]) == {"resnet18"}
     config = StudyConfig(name="s", encoders=("resnet18", "unet"), losses=("dice",), folds=3)
     said = tell_cautions(StudyFolder(tmp_path / "s"), config, runs)
@@ -130,7 +130,7 @@ def test_what_has_only_some_of_the_folds_is_shown_and_does_not_compete(tmp_path)
     assert not make_table1(crossed)["whole"].any()
     # One alone is compared with nothing.
     alone = [run for run in more if run.config.encoder == "unet" and run.config.fold == run.config.seed]
-    assert tell_answer(alone)[0].startswith("U-Net with the Dice loss, the only one measured.")
+    assert tell_answer(alone)[0].startswith("U-Net with Dice loss, the only one measured.")
 
 
 def test_intervals_draw_whole_slides(tmp_path):
@@ -153,7 +153,7 @@ def test_the_best_is_chosen_on_validation_and_never_on_test(tmp_path):
             run.record["scores"][region] |= {"dice": 0.0 if wins else 1.0}
     best = pick_best(runs)
     assert (best.encoder, best.loss, best.dice) == ("unet", "dice", 0.9)
-    assert best.title == "U-Net with the Dice loss"
+    assert best.title == "U-Net with Dice loss"
     assert set(make_table2(runs, best.encoder)["encoder"]) == {"unet"}
 
 

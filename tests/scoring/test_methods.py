@@ -5,7 +5,7 @@ import pytest
 from tests.helpers.made_scores import scores_from_dice
 from wbcstudy.config import run_name, split_run_name
 from wbcstudy.errors import StudyError
-from wbcstudy.scoring.methods import add_methods, average_groups, case_table, group_names, method_title, what_varies
+from wbcstudy.scoring.methods import add_methods, average_groups, case_table, group_names
 
 DICE, ENTROPY = "resnet18__dice", "resnet18__cross_entropy"
 
@@ -64,13 +64,3 @@ def test_groups_are_averaged_and_cases_without_one_stand_alone():
     assert average_groups(table, None)["m"].tolist() == [0, 1, 0.5, 0.25]
     # A case called "1" does not join the group called 1.
     assert len(set(group_names(["1", "a"], {"a": 1}))) == 2
-
-
-def test_titles_are_words():
-    assert method_title(DICE) == "ResNet-18 with Dice loss"
-    assert method_title(ENTROPY) == "ResNet-18 with cross-entropy"
-    assert method_title(ENTROPY, "encoder") == "ResNet-18" and method_title(ENTROPY, "loss") == "cross-entropy"
-    assert method_title("otsu", "encoder") == "otsu"
-    assert what_varies([DICE, "unet__dice"]) == "encoder"
-    assert what_varies([DICE, ENTROPY]) == "loss"
-    assert what_varies([DICE, ENTROPY, "unet__dice"]) == what_varies([DICE, "otsu"]) == "method"

@@ -1,198 +1,21 @@
-"""The methods of Table 3 by name. One row is everything about the method; its module is loaded when it is built."""
+"""Build an earlier method by name, and tune its parameters. The table of methods is `registry.METHODS`."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import CYTOPLASM, NUCLEUS
-from wbcstudy.registry import pick
+from wbcstudy.registry import METHODS, MethodRow, pick
 
 if TYPE_CHECKING:
     # Imported where it is used: `wbcstudy status` asks for names only, and should not wait for it.
     import numpy as np
-
-_NOTHING: Mapping = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class MethodRow:
-    """One earlier method.
-
-    Args:
-        name: as in `params/*.yaml` and in run names.
-        title: as in tables.
-        reference: its number in the paper's list of references, "" for a yardstick of ours.
-        algorithm: the method in a few words, for Table 3.
-        builder: where its class is, "module:Class" within `wbcstudy.baselines`.
-        learns: whether it learns at random, and so is run with several seeds.
-        fixed: parameters of the class that make this row, where rows share a class.
-        search: for each parameter to be tuned, the values to try; all combinations are tried, on validation cases.
-        quoted_as: the `method` of its rows in the paper's Table 3, None where the paper quotes no number.
-        needs: package of an optional extra without which it does not run, as one imports it; "" for none.
-    """
-
-    name: str
-    title: str
-    reference: str
-    algorithm: str
-    builder: str
-    learns: bool
-    fixed: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
-    search: Mapping[str, tuple] = field(default_factory=lambda: _NOTHING)
-    quoted_as: str | None = None
-    needs: str = ""
-
-    @property
-    def available(self) -> bool:
-        """Whether the package that it needs is installed."""
-        return not self.needs or find_spec(self.needs) is not None
-
-    def facts(self) -> dict[str, object]:
-        """For run.json: name, title, reference, algorithm, learns, quoted_as."""
-        names = ("name", "title", "reference", "algorithm", "learns", "quoted_as")
-        return {name: getattr(self, name) for name in names}
-
-
-def _rows(*rows: MethodRow) -> Mapping[str, MethodRow]:
-    return MappingProxyType({row.name: row for row in rows})
-
-
-def _few_labels(learner: str, title: str, algorithm: str, package: str = "", **fixed: object) -> MethodRow:
-    """A row of reference 13; those of another package's learner have the package's name."""
-    full = f"{package}_{learner}" if package else learner
-    return MethodRow(
-        full if package else f"bechar2018_{learner}",
-        f"Bechar 2018, {title}",
-        "13",
-        algorithm,
-        "bechar2018:FewLabelsSuperpixels",
-        True,
-        fixed=MappingProxyType({"learner": full} | fixed),
-        needs=package,
-    )
-
-
-# In the order of the paper's references, our yardsticks first.
-METHODS: Mapping[str, MethodRow] = _rows(
-    MethodRow("otsu_levels", "Three-level Otsu", "", "Two thresholds on green", "otsu_levels:OtsuLevels", False),
-    MethodRow(
-        "forest",
-        "Smoothed-colour forest",
-        "",
-        "Random forest on smoothed colour",
-        "forest:ColourForest",
-        True,
-        search={"min_leaf": (1, 5, 20)},
-    ),
-    MethodRow(
-        "benazzouz2013",
-        "Benazzouz 2013",
-        "6",
-        "Otsu + region growing",
-        "benazzouz2013:OtsuGrowing",
-        False,
-        search={"max_distance": (2.0, 3.0, 4.0), "max_reach_px": (20, 40, 80)},
-        quoted_as="benazzouz2013",
-    ),
-    MethodRow(
-        "baghli2014",
-        "Baghli 2014",
-        "7",
-        "Watershed + evidence theory",
-        "baghli2014:EvidenceWatershed",
-        True,
-        search={"region_px": (50, 94), "background_components": (3, 6)},
-        quoted_as="baghli2014",
-    ),
-    MethodRow(
-        "benomar2021",
-        "Benomar 2021",
-        "8",
-        "Decorrelation stretch + Otsu + watershed",
-        "benomar2021:StretchWatershed",
-        False,
-        search={"opening_px": (3, 5), "stray_px": (20.0, 40.0, float("inf"))},
-        quoted_as="benomar2021",
-    ),
-    MethodRow(
-        "settouti2020_tree",
-        "Settouti 2020, tree",
-        "9",
-        "Pixel-based approach, decision tree",
-        "settouti2020:PixelGrowing",
-        True,
-        fixed=MappingProxyType({"classifier": "tree"}),
-        search=MappingProxyType({"sigma_px": (0.0, 1.0, 2.0), "min_leaf": (5, 20)}),
-        quoted_as="settouti2020",
-    ),
-    MethodRow(
-        "settouti2020_forest",
-        "Settouti 2020, forest",
-        "9",
-        "Pixel-based approach, random forest",
-        "settouti2020:PixelGrowing",
-        True,
-        fixed=MappingProxyType({"classifier": "forest"}),
-        search=MappingProxyType({"sigma_px": (0.0, 1.0, 2.0)}),
-        quoted_as="settouti2020",
-    ),
-    MethodRow(
-        "saidi2018",
-        "Saidi 2018",
-        "10",
-        "EMIS",
-        "saidi2018:MarginSelection",
-        True,
-        search=MappingProxyType({"sigma_px": (0.0, 2.0), "share": (0.05, 0.2)}),
-        quoted_as="saidi2018",
-    ),
-    MethodRow(
-        "settouti2020_ivsel",
-        "Settouti 2020, IVsel",
-        "11",
-        "IVsel",
-        "ivsel:InstanceVariableSelection",
-        True,
-        search=MappingProxyType({"sigma_px": (0.0, 2.0), "share": (0.05, 0.2)}),
-        quoted_as="settouti2020_ivsel",
-    ),
-    MethodRow(
-        "bechar2019",
-        "Bechar 2019",
-        "12",
-        "Superpixel classification",
-        "bechar2019:SuperpixelForest",
-        True,
-        search=MappingProxyType({"normalisation": ("comprehensive", "none", "affine", "stretch")}),
-    ),
-    _few_labels("tree", "tree", "Superpixels, few labels, decision tree"),
-    _few_labels("forest", "forest", "Superpixels, few labels, random forest"),
-    _few_labels("coforest", "co-Forest", "Superpixels, few labels, co-Forest"),
-    _few_labels("setred", "SETRED", "Superpixels, few labels, SETRED"),
-    # Its fit takes minutes with 50 trees; ours is measured with 50.
-    _few_labels(
-        "coforest", "sslearn's co-Forest", "Superpixels, few labels, co-Forest of sslearn", "sslearn", trees=20
-    ),
-    _few_labels("setred", "sslearn's SETRED", "Superpixels, few labels, SETRED of sslearn", "sslearn"),
-    MethodRow(
-        "khouani2020",
-        "Khouani 2020",
-        "14",
-        "Mask R-CNN",
-        "khouani2020:MaskRcnn",
-        True,
-        needs="torchvision",
-    ),
-)
 
 
 def method_row(name: str) -> MethodRow:

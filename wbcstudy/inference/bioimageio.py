@@ -15,7 +15,7 @@ from wbcstudy.config import SIZE_STEP_PX
 from wbcstudy.errors import StudyError
 from wbcstudy.inference.network import Network
 from wbcstudy.labels import LABELS
-from wbcstudy.registry import ENCODERS, LOSSES
+from wbcstudy.registry import loss_title, network_title
 
 _PROJECT = "wbcstudy"
 
@@ -95,7 +95,7 @@ def _describe(folder: Path, onnx_file: Path, network: Network):
     )
     dataset = network.run.record.get("dataset") or {}
     cite = [spec.CiteEntry(text=dataset["citation"][:500], url=_link(dataset["citation"]))] if _citable(dataset) else []
-    title = f"White blood cells - {ENCODERS[config.encoder].title} U-Net - {LOSSES[config.loss].title}"
+    title = f"White blood cells - {network_title(config.encoder)} - {loss_title(config.loss)}"
     return spec.ModelDescr(
         name=title,
         description="Nucleus and cytoplasm of white blood cells on stained smears; a run of a wbcstudy comparison.",

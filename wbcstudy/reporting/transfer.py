@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from wbcstudy.registry import method_title
 from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout
 from wbcstudy.reporting.tables.render import write_table
 from wbcstudy.reporting.text.facts import shorten
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, read_predictions, read_score_file
 from wbcstudy.scoring.comparison import TRANSFER_COLUMNS, compare_transfer
-from wbcstudy.scoring.methods import Groups, method_title
+from wbcstudy.scoring.methods import Groups
 from wbcstudy.scoring.selection import TABLE_REGIONS, Best, group_runs, pick_best, read_scores, whole_runs
 from wbcstudy.scoring.statistics import paired_differences
 from wbcstudy.study.other_datasets import OtherDataset, read_other_datasets

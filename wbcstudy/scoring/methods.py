@@ -14,7 +14,6 @@ import pandas as pd
 
 from wbcstudy.config import split_run_name
 from wbcstudy.errors import StudyError
-from wbcstudy.registry import ENCODERS, LOSSES
 
 # Case id -> the slide, patient or laboratory that the case shares with others.
 Groups = Mapping[str, Hashable]
@@ -101,30 +100,3 @@ def group_names(case_ids: Sequence[str], groups: Groups | None) -> np.ndarray:
         [f"case {case}" if pd.isna(name) else f"group {name}" for case, name in zip(case_ids, found, strict=True)],
         dtype=str,
     )
-
-
-def method_title(method: str, of: str = "method") -> str:
-    """A method as a reader calls it: "ResNet-18 with Dice loss".
-
-    Args:
-        method: as in the column `method`.
-        of: "encoder" or "loss" for that part alone, where the other does not vary.
-    """
-    encoder, _, loss = method.partition("__")
-    if encoder not in ENCODERS or loss not in LOSSES:
-        return method
-    encoder_words = ENCODERS[encoder].title
-    # "Dice" alone is the coefficient.
-    loss_words = "Dice loss" if loss == "dice" else LOSSES[loss].title.lower()
-    return {"encoder": encoder_words, "loss": loss_words}.get(of, f"{encoder_words} with {loss_words}")
-
-
-def what_varies(methods: Sequence[str]) -> str:
-    """What tells the methods apart: "encoder", "loss", or "method" where both do or some are no runs of ours."""
-    parts = [method.partition("__") for method in methods]
-    if any(encoder not in ENCODERS or loss not in LOSSES for encoder, _, loss in parts):
-        return "method"
-    encoders, losses = {part[0] for part in parts}, {part[2] for part in parts}
-    if len(losses) == 1:
-        return "encoder"
-    return "loss" if len(encoders) == 1 else "method"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.errors import StudyError
-from wbcstudy.registry import ENCODERS, LOSSES
+from wbcstudy.registry import ENCODERS, LOSSES, method_title
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.evaluation import pool_scores
 from wbcstudy.scoring.intervals import bootstrap_interval
@@ -35,10 +35,14 @@ class Best:
     dice: float
 
     @property
+    def method(self) -> str:
+        """Name in scores and tables: `resnet50__cross_entropy`."""
+        return f"{self.encoder}__{self.loss}"
+
+    @property
     def title(self) -> str:
-        """As in a sentence: ResNet-50 with cross-entropy."""
-        article = "the " if self.loss == "dice" else ""
-        return f"{ENCODERS[self.encoder].title} with {article}{loss_words(self.loss)}"
+        """Name for readers: "ResNet-50 with cross-entropy"."""
+        return method_title(self.method)
 
 
 def whole_runs(runs: Iterable[Run]) -> list[Run]:
@@ -72,16 +76,6 @@ def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Be
         if not np.isnan(value) and (best is None or value > best.dice):
             best = Best(encoder, loss, value)
     return best
-
-
-def loss_title(name: str) -> str:
-    """As in tables: Cross-entropy, but Dice loss, since Dice alone is the coefficient."""
-    return "Dice loss" if name == "dice" else LOSSES[name].title
-
-
-def loss_words(name: str) -> str:
-    """As within a sentence: cross-entropy, Dice loss."""
-    return loss_title(name) if name == "dice" else loss_title(name).lower()
 
 
 def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:

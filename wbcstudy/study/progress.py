@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wbcstudy.config import BaselineConfig, RunConfig
-from wbcstudy.registry import ENCODERS, LOSSES
+from wbcstudy.registry import run_title
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.results import run_seconds
 
@@ -103,7 +103,7 @@ class Progress:
             self._look_elsewhere(name, place)
 
     def _look_at(self, run: RunConfig | BaselineConfig, folder: RunFolder) -> None:
-        head = f"[{self._place[run.name]}/{len(self._place)}] {_title(run)}"
+        head = f"[{self._place[run.name]}/{len(self._place)}] {run_title(run.name)}"
         if run.name not in self._begun and _modified(self._logs / f"{run.name}.log") != self._old[run.name]:
             self._begun.add(run.name)
             again = f", from epoch {self._seen[run.name] + 1} on" if self._seen[run.name] else ""
@@ -152,17 +152,6 @@ class Progress:
             return ""
         typical = sum(self._run_seconds) / len(self._run_seconds)
         return f" (study: about {in_words(min(left, typical) + typical * len(waiting) / self._jobs)})"
-
-
-def _title(run: RunConfig | BaselineConfig) -> str:
-    if isinstance(run, BaselineConfig):
-        return f"{run.method}, fold {run.fold}" if run.folds > 1 else run.method
-    parts = [ENCODERS[run.encoder].title, LOSSES[run.loss].title]
-    if run.folds > 1:
-        parts.append(f"fold {run.fold}")
-    if run.seed:
-        parts.append(f"seed {run.seed}")
-    return ", ".join(parts)
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

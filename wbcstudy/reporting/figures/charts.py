@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from wbcstudy.labels import REGION_COLOURS
-from wbcstudy.registry import ENCODERS, LOSSES
+from wbcstudy.registry import ENCODERS, LOSSES, loss_title, run_title
 from wbcstudy.reporting.figures.canvas import (
     DRAWN,
     INK,
@@ -25,7 +25,6 @@ from wbcstudy.reporting.figures.canvas import (
     plain,
     styled,
 )
-from wbcstudy.scoring.selection import loss_title
 
 LOSS_COLOURS = {"cross_entropy": "#0072B2", "dice": "#E69F00", "binary_cross_entropy": "#CC79A7"}
 
@@ -169,22 +168,6 @@ def fig_scores(scores: pd.DataFrame) -> StudyFigure:
         axis.set_xlim(right=1.005)
     add_legend(figure, [Patch(color=palette[title], label=title) for title in losses])
     return figure
-
-
-def run_title(name: str) -> str:
-    """A run's name for people: `resnet18__dice__fold0__seed0` is ResNet-18, Dice loss."""
-    encoder, _, rest = name.partition("__")
-    loss, _, more = rest.partition("__")
-    words = [
-        ENCODERS[encoder].title if encoder in ENCODERS else encoder,
-        loss_title(loss) if loss in LOSSES else loss,
-    ]
-    words += [
-        part.replace("fold", "fold ").replace("seed", "seed ")
-        for part in more.split("__")
-        if part not in ("fold0", "seed0")
-    ]
-    return ", ".join(word for word in words if word)
 
 
 def _draw_losses(axis, history: pd.DataFrame, best_epoch: int | None) -> None:

@@ -25,7 +25,7 @@ from wbcstudy.reporting.figures.canvas import (
     styled,
     write_figure,
 )
-from wbcstudy.reporting.figures.charts import fig_history, fig_label_shares, fig_learning_curves, fig_scores, run_title
+from wbcstudy.reporting.figures.charts import fig_history, fig_label_shares, fig_learning_curves, fig_scores
 
 __all__ = [
     "fig_augmentation",
@@ -36,7 +36,6 @@ __all__ = [
     "fig_predictions",
     "fig_samples",
     "fig_scores",
-    "run_title",
     "write_figure",
 ]
 

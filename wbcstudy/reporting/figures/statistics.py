@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from wbcstudy.registry import method_title, varying_part
 from wbcstudy.reporting.figures.canvas import INK, StudyFigure, add_legend, make_axes, make_blank, plain, styled
 from wbcstudy.scoring.breakdown import pareto_front
 from wbcstudy.scoring.calibration import Reliability
-from wbcstudy.scoring.methods import method_title, what_varies
 from wbcstudy.scoring.ranks import RankTest
 
 BAR_COLOUR = "#0072B2"
@@ -50,7 +50,7 @@ def fig_ranks(tests: Mapping[str, RankTest], units: str = "images") -> StudyFigu
 
 def _draw_ranks(axis, region: str, test: RankTest, units: str) -> None:
     methods, ranks = list(test.mean_ranks.index), test.mean_ranks.to_numpy()
-    kind, k = what_varies(methods), len(methods)
+    kind, k = varying_part(methods), len(methods)
     axis.plot(ranks, range(k), "o", color=INK, ms=5, zorder=3)
     # Bars stand to the right of their points, each in a lane of its own.
     for lane, group in enumerate(test.groups):
@@ -91,7 +91,7 @@ def fig_differences(pairs: pd.DataFrame, region: str, order: Sequence[str], alph
     order = list(order)
     if len(order) < 2:
         return make_blank("Fewer than two methods: no differences.")
-    k, kind = len(order), what_varies(order)
+    k, kind = len(order), varying_part(order)
     values, real = np.full((k, k), np.nan), np.zeros((k, k), dtype=bool)
     for row in pairs.itertuples():
         a, b = order.index(row.method_a), order.index(row.method_b)
@@ -159,7 +159,7 @@ def fig_transfer(table: pd.DataFrame, titles: Mapping[str, str]) -> StudyFigure:
     regions, methods = list(dict.fromkeys(table["region"])), list(dict.fromkeys(table["method"]))
     if not methods:
         return make_blank("No network was scored on another dataset.")
-    kind, others = what_varies(methods), list(dict.fromkeys(table["dataset"]))
+    kind, others = varying_part(methods), list(dict.fromkeys(table["dataset"]))
     figure, axes = make_axes(1, len(regions), 4.6 * len(regions), 1.7 + 0.4 * len(methods), squeeze=False, sharex=True)
     colours = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
     for axis, region in zip(axes[0], regions, strict=True):
@@ -223,7 +223,7 @@ def fig_cost_quality(
     table = table.sort_values(["cost", "quality"], ascending=[True, False], kind="stable")
     front = pareto_front(table["cost"], table["quality"])
     figure, axis = make_axes(1, 1, 7.4, 4.2)
-    kind = what_varies(list(table["method"]))
+    kind = varying_part(list(table["method"]))
     best = table[front]
     axis.step(best["cost"], best["quality"], where="post", color=INK, lw=1.2, zorder=1)
     # Name -> one of its methods, for the title.

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from wbcstudy.registry import ENCODERS
+from wbcstudy.registry import ENCODERS, method_title, varying_part
 from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.calibration import Reliability, read_reliability
-from wbcstudy.scoring.methods import method_title, what_varies
 from wbcstudy.scoring.selection import TABLE_REGIONS, group_runs
 
 COSTS = ("parameters", "multiply_adds", "seconds_per_epoch", "seconds_per_image", "peak_memory_mb")
@@ -105,7 +104,7 @@ def layout_calibration(table: pd.DataFrame, notes: Iterable[str] = (), number: i
         number: of the table.
     """
     methods = list(dict.fromkeys(table["method"]))
-    kind, by_key = what_varies(methods) if methods else "method", table.set_index(["method", "region"])
+    kind, by_key = varying_part(methods) if methods else "method", table.set_index(["method", "region"])
     rows = []
     for method in methods:
         cells = [Cell(method_title(method, kind))]

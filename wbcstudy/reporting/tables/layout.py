@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from wbcstudy.config import RunConfig, StudyConfig
-from wbcstudy.registry import ENCODERS
+from wbcstudy.registry import ENCODERS, loss_title
 from wbcstudy.reporting.tables.paper import load_paper_table
 from wbcstudy.reporting.text.paper import tell_beside_paper
-from wbcstudy.scoring.selection import loss_title
 
 PAPER_NOTE = "Grey, “paper”: the number printed in the paper, for its own 87 images, which were never published."
 NOTHING = "\N{EN DASH}"

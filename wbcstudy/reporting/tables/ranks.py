@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from wbcstudy.registry import method_title, varying_part
 from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout
 from wbcstudy.scoring.breakdown import scores_by_cell_type
 from wbcstudy.scoring.comparison import compare_methods
-from wbcstudy.scoring.methods import Groups, case_table, method_title, what_varies
+from wbcstudy.scoring.methods import Groups, case_table
 from wbcstudy.scoring.ranks import friedman_nemenyi
 from wbcstudy.scoring.selection import TABLE_REGIONS
 from wbcstudy.scoring.statistics import variance_components
@@ -65,7 +66,7 @@ def layout_ranks(table: pd.DataFrame, notes: Iterable[str] = (), number: int = 4
         notes: sentences to add below.
         number: of the table.
     """
-    kind = what_varies(list(table["method"].unique())) if len(table) else "method"
+    kind = varying_part(list(table["method"].unique())) if len(table) else "method"
     several = bool((table["seeds"] > 1).any())
     rows = []
     for row in table.itertuples():

@@ -9,22 +9,14 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.config import StudyConfig
-from wbcstudy.registry import ENCODERS
+from wbcstudy.registry import loss_title, network_title
 from wbcstudy.reporting.tables.layout import METRIC_TITLES, NOTHING, Cell, Layout, best_values, number_cell
 from wbcstudy.reporting.tables.paper import load_paper_table, whole_numbers
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import Run, read_predictions, read_score_file
 from wbcstudy.scoring.methods import Groups
 from wbcstudy.scoring.metrics import RATIOS
-from wbcstudy.scoring.selection import (
-    TABLE_REGIONS,
-    average_scores,
-    group_runs,
-    loss_words,
-    pick_best,
-    read_scores,
-    whole_runs,
-)
+from wbcstudy.scoring.selection import TABLE_REGIONS, average_scores, group_runs, pick_best, read_scores, whole_runs
 
 # What is done to a prediction before it is scored, the same for every method and for the U-Net.
 VARIANTS = {
@@ -124,7 +116,7 @@ def pick_method_examples(
         if one.fold == 0 and folder.status == "complete":
             found[str(folder.read_record()["method"]["title"])] = read_predictions(folder)
     if found and (best := pick_best(runs)):
-        found[_network_title(best.encoder)] = read_predictions(
+        found[network_title(best.encoder)] = read_predictions(
             group_runs(run for run in runs if run.complete)[best.encoder, best.loss][0].folder
         )
     names = sorted(set.intersection(*(set(masks) for masks in found.values()))) if found else []
@@ -208,7 +200,7 @@ def _network(runs: list[Run], regions: Sequence[str]) -> list[MeasuredMethod]:
     if best is None:
         return []
     done = group_runs(whole_runs(runs))[best.encoder, best.loss]
-    algorithm = f"{_network_title(best.encoder)}, {loss_words(best.loss)}"
+    algorithm = f"{network_title(best.encoder)}, {loss_title(best.loss, in_sentence=True)}"
     times = [run.record.get("seconds_per_image") for run in done]
     fits = [run.record.get("fit_seconds") for run in done]
     entries = []
@@ -223,11 +215,6 @@ def _network(runs: list[Run], regions: Sequence[str]) -> list[MeasuredMethod]:
         about = (name, "This study", algorithm, scores, variant, _mean(fits), _mean(times))
         entries.append(MeasuredMethod(*about, folds=tuple(sorted({run.config.fold for run in done}))))
     return entries
-
-
-def _network_title(encoder: str) -> str:
-    row = ENCODERS[encoder]
-    return row.title if row.backbone is None else f"U-Net {row.title}"
 
 
 def _rows(entry: MeasuredMethod, regions: Sequence[str], groups: Groups | None) -> list[dict]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from wbcstudy.registry import method_title, varying_part
 from wbcstudy.scoring.comparison import ALPHA, Comparison, pair_row
-from wbcstudy.scoring.methods import method_title, what_varies
 
 if TYPE_CHECKING:
     from wbcstudy.reporting.comparison import StudyComparison
@@ -28,7 +28,7 @@ def describe(found: Comparison, column: str = "dice") -> str:
         found: as `compare_methods` makes it.
         column: the ratio, as it is to be named.
     """
-    kind = what_varies(found.order)
+    kind = varying_part(found.order)
     many = f"{kind}es" if kind == "loss" else f"{kind}s"
     score = f"{found.region} {'Dice' if column == 'dice' else column}"
     images = _images(found)

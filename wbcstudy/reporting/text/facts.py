@@ -11,11 +11,12 @@ from urllib.parse import quote
 import pandas as pd
 
 from wbcstudy.config import StudyConfig
+from wbcstudy.registry import method_title
 from wbcstudy.reporting.tables.layout import weights_note
 from wbcstudy.reporting.tables.paper import make_table1
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, run_seconds
-from wbcstudy.scoring.methods import Groups, method_title
+from wbcstudy.scoring.methods import Groups
 from wbcstudy.scoring.selection import TABLE_REGIONS, group_runs, pick_best, whole_runs
 
 # A page of more rows, or a sentence of more names, is not read.

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wbcstudy.config import StudyConfig
-from wbcstudy.registry import ENCODERS
+from wbcstudy.registry import ENCODERS, loss_title
 from wbcstudy.reporting.text.facts import count, tell_span, tell_version
 from wbcstudy.runs.results import Run
-from wbcstudy.scoring.selection import loss_words
 
 
 def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable[Run]) -> str:
@@ -28,7 +27,10 @@ def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable
     names = [name for name in config.encoders if name in {pair[0] for pair in pairs}]
     aims = [name for name in config.losses if name in {pair[1] for pair in pairs}]
     seeds = sorted({run.config.seed for run in done})
-    encoders, losses = _join([ENCODERS[name].title for name in names]), _join([loss_words(name) for name in aims])
+    encoders, losses = (
+        _join([ENCODERS[name].title for name in names]),
+        _join([loss_title(name, in_sentence=True) for name in aims]),
+    )
     some = f"; {len(pairs)} of the {len(names) * len(aims)} pairs" if len(pairs) < len(names) * len(aims) else ""
     versions = _join(sorted({tell_version(run.record) for run in done} - {""}))
     cases = f"{dataset['cases']} images of " if dataset.get("cases") else ""

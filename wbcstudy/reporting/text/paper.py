@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from scipy.stats import kendalltau
 
+from wbcstudy.registry import method_title
 from wbcstudy.reporting.tables.paper import load_paper_table
-from wbcstudy.scoring.methods import method_title
 
 # Two pairs are in the same order or in the other; that says nothing.
 _FEWEST = 3
