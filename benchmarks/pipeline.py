@@ -79,13 +79,13 @@ def measure_reading(args):
 
 def measure_batches(args):
     from wbcstudy.config import RunConfig
-    from wbcstudy.data.stored import StoredArray
+    from wbcstudy.data.arrays import DiskArray
     from wbcstudy.nets.batches import make_batches
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (args.cases, args.size, args.size, 3), dtype=np.uint8)
     masks = rng.integers(0, 3, images.shape[:3], dtype=np.uint8)
-    stored = StoredArray(images.shape), StoredArray(masks.shape)
+    stored = DiskArray(images.shape), DiskArray(masks.shape)
     for target, source in zip(stored, (images, masks), strict=True):
         target[:] = source
     config = RunConfig(image_size=args.size, batch_size=args.batch, augmented_copies=4)

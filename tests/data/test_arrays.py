@@ -1,14 +1,21 @@
-"""Resizing keeps what matters: labels stay labels, and image and mask stay on top of one another."""
+"""Resizing invents no labels and does not shift masks; arrays on disk behave as arrays in memory."""
+
+import os
+import tempfile
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wbcstudy.data.arrays import read_cases, resize_image, resize_mask
+from wbcstudy.config import RunConfig
+from wbcstudy.data.arrays import DiskArray, read_cases, resize_image, resize_mask
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.errors import StudyError
+from wbcstudy.nets.batches import make_batches, show_augmented
+from wbcstudy.nets.stain import normalise_training
 
 
 def test_cases_become_arrays_in_the_order_asked_for(make_folder):
@@ -72,3 +79,112 @@ def test_image_and_mask_do_not_drift_apart(size):
         centre_image = np.average(np.arange(size), weights=image[..., 0].sum(axis=1 - axis))
         centre_mask = np.average(np.arange(size), weights=mask.sum(axis=1 - axis))
         assert abs(centre_image - centre_mask) < 0.15
+
+
+def on_disk(array):
+    copy = DiskArray(array.shape, array.dtype)
+    for row, values in enumerate(array):
+        copy[row] = values
+    return copy
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.data())
+def test_a_disk_array_is_indexed_as_any_array(count, data):
+    array = np.random.default_rng(count).integers(0, 256, (count, 3, 5), dtype=np.uint8)
+    copy = on_disk(array)
+    row = data.draw(st.integers(-count, count - 1))
+    rows = data.draw(st.lists(st.integers(-count, count - 1), max_size=12))
+    part = slice(data.draw(st.integers(-12, 12)), data.draw(st.integers(-12, 12)), data.draw(st.sampled_from([1, 2])))
+    np.testing.assert_array_equal(copy[row], array[row])
+    np.testing.assert_array_equal(copy[np.array(rows, int)], array[np.array(rows, int)])
+    np.testing.assert_array_equal(copy[part], array[part])
+    np.testing.assert_array_equal(np.asarray(copy), array)
+    np.testing.assert_array_equal(np.stack(list(copy)), array)
+    assert (copy.shape, copy.dtype, copy.ndim, copy.nbytes) == (array.shape, array.dtype, array.ndim, array.nbytes)
+
+
+def test_several_rows_are_written_at_once():
+    array = DiskArray((4, 2))
+    array[1:3] = np.array([[1, 2], [3, 4]], np.uint8)
+    np.testing.assert_array_equal(array, [[0, 0], [1, 2], [3, 4], [0, 0]])
+
+
+def test_rows_read_from_disk_are_copies():
+    array = DiskArray((2, 4))
+    array[0][:] = 1
+    array[0:1] += 1
+    np.testing.assert_array_equal(array, [[1] * 4, [0] * 4])
+
+
+def test_the_memory_of_the_process_does_not_grow_with_a_disk_array():
+    process, row = psutil.Process(), np.full(2**20, 7, np.uint8)
+    before = process.memory_info().rss
+    array = DiskArray((100, 2**20))
+    for k in range(len(array)):
+        array[k] = row
+    assert all((array[k : k + 4] == 7).all() for k in range(0, len(array), 4))
+    assert process.memory_info().rss - before < array.nbytes / 4
+
+
+def test_the_file_of_a_disk_array_has_no_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    array = DiskArray((2, 4))
+    assert array.filename is None and not list(tmp_path.iterdir())
+
+
+def test_too_little_disk_space_is_reported(small_disk, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk.path))
+    with pytest.raises(StudyError, match="No space for 2 MB of resized images"):
+        DiskArray((2, 2**20))
+
+
+def test_disk_space_is_reserved_where_the_system_has_no_call_for_it(monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    np.testing.assert_array_equal(DiskArray((2, 3)), np.zeros((2, 3)))
+
+
+def test_cases_that_exceed_the_memory_limit_are_kept_on_disk(make_folder, monkeypatch):
+    dataset = load_dataset(make_folder())
+    in_memory = read_cases(dataset, ["002", "000", "001"], 32)
+    monkeypatch.setenv("WBCSTUDY_CACHE_MB", "0")
+    stored = read_cases(dataset, ["002", "000", "001"], 32)
+    assert type(in_memory.images) is np.ndarray and isinstance(stored.images, DiskArray)
+    np.testing.assert_array_equal(stored.images, in_memory.images)
+    np.testing.assert_array_equal(stored.masks, in_memory.masks)
+    assert repr(stored) == repr(in_memory)
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "nan"])
+def test_a_memory_limit_that_is_no_number(make_folder, monkeypatch, text):
+    monkeypatch.setenv("WBCSTUDY_CACHE_MB", text)
+    with pytest.raises(StudyError, match=f"WBCSTUDY_CACHE_MB='{text}'"):
+        read_cases(load_dataset(make_folder()), ["001"], 8)
+
+
+def test_a_network_sees_the_same_batches_from_the_disk():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
+    masks = rng.integers(0, 3, (7, 32, 32), dtype=np.uint8)
+    config = RunConfig(augmented_copies=2, batch_size=4)
+    pairs = [(images, masks), (on_disk(images), on_disk(masks))]
+    from_memory, from_disk = ([*make_batches(*pair, config, epoch=2).as_numpy_iterator()] for pair in pairs)
+    assert len(from_memory) == len(from_disk) == 4
+    for batch, other in zip(from_memory, from_disk, strict=True):
+        np.testing.assert_array_equal(batch[0], other[0])
+        np.testing.assert_array_equal(batch[1], other[1])
+
+
+def test_stains_are_normalised_on_the_disk_too():
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    config = RunConfig(stain_normalisation="reinhard")
+    changed = normalise_training(on_disk(images), config)
+    assert isinstance(changed, DiskArray)
+    np.testing.assert_array_equal(changed, normalise_training(images, config))
+
+
+def test_stored_images_are_shown_augmented():
+    class Part:
+        images, masks = DiskArray((3, 32, 32, 3)), DiskArray((3, 32, 32))
+
+    assert [len(array) for array in show_augmented(Part, RunConfig(), count=2)] == [2, 2, 2, 2]

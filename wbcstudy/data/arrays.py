@@ -1,8 +1,10 @@
-"""Cases as arrays of one size, as networks and earlier methods take them."""
+"""Read cases as arrays of one size, the input of networks and earlier methods."""
 
 from __future__ import annotations
 
+import mmap
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,19 +12,17 @@ import numpy as np
 from PIL import Image
 
 from wbcstudy.data.datasets import Dataset, read_case
-from wbcstudy.data.stored import StoredArray
 from wbcstudy.errors import StudyError
 
-# What one part of a split may take in memory, in MB (10**6 bytes), unless $WBCSTUDY_CACHE_MB says otherwise.
-CACHE_MB = 1000.0
+# Memory for one part of a split, in MB (10**6 bytes), unless WBCSTUDY_CACHE_MB is set.
+_CACHE_MB = 1000.0
 
 
 @dataclass(frozen=True)
 class Arrays:
     """Cases at one size.
 
-    What is larger than `cache_mb()` lies on the disk and is read in pieces: it has the same shape and is indexed in
-    the same way, and `np.asarray` makes an array of it.
+    Images and masks that need more memory than `cache_mb()` are kept on disk, as a `DiskArray`.
 
     Args:
         case_ids: N ids.
@@ -33,8 +33,8 @@ class Arrays:
 
     case_ids: tuple[str, ...]
     cell_types: tuple[str | None, ...]
-    images: np.ndarray | StoredArray
-    masks: np.ndarray | StoredArray
+    images: np.ndarray
+    masks: np.ndarray
 
     def __len__(self) -> int:
         return len(self.case_ids)
@@ -45,23 +45,23 @@ class Arrays:
 
 
 def read_cases(dataset: Dataset, case_ids: Sequence[str], image_size: int) -> Arrays:
-    """Read cases and bring them to one size.
+    """Read cases and resize them to squares.
 
-    Images are stretched to a square, so the aspect ratio is not kept: so the paper did with its 1024x768 px.
+    The aspect ratio is not kept, as in the paper, whose images have 1024x768 px.
 
     Args:
-        dataset: where the cases are from.
-        case_ids: which ones, in this order; may be empty.
+        dataset: the dataset.
+        case_ids: the cases to read, in this order; may be empty.
         image_size: S, in px.
 
     Raises:
-        StudyError: an unknown case, one that cannot be read, or no room for them all.
+        StudyError: an unknown case, an unreadable file, or too little disk space.
     """
     cases = [dataset.case(case_id) for case_id in case_ids]
     shape = (len(cases), image_size, image_size)
-    # Images are three times as large as masks; where they go, masks go too.
-    make = np.zeros if len(cases) * image_size**2 * 4 <= cache_mb() * 1e6 else StoredArray
-    images, masks = make((*shape, 3), np.uint8), make(shape, np.uint8)
+    # Images take three times the memory of masks; both are kept in the same way.
+    in_memory = len(cases) * image_size**2 * 4 <= cache_mb() * 1e6
+    images, masks = (np.zeros(s, np.uint8) if in_memory else DiskArray(s) for s in ((*shape, 3), shape))
     for k, case in enumerate(cases):
         image, mask = read_case(dataset, case)
         images[k], masks[k] = resize_image(image, image_size, image_size), resize_mask(mask, image_size, image_size)
@@ -69,34 +69,83 @@ def read_cases(dataset: Dataset, case_ids: Sequence[str], image_size: int) -> Ar
 
 
 def cache_mb() -> float:
-    """What one part of a split may take in memory, in MB (10**6 bytes); a larger one is kept on the disk.
+    """Return the memory for one part of a split, in MB (10**6 bytes). Larger parts are kept on disk.
 
     Raises:
-        StudyError: `$WBCSTUDY_CACHE_MB` is not a number of 0 or more.
+        StudyError: `WBCSTUDY_CACHE_MB` is not a number of 0 or more.
     """
     text = os.environ.get("WBCSTUDY_CACHE_MB", "").strip()
     if not text:
-        return CACHE_MB
+        return _CACHE_MB
     try:
         limit = float(text)
     except ValueError:
         limit = -1.0
     if not limit >= 0:
         raise StudyError(
-            f"WBCSTUDY_CACHE_MB={text!r} cannot be used.",
-            expected="the megabytes of resized images that a run may keep in memory, 0 or more",
-            fix=f"Set it to a number, or unset it for {CACHE_MB:.0f}.",
+            f"WBCSTUDY_CACHE_MB={text!r} is not valid.",
+            expected="the memory for resized images in MB, a number of 0 or more",
+            fix=f"Set it to a number, or unset it for the default of {_CACHE_MB:.0f}.",
         )
     return limit
 
 
+class DiskArray(np.memmap):
+    """An array whose rows are kept in a temporary file, for data larger than memory.
+
+    The file has no name and disappears when the process ends, for any reason. Reading returns a copy. After each access
+    the pages of the file are released: a plain memory map counts every page once read as memory of the process.
+
+    Args:
+        shape: (N, ...), without a length of 0.
+        dtype: data type of the elements.
+
+    Raises:
+        StudyError: too little disk space.
+    """
+
+    def __new__(cls, shape: Sequence[int], dtype=np.uint8) -> DiskArray:
+        """Reserve the file and map it."""
+        num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        with tempfile.TemporaryFile() as file:
+            try:
+                _reserve(file, num_bytes)
+            except OSError as error:
+                raise StudyError(
+                    f"No space for {num_bytes / 1e6:.0f} MB of resized images in {tempfile.gettempdir()} "
+                    f"({error.strerror}).",
+                    expected="enough disk space for the images that exceed WBCSTUDY_CACHE_MB",
+                    fix="Set TMPDIR to a folder on a larger disk, or raise WBCSTUDY_CACHE_MB to use more memory.",
+                ) from None
+            return super().__new__(cls, file, dtype, "r+", shape=tuple(shape))
+
+    def __getitem__(self, rows) -> np.ndarray:
+        values = np.array(np.asarray(self)[rows])
+        self._release()
+        return values
+
+    def __setitem__(self, rows, values) -> None:
+        # Not `super().__setitem__`: NumPy would write into what `__getitem__` returns, which is a copy.
+        np.asarray(self)[rows] = values
+        self._release()
+
+    def _release(self) -> None:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def empty_like(array: np.ndarray) -> np.ndarray:
+    """Return an uninitialised array of the same shape and type, on disk if the given one is."""
+    return DiskArray(array.shape, array.dtype) if isinstance(array, DiskArray) else np.empty_like(array)
+
+
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize an image bilinearly; when it shrinks, every pixel of the original counts (no aliasing).
+    """Resize an image bilinearly, without aliasing when it shrinks.
 
     Args:
         image: uint8 (H, W, 3).
-        height: wanted, in px.
-        width: wanted, in px.
+        height: new height, in px.
+        width: new width, in px.
 
     Returns:
         uint8 (height, width, 3).
@@ -106,14 +155,26 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a mask to the nearest pixel, so that no label appears that was not there.
+    """Resize a mask by nearest neighbour, so that no new label appears.
 
     Args:
         mask: uint8 (H, W) of labels.
-        height: wanted, in px.
-        width: wanted, in px.
+        height: new height, in px.
+        width: new width, in px.
 
     Returns:
         uint8 (height, width).
     """
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _reserve(file, num_bytes: int) -> None:
+    """Allocate a file on disk: writing to a memory map of a full disk would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, num_bytes)
+    else:
+        for start in range(0, num_bytes, _CHUNK_BYTES):
+            file.write(bytes(min(_CHUNK_BYTES, num_bytes - start)))
+
+
+_CHUNK_BYTES = 2**24

@@ -20,7 +20,7 @@ def make_batches(images, masks, config: RunConfig, epoch: int):
     statistics. Batches are prepared by TensorFlow while the network computes.
 
     Args:
-        images: uint8 (N, S, S, 3), RGB, an array or a `StoredArray`.
+        images: uint8 (N, S, S, 3), RGB, an array or a `DiskArray`.
         masks: uint8 (N, S, S), labels, likewise.
         config: augmented_copies, batch_size, seed and the limits of the augmentation are used.
         epoch: from 1.

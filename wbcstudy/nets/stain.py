@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 
 from wbcstudy.config import RunConfig
-from wbcstudy.data.stored import empty_like
+from wbcstudy.data.arrays import empty_like
 from wbcstudy.nets.backend import load_keras
 
 # Images at a time while a target is found.
