@@ -42,3 +42,9 @@ def write_h5():
         return path
 
     return write
+
+
+@pytest.fixture
+def narrow_unet(monkeypatch):
+    """Make the plain U-Net one of a few thousand weights."""
+    monkeypatch.setattr("wbcstudy.nets.unet.UNET_WIDTHS", (4, 8))

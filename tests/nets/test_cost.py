@@ -1,16 +1,15 @@
 """Multiply-adds, counted by hand."""
 
-import numpy as np
 import pytest
 
 from wbcstudy.config import RunConfig
+from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.cost import count_multiply_adds
-from wbcstudy.nets.prediction import predict_masks, predict_probabilities
 from wbcstudy.nets.unet import build_unet
 
 
 def test_a_small_net_counted_by_hand():
-    keras = pytest.importorskip("keras")
+    keras = load_keras()
     layers = keras.layers
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(8, 3, strides=2, padding="same")(image)  # to 4 x 4 px
@@ -32,15 +31,3 @@ def test_a_networks_count_grows_with_the_area_and_holds_all_its_layers(encoder):
     assert not any(hasattr(layer, "layers") for layer in model.layers)
     small = count_multiply_adds(model, 32)
     assert count_multiply_adds(model, 64) == 4 * small > 0
-
-
-def test_probabilities_can_be_looked_at_before_they_are_forgotten():
-    keras = pytest.importorskip("keras")
-    image = keras.Input((None, None, 3))
-    model = keras.Model(image, keras.layers.Softmax()(image))
-    images = np.random.default_rng(0).uniform(0, 5, (70, 4, 4, 3)).astype(np.float32)
-    seen = []
-    masks = predict_masks(model, images, 8, look=lambda chunk, found: seen.append((chunk, found)))
-    assert [chunk for chunk, _ in seen] == [slice(0, 64), slice(64, 128)]
-    np.testing.assert_allclose(np.concatenate([found for _, found in seen]), predict_probabilities(model, images))
-    np.testing.assert_array_equal(masks, predict_probabilities(model, images).argmax(-1))

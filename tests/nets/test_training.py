@@ -1,11 +1,8 @@
 import json
-import os
-import platform
 import re
 import subprocess
 import sys
 import textwrap
-import zipfile
 
 import numpy as np
 import pandas as pd
@@ -14,12 +11,10 @@ import pytest
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets import training
-from wbcstudy.nets.backend import ONEDNN, load_keras
-from wbcstudy.nets.checkpoint import Checkpoint
 from wbcstudy.nets.cost import count_multiply_adds
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.model_file import load_model
-from wbcstudy.nets.prediction import predict_masks, predict_probabilities
+from wbcstudy.nets.prediction import predict_probabilities
 from wbcstudy.nets.training import HISTORY_COLUMNS, TrainingResult, train, training_facts, validate
 from wbcstudy.nets.unet import build_unet
 from wbcstudy.runs.folders import RunFolder
@@ -287,25 +282,6 @@ def scripted(monkeypatch):
     return script
 
 
-@pytest.mark.parametrize(
-    ("losses", "patience", "best", "ended"),
-    [
-        ([], 1, 0, False),
-        ([1.0], 1, 1, False),
-        ([3.0, 2.0, 2.5], 2, 2, False),
-        ([3.0, 2.0, 2.5, 2.6], 2, 2, True),
-        ([3.0, 2.0, 2.0, 2.0], 2, 2, True),  # equal is not lower
-        ([3.0, 2.0, 2.5, 1.9, 2.2], 2, 4, False),
-        ([1.0, 2.0], 1, 1, True),
-        ([3.0, 2.0, 1.0], 1, 3, False),
-    ],
-)
-def test_patience_counts_the_epochs_since_the_lowest_validation_loss(tmp_path, losses, patience, best, ended):
-    rows = [{"epoch": epoch, "val_loss": loss} for epoch, loss in enumerate(losses, 1)]
-    checkpoint = Checkpoint(tmp_path, None, CONFIG.model_copy(update={"patience": patience}), "", rows)
-    assert (checkpoint.best_epoch, checkpoint.patience_ended) == (best, ended)
-
-
 def test_patience_ends_the_training_and_the_best_weights_stay(parts, tmp_path, scripted):
     seen = scripted([3.0, 2.0, 2.5, 2.6, 1.0])
     config = CONFIG.model_copy(update={"epochs": 5, "patience": 2})
@@ -373,94 +349,6 @@ def test_validation_is_one_number_whatever_the_batch_size(parts):
     assert scores[0]["val_dice_nucleus"] == pytest.approx(dice, abs=1e-3)
 
 
-def test_predictions_are_masks_of_labels_and_none_for_no_image(parts):
-    model = build_unet(CONFIG)
-    images = parts[0].images
-    probabilities, masks = predict_probabilities(model, images, 4), predict_masks(model, images, 4)
-    assert (probabilities.dtype, probabilities.shape) == (np.float32, (6, 32, 32, 3))
-    assert masks.dtype == np.uint8
-    np.testing.assert_array_equal(masks, probabilities.argmax(-1))
-    assert predict_probabilities(model, images[:0]).shape == (0, 32, 32, 3)
-    assert predict_masks(model, images[:0]).shape == (0, 32, 32)
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorFlow has oneDNN's kernels for x86 only")
-@pytest.mark.parametrize(("asked", "used"), [(None, "True"), ("0", "False")])
-def test_trainings_take_the_fast_kernels_unless_told_otherwise(asked, used):
-    code = """
-        from wbcstudy.nets.backend import start_training
-        start_training(0)
-        from tensorflow.python.framework import test_util
-        print(test_util.IsMklEnabled())
-    """
-    env = {name: value for name, value in os.environ.items() if name != ONEDNN} | ({ONEDNN: asked} if asked else {})
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=env, capture_output=True, text=True)
-    assert done.stdout.strip() == used, done.stderr
-
-
-@pytest.mark.parametrize("onednn", ["0", "1"])
-def test_the_last_image_of_all_is_predicted_like_the_others(parts, monkeypatch, onednn):
-    monkeypatch.setenv(ONEDNN, onednn)
-    model, images = build_unet(CONFIG), parts[0].images
-    together = predict_probabilities(model, images[:5], batch_size=5)
-    one_left = predict_probabilities(model, images[:5], batch_size=4)
-    assert one_left.shape == together.shape
-    np.testing.assert_allclose(one_left, together, atol=1e-5)
-
-
-def test_a_finished_model_loads_in_another_process_with_and_without_its_loss(finished, parts, tmp_path):
-    folder, _, _, _ = finished
-    np.save(tmp_path / "images.npy", parts[0].images)
-    program = f"""
-        import sys
-        import wbcstudy.nets.unet, wbcstudy.nets.training, wbcstudy.nets.weights
-        assert "tensorflow" not in sys.modules
-        import numpy as np
-        from wbcstudy.nets.model_file import load_model
-        from wbcstudy.nets.prediction import predict_probabilities
-        model = load_model({str(folder.model)!r})
-        np.save({str(tmp_path / "out.npy")!r}, predict_probabilities(model, np.load({str(tmp_path / "images.npy")!r})))
-        import keras
-        assert keras.saving.load_model({str(folder.model)!r}).loss.name == "dice"
-    """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
-    np.testing.assert_array_equal(
-        np.load(tmp_path / "out.npy"), predict_probabilities(load_model(folder.model), parts[0].images)
-    )
-
-
-def test_what_is_no_model_is_refused(tmp_path):
-    keras = load_keras()
-    text, archive, other = (tmp_path / name for name in ("text.keras", "archive.keras", "other.keras"))
-    text.write_text("no model")
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("readme.txt", "no model")
-    keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]).save(other)
-    for path in (tmp_path / "absent.keras", text, archive, other):
-        with pytest.raises(StudyError, match=path.name):
-            load_model(path)
-
-
-def test_code_in_a_model_file_is_not_run(tmp_path):
-    keras = load_keras()
-    image = keras.Input((None, None, 3))
-    output = keras.layers.Lambda(lambda x: x / 0, output_shape=(None, None, 3))(image)
-    keras.Model(image, output).save(tmp_path / "code.keras")
-    with pytest.raises(StudyError, match=r"code\.keras is not a model of this project"):
-        load_model(tmp_path / "code.keras")
-
-
-def test_a_checkpoint_holds_no_pickles(parts, tmp_path):
-    model = build_unet(CONFIG)
-    model.compile("adam", build_loss("dice"))
-    model.optimizer.build(model.trainable_variables)
-    checkpoint = Checkpoint.open(tmp_path, model, CONFIG, parts, print)
-    checkpoint.add({"epoch": 1, "val_loss": 1.0})
-    for path in tmp_path.glob("*.npz"):
-        with np.load(path, allow_pickle=False) as arrays:
-            assert all(arrays[name].dtype != object for name in arrays)
-
-
 def test_what_a_run_notes_about_itself(parts):
     model = build_unet(CONFIG)
     history = pd.DataFrame({"seconds": [9.0, 1.0, 2.0]})
@@ -473,10 +361,3 @@ def test_what_a_run_notes_about_itself(parts):
     assert facts["multiply_adds"] == count_multiply_adds(model, CONFIG.image_size)
     assert 100 < facts["peak_memory_mb"] < 1e6
     assert facts["device"].startswith(("CPU ", "GPU "))
-
-
-@pytest.mark.parametrize("text", ["two", "0", "-1", "1.5"])
-def test_a_wrong_number_of_threads_is_refused(text, monkeypatch):
-    monkeypatch.setenv("WBCSTUDY_THREADS", text)
-    with pytest.raises(StudyError, match="WBCSTUDY_THREADS"):
-        load_keras.__wrapped__()

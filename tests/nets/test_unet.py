@@ -3,7 +3,7 @@ import pytest
 
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
-from wbcstudy.nets.backend import load_keras, resolve_precision
+from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.keras_compat import build_backbone, load_segmentation_models
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.model_file import load_model
@@ -175,28 +175,6 @@ def test_bfloat16_computes_in_half_precision_and_answers_in_float32(cells):
     model.compile("adam", build_loss("dice"), run_eagerly=True)
     assert np.isfinite(float(model.train_on_batch(cells(2).images, cells(2).masks)))
     assert keras.config.dtype_policy().name == "float32"
-
-
-def test_precision_auto_is_one_of_the_two():
-    assert resolve_precision("auto") in ("float32", "bfloat16")
-    assert resolve_precision("bfloat16") == "bfloat16"
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "precision"),
-    [([(8, 0)], "bfloat16"), ([(7, 5)], "float32"), ([(8, 6), (7, 0)], "float32"), ([None], "float32")],
-)
-def test_precision_auto_is_bfloat16_on_cards_that_are_made_for_it(monkeypatch, capabilities, precision):
-    import tensorflow as tf
-
-    details = {f"card{place}": capability for place, capability in enumerate(capabilities)}
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(details))
-    monkeypatch.setattr(
-        tf.config.experimental,
-        "get_device_details",
-        lambda card: {"compute_capability": details[card]} if details[card] else {},
-    )
-    assert resolve_precision("auto") == precision
 
 
 def test_images_of_other_sizes_can_be_given_to_one_model():

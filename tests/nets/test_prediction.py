@@ -1,9 +1,9 @@
-"""The mean over flips and turns."""
+"""Predictions, and the mean over flips and turns."""
 
 import numpy as np
 import pytest
 
-from wbcstudy.nets.backend import load_keras, set_seed
+from wbcstudy.nets.backend import ONEDNN, load_keras, set_seed
 from wbcstudy.nets.prediction import predict_masks, predict_probabilities
 
 
@@ -48,3 +48,35 @@ def test_masks_are_those_of_the_mean(network, images):
     masks = predict_masks(network, images, flips=True)
     np.testing.assert_array_equal(masks, predict_probabilities(network, images, flips=True).argmax(axis=-1))
     assert predict_masks(network, images[:0], flips=True).shape == (0, 32, 64)
+
+
+def test_each_chunk_of_probabilities_is_passed_on():
+    keras = load_keras()
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.Softmax()(image))
+    images = np.random.default_rng(0).uniform(0, 5, (70, 4, 4, 3)).astype(np.float32)
+    seen = []
+    masks = predict_masks(model, images, 8, look=lambda chunk, probabilities: seen.append((chunk, probabilities)))
+    assert [chunk for chunk, _ in seen] == [slice(0, 64), slice(64, 128)]
+    np.testing.assert_allclose(
+        np.concatenate([probabilities for _, probabilities in seen]), predict_probabilities(model, images)
+    )
+    np.testing.assert_array_equal(masks, predict_probabilities(model, images).argmax(-1))
+
+
+def test_predictions_are_masks_of_labels_and_none_for_no_image(network, images):
+    probabilities, masks = predict_probabilities(network, images, 2), predict_masks(network, images, 2)
+    assert (probabilities.dtype, probabilities.shape) == (np.float32, (3, 32, 64, 3))
+    assert masks.dtype == np.uint8
+    np.testing.assert_array_equal(masks, probabilities.argmax(-1))
+    assert predict_probabilities(network, images[:0]).shape == (0, 32, 64, 3)
+    assert predict_masks(network, images[:0]).shape == (0, 32, 64)
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_a_last_batch_of_one_image_is_predicted_like_the_others(network, images, monkeypatch, onednn):
+    monkeypatch.setenv(ONEDNN, onednn)
+    together = predict_probabilities(network, images, batch_size=3)
+    one_left = predict_probabilities(network, images, batch_size=2)
+    assert one_left.shape == together.shape
+    np.testing.assert_allclose(one_left, together, atol=1e-5)
