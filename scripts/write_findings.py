@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from wbcstudy.registry import ENCODERS, method_title
 from wbcstudy.reporting.text.facts import tell_arithmetic
 from wbcstudy.reporting.text.paper import tell_beside_paper
 from wbcstudy.runs.folders import StudyFolder
-from wbcstudy.runs.results import load_runs
+from wbcstudy.runs.reference import restore_study
+from wbcstudy.runs.results import Run, load_runs
 from wbcstudy.scoring.selection import pick_best
 
 BEGIN, END = "<!-- findings: begin -->", "<!-- findings: end -->"
@@ -141,7 +143,7 @@ def beside_others(reference: Path) -> str:
             continue
         means = pd.read_csv(table1).dropna(subset=["dice_mean"]).groupby(["encoder", "loss"])["dice_mean"].mean()
         best = "__".join(means.idxmax())
-        picked = pick_best(load_runs(StudyFolder(study)))
+        picked = pick_best(_restored_runs(study))
         chosen = f"{picked.encoder}__{picked.loss}" if picked else best
         mine = {f"chosen on validation images: {method_title(chosen)}": _means(scores[chosen])}
         if best != chosen:
@@ -312,9 +314,21 @@ def pretrained(reference: Path) -> str:
 
 def _validation_dice(study: Path) -> list[pd.Series]:
     """Of each finished training, epoch -> Dice on the validation images, mean of the regions."""
-    finished = [path for path in sorted((study / "runs").glob("*/run.json")) if read_json(path)["status"] == "complete"]
-    histories = [pd.read_csv(path.parent / "history.csv").set_index("epoch") for path in finished]
+    histories = [run.history.set_index("epoch") for run in _restored_runs(study) if run.complete]
     return [history[[f"val_dice_{region}" for region in REGIONS]].mean(axis=1) for history in histories]
+
+
+def _restored_runs(study: Path) -> list[Run]:
+    if not study.exists():
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        restored = StudyFolder(Path(folder) / study.name)
+        restore_study(restored, study)
+        runs = load_runs(restored)
+        for run in runs:
+            # Read before the folder is deleted.
+            assert len(run.history)
+    return runs
 
 
 def _epochs_to(goal: float, learning: Iterable[pd.Series]) -> str:

@@ -25,6 +25,8 @@ data_app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, fetch.
 weights_app = typer.Typer(no_args_is_help=True, help="ImageNet weights of the encoders: list, fetch.")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
+reference_app = typer.Typer(no_args_is_help=True, help="The studies in outputs/reference/: restore or keep one.")
+app.add_typer(reference_app, name="reference")
 
 # What a disk or its owner refuses, and no program can mend.
 _OF_THE_SYSTEM = {getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EIO", "EFBIG")}
@@ -256,6 +258,31 @@ def _weights_fetch(
     from wbcstudy.nets.weights import fetch_weights
 
     fetch_weights(names or (), progress=True, report=_say)
+
+
+@reference_app.command("restore")
+def _reference_restore(study: Annotated[str, typer.Argument(help="Name of a study in outputs/reference/.")]) -> None:
+    """Restore the finished runs of a kept study into outputs/.
+
+    Then `wbcstudy report params/<study>.yaml` builds its tables, figures and report, and `wbcstudy run` trains what is
+    missing. Networks and predicted masks are not kept.
+    """
+    from wbcstudy.runs.folders import StudyFolder
+    from wbcstudy.runs.reference import reference_folder, restore_study
+
+    folder = StudyFolder.of(study)
+    names = restore_study(folder, reference_folder() / study)
+    typer.echo(f"{len(names)} runs restored to {folder.path}" if names else "Nothing to restore: all runs exist.")
+
+
+@reference_app.command("keep")
+def _reference_keep(study: Annotated[str, typer.Argument(help="Name of a finished study in outputs/.")]) -> None:
+    """Copy the small files of a finished study to outputs/reference/, where git tracks them."""
+    from wbcstudy.runs.folders import StudyFolder
+    from wbcstudy.runs.reference import keep_study, reference_folder
+
+    files = keep_study(StudyFolder.of(study), reference_folder() / study)
+    typer.echo(f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
 
 
 def _read_jobs(text: str) -> int | None:
