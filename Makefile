@@ -41,7 +41,7 @@ lab: env  ## Open the notebooks in JupyterLab
 
 # Only this computer can reach it, and on it only who has the address with its token. The page loads nothing from the net.
 app: env  ## Explore studies and segment an image of your own, in the browser
-	@cd notebooks && JUPYTER_PATH=../app ../$(BIN)/voila 5_explore.ipynb --Voila.ip=127.0.0.1 --token --template=wbcstudy \
+	@cd notebooks && JUPYTER_PATH=../wbcstudy/templates ../$(BIN)/voila 5_explore.ipynb --Voila.ip=127.0.0.1 --token --template=wbcstudy \
 	  --Voila.tornado_settings='$(UPLOADS)' $(OPTIONS)
 
 lint: env  ## Check the style
