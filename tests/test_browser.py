@@ -23,11 +23,15 @@ import pandas as pd
 import psutil
 import pytest
 from PIL import Image
+from PIL.ImageColor import getrgb
 
 import wbcstudy
 from tests.helpers.checkout import ROOT, find_chromium
 from tests.helpers.colour_run import paint, round_cells, write_colour_run
+from wbcstudy.data.overlays import draw_overlay
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
+from wbcstudy.inference.split_cells import split_cells
+from wbcstudy.labels import REGION_COLOURS
 from wbcstudy.runs.folders import StudyFolder
 
 pytestmark = [
@@ -302,48 +306,79 @@ def test_the_explore_notebook_follows_what_is_chosen(lab, desk, page):
     assert image.locator("option").all_inner_texts() == ["smear0000", "smear0001", "smear0002"]
 
 
-def test_the_app_segments_an_image_that_is_uploaded(desk, page, tmp_path):
+@pytest.fixture(scope="module")
+def app(desk):
+    # A dataset whose only image gives the colour network the expert's labels.
+    painted = write_synthetic_dataset(desk.place / "painted", cases=1, seed=0, size_px=96, slides=1, instances=False)
+    Image.fromarray(paint(FIELD)).save(next(painted.glob("images/*.png")))
+    Image.fromarray(np.array([0, 128, 255], np.uint8)[FIELD]).save(next(painted.glob("masks/*.png")))
+    write_colour_run(desk.outputs, "painted", size=96, dataset=painted)
     command, environment = make_command("app")
-    assert (ROOT / "notebooks" / environment["JUPYTER_PATH"] / "voila").is_dir()
-    # The app shows the stored notebook, and leaves it as it is.
-    before = (ROOT / "notebooks" / "5_explore.ipynb").read_bytes()
-    server = Server(command, ROOT / "notebooks", desk.environment | environment, desk.place / "app.log")
-    try:
-        assert page.goto(server.address.split("?")[0]).status in (401, 403) or "login" in page.url
-        page.goto(server.address)
-        page.get_by_text("Save all as CSV").wait_for()
-        assert server.listens_at() == {"127.0.0.1"}
-        page.locator(".widget-dropdown select").first.select_option("colours")
+    assert (ROOT / "notebooks" / environment["JUPYTER_PATH"] / "voila" / "templates" / "wbcstudy").is_dir()
+    # The app shows the notebook of the checkout and must not change it.
+    notebook = ROOT / "notebooks" / "5_explore.ipynb"
+    before = notebook.read_bytes()
+    server = Server(command, notebook.parent, desk.environment | environment, desk.place / "app.log")
+    yield server
+    server.stop()
+    assert notebook.read_bytes() == before
 
-        with page.expect_file_chooser() as chooser:
-            page.get_by_role("button", name="Choose an image").click()
-        chooser.value.set_files(desk.image)
-        page.get_by_text("4 cells.").wait_for()
-        found = wbcstudy.segment(desk.image, desk.run)
-        assert_alike(picture(page, "Your image"), paint(FIELD))
-        assert_alike(picture(page, "Segmented"), found.overlay(0.35))
-        rows = page.locator("table.cells").last.locator("tbody tr")
-        assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == [
-            str(area) for area in found.cells["cell_area_px"]
-        ]
-        with page.expect_download() as download:
-            page.get_by_role("link", name="Save all as CSV").last.click()
-        download.value.save_as(tmp_path / "cells.csv")
-        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "cells.csv"), found.cells, check_exact=False)
 
-        page.get_by_label("µm per pixel").fill("0.5")
-        page.keyboard.press("Enter")
-        page.get_by_role("columnheader", name="cell, µm²").wait_for()
+def open_app(page, app: Server, study: str) -> None:
+    page.goto(app.address)
+    page.get_by_text("Save all as CSV").wait_for()
+    page.locator(".widget-dropdown select").first.select_option(study)
 
-        (tmp_path / "notes.png").write_text("no image")
-        with page.expect_file_chooser() as chooser:
-            page.get_by_role("button", name="Choose an image").click()
-        chooser.value.set_files(tmp_path / "notes.png")
-        page.get_by_text("notes.png cannot be read: it is none of BMP, PNG, JPEG and TIFF").wait_for()
-        page.get_by_text("Segmented", exact=True).wait_for(state="hidden")
-    finally:
-        server.stop()
-    assert (ROOT / "notebooks" / "5_explore.ipynb").read_bytes() == before
+
+def test_the_app_draws_expert_and_prediction_by_the_same_rule(app, page):
+    open_app(page, app, "painted")
+    page.get_by_text("4 cells.").wait_for()
+    tinted = picture(page, "Expert")
+    assert (picture(page, "Prediction") == tinted).all()
+
+    page.locator(".noUi-handle").focus()
+    page.keyboard.press("Home")
+    outlined = until_changed(page, "Expert", tinted)
+    assert (until_changed(page, "Prediction", tinted) == outlined).all()
+    expected = draw_overlay(paint(FIELD), FIELD, split_cells(FIELD), 0)
+    assert_alike(outlined, expected)
+    # Outlines of both regions are drawn, in colours that JPEG hardly changes.
+    for colour in (REGION_COLOURS["nucleus"], REGION_COLOURS["cytoplasm"]):
+        lines = (expected == getrgb(colour)).all(axis=2)
+        assert lines.sum() > 100 and np.abs(outlined - getrgb(colour))[lines].mean() < 20
+
+
+def test_the_app_segments_an_image_that_is_uploaded(app, desk, page, tmp_path):
+    assert page.goto(app.address.split("?")[0]).status in (401, 403) or "login" in page.url
+    open_app(page, app, "colours")
+    assert app.listens_at() == {"127.0.0.1"}
+
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose an image").click()
+    chooser.value.set_files(desk.image)
+    page.get_by_text("4 cells.").wait_for()
+    expected = wbcstudy.segment(desk.image, desk.run)
+    assert_alike(picture(page, "Your image"), paint(FIELD))
+    assert_alike(picture(page, "Segmented"), expected.overlay(0.35))
+    rows = page.locator("table.cells").last.locator("tbody tr")
+    assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == [
+        str(area) for area in expected.cells["cell_area_px"]
+    ]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save all as CSV").last.click()
+    download.value.save_as(tmp_path / "cells.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "cells.csv"), expected.cells, check_exact=False)
+
+    page.get_by_label("µm per pixel").fill("0.5")
+    page.keyboard.press("Enter")
+    page.get_by_role("columnheader", name="cell, µm²").wait_for()
+
+    (tmp_path / "notes.png").write_text("no image")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose an image").click()
+    chooser.value.set_files(tmp_path / "notes.png")
+    page.get_by_text("notes.png cannot be read: it is none of BMP, PNG, JPEG and TIFF").wait_for()
+    page.get_by_text("Segmented", exact=True).wait_for(state="hidden")
 
 
 def test_the_gallery_opens_from_a_folder_without_a_request_or_an_error(desk, page, places, command):
