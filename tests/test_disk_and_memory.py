@@ -16,6 +16,7 @@ from wbcstudy.config_io import write_yaml
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.files import write_json
 from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.locks import lock_study
 from wbcstudy.runs.results import write_record
 from wbcstudy.runs.start import start_run
 from wbcstudy.study import run as batch
@@ -183,7 +184,7 @@ def test_after_a_clock_was_set_back_nothing_finished_is_made_again(tmp_path, pla
         os.utime(path, (future, future))
 
     def jobs() -> str:
-        with scheduler.lock_study(folder) as lock:
+        with lock_study(folder) as lock:
             assert scheduler.run_snakemake(plan, scheduler.Executor(1), lock, print, "--dry-run") == 0
         return (folder.logs / "snakemake.log").read_text()
 

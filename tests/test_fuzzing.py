@@ -19,7 +19,7 @@ from wbcstudy.data.case_files import read_facts
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.images import read_image
 from wbcstudy.data.spec import DatasetSpec, read_spec
-from wbcstudy.errors import StudyError, plain, show_value
+from wbcstudy.errors import StudyError, printable, show_value
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 
 # Nested aliases: some hundred bytes that expand to 10^9 words.
@@ -51,7 +51,7 @@ def test_any_settings_make_a_study_or_are_refused_with_a_message(values):
     try:
         study = make_config(StudyConfig, values, source="here")
     except StudyError as error:
-        assert "here" in error.what and len(str(error)) < 10_000
+        assert "here" in error.message and len(str(error)) < 10_000
     else:
         assert len({run.name for run in study.runs()}) == len(study.runs())
 
@@ -66,7 +66,7 @@ def test_any_dataset_yaml_is_read_or_refused_with_a_message(tmp_path_factory, va
         try:
             assert set(read_spec(path).labels) == set(good["labels"])
         except StudyError as error:
-            assert str(path) in error.what
+            assert str(path) in error.message
 
 
 @given(st.text() | st.lists(st.lists(st.text(max_size=8), max_size=5)).map(lambda rows: "\n".join(map(",".join, rows))))
@@ -86,7 +86,7 @@ def test_any_bytes_are_read_as_an_image_or_refused_with_a_message(tmp_path_facto
     try:
         assert read_image(path).shape[2] == 3
     except StudyError as error:
-        assert str(path) in error.what
+        assert str(path) in error.message
 
 
 @pytest.mark.parametrize("config_class", [StudyConfig, DatasetSpec])
@@ -107,7 +107,7 @@ def test_a_small_file_with_nested_aliases_is_refused_at_once(tmp_path, config_cl
 def test_values_in_messages_are_short_and_have_no_control_characters():
     assert show_value(16**5000) == "<a whole number of 20001 bits>"
     assert len(show_value([["x" * 10_000] * 1000] * 1000)) < 10_000
-    assert plain("a\x1b[2Jb\udcff\u2028 ä\n") == "a\\x1b[2Jb\\udcff\\u2028 ä\n"
+    assert printable("a\x1b[2Jb\udcff\u2028 ä\n") == "a\\x1b[2Jb\\udcff\\u2028 ä\n"
     assert len(str(StudyError("x" * 10**6, expected="y" * 10**6, fix="z"))) < 5000
 
 

@@ -13,7 +13,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 
-from wbcstudy.errors import StudyError, plain
+from wbcstudy.errors import StudyError, printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -210,7 +210,7 @@ def _data_check(
 
     found = check_dataset(dataset)
     # Titles and citations are others' words: no commands to the terminal.
-    typer.echo("\n".join(map(plain, found.text().split("\n"))))
+    typer.echo("\n".join(map(printable, found.text().split("\n"))))
     if html is not None:
         try:
             with atomic_write(html) as path:

@@ -313,11 +313,11 @@ def split_run_name(name: str) -> tuple[str, int, int] | None:
 
 
 class UnknownName(ValueError):
-    """Carries the registry's error through pydantic."""
+    """Carry the registry's error through pydantic."""
 
-    def __init__(self, told: StudyError) -> None:
-        super().__init__(told.what)
-        self.told = told
+    def __init__(self, error: StudyError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 def _known(name: str, table, kind: str) -> str:

@@ -70,7 +70,7 @@ def make_config(kind: type[DataSettings], values: dict[str, Any], source: str = 
     for key in values:
         if key not in kind.model_fields:
             error = unknown_name(key, known, "parameter")
-            raise StudyError(f"{source}: {error.what}", expected=error.expected, fix=error.fix)
+            raise StudyError(f"{source}: {error.message}", expected=error.expected, fix=error.fix)
     try:
         return kind(**values)
     except ValidationError as error:
@@ -79,7 +79,8 @@ def make_config(kind: type[DataSettings], values: dict[str, Any], source: str = 
         got = f"{field}: {show_value(first['input'])}" if field else "the combination of values"
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, UnknownName):
-            raise StudyError(f"{source}: {cause.told.what}", expected=cause.told.expected, fix=cause.told.fix) from None
+            error = cause.error
+            raise StudyError(f"{source}: {error.message}", expected=error.expected, fix=error.fix) from None
         rule = str(cause) if cause else first["msg"]
         if first["type"] == "tuple_type":
             rule = f"a list, for example [{_example(first['input'], kind.model_fields[first['loc'][0]].default)}]"

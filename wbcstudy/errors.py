@@ -1,60 +1,59 @@
-"""The one error that a user is meant to read, and how values stand in it."""
+"""The error for users, and text that is safe to print."""
 
 import reprlib
 import unicodedata
 
-# Nobody reads more of one part of a message; a file that was damaged may put anything into it.
-_LONGEST = 2000
+# Longer parts are cut: a damaged file may put anything into a message.
+_MAX_LENGTH = 2000
 
 
 class StudyError(Exception):
-    """Something the user passed cannot be used, and here is how to fix it.
+    """A problem that the user can fix.
 
     The command line prints it without a traceback and exits with code 2.
 
     Args:
-        what: What was passed or found, with the file, the field or the value.
-        expected: What would have been right.
+        message: What was passed, with the file, the field or the value.
+        expected: What would have been accepted.
         fix: What the user can do next.
     """
 
-    def __init__(self, what: str, *, expected: str, fix: str) -> None:
-        what, expected, fix = (plain(text) for text in (what, expected, fix))
-        super().__init__(what)
-        self.what, self.expected, self.fix = what, expected, fix
+    def __init__(self, message: str, *, expected: str, fix: str) -> None:
+        self.message, self.expected, self.fix = (printable(text) for text in (message, expected, fix))
+        super().__init__(self.message)
 
     def __str__(self) -> str:
-        return f"{self.what}\nExpected: {self.expected}\nTo fix:   {self.fix}"
+        return f"{self.message}\nExpected: {self.expected}\nTo fix:   {self.fix}"
 
     def _render_traceback_(self) -> list[str]:
-        # IPython asks an exception for this: in a notebook the message stands alone, as on the command line.
+        # IPython calls this: a notebook then shows the message alone, as the command line does.
         return [str(self)]
 
     def __reduce__(self):
         # Keyword-only arguments do not survive pickling (worker processes) by themselves.
-        return _rebuild, (type(self), self.what, self.expected, self.fix)
+        return _rebuild, (type(self), self.message, self.expected, self.fix)
 
 
 def show_value(value: object) -> str:
-    """A value that was passed, as text: cut where it is long or deep, since aliases in YAML can make it endless."""
+    """Return a passed value as text, shortened where it is long or deep: YAML aliases can make it endless."""
     return _short.repr(value)
 
 
-def plain(text: str) -> str:
-    """Text that any terminal, log and page can take: what cannot be printed is spelt out, what is too long is cut.
+def printable(text: str) -> str:
+    """Escape unprintable characters and cut long text, so that any terminal, log and page can show it.
 
-    File names and settings come from others. They may hold commands to the terminal (ESC), or bytes that are no text.
+    File names and settings come from other people: they may hold terminal commands (ESC) or bytes that are not text.
     """
-    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
-    return "".join(ascii(one)[1:-1] if is_unprintable(one) and one not in "\n\t" else one for one in text)
+    text = text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH - 4]} ..."
+    return "".join(ascii(c)[1:-1] if is_unprintable(c) and c not in "\n\t" else c for c in text)
 
 
 def is_unprintable(character: str) -> bool:
-    """Whether a character is a control character, parts lines or paragraphs, or is half of one (a surrogate)."""
+    """Whether a character is a control character, a line or paragraph separator, or half a character (a surrogate)."""
     return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
-class _Short(reprlib.Repr):
+class _ShortRepr(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel, self.maxstring, self.maxother = 3, 200, 200
@@ -63,12 +62,12 @@ class _Short(reprlib.Repr):
         try:
             return super().repr_int(value, level)
         except ValueError:
-            # Python writes out no number of more than 4300 digits.
+            # Python refuses to print numbers of more than 4300 digits.
             return f"<a whole number of {value.bit_length()} bits>"
 
 
-_short = _Short()
+_short = _ShortRepr()
 
 
-def _rebuild(cls, what, expected, fix):
-    return cls(what, expected=expected, fix=fix)
+def _rebuild(cls, message, expected, fix):
+    return cls(message, expected=expected, fix=fix)

@@ -1,4 +1,4 @@
-"""Where things lie on this computer, and files that are written whole or not at all."""
+"""The project's folders, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from wbcstudy.errors import StudyError
 
-# The browser refuses all requests and scripts, even those that a printed result asks for.
+# Browsers then refuse all requests and scripts, also those inside a printed result.
 POLICY = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:\">"
@@ -25,53 +25,53 @@ _ATTEMPTS = 4
 
 
 def project_root() -> Path:
-    """The checkout: `$WBCSTUDY_ROOT`, or the nearest folder upwards that holds the notebooks.
+    """Return the checkout: `$WBCSTUDY_ROOT`, or the current folder or its nearest parent that holds the notebooks.
 
-    A notebook opened in JupyterLab runs in notebooks/, a batch in the checkout; both must find the same outputs/.
+    A notebook opened in JupyterLab runs in notebooks/, `wbcstudy run` in the checkout; both must use the same outputs/.
 
     Raises:
-        StudyError: there is none.
+        StudyError: there is no checkout.
     """
     given = os.environ.get("WBCSTUDY_ROOT")
-    places = [Path(given)] if given else [Path.cwd(), *Path.cwd().parents]
-    for place in places:
-        if (place / "notebooks" / "2_train.ipynb").is_file():
-            return place.resolve()
+    folders = [Path(given)] if given else [Path.cwd(), *Path.cwd().parents]
+    for folder in folders:
+        if (folder / "notebooks" / "2_train.ipynb").is_file():
+            return folder.resolve()
     raise StudyError(
-        f"No wbcstudy checkout at {places[0]}" + ("." if given else " or above it."),
+        f"No wbcstudy checkout at {folders[0]}" + ("." if given else " or above it."),
         expected="a folder with notebooks/2_train.ipynb, params/ and Snakefile",
         fix="Go to your copy of the wbcstudy repository, or set WBCSTUDY_ROOT to it.",
     )
 
 
 def outputs_folder() -> Path:
-    """Where studies are written: `$WBCSTUDY_OUTPUTS`, or outputs/ in the checkout."""
+    """Return the folder of all studies: `$WBCSTUDY_OUTPUTS`, or outputs/ in the checkout."""
     given = os.environ.get("WBCSTUDY_OUTPUTS")
     return Path(given).resolve() if given else project_root() / "outputs"
 
 
 def data_folder() -> Path:
-    """Where fetched and generated datasets lie: `$WBCSTUDY_DATA`, or data/ in the checkout."""
+    """Return the folder of fetched and generated datasets: `$WBCSTUDY_DATA`, or data/ in the checkout."""
     given = os.environ.get("WBCSTUDY_DATA")
     return Path(given).resolve() if given else project_root() / "data"
 
 
 def weights_cache() -> Path:
-    """Where weights are kept: `$WBCSTUDY_WEIGHTS`, or ~/.cache/wbcstudy/weights. Not made here."""
+    """Return the folder of downloaded weights: `$WBCSTUDY_WEIGHTS`, or ~/.cache/wbcstudy/weights; it need not exist."""
     given = os.environ.get("WBCSTUDY_WEIGHTS")
     return Path(given).expanduser().resolve() if given else Path.home() / ".cache" / "wbcstudy" / "weights"
 
 
 def expand_home(path: str | Path) -> Path:
-    """A path whose `~` is the home of a user; where there is no such user, `~` is a letter like others."""
+    """Replace `~` by the home folder; where there is no such user, the path stays unchanged."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
 
 
-def from_checkout_too(path: Path) -> list[Path]:
-    """Where a path may lie: as it is, and a relative one from the checkout, if there is one."""
+def candidate_paths(path: Path) -> list[Path]:
+    """Return the paths that a given one may mean: from the current folder and, if it is relative, from the checkout."""
     if path.is_absolute():
         return [path]
     try:
@@ -80,56 +80,50 @@ def from_checkout_too(path: Path) -> list[Path]:
         return [path]
 
 
-def is_there(path: Path) -> bool:
-    """Whether there is a file or folder; a path that no disk could have (too long, a NUL in it) is not there.
+def path_exists(path: Path) -> bool:
+    """Whether there is a file or folder; False for impossible paths (too long, with a NUL).
 
     Raises:
-        StudyError: a folder on the way must not be looked into.
+        StudyError: no permission to enter one of its folders.
     """
     try:
         return path.exists()
     except PermissionError as error:
         raise StudyError(
-            f"{path} cannot be looked at: {error.strerror}.",
+            f"Cannot access {path}: {error.strerror}.",
             expected="a path whose folders you may enter",
-            fix="Ask its owner for the permission, or copy what is meant to a folder of yours.",
+            fix="Ask its owner for permission, or copy the files to your own folder.",
         ) from None
     except (OSError, ValueError):
         return False
 
 
 def short_path(path: Path) -> str:
-    """A path as a person types it: from the current folder where it lies below it."""
+    """Return a path as a person types it: relative if it is inside the current folder."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def cannot_write(path: Path, error: OSError, *, instead: str = "set WBCSTUDY_OUTPUTS to another folder") -> StudyError:
-    """Return the error for a path that cannot be written: no permission, no space, read-only, or a file in the way.
-
-    Args:
-        path: the file or folder.
-        error: the reason.
-        instead: what the user can do if the folder cannot be made writable.
-    """
+def cannot_write(path: Path, error: OSError) -> StudyError:
+    """Return the error for a path that cannot be written: no permission, disk full, read-only, a file in the way."""
     return StudyError(
         f"Cannot write to {path}: {error.strerror or error}.",
         expected="a folder that you may write to, on a disk with free space",
-        fix=f"Check its permissions and the free space, or {instead}.",
+        fix="Check its permissions and the free space, or set WBCSTUDY_OUTPUTS to another folder.",
     )
 
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `target` only when the block ends without an error.
+    """Yield a temporary path, which becomes `target` only when the block ends without an error.
 
-    The temporary file lies beside the target and keeps its suffix, since writers choose a format by it.
+    The temporary file is in the target's folder and keeps its suffix, from which writers choose a format.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".part-", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     part = Path(name)
     try:
-        # mkstemp makes files private; results are for the group.
+        # mkstemp makes files private; results may be shared.
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)
@@ -192,14 +186,14 @@ def md5_sum(path: Path) -> str:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write JSON in one step; NaN is refused, since other readers do not know it."""
+    """Write JSON in one step; NaN is refused, since it is not valid JSON."""
     with atomic_write(path) as part:
         part.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         sync(part)
 
 
 def sync(path: Path) -> None:
-    """Have a file on the disk, and not only on the way there, where a power cut would empty it."""
+    """Flush a file to the disk, so that a power cut cannot leave it empty."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -208,17 +202,17 @@ def sync(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where the file is absent, damaged or holds something else."""
+    """Read a JSON object; None where the file is absent, damaged or holds another type."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
-        # Damaged text and damaged JSON are ValueErrors.
+        # UnicodeDecodeError and JSONDecodeError are ValueErrors.
         return None
     return values if isinstance(values, dict) else None
 
 
 def page_template(name: str):
-    """A self-contained page's Jinja template: values are escaped, and a missing one is an error.
+    """Return the Jinja template of a self-contained page: values are escaped, and a missing value is an error.
 
     Args:
         name: file name in wbcstudy/templates/.

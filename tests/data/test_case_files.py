@@ -49,44 +49,44 @@ def test_cases_come_sorted(tmp_path):
 def test_an_image_without_mask_and_a_mask_without_image(tmp_path):
     touch(tmp_path, "images/a.bmp", "images/b.bmp", "masks/b.png", "masks/c.png")
     first, second = find(tmp_path).problems
-    assert "1 image without mask: " in first.what
-    assert "images/a.bmp" in first.what
-    assert "1 mask without image: " in second.what
-    assert "masks/c.png" in second.what
+    assert "1 image without mask: " in first.message
+    assert "images/a.bmp" in first.message
+    assert "1 mask without image: " in second.message
+    assert "masks/c.png" in second.message
     assert find(tmp_path).complete == ["b"]
 
 
 def test_of_many_unpaired_files_five_are_named_and_all_counted(tmp_path):
     touch(tmp_path, *(f"images/{k}.bmp" for k in range(9)), "masks/0.png")
     (problem,) = find(tmp_path).problems
-    assert "8 images without mask" in problem.what
-    assert problem.what.count(".bmp") == 5
-    assert "(8 in all)" in problem.what
+    assert "8 images without mask" in problem.message
+    assert problem.message.count(".bmp") == 5
+    assert "(8 in all)" in problem.message
 
 
 def test_an_empty_folder(tmp_path):
     touch(tmp_path, "masks/a.png", "images/readme.txt")
     (problem,) = find(tmp_path).problems
-    assert "No image in" in problem.what
-    assert "images/readme.txt" in problem.what
+    assert "No image in" in problem.message
+    assert "images/readme.txt" in problem.message
 
 
 def test_a_folder_that_is_missing(tmp_path):
     touch(tmp_path, "images/a.bmp")
-    assert any("masks: No such file or directory" in problem.what for problem in find(tmp_path).problems)
+    assert any("masks: No such file or directory" in problem.message for problem in find(tmp_path).problems)
 
 
 def test_two_images_of_one_case(tmp_path):
     touch(tmp_path, "images/a.bmp", "images/a.png", "masks/a.png")
     (problem,) = find(tmp_path, images="images/{case}.*").problems
-    assert "Case 'a' has two images" in problem.what
+    assert "Case 'a' has two images" in problem.message
 
 
 @pytest.mark.parametrize("link", ["images/a.bmp", "masks"])
 def test_a_link_out_of_the_folder_is_refused(tmp_path, link):
     touch(tmp_path, "elsewhere/a.bmp", "elsewhere/a.png", "set/images/b.bmp", "set/masks.old/b.png")
     (tmp_path / "set" / link).symlink_to(tmp_path / "elsewhere" / ("a.bmp" if link.endswith("bmp") else ""))
-    assert any("a link that leads out of" in problem.what for problem in find(tmp_path / "set").problems)
+    assert any("a link that leads out of" in problem.message for problem in find(tmp_path / "set").problems)
 
 
 def test_a_link_within_the_folder_is_fine(tmp_path):
@@ -100,7 +100,7 @@ def test_instance_maps(tmp_path):
     found = find(tmp_path, "{case}.png", "{case}_mask.png", instances="{case}_cells.png")
     assert found.instances == {"a": tmp_path / "a_cells.png"}
     (problem,) = found.problems
-    assert "1 image without instance map" in problem.what
+    assert "1 image without instance map" in problem.message
 
 
 def test_an_accent_pairs_however_it_is_written(tmp_path):
@@ -115,7 +115,7 @@ def test_an_accent_pairs_however_it_is_written(tmp_path):
     facts, problems = read_facts(tmp_path / "cases.csv", found.images)
     assert problems == [] and facts == {composed: (None, "p1"), f"{apart}2": (None, "p2")}
     touch(tmp_path, f"images/{apart}.bmp")
-    assert any("has two images" in problem.what for problem in find(tmp_path).problems)
+    assert any("has two images" in problem.message for problem in find(tmp_path).problems)
 
 
 class TestFacts:
@@ -158,7 +158,7 @@ class TestFacts:
     )
     def test_each_slip_is_named(self, tmp_path, text, told):
         _, problems = self.read(tmp_path, text)
-        assert any(told in problem.what and "cases.csv" in problem.what for problem in problems)
+        assert any(told in problem.message and "cases.csv" in problem.message for problem in problems)
 
     def test_lost_zeros_are_explained(self, tmp_path):
         _, problems = self.read(tmp_path, "case_id\n1\n2\n")
@@ -170,11 +170,11 @@ class TestFacts:
 
     def test_not_utf8(self, tmp_path):
         _, (problem,) = self.read(tmp_path, "case_id,group\n001,Müller\n", encoding="latin-1")
-        assert "not UTF-8" in problem.what
+        assert "not UTF-8" in problem.message
 
     def test_missing(self, tmp_path):
         _, (problem,) = read_facts(tmp_path / "cases.csv", ["001"])
-        assert "No such file" in problem.what
+        assert "No such file" in problem.message
 
 
 def test_shortlist():

@@ -116,7 +116,7 @@ class TestWrongArchives:
     def refused(self, small, tmp_path, archive, told):
         with pytest.raises(StudyError, match=told) as caught:
             get(small, tmp_path, archive=archive)
-        assert str(archive) in caught.value.what
+        assert str(archive) in caught.value.message
         assert nothing_left(tmp_path)
 
     def test_no_such_file(self, small, tmp_path):

@@ -70,7 +70,7 @@ def test_each_slip_is_answered_with_its_rule(tmp_path, line, told):
     with pytest.raises(StudyError) as caught:
         read(tmp_path, f"{kept}\n{line}\n")
     assert told in str(caught.value)
-    assert "dataset.yaml" in caught.value.what
+    assert "dataset.yaml" in caught.value.message
 
 
 @pytest.mark.parametrize("field", ["name", "images", "masks", "labels"])

@@ -54,7 +54,7 @@ def test_nothing_is_on_two_sides_and_nothing_is_lost(made, folds, test, validati
     try:
         splits = split(cases, folds, test, validation, seed, duplicates)
     except StudyError as error:
-        assert "cannot be split" in error.what
+        assert "cannot be split" in error.message
         return
     everything = {case.case_id for case in cases}
     for one in splits:

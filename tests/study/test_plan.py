@@ -9,6 +9,7 @@ import yaml
 
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.errors import StudyError
+from wbcstudy.runs.locks import lock_study
 from wbcstudy.runs.results import write_record
 from wbcstudy.runs.start import start_run
 from wbcstudy.study import run as batch
@@ -47,7 +48,7 @@ def finish(plan, *names, status="complete"):
 
 
 def would_do(plan, *extra):
-    with scheduler.lock_study(plan.folder) as lock:
+    with lock_study(plan.folder) as lock:
         assert scheduler.run_snakemake(plan, scheduler.Executor(1), lock, print, "--dry-run", *extra) == 0
     return (plan.folder.logs / "snakemake.log").read_text()
 
@@ -159,8 +160,8 @@ def test_what_nohup_started_goes_on_when_the_terminal_is_closed():
 def test_a_second_call_says_which_process_was_first(write_study):
     folder = read_plan(write_study()).folder
     with (
-        scheduler.lock_study(folder),
+        lock_study(folder),
         pytest.raises(StudyError, match=rf"run already \(started by process {os.getpid()} on "),
-        scheduler.lock_study(folder),
+        lock_study(folder),
     ):
         pass

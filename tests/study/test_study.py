@@ -148,7 +148,7 @@ def study(tmp_path_factory):
 class TestAGridThatWasKilled:
     def test_a_second_call_meanwhile_says_so_and_ends(self, study):
         assert study.second_call.returncode == 2
-        assert "is being run already" in study.second_call.stderr
+        assert "is already running" in study.second_call.stderr
 
     def test_goes_on_after_its_last_epoch(self, study):
         assert study.interrupted_after in (1, 2)
@@ -304,7 +304,7 @@ class TestASecondStart:
             fcntl.flock(held, fcntl.LOCK_EX)
             done = study.wbcstudy("run", study.file)
         assert done.returncode == 2
-        assert "is being run already" in done.stderr
+        assert "is already running" in done.stderr
 
     def test_status_tells_how_far_each_run_is(self, study):
         told = study.wbcstudy("status", study.file).stdout

@@ -390,7 +390,7 @@ def _try(errors: list, read, *args):
 
 
 def _finding(error: StudyError) -> Finding:
-    return Finding(error.what, error.fix, error.expected)
+    return Finding(error.message, error.fix, error.expected)
 
 
 def _unpaired(found) -> list[Path]:

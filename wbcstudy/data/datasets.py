@@ -231,12 +231,12 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
                 fix=f"Run `{row.how}` (or with `--archive FILE` for a zip you already have).",
             )
         return place / SPEC_FILE
-    places = files.from_checkout_too(files.expand_home(name_or_path))
+    places = files.candidate_paths(files.expand_home(name_or_path))
     for place in places:
         for candidate in (place, place / SPEC_FILE):
-            if files.is_there(candidate) and candidate.is_file():
+            if files.path_exists(candidate) and candidate.is_file():
                 return candidate
-    if any(files.is_there(place) for place in places):
+    if any(files.path_exists(place) for place in places):
         raise StudyError(
             f"There is no {SPEC_FILE} in the folder {name_or_path}.",
             expected=f"a folder with {SPEC_FILE}, which says what its files are",

@@ -231,7 +231,7 @@ def _read_upload(name: str, content: memoryview) -> np.ndarray:
         try:
             return read_image(path)
         except StudyError as error:
-            what = error.what.replace(str(path), name)
+            what = error.message.replace(str(path), name)
             raise StudyError(what, expected=error.expected, fix="Choose another file.") from None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from wbcstudy import __version__
 from wbcstudy.data.images import DARK, read_image
-from wbcstudy.errors import StudyError, plain
+from wbcstudy.errors import StudyError, printable
 from wbcstudy.files import atomic_write, expand_home, read_json, write_json
 from wbcstudy.inference.image import measure, predict_image
 from wbcstudy.inference.inputs import name_images, top_folder
@@ -130,7 +130,7 @@ def _check_settings(results: Results, network: Network, settings: Settings, top:
     """Refuse to mix networks, settings or folders of images in one folder of results; note them in a new one."""
     wanted = {"model": network.name, "model_sha256": network.digest} | vars(settings)
     # Apart from the settings: an earlier version did not note it.
-    noted = {"images": plain(str(top))}
+    noted = {"images": printable(str(top))}
     before = read_json(results.settings)
     if before is not None:
         changed = [
@@ -164,7 +164,7 @@ def _check_images(results: Results, named: Mapping[str, Path]) -> None:
     for name, path in named.items():
         record = read_json(results.record(name)) or {}
         before = record.get("source", {}).get("file")
-        if record.get("status") == "complete" and before not in (None, plain(str(path))):
+        if record.get("status") == "complete" and before not in (None, printable(str(path))):
             raise StudyError(
                 f"{results.path} holds the results of {before} under the name {name!r}, as {path} would be called.",
                 expected="images of one folder in a folder of results",
@@ -181,7 +181,7 @@ def _is_finished(results: Results, name: str, path: Path, settings: Settings) ->
 
 def _source(path: Path) -> dict[str, Any]:
     about = path.stat()
-    return {"file": plain(str(path)), "bytes": about.st_size, "modified_ns": about.st_mtime_ns}
+    return {"file": printable(str(path)), "bytes": about.st_size, "modified_ns": about.st_mtime_ns}
 
 
 def _segment_one(results: Results, name: str, path: Path, network: Network, settings: Settings) -> str | None:
@@ -195,7 +195,7 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
         if (count := int(found.instances.max())) > _MOST_CELLS:
             raise StudyError(f"{count} cells are found.", expected=f"at most {_MOST_CELLS}", fix="Cut the image.")
     except (StudyError, OSError, MemoryError) as error:
-        why = plain((error.what if isinstance(error, StudyError) else str(error)) or type(error).__name__)
+        why = printable((error.message if isinstance(error, StudyError) else str(error)) or type(error).__name__)
         with results.writing():
             write_json(results.record(name), record | {"error": why})
         return why

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wbcstudy.errors import StudyError, is_unprintable, plain
-from wbcstudy.files import expand_home, is_there, read_json
+from wbcstudy.errors import StudyError, is_unprintable, printable
+from wbcstudy.files import expand_home, path_exists, read_json
 from wbcstudy.inference.results import Results
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
@@ -39,7 +39,7 @@ def name_images(inputs: Sequence[str | Path], out: Path | None = None) -> dict[s
     """
     places = [expand_home(place).resolve() for place in inputs]
     for place, given in zip(places, inputs, strict=True):
-        if not is_there(place):
+        if not path_exists(place):
             raise StudyError(f"There is no {given}.", expected="an image, or a folder of images", fix="Check the path.")
     found = sorted({path for place in places for path in _images_in(place, out.resolve() if out else None)})
     if not found:
@@ -53,12 +53,12 @@ def name_images(inputs: Sequence[str | Path], out: Path | None = None) -> dict[s
     for path in found:
         stem = path.relative_to(top).with_suffix("").as_posix()
         # Tables, records and pages are UTF-8, which has no room for such bytes.
-        stems.setdefault(plain(stem) if any(map(is_unprintable, stem)) else stem, []).append(path)
+        stems.setdefault(printable(stem) if any(map(is_unprintable, stem)) else stem, []).append(path)
     names: dict[str, Path] = {}
     # Names that needed no suffix come first, so that one that gets a suffix makes way for them.
     for stem, paths in sorted(stems.items(), key=lambda item: (len(item[1]), item[0])):
         for path in paths:
-            name = stem if len(paths) == 1 else f"{stem}_{plain(path.suffix.lstrip('.'))}"
+            name = stem if len(paths) == 1 else f"{stem}_{printable(path.suffix.lstrip('.'))}"
             while name in names:
                 name += "_"
             names[name] = path

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wbcstudy.errors import StudyError
-from wbcstudy.files import expand_home, is_there, outputs_folder
+from wbcstudy.files import expand_home, outputs_folder, path_exists
 from wbcstudy.inference.tiling import TrainingScale
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import Run, load_run, load_runs
@@ -127,18 +127,18 @@ def find_run(where: str | Path) -> tuple[Run, str]:
     path = expand_home(where)
     if path.suffix == ".yaml":
         return best_run(StudyFolder.of(path.stem))
-    if path.suffix == ".keras" and is_there(path):
+    if path.suffix == ".keras" and path_exists(path):
         path = path.parent
     # Images may lie in a folder that is called as the study is.
-    held = any(is_there(path / name) for name in ("run.json", "model.keras", "runs"))
+    held = any(path_exists(path / name) for name in ("run.json", "model.keras", "runs"))
     if path.parts and not path.is_absolute() and not held:
         study, *run = path.parts
         folder = outputs_folder() / study
         named = folder / "runs" / run[0] if len(run) == 1 else folder.joinpath(*run)
-        path = named if is_there(named) or not is_there(path) else path
-    if is_there(path / "runs"):
+        path = named if path_exists(named) or not path_exists(path) else path
+    if path_exists(path / "runs"):
         return best_run(StudyFolder(path))
-    if is_there(path) and path.is_dir():
+    if path_exists(path) and path.is_dir():
         run = load_run(RunFolder(path))
         if run.complete:
             return run, ""

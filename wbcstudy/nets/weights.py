@@ -15,7 +15,7 @@ import numpy as np
 
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
-from wbcstudy.files import download, expand_home, from_checkout_too, is_there, md5_sum, weights_cache
+from wbcstudy.files import candidate_paths, download, expand_home, md5_sum, path_exists, weights_cache
 from wbcstudy.registry import ENCODERS, Encoder, pick
 
 
@@ -65,8 +65,8 @@ def find_weights(config: RunConfig) -> Path | None:
     if config.encoder_weights == "imagenet":
         return fetch_weights([config.encoder])[0]
     path = expand_home(config.encoder_weights)
-    for place in from_checkout_too(path):
-        if is_there(place) and place.is_file():
+    for place in candidate_paths(path):
+        if path_exists(place) and place.is_file():
             return place
     raise StudyError(
         f"encoder_weights: there is no file {path}.",

@@ -1,4 +1,4 @@
-"""A run folder belongs to one living process, and that process ends with the grid that started it."""
+"""Locks: one process per run folder, one `wbcstudy run` per study; processes exit with the Snakemake above them."""
 
 from __future__ import annotations
 
@@ -10,75 +10,63 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, short_path
 from wbcstudy.runs.folders import StudyFolder
 
-# An orphan notices within a second or two that its grid has gone, unless a long computation keeps its other threads.
-WAIT_S = 120.0
+# A process exits within a second or two after its Snakemake, unless a long computation blocks its other threads.
+_WAIT_S = 120.0
 _POLL_S = 0.5
-# What flock says where the file system, or its server, has no locks.
+# Errors of flock on file systems and servers without locks.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
-# Folder -> open file, for as long as this process lives.
+# Folder -> file descriptor. The files stay open, and the folders locked, until this process ends.
 _HELD: dict[Path, int] = {}
 
 
-def claim(folder: Path, wait_s: float = WAIT_S, report: Callable[[str], object] = print) -> None:
-    """Take a run's folder for this process, until it ends, in whatever way.
+def lock_run_folder(folder: Path, wait_s: float = _WAIT_S, report: Callable[[str], object] = print) -> None:
+    """Lock a run's folder for this process until the process ends, however it ends.
 
-    The lock is the kernel's (flock), so no kill, power cut or full disk leaves one behind. Processes on several nodes
-    exclude one another where the shared file system passes such locks on, as NFS 4, Lustre (with `flock`) and BeeGFS
-    do. Where it has none, nothing keeps them apart, and `report` says so.
+    The kernel holds the lock (flock): a kill, a power cut or a full disk leaves none behind. Processes on several nodes
+    exclude one another where the shared file system supports it, as NFS 4, Lustre (with `flock`) and BeeGFS do. Where
+    it has no locks, nothing separates them, and `report` warns.
 
     Args:
         folder: an existing folder.
-        wait_s: how long to wait for a process that still works there, in s.
-        report: told in one line if there is need to wait, or if there are no locks.
+        wait_s: longest wait for another process, in s.
+        report: called with one line if another process is waited for, or if there are no locks.
 
     Raises:
-        StudyError: another process works there, also after `wait_s`.
+        StudyError: another process still works there after `wait_s`.
     """
     folder = folder.resolve()
     if folder in _HELD:
         return
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    give_up, told = time.monotonic() + wait_s, False
-    while (locked := try_lock(handle)) is False:
-        if time.monotonic() >= give_up:
+    deadline, reported = time.monotonic() + wait_s, False
+    while (locked := _try_lock(handle)) is False:
+        if time.monotonic() >= deadline:
             os.close(handle)
             raise StudyError(
                 f"Another process works on {folder}.",
                 expected="one process per run",
-                fix="Wait for it to end, or stop it; then run the study again.",
+                fix="Wait until it ends, or stop it; then run the study again.",
             )
-        if not told:
-            told = True
+        if not reported:
+            reported = True
             report(f"another process still works on {folder.name}; waiting up to {wait_s:.0f} s for it to end")
         time.sleep(_POLL_S)
     if locked is None:
-        report(f"the file system of {folder} has no locks: see to it that no other process works there")
+        report(f"the file system of {folder} has no locks: make sure that no other process works there")
     _HELD[folder] = handle
-    end_with_grid()
+    exit_when_scheduler_dies()
 
 
-def release(folder: Path) -> None:
-    """Give a folder back before the process ends."""
-    handle = _HELD.pop(folder.resolve(), None)
-    if handle is not None:
-        os.close(handle)
-
-
-def try_lock(handle: int) -> bool | None:
+def _try_lock(handle: int) -> bool | None:
     """Whether an open file could be locked for this process; None where its file system has no locks.
 
-    Args:
-        handle: its file descriptor, open for writing; who closes it gives the lock back.
-
-    Raises:
-        OSError: anything else than a lock that another process holds, or no locks at all.
+    Closing the file unlocks it.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,39 +82,39 @@ def try_lock(handle: int) -> bool | None:
 _watching = False
 
 
-def end_with_grid() -> None:
-    """End this process when Snakemake, or anything between it and this process, is gone.
+def exit_when_scheduler_dies() -> None:
+    """Exit this process when Snakemake, or a process between it and this one, has ended.
 
-    A notebook's process has a session of its own, so that killing the grid does not reach it. It would train on, and
-    write into a folder that the next grid works in. Without Snakemake above it (JupyterLab, papermill by hand), nothing
-    is watched: a notebook server looks after its own. `claim` calls it; what claims no folder (the notebooks about the
-    dataset and the study, which write files that the next grid writes, too) calls it itself.
+    A notebook's kernel has its own session, which killing Snakemake does not reach. It would continue to train, and
+    write into a folder that the next `wbcstudy run` works in. Without Snakemake above it (JupyterLab, papermill by
+    hand) nothing is watched. `lock_run_folder` calls this; notebooks that lock no run folder call it themselves.
     """
     global _watching
     import psutil
 
-    above = psutil.Process().parents()
-    grids = [k for k, process in enumerate(above) if _is_snakemake(process)]
-    if _watching or not grids:
+    parents = psutil.Process().parents()
+    schedulers = [index for index, process in enumerate(parents) if _is_snakemake(process)]
+    if _watching or not schedulers:
         return
     _watching = True
-    threading.Thread(target=_watch, args=(above[: grids[-1] + 1],), name="end-with-grid", daemon=True).start()
+    watched = parents[: schedulers[-1] + 1]
+    threading.Thread(target=_exit_after_any, args=(watched,), name="exit-when-scheduler-dies", daemon=True).start()
 
 
-def _watch(above: list) -> None:
+def _exit_after_any(processes: list) -> None:
     import psutil
 
-    while all(_lives(process) for process in above):
+    while all(map(_is_alive, processes)):
         time.sleep(_POLL_S)
-    # What is left in between first: it would take the end of this process for a failed run, and note that.
-    for process in reversed(above):
+    # First the processes in between: they would record the exit of this process as a failed run.
+    for process in reversed(processes):
         with contextlib.suppress(psutil.Error):
             if not _is_snakemake(process):
                 process.kill()
     os._exit(1)
 
 
-def _lives(process) -> bool:
+def _is_alive(process) -> bool:
     import psutil
 
     try:
@@ -141,24 +129,24 @@ def _is_snakemake(process) -> bool:
     import psutil
 
     try:
-        return any(Path(word).name == "snakemake" for word in process.cmdline())
+        return any(Path(argument).name == "snakemake" for argument in process.cmdline())
     except psutil.Error:
         return False
 
 
-@contextmanager
-def lock_study(folder: StudyFolder, show: Callable[[str], None] = print) -> Iterator[int]:
-    """One `wbcstudy run` per study. The kernel drops the lock when the last process that holds it ends, however.
+@contextlib.contextmanager
+def lock_study(folder: StudyFolder, report: Callable[[str], object] = print) -> Iterator[int]:
+    """Lock a study for one `wbcstudy run`. The kernel unlocks it when the last process that holds the lock ends.
 
     Args:
-        folder: the study.
-        show: told in one line where the file system has no locks, so that nothing keeps two calls apart.
+        folder: the study's folder.
+        report: called with one line where the file system has no locks, so that two calls are not kept apart.
 
     Yields:
         The file descriptor that holds the lock.
 
     Raises:
-        StudyError: another one is running, or the folder cannot be written.
+        StudyError: the study is already running, or the folder cannot be written.
     """
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -166,15 +154,15 @@ def lock_study(folder: StudyFolder, show: Callable[[str], None] = print) -> Iter
     except OSError as error:
         raise cannot_write(folder.path, error) from None
     try:
-        locked = try_lock(handle)
+        locked = _try_lock(handle)
         if locked is None:
-            show(f"The file system of {short_path(folder.path)} has no locks: do not start this study twice at a time.")
+            report(f"The file system of {short_path(folder.path)} has no locks: do not start this study twice.")
         elif not locked:
             raise StudyError(
-                f"The study {folder.name} is being run already{_holder(handle)}.",
+                f"The study {folder.name} is already running{_describe_holder(handle)}.",
                 expected="one `wbcstudy run` or `wbcstudy report` per study at a time",
-                fix=f"Wait for it (wbcstudy status shows how far it is), or copy the YAML under a new name. "
-                f"The lock is {short_path(folder.path / '.lock')}; it goes when the other ends.",
+                fix=f"Wait for it (`wbcstudy status` shows its progress), or copy the YAML under a new name. "
+                f"The lock is {short_path(folder.path / '.lock')}; it is released when that process ends.",
             )
         with contextlib.suppress(OSError):
             os.ftruncate(handle, 0)
@@ -184,8 +172,8 @@ def lock_study(folder: StudyFolder, show: Callable[[str], None] = print) -> Iter
         os.close(handle)
 
 
-def _holder(handle: int) -> str:
-    """Who holds a lock, as its file says; nothing where it does not."""
+def _describe_holder(handle: int) -> str:
+    """Return which process holds a lock, from the lock file; empty where the file does not say it."""
     with contextlib.suppress(OSError, ValueError):
         number, node = os.pread(handle, 300, 0).decode().split(maxsplit=1)
         return f" (started by process {int(number)} on {node.strip()})"

@@ -10,7 +10,7 @@ from wbcstudy.config_io import changed_settings, read_run, write_yaml, yaml_text
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, cannot_write, outputs_folder
 from wbcstudy.runs.folders import RunFolder, StudyFolder
-from wbcstudy.runs.locks import claim
+from wbcstudy.runs.locks import lock_run_folder
 
 if TYPE_CHECKING:
     pass
@@ -45,7 +45,7 @@ def _start(folder: RunFolder, config: RunConfig | BaselineConfig) -> RunFolder:
     check_same_settings(folder, config)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        claim(folder.path)
+        lock_run_folder(folder.path)
         # Only now: whoever worked here before may have finished it.
         if folder.status == "complete":
             raise StudyError(

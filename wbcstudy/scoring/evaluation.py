@@ -53,7 +53,7 @@ def score_masks(
             try:
                 counts = count_regions(reference, prediction)
             except StudyError as error:
-                raise StudyError(f"Case {case_id}: {error.what}", expected=error.expected, fix=error.fix) from None
+                raise StudyError(f"Case {case_id}: {error.message}", expected=error.expected, fix=error.fix) from None
             about = {"run": run, "case_id": str(case_id), "cell_type": cell_type or None}
             rows += [about | {"region": region} | counts[region]._asdict() for region in REGIONS]
     except ValueError as error:

@@ -20,7 +20,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json, write_json
 from wbcstudy.labels import LABELS
 from wbcstudy.runs.folders import RunFolder, StudyFolder
-from wbcstudy.runs.locks import end_with_grid
+from wbcstudy.runs.locks import exit_when_scheduler_dies
 from wbcstudy.runs.results import write_predictions, write_record
 from wbcstudy.scoring.evaluation import score_masks, summarise, write_scores
 from wbcstudy.study.record import describe_dataset
@@ -118,7 +118,7 @@ def score_on_dataset(path: Path, name: str) -> dict[str, Any]:
     """
     run = RunFolder(Path(path).resolve())
     target = run.transfer(name)
-    end_with_grid()
+    exit_when_scheduler_dies()
     network = (run.read_record() or {}).get("written")
     previous = target.read_record() or {}
     if previous.get("status") == "complete" and previous.get("network") == network:

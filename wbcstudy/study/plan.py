@@ -13,7 +13,7 @@ from wbcstudy.baselines.methods import method_row
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
 from wbcstudy.config_io import read_study, write_yaml, yaml_text
 from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write, cannot_write, expand_home, is_there, project_root, read_json
+from wbcstudy.files import atomic_write, cannot_write, expand_home, path_exists, project_root, read_json
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.start import check_same_settings
 
@@ -222,7 +222,7 @@ def _portable(path: str, source: Path) -> str:
     """
     root = project_root()
     for place in (expand_home(path), source.parent / path, root / path):
-        if is_there(place) and not _is_registered(path):
+        if path_exists(place) and not _is_registered(path):
             place = place.resolve()
             return str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
     return path
