@@ -11,7 +11,7 @@ OPTIONS ?=
 UPLOADS := {"websocket_max_message_size": 200000000}
 
 .DEFAULT_GOAL := help
-.PHONY: help env study test lab app lint lock licences readme-tables clean
+.PHONY: help env study test lab app lint lock licences results clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,8 @@ lock: env  ## Pin the newest dependencies into requirements.lock (needs the `uv`
 licences: env  ## List the licences of all dependencies in docs/licences.csv, and refuse what does not go with MIT
 	@$(BIN)/python scripts/list_licences.py
 
-readme-tables: env  ## Write the tables of docs/results.md from outputs/reference/
-	@$(BIN)/python scripts/write_findings.py
+results: env  ## Write the tables of docs/results.md from outputs/reference/
+	@$(BIN)/python scripts/write_results.py
 
 clean:  ## Remove the environment and caches, never results
 	@rm -rf .venv .pytest_cache .ruff_cache build *.egg-info

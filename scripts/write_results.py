@@ -1,0 +1,509 @@
+"""Write the tables of docs/results.md from outputs/reference/, so that no number is typed by hand.
+
+    python scripts/write_results.py          # or: make results
+
+Results that are not in outputs/reference/ get no section. A test compares the page with the output of this script.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from wbcstudy.baselines.methods import METHODS
+from wbcstudy.errors import StudyError
+from wbcstudy.files import atomic_write, project_root, read_json
+from wbcstudy.registry import ENCODERS, method_title
+from wbcstudy.reporting.text.facts import tell_arithmetic
+from wbcstudy.reporting.text.paper import tell_beside_paper
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.reference import reference_folder, restore_study
+from wbcstudy.runs.results import Run, load_runs
+from wbcstudy.scoring.selection import pick_best
+from wbcstudy.wording import interval_brackets, join_words
+
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+REGIONS = ("nucleus", "cytoplasm")
+SETS = {"1": "Dataset 1", "2": "Dataset 2"}
+SETTINGS = ("colour_augmentation", "stain_normalisation")
+# Dice of nucleus, cytoplasm and whole cell in the abstract of Haider et al., IEEE J. Biomed. Health Inform. 26,
+# 3685-3696 (2022). The abstract calls 98.97 % and 99.0 % "cytoplasmic segmentation". With nuclei of 96 %, whose border
+# is part of the cytoplasm's, this must be the whole cell.
+PUBLISHED = {"1": (0.9635, None, 0.9897), "2": (0.9809, None, 0.9900)}
+VGG16 = {
+    "vgg16_scratch": "random weights",
+    "vgg16_hed": "HED edge weights",
+    "vgg16_hed_frozen": "HED edge weights, encoder frozen",
+}
+RETRAINED = "segmentation_wbc_1_float32"
+
+
+def make_sections(reference: Path) -> str:
+    """Return all sections as Markdown.
+
+    Args:
+        reference: `outputs/reference/`.
+    """
+    sections = [
+        *(network_section(reference / f"segmentation_wbc_{number}", title) for number, title in SETS.items()),
+        retrained_section(reference),
+        published_section(reference),
+        earlier_methods_section(reference),
+        transfer_section(reference),
+        settings_section(reference),
+        pretrained_section(reference),
+        splits_section(reference),
+        fields_section(reference),
+        touching_cells_section(reference),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def network_section(study: Path, title: str) -> str:
+    """Table 1 of a study of the public dataset, best first, with ranks."""
+    if not (study / "tables" / "table1.csv").exists():
+        return ""
+    table = pd.read_csv(study / "tables" / "table1.csv")
+    config = _read_config(study)
+    ranks = {}
+    # A single run has no ranks.
+    if (study / "tables" / "table4.csv").exists():
+        for row in pd.read_csv(study / "tables" / "table4.csv").itertuples():
+            ranks.setdefault(row.method, {})[row.region] = row
+    table = table.dropna(subset=["dice_mean"]).assign(method=table["encoder"] + "__" + table["loss"])
+    order = table.groupby("method")["dice_mean"].mean().sort_values(ascending=False).index
+    rows = []
+    for method in order:
+        regions = table[table["method"] == method].set_index("region")
+        cells = []
+        for region in REGIONS:
+            scores = regions.loc[region]
+            mean = _with_interval(scores["dice_mean"], scores["dice_ci_low"], scores["dice_ci_high"])
+            cells += [f"{scores['dice']:.4f}", mean]
+        ranked = " / ".join(_rank(ranks.get(method, {}).get(region)) for region in REGIONS) if ranks else "-"
+        epochs = regions.loc["nucleus"]
+        rows.append([method_title(method), *cells, ranked, f"{epochs['best_epoch']:.0f} of {epochs['epochs']:.0f}"])
+    pairs = len(ENCODERS) * 2
+    trained = f"All {pairs}" if len(rows) == pairs else f"{len(rows)} of the {pairs}"
+    text = (
+        f"{int(table['n'].max())} test images. {trained} pairs of encoder and loss, "
+        f"{_describe_training(config)}. Each region has the Dice pooled over all test pixels, and the mean Dice over "
+        "the images with its 95 % interval."
+    )
+    if ranks:
+        text += (
+            " Ranks compare the networks of this table; 1 is best. Bold: the leader, which is beaten by the fewest "
+            "others and of these has the highest mean. +: no significant difference from the leader."
+        )
+    texts = [text, tell_arithmetic(read_json(path) or {} for path in _records(study))]
+    heads = ["encoder and loss", "nucleus", "mean", "cytoplasm", "mean", "mean rank, nucleus / cytoplasm", "best epoch"]
+    comparison = " ".join(tell_beside_paper(table))
+    if comparison:
+        comparison = f"**The paper's Table 1.** {comparison}"
+    return _section(title, texts, heads, rows, [study.name], after=comparison)
+
+
+def retrained_section(reference: Path) -> str:
+    """How much scores change if networks are trained again with the same settings on another processor."""
+    path = reference / RETRAINED / "settings.csv"
+    if not path.exists():
+        return ""
+    table = pd.read_csv(path).query("study == 'segmentation_wbc_1'")
+    table = table.assign(change=table["second"] - table["first"])
+    changes = []
+    for region in REGIONS:
+        change = table.loc[table["region"] == region].set_index("method")["change"]
+        largest = change.abs().idxmax()
+        changes.append(
+            f"{change.abs().mean():.3f} for the {region} (with sign {change.mean():+.3f}; largest "
+            f"{change[largest]:+.3f}, {method_title(largest)})"
+        )
+    text = (
+        f"{table['method'].nunique()} networks of Dataset 1 were trained twice with the same settings, split and seed: "
+        f"in float32 (`{RETRAINED}`) and in bfloat16 on another type of processor (`segmentation_wbc_1`). On average "
+        f"their mean Dice changed by {' and '.join(changes)}. Of the {len(table)} pairs of scores, "
+        f"{int((table['p'] < 0.05).sum())} differ with p < 0.05 (Wilcoxon test over the images, not adjusted). A "
+        "difference of this size therefore does not show that one encoder or loss is better. All pairs: "
+        f"`outputs/reference/{RETRAINED}/settings.md`."
+    )
+    command = f"python benchmarks/compare_settings.py {RETRAINED} segmentation_wbc_1"
+    return _section("Training again", [text], [], [], [RETRAINED], command)
+
+
+def published_section(reference: Path) -> str:
+    """The best networks compared with the forest and with published scores of the same images."""
+    rows, gaps, studies = [], [], []
+    for number, title in SETS.items():
+        study = reference / f"segmentation_wbc_{number}"
+        records = [read_json(path) or {} for path in _records(study)]
+        scores = {
+            f"{record['config']['encoder']}__{record['config']['loss']}": _mean_dice(record["scores"])
+            for record in records
+            if record.get("status") == "complete"
+        }
+        if not scores:
+            continue
+        studies.append(study.name)
+        best = max(scores, key=lambda method: sum(scores[method][:2]))
+        picked = pick_best(_restored_runs(study))
+        chosen = f"{picked.encoder}__{picked.loss}" if picked else best
+        networks = {f"{method_title(chosen)}, chosen on the validation images": scores[chosen]}
+        if best != chosen:
+            networks[f"{method_title(best)}, best on the test images"] = scores[best]
+        highest = [max(values) for values in zip(*scores.values(), strict=True)]
+        networks["highest of any network in each region"] = highest
+        rows += [[title, name, *map(_dice, values)] for name, values in networks.items()]
+        ensemble = study / "tables" / "ensemble.csv"
+        if ensemble.exists():
+            table = pd.read_csv(ensemble).set_index("region")
+            values = [*(table.loc[region, "dice_mean"] for region in REGIONS), None]
+            rows.append([title, f"majority vote of {int(table['voters'].max())} networks", *map(_dice, values)])
+        forest = reference / f"earlier_methods_{number}" / "tables" / "table3.csv"
+        if forest.exists():
+            table = pd.read_csv(forest).query("method == 'forest' and variant == 'cleaned'").set_index("region")
+            values = [*(table.loc[region, "dice_mean"] for region in REGIONS), None]
+            rows.append([title, "smoothed-colour forest, cleaned up (256 x 256 px)", *map(_dice, values)])
+            studies.append(f"earlier_methods_{number}")
+        rows.append([title, "LDAS-Net, as published", *map(_dice, PUBLISHED[number])])
+        compared = zip(("nucleus", "cytoplasm", "whole cell"), highest, PUBLISHED[number], strict=True)
+        differences = [f"{ours - theirs:+.3f} ({region})" for region, ours, theirs in compared if theirs is not None]
+        gaps.append(f"{' and '.join(differences)} on {title}")
+    texts = [
+        "Mean Dice over the test images. The LDAS-Net scores are from the abstract of Haider et al. 2022 "
+        "([doi](https://doi.org/10.1109/JBHI.2022.3178765)). It does not say which images were tested or whether the "
+        "Dice is a mean. Its cytoplasm score is taken for the whole cell. Scores here are measured on small images, "
+        "where one pixel at the border weighs more than in the full image. A network that is chosen on the test images "
+        "has optimistic scores there.",
+        f"Difference of the highest scores here from the published ones: {'; '.join(gaps)}.",
+    ]
+    heads = ["images", "method", *REGIONS, "whole cell"]
+    return _section("Compared with published scores", texts, heads, rows, studies)
+
+
+def earlier_methods_section(reference: Path) -> str:
+    """The measured rows of Table 3: every method on both datasets, raw and cleaned up."""
+    tables = {}
+    for number in SETS:
+        path = reference / f"earlier_methods_{number}" / "tables" / "table3.csv"
+        if path.exists():
+            tables[number] = pd.read_csv(path).query("kind == 'measured'")
+    if not tables:
+        return ""
+    names = dict.fromkeys(name for table in tables.values() for name in table.dropna(subset=["dice_mean"])["method"])
+    rows = []
+    # The registry's order; networks come last.
+    for name in [*(name for name in METHODS if name in names), *(name for name in names if name not in METHODS)]:
+        row = [METHODS[name].title if name in METHODS else f"U-Net, {method_title(name)}"]
+        for table in tables.values():
+            own = table[table["method"] == name]
+            for variant in ("raw", "cleaned"):
+                scores = own[own["variant"] == variant].set_index("region")["dice_mean"]
+                row.append(" / ".join(_dice(scores.get(region)) for region in REGIONS))
+            seconds = own["seconds_per_image"].dropna()
+            row.append(f"{seconds.iloc[0]:.2f}" if len(seconds) else "-")
+        rows.append(row)
+    heads = ["method"]
+    for number in tables:
+        heads += [f"{SETS[number]}: raw", "cleaned up", "s per image"]
+    studies = [f"earlier_methods_{number}" for number in tables]
+    size = _read_config(reference / studies[0])["image_size"]
+    text = (
+        f"Mean Dice of nucleus / cytoplasm on the test images at {size} x {size} px. Methods that draw random numbers "
+        "have the mean over their seeds. Parameters were chosen on the training and validation images."
+    )
+    return _section("Earlier methods", [text], heads, rows, studies)
+
+
+def transfer_section(reference: Path) -> str:
+    """Scores of networks on the other dataset."""
+    rows, studies = [], []
+    for study in ("transfer_2to1", "transfer_1to2"):
+        path = reference / study / "tables" / "table8.csv"
+        if not path.exists():
+            continue
+        studies.append(study)
+        trained = _title(_read_config(reference / study)["dataset"])
+        for (method, dataset), part in pd.read_csv(path).groupby(["method", "dataset"], sort=False):
+            part = part.set_index("region")
+            own = " / ".join(f"{part.loc[region, 'own_mean']:.3f}" for region in REGIONS)
+            other = " / ".join(
+                _with_interval(*part.loc[region, ["dice_mean", "ci_low", "ci_high"]]) for region in REGIONS
+            )
+            networks = int(part["networks"].max())
+            rows.append([method_title(method), f"{trained} ({networks})", own, _title(dataset), other])
+    heads = ["encoder and loss", "trained on (networks)", "own test images", "scored on", "all its images"]
+    text = "Mean Dice of nucleus / cytoplasm; for the other dataset with the 95 % interval over its images."
+    return _section("Images from another laboratory", [text], heads, rows, studies)
+
+
+def settings_section(reference: Path) -> str:
+    """The effect of one changed setting on own and other images."""
+    path = reference / "transfer_2to1" / "settings.csv"
+    if not path.exists():
+        return ""
+    rows = []
+    table = pd.read_csv(path)
+    for (study, method, images), part in table.groupby(["study", "method", "images"], sort=False):
+        part = part.set_index("region")
+        before = _read_config(reference / "transfer_2to1")
+        after = _read_config(reference / study)
+        setting = ", ".join(f"`{name}: {after[name]}`" for name in SETTINGS if after.get(name) != before.get(name))
+        gains = []
+        for region in REGIONS:
+            gain, low, high = part.loc[region, ["difference", "ci_low", "ci_high"]]
+            gains.append(f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]")
+        means = [" / ".join(f"{part.loc[region, name]:.3f}" for region in REGIONS) for name in ("first", "second")]
+        title = f"{method_title(method)} ({int(part['networks'].max())})"
+        rows.append([setting, title, images.split(", ")[-1], *means, *gains])
+    heads = ["setting", "network (number)", "images", "without", "with", "nucleus, gain", "cytoplasm, gain"]
+    text = (
+        "Mean Dice of nucleus / cytoplasm without and with the setting, and the gain per image: the Hodges-Lehmann "
+        "estimate, which depends less on single images than the difference of the means, with its 95 % interval. "
+        "Networks were trained on Dataset 2."
+    )
+    studies = ["transfer_2to1", *dict.fromkeys(table["study"])]
+    command = f"python benchmarks/compare_settings.py {' '.join(studies)}"
+    return _section("Changing one setting", [text], heads, rows, studies, command)
+
+
+def pretrained_section(reference: Path) -> str:
+    """VGG-16 with random and with pretrained weights: scores, and epochs to the same validation Dice."""
+    runs = {study: [run for run in _restored_runs(reference / study) if run.complete] for study in VGG16}
+    validation = {study: [_validation_dice(run) for run in runs[study]] for study in VGG16}
+    # The mean of the best epochs of random weights.
+    goal = pd.Series([dice.max() for dice in validation["vgg16_scratch"]], dtype=float).mean()
+    rows = []
+    for study, start in VGG16.items():
+        if not runs[study]:
+            continue
+        records = [run.record for run in runs[study]]
+        cells = [_spread([record["scores"][region]["dice_mean"] for record in records], 4) for region in REGIONS]
+        cells.append(_spread([record["best_epoch"] for record in records]))
+        cells.append(_epochs_to(goal, validation[study]))
+        cells.append(_spread([record["fit_seconds"] for record in records]))
+        rows.append([start, str(len(records)), *cells])
+    heads = ["encoder starts from", "seeds", "nucleus", "cytoplasm", "best epoch", "epochs to goal", "training time, s"]
+    texts = ["Dataset 2, cross-entropy. Mean Dice over the test images; mean over the seeds, with the range."]
+    if goal == goal:
+        texts[0] += (
+            f" Epochs to goal: until the Dice on the validation images first reaches {goal:.3f}, the mean of the best "
+            "epochs from random weights."
+        )
+        record = read_json(
+            reference / "segmentation_wbc_2" / "runs" / "vgg16__cross_entropy__fold0__seed0" / "run.json"
+        )
+        if record:
+            short, config = runs["vgg16_scratch"][0].config, record["config"]
+            scores = " / ".join(f"{value:.3f}" for value in _mean_dice(record["scores"])[:2])
+            texts.append(
+                "The HED weights save epochs. The table does not show that they give better final scores: training was "
+                f"limited to {short.epochs} epochs of {short.augmented_copies} passes, and with at most "
+                f"{config['epochs']} epochs of {config['augmented_copies']} passes VGG-16 reaches {scores} from random "
+                "weights (`segmentation_wbc_2`)."
+            )
+    return _section("VGG-16 with pretrained weights", texts, heads, rows, [study for study in VGG16 if runs[study]])
+
+
+def splits_section(reference: Path) -> str:
+    """How much scores depend on which cases are tested."""
+    rows = []
+    methods = {"otsu_levels": "Three-level Otsu", "forest": "Smoothed-colour forest"}
+    for number, title in SETS.items():
+        path = reference / "splits" / f"segmentation_wbc_{number}.csv"
+        if path.exists():
+            table = pd.read_csv(path)
+            for method, name in methods.items():
+                cells = [_spread(table[f"{method}_{region}"], 3) for region in REGIONS]
+                rows.append([title, name, str(len(table)), str(int(table["test_cases"].max())), *cells])
+    text = (
+        "A study has one split, so its scores depend on which images are tested. Mean Dice of two methods, cleaned up, "
+        "over several splits of the same images: mean and range."
+    )
+    command = "python benchmarks/measure_splits.py segmentation_wbc_1 segmentation_wbc_2"
+    heads = ["images", "method", "splits", "test images", *REGIONS]
+    return _section("Other splits", [text], heads, rows, [], command)
+
+
+def fields_section(reference: Path) -> str:
+    """Earlier methods on whole synthetic fields."""
+    path = reference / "fields" / "earlier_methods.csv"
+    if not path.exists():
+        return ""
+    rows = [
+        [
+            row.title,
+            f"{row.nucleus_dice:.3f} / {row.cytoplasm_dice:.3f}",
+            f"{row.nucleus_dice_cleaned:.3f} / {row.cytoplasm_dice_cleaned:.3f}",
+            f"{row.nuclei_found} of {row.nuclei}",
+            f"{row.seconds_per_field:.2f}",
+        ]
+        for row in pd.read_csv(path).itertuples()
+    ]
+    heads = ["method", "raw", "cleaned up", "nuclei found", "s per field"]
+    text = (
+        "The public images are crops around one cell. Here the earlier methods segment synthetic fields of "
+        "768 x 1024 px with four to six white cells. Pooled Dice of nucleus / cytoplasm."
+    )
+    return _section("Earlier methods on whole fields", [text], heads, rows, [], "python benchmarks/measure_fields.py")
+
+
+def touching_cells_section(reference: Path) -> str:
+    """Ways to separate touching cells."""
+    titles = {"synthetic": "synthetic fields", "segmentation_wbc_2": "pairs of Dataset 2"}
+    rows, commands = [], []
+    for name, title in titles.items():
+        path = reference / "instances" / f"{name}.csv"
+        if path.exists():
+            table = pd.read_csv(path)
+            size = re.search(r", (\d+) px", table["images_from"].iloc[0])
+            option = f" --image-size {size[1]}" if size else ""
+            commands.append(f"python benchmarks/compare_instances.py {name}{option}")
+            for row in table.itertuples():
+                quality = _with_interval(row.pq, row.pq_low, row.pq_high)
+                cells = [quality, f"{row.ap50:.3f}", f"{row.aji:.3f}", str(row.cells), str(row.cells_found)]
+                rows.append([title, row.masks, row.way, *cells])
+    heads = ["images", "masks", "separated by", "panoptic quality", "AP at IoU 0.5", "AJI", "cells", "found"]
+    text = (
+        "Synthetic fields with touching cells, and pairs of touching cells composed from two test images of Dataset 2 "
+        "at 64 x 64 px; one training of each network. `split_cells` is what `wbcstudy segment` uses. A U-Net with "
+        "channels also predicts the distance to the cell's border, or the border itself; `split_cells` then uses this "
+        "output. Panoptic quality has its 95 % interval over the images."
+    )
+    return _section("Touching cells", [text], heads, rows, [], *commands)
+
+
+def replace_section(text: str, section: str) -> str:
+    """Return a page with the text between its two marks replaced.
+
+    Raises:
+        StudyError: the page does not have both marks once, in order.
+    """
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise StudyError(
+            "docs/results.md has no marks for the tables.", expected=f"{BEGIN} and {END}, once", fix="Add the marks."
+        )
+    return pattern.sub(lambda _: f"{BEGIN}\n{section}\n{END}", text)
+
+
+def _section(
+    title: str,
+    texts: Iterable[str],
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    studies: Sequence[str],
+    *commands: str,
+    after: str = "",
+) -> str:
+    """Return a heading, paragraphs, a table, and the studies and commands it comes from; "" without rows and text."""
+    if heads and not rows:
+        return ""
+    parts = [f"## {title}", *texts]
+    if heads:
+        parts.append(_markdown_table(heads, rows))
+    parts.append(after)
+    runs = [f"`wbcstudy run params/{study}.yaml`" for study in studies]
+    made_by = [*runs, *(f"`{command}`" for command in commands)]
+    parts.append(f"Made by {join_words(made_by)}.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(line) + " |" for line in (heads, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]])
+
+
+def _records(study: Path) -> list[Path]:
+    return sorted(study.glob("runs/*/run.json"))
+
+
+def _restored_runs(study: Path) -> list[Run]:
+    """Return the runs of a kept study, with their histories read."""
+    if not study.exists():
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        restored = StudyFolder(Path(folder) / study.name)
+        restore_study(restored, study)
+        runs = load_runs(restored)
+        for run in runs:
+            # Read before the folder is deleted.
+            assert len(run.history)
+    return runs
+
+
+def _read_config(study: Path) -> dict:
+    record = next(iter(_records(study)), None) or next(study.glob("baselines/*/run.json"))
+    return read_json(record)["config"]
+
+
+def _describe_training(config: dict) -> str:
+    size = config["image_size"]
+    start = {"none": "random weights", "imagenet": "ImageNet weights"}
+    weights = start.get(config["encoder_weights"], Path(config["encoder_weights"]).name)
+    return (
+        f"trained from {weights} at {size} x {size} px for at most {config['epochs']} epochs of "
+        f"{config['augmented_copies']} augmented passes"
+    )
+
+
+def _mean_dice(scores: dict) -> list[float]:
+    return [scores[region]["dice_mean"] for region in (*REGIONS, "cell")]
+
+
+def _validation_dice(run: Run) -> pd.Series:
+    """Return epoch -> Dice on the validation images, mean of the regions."""
+    return run.history.set_index("epoch")[[f"val_dice_{region}" for region in REGIONS]].mean(axis=1)
+
+
+def _epochs_to(goal: float, validation: Iterable[pd.Series]) -> str:
+    """Return the epochs until a Dice is reached, and how many trainings never reach it."""
+    epochs = [dice.index[dice >= goal].min() for dice in validation]
+    reached = [epoch for epoch in epochs if epoch == epoch]
+    if not reached:
+        return "-"
+    never = len(epochs) - len(reached)
+    return _spread(reached) + (f", {never} never" if never else "")
+
+
+def _dice(value: float | None) -> str:
+    return "-" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def _rank(row) -> str:
+    if row is None:
+        return ""
+    return f"**{row.mean_rank:.1f}**" if row.leader else f"{row.mean_rank:.1f}{'+' if row.undecided else ''}"
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} {interval_brackets(low, high)}".strip()
+
+
+def _spread(values: Iterable[float], digits: int = 0) -> str:
+    values = pd.Series(list(values), dtype=float)
+    mean = f"{values.mean():.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ({values.min():.{digits}f} to {values.max():.{digits}f})"
+
+
+def _title(dataset: str) -> str:
+    return SETS.get(dataset.removeprefix("segmentation_wbc_"), dataset)
+
+
+def main() -> None:
+    """Replace the tables of docs/results.md."""
+    page = project_root() / "docs" / "results.md"
+    try:
+        text = replace_section(page.read_text(encoding="utf-8"), make_sections(reference_folder()))
+    except StudyError as error:
+        sys.exit(str(error))
+    with atomic_write(page) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
