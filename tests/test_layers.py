@@ -84,7 +84,7 @@ def test_there_is_no_drawer_for_everything():
         "wbcstudy.inference.split_cells",
         "wbcstudy.inference.measure_cells",
         "wbcstudy.reporting.tables.paper",
-        "wbcstudy.reporting.figures.masks",
+        "wbcstudy.reporting.figures.images",
         "wbcstudy.reporting.page",
         "wbcstudy.inference.folder",
         "wbcstudy.inference.export",

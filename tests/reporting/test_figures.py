@@ -8,16 +8,15 @@ import pytest
 from tests.helpers.fake_study import disc_mask, fake_history, fake_image, make_study
 from wbcstudy.config import StudyConfig
 from wbcstudy.data.overlays import draw_difference
-from wbcstudy.reporting.figures.masks import (
+from wbcstudy.reporting.figures.canvas import write_figure
+from wbcstudy.reporting.figures.images import (
     fig_augmentation,
-    fig_history,
     fig_label_shares,
-    fig_learning_curves,
     fig_predictions,
     fig_samples,
-    fig_scores,
-    write_figure,
 )
+from wbcstudy.reporting.figures.scores import fig_scores
+from wbcstudy.reporting.figures.training import fig_history, fig_learning_curves
 from wbcstudy.scoring.selection import read_scores
 
 
@@ -66,7 +65,7 @@ def test_augmented_floats_beyond_the_range_are_shown():
 def test_a_mask_that_fills_its_image_or_is_empty_is_no_problem():
     images, masks, titles = some_cases(2)
     full = [np.full_like(mask, 2) for mask in masks]
-    assert fig_predictions(images, full, [mask * 0 for mask in masks], titles)._repr_png_()
+    assert fig_predictions(images, full, [mask * 0 for mask in masks], titles).png
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_history_marks_the_best_epoch_and_both_regions():
     assert list(left.get_lines()[2].get_xdata()) == [9, 9]
     # A run of one epoch, an undefined loss and no Dice is a figure too.
     bare = pd.DataFrame({"epoch": [1], "loss": [0.5], "val_loss": [np.nan]})
-    assert fig_history(bare, None, "x")._repr_png_()
+    assert fig_history(bare, None, "x").png
 
 
 def test_learning_curves_have_a_panel_per_run():
@@ -128,7 +127,7 @@ def test_files_are_the_same_bytes_and_matplotlib_is_left_as_it_was(tmp_path):
     images, masks, titles = some_cases(2)
     before = dict(mpl.rcParams)
     for folder in ("a", "b"):
-        paths = write_figure(fig_samples(images, masks, titles), tmp_path / folder, "figure1", dpi=50)
+        paths = write_figure(fig_samples(images, masks, titles), tmp_path / folder, "figure1")
         assert [path.name for path in paths] == ["figure1.png", "figure1.svg"]
     for kind in ("png", "svg"):
         assert (tmp_path / "a" / f"figure1.{kind}").read_bytes() == (tmp_path / "b" / f"figure1.{kind}").read_bytes()
@@ -142,5 +141,5 @@ def test_figures_are_drawn_on_white(tmp_path):
     from PIL import Image
 
     figure = fig_history(fake_history(np.random.default_rng(0), 5), 3, "t")
-    with Image.open(io.BytesIO(figure._repr_png_())) as image:
+    with Image.open(io.BytesIO(figure.png)) as image:
         assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)

@@ -10,7 +10,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from tests.helpers.fake_study import DATASET, disc_mask, fake_image, make_study
 from wbcstudy.config import StudyConfig
 from wbcstudy.errors import StudyError
-from wbcstudy.reporting.figures.masks import fig_predictions, write_figure
+from wbcstudy.reporting.figures.canvas import write_figure
+from wbcstudy.reporting.figures.images import fig_predictions
 from wbcstudy.reporting.page import write_notebook_page, write_report
 from wbcstudy.reporting.tables.render import write_tables
 from wbcstudy.reporting.text import facts
@@ -75,7 +76,7 @@ def test_the_report_of_a_finished_study(tmp_path, config):
     generator = np.random.default_rng(0)
     mask = disc_mask(generator)
     figure = fig_predictions([fake_image(mask, generator)], [mask], [mask], ["a"])
-    write_figure(figure, tmp_path / "demo" / "figures", "figure2", dpi=60)
+    write_figure(figure, tmp_path / "demo" / "figures", "figure2")
     page, elements = report(tmp_path, runs, config)
     assert "the best on the validation images" in elements.text
     assert "How sure is that?" in elements.text and "Is the difference real?" in elements.text
@@ -218,7 +219,7 @@ def test_pictures_of_an_earlier_report_are_not_shown(tmp_path, config):
     images, masks = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8), np.uint8)
     for stem in ("transfer", "figure3", "learning_curves"):
         figure = fig_predictions(images, masks, masks, ["a"])
-        write_figure(figure, tmp_path / "demo" / "figures", stem, dpi=40)
+        write_figure(figure, tmp_path / "demo" / "figures", stem)
     page, _ = report(tmp_path, runs, config)
     assert "another laboratory" not in page and "one column per method" not in page and "Learning curves" in page
     assert "params.yaml -p study again" in page

@@ -6,7 +6,8 @@ import pytest
 
 from tests.helpers.made_scores import noisy_dice, scores_from_array, scores_from_dice
 from wbcstudy.reporting.figures.canvas import write_figure
-from wbcstudy.reporting.figures.statistics import fig_cost_quality, fig_differences, fig_ranks, fig_reliability
+from wbcstudy.reporting.figures.scores import fig_cost_quality, fig_reliability
+from wbcstudy.reporting.figures.significance import fig_differences, fig_ranks
 from wbcstudy.reporting.tables.layout import NOTHING
 from wbcstudy.reporting.tables.ranks import layout_cell_types, layout_ranks, make_cell_types, make_ranks
 from wbcstudy.reporting.tables.render import format_html, format_latex, write_table
@@ -82,7 +83,7 @@ def test_ranks_are_drawn_best_first_with_a_bar_over_each_group(scores, tmp_path)
     assert len(bars) == len(test.groups)
     assert "Friedman p < 0.001, 40 images" in words_of(figure)[-1]
     assert any("critical difference" in text for text in words_of(figure))
-    assert all(path.stat().st_size > 0 for path in write_figure(figure, tmp_path, "ranks", dpi=40))
+    assert all(path.stat().st_size > 0 for path in write_figure(figure, tmp_path, "ranks"))
     two = friedman_nemenyi(scores_from_array(noisy_dice(20, [0, 0]), METHODS[:2]), "nucleus")
     assert "Wilcoxon p" in words_of(fig_ranks({"nucleus": two}))[-1]
     assert fig_ranks({}).axes == []

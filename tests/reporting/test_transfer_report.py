@@ -11,7 +11,7 @@ from tests.helpers.fake_study import blurred, disc_mask, make_study
 from wbcstudy.config import StudyConfig
 from wbcstudy.files import write_json
 from wbcstudy.reporting.figures.canvas import write_figure
-from wbcstudy.reporting.figures.statistics import fig_transfer
+from wbcstudy.reporting.figures.scores import fig_transfer
 from wbcstudy.reporting.page import write_report
 from wbcstudy.reporting.tables.render import format_html, format_latex
 from wbcstudy.reporting.transfer import (
@@ -69,7 +69,7 @@ def test_a_large_loss_is_said_in_words_and_shown_with_its_interval(study):
     assert layout.heads[2][0].endswith("10 images")
     assert "&lt;b&gt;elsewhere" in format_html(layout) and r"\textbf" in format_latex(layout)
     assert len(fig_transfer(transfer.table, {"away": "Away $x$"}).axes) == 2
-    write_figure(fig_transfer(transfer.table, {}), folder.figures, "transfer", dpi=40)
+    write_figure(fig_transfer(transfer.table, {}), folder.figures, "transfer")
     page = write_report(folder, config, runs, transfer=transfer).read_text(encoding="utf-8")
     ids = re.findall(r'id="([^"]+)"', page)
     assert len(ids) == len(set(ids))

@@ -128,7 +128,8 @@ def make_comparison_figures(runs: Iterable[Run], comparison: StudyComparison) ->
         "ranks", "differences_<region>", "calibration", "cost_quality".
     """
     # The page needs the words and tables only, and matplotlib takes a second.
-    from wbcstudy.reporting.figures.statistics import fig_cost_quality, fig_differences, fig_ranks, fig_reliability
+    from wbcstudy.reporting.figures.scores import fig_cost_quality, fig_reliability
+    from wbcstudy.reporting.figures.significance import fig_differences, fig_ranks
 
     figures = {}
     if comparison.several:
@@ -139,7 +140,7 @@ def make_comparison_figures(runs: Iterable[Run], comparison: StudyComparison) ->
         if any(len(test.mean_ranks) > 1 and test.n > 1 for test in tests.values()):
             figures["ranks"] = fig_ranks(tests, "groups of images" if _group_note(comparison) else "images")
         for region, found in comparison.regions.items():
-            figures[f"differences_{region}"] = fig_differences(found.pairs, region, found.order, ALPHA)
+            figures[f"differences_{region}"] = fig_differences(found.pairs, region, found.order)
     chosen = [run for run in runs if f"{run.config.encoder}__{run.config.loss}" == comparison.chosen]
     curves = read_curves(chosen)
     if curves:

@@ -258,8 +258,8 @@ def write_transfer(
     """
     from wbcstudy.data.datasets import load_dataset
     from wbcstudy.reporting.figures.canvas import write_figure
-    from wbcstudy.reporting.figures.examples import fig_cases
-    from wbcstudy.reporting.figures.statistics import fig_transfer
+    from wbcstudy.reporting.figures.scores import fig_transfer
+    from wbcstudy.reporting.figures.study_figures import fig_cases
 
     runs, figures = list(runs), {}
     for frame, layout in make_transfer_tables(transfer, runs, groups).values():

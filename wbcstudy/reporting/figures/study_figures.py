@@ -9,7 +9,7 @@ import numpy as np
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import Dataset
 from wbcstudy.reporting.figures.canvas import StudyFigure
-from wbcstudy.reporting.figures.masks import fig_predictions
+from wbcstudy.reporting.figures.images import fig_predictions
 
 
 def fig_cases(
