@@ -1,4 +1,4 @@
-"""What networks lose on another dataset, against known losses."""
+"""Scores on another dataset, for known differences."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from wbcstudy.scoring.comparison import TRANSFER_COLUMNS, compare_transfer
 
 
 def scores(values, method="resnet18__dice", fold=0, seed=0, prefix="c", region="nucleus"):
-    """Rows of one run; counts that give these Dice values."""
+    """Rows of one run, with counts that give these Dice values."""
     tp = np.round(np.asarray(values) * 1000).astype(int)
     return pd.DataFrame(
         {
@@ -22,9 +22,7 @@ def scores(values, method="resnet18__dice", fold=0, seed=0, prefix="c", region="
 
 def test_each_fold_tests_its_own_cases_and_every_network_scores_the_other_dataset():
     own = pd.concat([scores([0.9, 0.8], fold=0), scores([1.0, 0.9], fold=1)])
-    other = pd.concat(
-        [scores([0.6, 0.2], fold=fold, prefix="f") for fold in (0,)] + [scores([0.8, 0.4], fold=1, prefix="f")]
-    )
+    other = pd.concat([scores([0.6, 0.2], fold=0, prefix="f"), scores([0.8, 0.4], fold=1, prefix="f")])
     (row,) = compare_transfer(own, other, ("nucleus",)).to_dict("records")
     assert set(row) == set(TRANSFER_COLUMNS)
     assert (row["networks"], row["own_n"], row["n"]) == (2, 4, 2)
@@ -41,13 +39,13 @@ def test_seeds_are_averaged_on_both_sides():
     assert row["drop"] == pytest.approx(0.4) and row["drop_ci_low"] == pytest.approx(row["drop_ci_high"])
 
 
-def test_methods_that_were_not_scored_there_have_no_row():
+def test_methods_without_scores_on_the_other_dataset_have_no_row():
     own = pd.concat([scores([0.9, 0.8]), scores([0.9, 0.8], "vgg16__dice")])
     assert list(compare_transfer(own, scores([0.5, 0.6], prefix="f"))["method"]) == ["resnet18__dice"]
     assert compare_transfer(own, own.head(0)).empty and compare_transfer(own.head(0), own).empty
 
 
-def test_cases_of_one_slide_count_as_one():
+def test_cases_of_one_slide_count_once():
     own, other = scores(np.linspace(0.8, 0.95, 20)), scores(np.repeat(np.linspace(0.3, 0.6, 5), 4), prefix="f")
     slides = {case: f"slide{i // 4}" for i, case in enumerate(other["case_id"])}
     alone, grouped = (compare_transfer(own, other, ("nucleus",), other_groups=g).iloc[0] for g in (None, slides))

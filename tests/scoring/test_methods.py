@@ -53,8 +53,6 @@ def test_the_same_scores_twice_are_refused():
     frame = scores_from_dice({("resnet18", "dice", 0, 0): {"a": 0.5}})
     with pytest.raises(StudyError, match="more than one score of case a"):
         add_methods(pd.concat([frame, frame]))
-    with pytest.raises(StudyError, match="no column 'jaccard'"):
-        case_table(frame, "nucleus", "jaccard")
 
 
 def test_groups_are_averaged_and_cases_without_one_stand_alone():

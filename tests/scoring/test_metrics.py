@@ -31,7 +31,7 @@ COUNTS = st.tuples(COUNT, COUNT, COUNT, COUNT)
     [
         #                                        precision, sensitivity, specificity, accuracy, dice, iou
         ("perfect", (4, 0, 0, 5), (1, 1, 1, 1, 1, 1)),
-        ("half found", (2, 0, 2, 5), (1, 0.5, 1, 7 / 9, 2 / 3, 0.5)),
+        ("half predicted", (2, 0, 2, 5), (1, 0.5, 1, 7 / 9, 2 / 3, 0.5)),
         ("nothing predicted", (0, 0, 4, 5), (NAN, 0, 1, 5 / 9, 0, 0)),
         ("nothing there, something predicted", (0, 4, 0, 5), (0, NAN, 5 / 9, 5 / 9, 0, 0)),
         ("nothing there, nothing predicted", (0, 0, 0, 9), (NAN, NAN, 1, 1, NAN, NAN)),
@@ -62,7 +62,7 @@ def test_ratios_agree_with_scikit_learn(pixels):
 
 
 @given(COUNTS)
-def test_ratios_lie_between_0_and_1_or_are_undefined(counts):
+def test_ratios_are_between_0_and_1_or_undefined(counts):
     for ratio in RATIOS.values():
         value = ratio(*counts)
         assert np.isnan(value) or 0 <= value <= 1
@@ -76,7 +76,7 @@ def test_the_identities_of_table_2_hold(counts):
         np.testing.assert_allclose(f, 2 * p * s / (p + s), rtol=1e-9)
 
 
-def test_arrays_broadcast_and_small_integers_do_not_wrap():
+def test_arrays_broadcast_and_small_integers_do_not_overflow():
     tp = np.array([200, 0], np.uint8)
     np.testing.assert_allclose(dice(tp, np.uint8(200), np.uint8(0), 0), [2 / 3, 0])
 
@@ -101,7 +101,7 @@ def masks(shape):
 PAIRS = SHAPES.flatmap(lambda shape: st.tuples(masks(shape), masks(shape)))
 
 
-# 0 plasma, 1 cytoplasm, 2 nucleus: one nucleus pixel called cytoplasm, one plasma pixel called cytoplasm.
+# 0 background, 1 cytoplasm, 2 nucleus: one nucleus pixel and one background pixel are predicted as cytoplasm.
 REFERENCE = np.array([[0, 0, 1], [0, 2, 2], [0, 1, 2]], np.uint8)
 PREDICTION = np.array([[0, 1, 1], [0, 2, 1], [0, 1, 2]], np.uint8)
 
@@ -111,7 +111,7 @@ PREDICTION = np.array([[0, 1, 1], [0, 2, 1], [0, 1, 2]], np.uint8)
     [
         ("nucleus", Counts(tp=2, fp=0, fn=1, tn=6)),
         ("cytoplasm", Counts(tp=2, fp=2, fn=0, tn=5)),
-        # A nucleus taken for cytoplasm is still a right cell pixel.
+        # A nucleus pixel predicted as cytoplasm is still a correct cell pixel.
         ("cell", Counts(tp=5, fp=1, fn=0, tn=3)),
     ],
 )
@@ -131,7 +131,7 @@ def test_counts_agree_with_scikit_learn(pair):
 
 
 @given(PAIRS)
-def test_counts_add_up_to_the_pixels_and_swap_with_the_masks(pair):
+def test_counts_add_up_to_the_pixels_and_are_swapped_with_the_masks(pair):
     reference, prediction = pair
     swapped = count_regions(prediction, reference)
     for region, counts in count_regions(reference, prediction).items():
@@ -146,14 +146,14 @@ def test_an_empty_mask_counts_nothing():
 
 
 @pytest.mark.parametrize(
-    ("reference", "prediction", "says"),
+    ("reference", "prediction", "message"),
     [
         (np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), "2 x 3 px"),
         (np.zeros((2, 3), np.uint8), np.zeros((2, 3, 3), np.float32), "float32"),
-        (np.array([[0, 128, 255]], np.uint8), np.array([[0, 1, 2]], np.uint8), "reference holds the values 0, 128"),
-        (np.array([[0, 1]], np.int64), np.array([[0, -1]], np.int64), "prediction holds the values -1"),
+        (np.array([[0, 128, 255]], np.uint8), np.array([[0, 1, 2]], np.uint8), "reference has the values 0, 128"),
+        (np.array([[0, 1]], np.int64), np.array([[0, -1]], np.int64), "prediction has the values -1"),
     ],
 )
-def test_masks_that_cannot_be_compared_are_refused(reference, prediction, says):
-    with pytest.raises(StudyError, match=says):
+def test_masks_that_cannot_be_compared_are_refused(reference, prediction, message):
+    with pytest.raises(StudyError, match=message):
         count_regions(reference, prediction)

@@ -1,1 +1,1 @@
-"""Counts first, ratios from counts; NumPy and pandas only."""
+"""Pixel counts, ratios of counts, and statistics of scores. NumPy, pandas and SciPy only."""

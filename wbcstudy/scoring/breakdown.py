@@ -1,4 +1,4 @@
-"""Scores by cell type, the cases that went worst, and which methods are worth their cost."""
+"""Scores by cell type, the worst cases, and the methods that are worth their cost."""
 
 from __future__ import annotations
 
@@ -8,36 +8,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from wbcstudy.errors import StudyError
 from wbcstudy.scoring.intervals import bootstrap_interval
 from wbcstudy.scoring.methods import Groups, case_table, group_names
-
-# The regions whose mean says how well a case went; the cell is made of the two.
-CASE_REGIONS = ("nucleus", "cytoplasm")
+from wbcstudy.scoring.selection import TABLE_REGIONS
 
 
 def scores_by_cell_type(
-    frame: pd.DataFrame,
-    region: str,
-    column: str = "dice",
-    groups: Groups | None = None,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    frame: pd.DataFrame, region: str, column: str = "dice", groups: Groups | None = None
 ) -> pd.DataFrame:
-    """Mean of a ratio over the cases of each cell type, per method, with a bootstrap interval.
+    """Average a ratio over the cases of each cell type, per method, with a bootstrap interval.
 
-    Types with few cases have wide intervals or none; the intervals are for looking, not for testing types against one
-    another. Assumptions as in `bootstrap_interval`.
+    The intervals describe each type; they do not test one type against another. They are wide for types with few
+    cases. Assumptions as in `bootstrap_interval`.
 
     Args:
-        frame: rows as `score_masks` makes them.
-        region: the one to look at.
+        frame: rows as `score_masks` returns them.
+        region: a key of `REGIONS`.
         column: a ratio.
         groups: case id -> group, for a cluster bootstrap.
-        confidence: coverage of each interval.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
 
     Returns:
         Rows: method (in order of appearance), cell_type (sorted; missing last), n (cases with a defined value), mean,
@@ -49,27 +37,27 @@ def scores_by_cell_type(
     for method in table:
         for cell_type, values in table[method].groupby(types.to_numpy(dtype=object), dropna=False):
             names = None if groups is None else group_names(values.index, groups)
-            found = bootstrap_interval(values, names, np.mean, confidence, resamples, seed)
-            # As None and NaN differ among the pandas dtypes, a missing type is always None here.
-            known = None if pd.isna(cell_type) else cell_type
-            rows.append((method, known, found.cases, found.estimate, found.low, found.high))
+            interval = bootstrap_interval(values, names)
+            # pandas uses None or NaN for a missing type, depending on the dtype; here it is always None.
+            name = None if pd.isna(cell_type) else cell_type
+            rows.append((method, name, interval.cases, interval.estimate, interval.low, interval.high))
     return pd.DataFrame(rows, columns=["method", "cell_type", "n", "mean", "ci_low", "ci_high"])
 
 
 def worst_cases(
-    frame: pd.DataFrame, n: int = 10, column: str = "dice", regions: Sequence[str] = CASE_REGIONS
+    frame: pd.DataFrame, n: int = 10, column: str = "dice", regions: Sequence[str] = TABLE_REGIONS
 ) -> pd.DataFrame:
-    """The cases with the lowest mean over regions (and over the runs in the frame), worst first.
+    """Return the cases with the lowest mean over regions and runs, worst first.
 
     Args:
-        frame: rows as `score_masks` makes them; choose the runs before.
-        n: how many cases at most.
+        frame: rows as `score_masks` returns them, of the runs to average.
+        n: maximum number of cases.
         column: a ratio.
-        regions: whose mean is taken; an undefined region is left out of its case's mean.
+        regions: regions to average; an undefined region does not enter its case's mean.
 
     Returns:
-        case_id, cell_type, mean, then one column per region (mean over the runs). Ties stand by case id; cases without
-        any defined value are no worst cases and are left out.
+        case_id, cell_type, mean, then one column per region (mean over the runs). Ties are sorted by case id. Cases
+        without any defined value are left out.
     """
     rows = frame[frame["region"].isin(regions)]
     means = rows.groupby(["case_id", "region"])[column].mean().unstack("region")  # noqa: PD010
@@ -81,26 +69,17 @@ def worst_cases(
 
 
 def pareto_front(cost: ArrayLike, quality: ArrayLike) -> np.ndarray:
-    """Which methods no other beats on both sides: cheaper or as cheap, and better or as good, one of them strictly.
+    """Mark the methods that no other method dominates (at most the cost, at least the quality, one strictly better).
 
     Args:
-        cost: N numbers, lower is better (seconds, parameters).
-        quality: N numbers, higher is better (Dice).
+        cost: float (N,), lower is better (seconds, parameters).
+        quality: float (N,), higher is better (Dice).
 
     Returns:
-        bool (N,). Equal points stand or fall together; a point with a NaN is never on the front nor beats another.
-
-    Raises:
-        StudyError: not as many costs as qualities.
+        bool (N,). Equal points share the result. A point with a NaN is never on the front and dominates no other.
     """
     cost, quality = np.asarray(cost, dtype=float), np.asarray(quality, dtype=float)
-    if cost.shape != quality.shape or cost.ndim != 1:
-        raise StudyError(
-            f"Costs of shape {cost.shape}, qualities of shape {quality.shape}.",
-            expected="one of each per method",
-            fix="Pass two columns of one table.",
-        )
-    # [i, j]: j beats i. Comparisons with NaN are false.
+    # [i, j]: j dominates i. Comparisons with NaN are false.
     as_good = (cost[None, :] <= cost[:, None]) & (quality[None, :] >= quality[:, None])
     better = (cost[None, :] < cost[:, None]) | (quality[None, :] > quality[:, None])
     return ~(as_good & better).any(axis=1) & ~np.isnan(cost) & ~np.isnan(quality)

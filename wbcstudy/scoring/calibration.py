@@ -1,7 +1,7 @@
-"""Does a probability of 0.9 mean nine in ten? Reliability curve and expected calibration error, from small counts.
+"""Calibration: reliability curves and expected calibration error, from small counts.
 
-Pixels are put into bins by their confidence; each bin keeps three sums. Counts of several images or runs add up, so
-they can be stored with the scores and no probabilities have to be kept.
+Pixels are sorted into bins by their confidence, and each bin keeps three sums. The sums of several images or runs add
+up, so they are stored with the scores, and the probabilities need not be kept.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write
 from wbcstudy.labels import LABELS, NUM_LABELS, REGIONS
 
-BIN_COLUMNS = ("n", "sum_confidence", "sum_correct")
-BINS = 15
-# What is kept of a run: the most probable label of every pixel ("all"), and the probability of each of two regions.
-KEPT_CURVES = ("all", "nucleus", "cytoplasm")
+_COLUMNS = ["n", "sum_confidence", "sum_correct"]
+_BINS = 15
+# Curves stored per run: "all" is the most probable label of every pixel, the others are the probability of a region.
+_CURVES = ("all", "nucleus", "cytoplasm")
 
 
 class Reliability(NamedTuple):
     """A reliability curve.
 
     Args:
-        ece: expected calibration error, 0..1: the mean gap between confidence and share right, weighted by pixels;
-            NaN without pixels.
-        largest_gap: the largest gap of a bin that holds pixels; NaN without pixels.
+        ece: expected calibration error, 0..1: the mean gap between confidence and accuracy, weighted by pixels; NaN
+            without pixels.
+        largest_gap: largest gap of a bin that holds pixels; NaN without pixels.
         curve: one row per bin, lowest first: low, high (borders), n, confidence (mean), correct (share), gap
-            (confidence minus correct: positive is too sure). NaN for empty bins.
+            (confidence minus correct: positive means overconfident). NaN for empty bins.
     """
 
     ece: float
@@ -40,40 +40,38 @@ class Reliability(NamedTuple):
 
 
 def count_confidence(
-    probabilities: np.ndarray, references: np.ndarray, bins: int = BINS, region: str | None = None
+    probabilities: np.ndarray, references: np.ndarray, bins: int = _BINS, region: str | None = None
 ) -> np.ndarray:
     """Sum confidence and correctness of pixels per bin of confidence.
 
-    Without a region, a pixel's confidence is the probability of its most probable label, and it is correct where this
-    is the reference's. Sure background makes most pixels of a smear, so this flatters. With a region, confidence is
-    the probability that the pixel is in the region, and "correct" is whether the expert says so: the curve of one
-    class.
+    Without a region, the confidence of a pixel is the probability of its most probable label, and the pixel is correct
+    if that is the reference's label. Confident background makes up most pixels of a smear, so this curve is optimistic.
+    With a region, the confidence is the probability that the pixel is in the region, and the pixel counts as correct if
+    the reference says so: the curve of one class.
 
     Args:
         probabilities: float (..., 3), probabilities of the labels, which sum to 1.
         references: integer labels (...), of the same shape without the last axis.
-        bins: B equal bins over 0..1, each with its upper border (and the first with 0).
+        bins: number B of equal bins over 0..1, each with its upper border (the first also with 0).
         region: a key of `REGIONS`, or None.
 
     Returns:
         float64 (B, 3): n, sum of confidence, sum of correct. Zeros without pixels.
 
     Raises:
-        StudyError: shapes that do not fit, values that are no probabilities, no such region, or fewer than one bin.
+        StudyError: shapes that do not match, or values that are no probabilities.
 
     Source:
         Guo et al. (2017), On Calibration of Modern Neural Networks, equations 2 and 3 and section 2 (15 bins in their
         experiments).
     """
     probabilities, references = np.asarray(probabilities), np.asarray(references)
-    if probabilities.shape != (*references.shape, NUM_LABELS) or bins < 1:
+    if probabilities.shape != (*references.shape, NUM_LABELS):
         raise StudyError(
-            f"Probabilities of shape {probabilities.shape} for references of shape {references.shape}, {bins} bins.",
-            expected=f"the references' shape with {NUM_LABELS} more ({', '.join(LABELS)}), and at least one bin",
+            f"Probabilities of shape {probabilities.shape} for references of shape {references.shape}.",
+            expected=f"the references' shape with a last axis of {NUM_LABELS} ({', '.join(LABELS)})",
             fix="Pass the model's output and the masks of the same images, at the same size.",
         )
-    if region is not None and region not in REGIONS:
-        raise StudyError(f"Unknown region {region!r}.", expected=", ".join(REGIONS), fix="Use one of these names.")
     if probabilities.size and not (probabilities.min() >= 0 and probabilities.max() <= 1 + 1e-3):
         raise StudyError(
             f"Probabilities between {probabilities.min():.3g} and {probabilities.max():.3g}.",
@@ -83,103 +81,91 @@ def count_confidence(
     if region is None:
         confidence, correct = probabilities.max(axis=-1), probabilities.argmax(axis=-1) == references
     else:
-        # In doubles: a sum of two rounded probabilities may exceed 1.
+        # In float64: the sum of two rounded probabilities may exceed 1.
         confidence = probabilities[..., list(REGIONS[region])].sum(axis=-1, dtype=float)
         correct = np.isin(references, REGIONS[region])
     confidence = np.minimum(confidence.astype(float).ravel(), 1)
-    place = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
+    bin_numbers = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
     weights = (None, confidence, correct.ravel().astype(float))
-    return np.stack([np.bincount(place, weight, minlength=bins).astype(float) for weight in weights], axis=1)
+    return np.stack([np.bincount(bin_numbers, weight, minlength=bins).astype(float) for weight in weights], axis=1)
 
 
 class ConfidenceCounts:
-    """`count_confidence` over images that come in chunks, for each of `KEPT_CURVES`.
+    """Accumulate `count_confidence` over chunks of images, for all pixels, the nucleus and the cytoplasm.
 
     Args:
         references: the experts' masks, labels (N, H, W).
-        bins: as in `count_confidence`.
     """
 
-    def __init__(self, references: np.ndarray, bins: int = BINS) -> None:
+    def __init__(self, references: np.ndarray) -> None:
         self.references = references
-        self.counts = {curve: np.zeros((bins, len(BIN_COLUMNS))) for curve in KEPT_CURVES}
+        self.counts = {curve: np.zeros((_BINS, len(_COLUMNS))) for curve in _CURVES}
 
     def add(self, chunk: slice, probabilities: np.ndarray) -> None:
         """Count a chunk.
 
         Args:
-            chunk: which of the references.
-            probabilities: float (n, H, W, 3) of these.
+            chunk: positions of the images among the references.
+            probabilities: float (n, H, W, 3) of these images.
         """
         for curve, counts in self.counts.items():
             region = None if curve == "all" else curve
-            counts += count_confidence(probabilities, self.references[chunk], len(counts), region)
-
-    def frame(self) -> pd.DataFrame:
-        """One row per curve and bin, lowest first: region ("all" or a region), bin, n, sum_confidence, sum_correct."""
-        parts = [
-            pd.DataFrame(counts, columns=list(BIN_COLUMNS)).assign(region=curve, bin=range(len(counts)))
-            for curve, counts in self.counts.items()
-        ]
-        table = pd.concat(parts, ignore_index=True)[["region", "bin", *BIN_COLUMNS]]
-        return table.astype({"n": "int64", "sum_correct": "int64"})
+            counts += count_confidence(probabilities, self.references[chunk], region=region)
 
     def write(self, path: Path) -> None:
-        """Write the frame as CSV, in one step."""
+        """Write a CSV with one row per curve and bin, lowest first: region ("all" or a region), bin, n and the sums."""
+        parts = [
+            pd.DataFrame(counts, columns=_COLUMNS).assign(region=curve, bin=range(len(counts)))
+            for curve, counts in self.counts.items()
+        ]
+        table = pd.concat(parts, ignore_index=True)[["region", "bin", *_COLUMNS]]
+        table = table.astype({"n": "int64", "sum_correct": "int64"})
         with atomic_write(path) as part:
-            self.frame().to_csv(part, index=False, lineterminator="\n")
+            table.to_csv(part, index=False, lineterminator="\n")
 
 
 def read_reliability(paths: Iterable[Path]) -> dict[str, Reliability]:
-    """Curve ("all" or a region) -> its reliability, over the sums in several files that `ConfidenceCounts` wrote.
+    """Add up the files that `ConfidenceCounts` wrote: curve ("all" or a region) -> its reliability.
 
-    Files that are absent are left out; {} where all are. Files with different numbers of bins do not add up: those of
-    another number than the first's are left out.
+    Missing files are skipped; the result is {} if all are missing. Files with another number of bins than the first
+    are skipped too, since they cannot be added.
     """
     frames = [pd.read_csv(path) for path in paths if path.exists()]
     frames = [frame for frame in frames if len(frame) == len(frames[0])]
     if not frames:
         return {}
-    sums = pd.concat(frames).groupby(["region", "bin"], sort=False)[list(BIN_COLUMNS)].sum()
-    return {region: reliability(part) for region, part in sums.groupby(level="region", sort=False)}
+    sums = pd.concat(frames).groupby(["region", "bin"], sort=False)[_COLUMNS].sum()
+    return {region: reliability(part.to_numpy()) for region, part in sums.groupby(level="region", sort=False)}
 
 
-def reliability(counts: np.ndarray | pd.DataFrame) -> Reliability:
-    """The reliability curve and the expected calibration error, from per-bin counts.
+def reliability(counts: np.ndarray) -> Reliability:
+    """Compute the reliability curve and the expected calibration error from counts per bin.
 
     Args:
-        counts: (B, 3) as `count_confidence` makes them, or sums of such arrays; or a frame with the columns n,
-            sum_confidence and sum_correct. Bins are of equal width over 0..1, lowest first.
+        counts: (B, 3) as `count_confidence` returns them, or sums of such arrays. Bins are of equal width over 0..1,
+            lowest first.
 
     Returns:
-        See `Reliability`. The error depends on the number of bins: compare curves of the same B only.
-
-    Raises:
-        StudyError: not three columns.
+        See `Reliability`. The error depends on the number of bins: compare curves with the same B only.
 
     Source:
         Guo et al. (2017), equations 3 (error) and 5 (largest gap); Naeini et al. (2015).
     """
-    array = np.asarray(counts[list(BIN_COLUMNS)] if isinstance(counts, pd.DataFrame) else counts, dtype=float)
-    if array.ndim != 2 or array.shape[1] != len(BIN_COLUMNS):
-        raise StudyError(
-            f"Counts of shape {array.shape}.", expected=f"(bins, 3): {', '.join(BIN_COLUMNS)}", fix="Transpose them?"
-        )
-    n, held = array[:, 0], array[:, 0] > 0
-    means = np.full((len(array), 2), np.nan)
-    means[held] = array[held, 1:] / n[held, None]
-    borders = np.linspace(0, 1, len(array) + 1)
+    n, *sums = np.asarray(counts, dtype=float).T
+    filled = n > 0
+    confidence, correct = (np.divide(values, n, out=np.full(len(n), np.nan), where=filled) for values in sums)
+    borders = np.linspace(0, 1, len(n) + 1)
     curve = pd.DataFrame(
         {
             "low": borders[:-1],
             "high": borders[1:],
             "n": n.astype(np.int64),
-            "confidence": means[:, 0],
-            "correct": means[:, 1],
-            "gap": means[:, 0] - means[:, 1],
+            "confidence": confidence,
+            "correct": correct,
+            "gap": confidence - correct,
         }
     )
-    gaps = curve["gap"].abs()[held]
+    gaps = curve["gap"].abs()[filled]
     if gaps.empty:
         return Reliability(np.nan, np.nan, curve)
-    return Reliability(float((gaps * n[held]).sum() / n.sum()), float(gaps.max()), curve)
+    return Reliability(float((gaps * n[filled]).sum() / n.sum()), float(gaps.max()), curve)

@@ -1,7 +1,7 @@
 """Scores of cases and of runs.
 
-Two summaries stand side by side everywhere. *Pooled* (`dice`): counts are summed over the images first, as in the
-paper, so large cells weigh more. *Mean over images* (`dice_mean`): every image weighs the same; it has an interval.
+There are always two summaries. *Pooled* (`dice`): counts are summed over the images first, as in the paper, so large
+cells weigh more. *Mean over images* (`dice_mean`): every image has the same weight, and the mean has an interval.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wbcstudy.data.arrays import Arrays
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write
 from wbcstudy.labels import REGIONS
@@ -28,53 +29,42 @@ def score_masks(
     references: Iterable[np.ndarray],
     predictions: Iterable[np.ndarray],
 ) -> pd.DataFrame:
-    """Score predicted masks against the expert's, one case at a time.
+    """Score predicted masks against the experts' masks, one case at a time.
 
     Args:
-        run: name of the run, or of the method, whose predictions these are.
+        run: name of the run or method that made the predictions.
         case_ids: one per case.
-        cell_types: one per case; None where unknown.
+        cell_types: one per case; None if unknown.
         references: the experts' masks, integer labels, (H, W); cases may differ in size. Read one by one.
-        predictions: the model's masks, in the same order, each of its reference's shape.
+        predictions: the model's masks in the same order, each with the shape of its reference.
 
     Returns:
-        One row per case and region (in the order of `REGIONS`): `runs.SCORE_COLUMNS`, then the ratios, which are NaN
-        where undefined. No rows for no cases. A row depends on its own case only, not on the order or the batch.
+        One row per case and region (in the order of `REGIONS`): `SCORE_COLUMNS`, then the ratios, which are NaN if
+        undefined. No rows for no cases. A row depends on its own case only, not on the order or the batch.
 
     Raises:
-        StudyError: not as many ids, types, references and predictions; or masks that cannot be compared, with the
-            case's id.
+        StudyError: masks that cannot be compared; the message has the case's id.
+        ValueError: the four arguments differ in length.
     """
     rows: list[dict[str, Any]] = []
-    try:
-        for case_id, cell_type, reference, prediction in zip(
-            case_ids, cell_types, references, predictions, strict=True
-        ):
-            try:
-                counts = count_regions(reference, prediction)
-            except StudyError as error:
-                raise StudyError(f"Case {case_id}: {error.message}", expected=error.expected, fix=error.fix) from None
-            about = {"run": run, "case_id": str(case_id), "cell_type": cell_type or None}
-            rows += [about | {"region": region} | counts[region]._asdict() for region in REGIONS]
-    except ValueError as error:
-        if "zip()" not in str(error):
-            raise
-        raise StudyError(
-            "The lists of cases, cell types, references and predictions differ in length.",
-            expected="one of each per case",
-            fix="Pass the same cases, in the same order, to all four.",
-        ) from None
+    for case_id, cell_type, reference, prediction in zip(case_ids, cell_types, references, predictions, strict=True):
+        try:
+            counts = count_regions(reference, prediction)
+        except StudyError as error:
+            raise StudyError(f"Case {case_id}: {error.message}", expected=error.expected, fix=error.fix) from None
+        case = {"run": run, "case_id": str(case_id), "cell_type": cell_type or None}
+        rows += [case | {"region": region} | counts[region]._asdict() for region in REGIONS]
     frame = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
     text = dict.fromkeys(("run", "case_id", "cell_type", "region"), "str")
     return add_ratios(frame.astype(text | dict.fromkeys(COUNTS, "int64")))
 
 
-def score_seeds(name: str, cases, predictions: Mapping[int, np.ndarray]) -> pd.DataFrame:
-    """`score_masks` for several seeds of one method, in one frame.
+def score_seeds(name: str, cases: Arrays, predictions: Mapping[int, np.ndarray]) -> pd.DataFrame:
+    """Score several seeds of one method with `score_masks`, in one frame.
 
     Args:
-        name: the method on its fold; the runs are called `<name>__seed<s>`.
-        cases: has case_ids, cell_types and masks, uint8 (N, S, S).
+        name: name of the method with its fold; the runs are named `<name>__seed<s>`.
+        cases: the test cases.
         predictions: seed -> uint8 (N, S, S) of labels.
     """
     frames = [
@@ -84,14 +74,19 @@ def score_seeds(name: str, cases, predictions: Mapping[int, np.ndarray]) -> pd.D
     return pd.concat(frames, ignore_index=True)
 
 
-def score_variants(run: str, cases, variants: Mapping[str, np.ndarray], folder: RunFolder) -> dict[str, pd.DataFrame]:
-    """`score_masks` for several versions of the same predictions, each written into the run's folder.
+def score_variants(
+    run: str, cases: Arrays, variants: Mapping[str, np.ndarray], folder: RunFolder
+) -> dict[str, pd.DataFrame]:
+    """Score several variants of the same predictions with `score_masks`, and write each into the run's folder.
 
     Args:
-        run: its name.
-        cases: has case_ids, cell_types and masks, uint8 (N, S, S).
-        variants: "raw" and what else was made of it -> uint8 (N, S, S) of labels; see `RunFolder.scores_of`.
-        folder: of the run.
+        run: name of the run.
+        cases: the test cases.
+        variants: "raw", "cleaned", "central" -> uint8 (N, S, S) of labels; see `RunFolder.scores_of`.
+        folder: folder of the run.
+
+    Returns:
+        Variant -> its scores.
     """
     frames = {
         variant: score_masks(run, cases.case_ids, cases.cell_types, cases.masks, masks)
@@ -106,12 +101,12 @@ def pool_scores(frame: pd.DataFrame, by: Sequence[str] = ("run", "region")) -> p
     """Sum the counts of each group and compute the ratios of the sums (the micro average of the paper).
 
     Args:
-        frame: rows as `score_masks` makes them.
-        by: columns that make a group; cases without a cell type are a group of their own.
+        frame: rows as `score_masks` returns them.
+        by: columns that define a group; cases without a cell type form one group.
 
     Returns:
-        One row per group: `by`, the summed counts, the ratios and `cases`, the number of rows summed. Groups stand in
-        order of first appearance.
+        One row per group, in order of first appearance: `by`, the summed counts, the ratios and `cases`, the number of
+        rows summed.
     """
     by = list(by)
     groups = frame.groupby(by, sort=False, dropna=False, observed=True)
@@ -120,14 +115,14 @@ def pool_scores(frame: pd.DataFrame, by: Sequence[str] = ("run", "region")) -> p
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, dict[str, int | float | None]]:
-    """The scores of one run in the form that `run.json` keeps.
+    """Summarise the scores of one run for `run.json`.
 
     Args:
-        frame: rows as `score_masks` makes them.
+        frame: rows as `score_masks` returns them.
 
     Returns:
         Region -> tp, fp, fn, tn and the pooled ratios, `dice_mean` (over images) and `n` (images with a defined
-        Dice). None where undefined, as JSON has no NaN. Regions without rows are absent.
+        Dice). None if undefined, since JSON has no NaN. Regions without rows are absent.
     """
     pooled = pool_scores(frame, by=("region",)).set_index("region")
     means = frame.groupby("region", sort=False)["dice"].agg(["mean", "count"])
@@ -141,7 +136,7 @@ def summarise(frame: pd.DataFrame) -> dict[str, dict[str, int | float | None]]:
 
 
 def write_scores(frame: pd.DataFrame, path: Path) -> None:
-    """Write scores.csv in one step: full precision, empty where undefined, the same bytes for the same scores."""
+    """Write scores.csv in one step: full precision, empty if undefined, identical bytes for identical scores."""
     with atomic_write(path) as part:
         frame.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
 

@@ -1,8 +1,8 @@
-"""Runs become methods: the trainings of one encoder with one loss, over all folds and seeds, are one method.
+"""Group runs into methods: all trainings of one encoder with one loss, over folds and seeds, are one method.
 
-Scores of methods are compared case by case, so the folds are laid end to end (each case is tested once per seed) and
-the seeds are averaged for each case before anything is compared. Earlier methods have folds and seeds too, and keep
-their name; scores under any other name count as one training.
+Methods are compared case by case. The folds are concatenated (each case is tested once per seed), and the seeds are
+averaged for each case before the comparison. Earlier methods have folds and seeds too, and keep their name. Any other
+run name counts as one training.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 from wbcstudy.config import split_run_name
 from wbcstudy.errors import StudyError
 
-# Case id -> the slide, patient or laboratory that the case shares with others.
+# Case id -> slide, patient or laboratory of the case.
 Groups = Mapping[str, Hashable]
 
 
@@ -23,11 +23,11 @@ def add_methods(frame: pd.DataFrame) -> pd.DataFrame:
     """Copy a scores frame and add the columns `method`, `fold` and `seed`, read from the name of the run.
 
     Args:
-        frame: rows as `score_masks` makes them, of any number of runs. A run whose name has no fold and seed is a
+        frame: rows as `score_masks` returns them, of any number of runs. A run whose name has no fold and seed is a
             method with fold 0 and seed 0.
 
     Raises:
-        StudyError: one run scored one case and region twice.
+        StudyError: two scores of one run, case and region.
     """
     frame = frame.reset_index(drop=True)
     twice = frame.duplicated(["run", "case_id", "region"])
@@ -44,40 +44,35 @@ def add_methods(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def case_table(frame: pd.DataFrame, region: str, column: str = "dice") -> pd.DataFrame:
-    """One row per case, one column per method: the method's score of the case, mean over its trainings.
+    """Make a table with one row per case and one column per method: the mean score over the method's trainings.
 
     Args:
-        frame: rows as `score_masks` makes them, of any number of runs.
-        region: the one to look at.
+        frame: rows as `score_masks` returns them, of any number of runs.
+        region: a key of `REGIONS`.
         column: a ratio, or any numeric column.
 
     Returns:
-        Floats, cases sorted by id, methods in order of appearance. NaN where the score is undefined for *any* of the
-        method's trainings (the mean over the others would be of other conditions), or the method did not see the case.
-        A method without any defined score is left out, so that it does not take the cases from the others.
-        Empty where the frame has no row of the region.
+        Floats, cases sorted by id, methods in order of appearance. NaN if the score is undefined for *any* training of
+        the method (a mean over fewer trainings would not be comparable), or if the method did not score the case.
+        Methods without any defined score are left out, so that the other methods keep their cases. Empty if the frame
+        has no row of the region.
 
     Raises:
-        StudyError: as `add_methods`, or no such column.
+        StudyError: as `add_methods`.
     """
-    if column not in frame:
-        numeric = [name for name in frame if pd.api.types.is_numeric_dtype(frame[name])]
-        raise StudyError(
-            f"The scores have no column {column!r}.", expected=", ".join(numeric), fix="Use one of these names."
-        )
     rows = add_methods(frame[frame["region"] == region])
     order = list(rows["method"].unique())
     means = rows.groupby(["case_id", "method"])[column].mean(skipna=False).astype(float)
-    # pivot_table would average the undefined away.
+    # pivot_table would skip the undefined scores.
     return means.unstack("method").reindex(columns=order).sort_index().dropna(axis=1, how="all")  # noqa: PD010
 
 
 def average_groups(table: pd.DataFrame, groups: Groups | None) -> pd.DataFrame:
-    """One row per group of cases, the mean of its complete rows, so that rows are independent of one another.
+    """Average the complete rows of each group of cases, so that the rows of the result are independent.
 
     Args:
         table: one row per case; rows with a NaN are left out.
-        groups: case id -> group. A case without one, or with None or NaN, stands for itself. None: every case does.
+        groups: case id -> group. A case without a group, or with None or NaN, is a group by itself. None: no groups.
     """
     table = table.dropna()
     if groups is None or table.empty:
@@ -86,17 +81,17 @@ def average_groups(table: pd.DataFrame, groups: Groups | None) -> pd.DataFrame:
 
 
 def group_names(case_ids: Sequence[str], groups: Groups | None) -> np.ndarray:
-    """The group of each case, as text; a case without one is a group of its own.
+    """Return the group of each case as text: "group <name>", or "case <id>" for a case without a group.
 
     Args:
-        case_ids: N names.
+        case_ids: N case ids.
         groups: case id -> group, or None.
 
     Returns:
-        N strings; a group's name never meets that of a case alone.
+        str (N,).
     """
-    found = [(groups or {}).get(case) for case in case_ids]
+    names = [(groups or {}).get(case) for case in case_ids]
     return np.array(
-        [f"case {case}" if pd.isna(name) else f"group {name}" for case, name in zip(case_ids, found, strict=True)],
+        [f"case {case}" if pd.isna(name) else f"group {name}" for case, name in zip(case_ids, names, strict=True)],
         dtype=str,
     )

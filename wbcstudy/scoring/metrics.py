@@ -1,8 +1,8 @@
-"""Ratios of pixel counts, each between 0 and 1, and NaN where it is undefined (0/0).
+"""Pixel counts and their ratios. A ratio is between 0 and 1, and NaN if undefined (0/0).
 
-All take the same four counts, as numbers, arrays or columns of a frame, so that one can stand in for another. Given
-the counts of one case they score that case; given sums over cases they are the pooled (micro) average of the paper.
-Equation numbers are those of the paper; Table 2 of it names the others.
+All ratios take the same four counts, as numbers, arrays or columns of a frame, and are interchangeable. The counts of
+one case give the score of that case; sums over cases give the pooled (micro) average of the paper. Equation numbers
+refer to the paper; its Table 2 defines the other ratios.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,33 +20,33 @@ COUNTS = ("tp", "fp", "fn", "tn")
 
 
 def precision(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike):
-    """Share of the predicted pixels that are right: TP / (TP + FP), eq. (3). NaN where nothing was predicted."""
-    return _ratio(_f(tp), _f(tp) + _f(fp))
+    """Share of the predicted pixels that are correct: TP / (TP + FP), eq. (3). NaN if nothing was predicted."""
+    return _ratio(_float(tp), _float(tp) + _float(fp))
 
 
 def sensitivity(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike):
-    """Share of the expert's pixels that were found: TP / (TP + FN). NaN where the expert marked none."""
-    return _ratio(_f(tp), _f(tp) + _f(fn))
+    """Share of the reference's pixels that were predicted: TP / (TP + FN). NaN if the reference is empty."""
+    return _ratio(_float(tp), _float(tp) + _float(fn))
 
 
 def specificity(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike):
-    """Share of the pixels outside that were left alone: TN / (TN + FP). NaN where the expert marked all."""
-    return _ratio(_f(tn), _f(tn) + _f(fp))
+    """Share of the pixels outside the reference that were not predicted: TN / (TN + FP). NaN if there are none."""
+    return _ratio(_float(tn), _float(tn) + _float(fp))
 
 
 def accuracy(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike):
-    """Share of all pixels that are right: (TP + TN) / all. High for small regions whatever is predicted."""
-    return _ratio(_f(tp) + _f(tn), _f(tp) + _f(fp) + _f(fn) + _f(tn))
+    """Share of all pixels that are correct: (TP + TN) / all. Always high for small regions."""
+    return _ratio(_float(tp) + _float(tn), _float(tp) + _float(fp) + _float(fn) + _float(tn))
 
 
 def dice(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike):
-    """Overlap, the F-score of eq. (4): 2 TP / (2 TP + FP + FN). NaN where neither marked a pixel, 0 where one did."""
-    return _ratio(2 * _f(tp), 2 * _f(tp) + _f(fp) + _f(fn))
+    """Dice coefficient, the F-score of eq. (4): 2 TP / (2 TP + FP + FN). NaN if both masks are empty, 0 if one is."""
+    return _ratio(2 * _float(tp), 2 * _float(tp) + _float(fp) + _float(fn))
 
 
 def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike):
-    """Intersection over union: TP / (TP + FP + FN) = dice / (2 - dice). NaN where dice is."""
-    return _ratio(_f(tp), _f(tp) + _f(fp) + _f(fn))
+    """Intersection over union: TP / (TP + FP + FN) = dice / (2 - dice). NaN if both masks are empty."""
+    return _ratio(_float(tp), _float(tp) + _float(fp) + _float(fn))
 
 
 RATIOS: Mapping[str, Callable] = MappingProxyType(
@@ -55,34 +55,34 @@ RATIOS: Mapping[str, Callable] = MappingProxyType(
 
 
 def add_ratios(frame: pd.DataFrame) -> pd.DataFrame:
-    """A copy of a frame of counts with one float column per ratio after its own columns.
+    """Copy a frame of counts and append one float column per ratio.
 
     Args:
-        frame: with the columns tp, fp, fn, tn; ratios that are there already are computed anew. May be empty.
+        frame: with the columns tp, fp, fn, tn; existing ratios are computed again. May be empty.
     """
     kept = frame.drop(columns=[name for name in RATIOS if name in frame])
     counts = [kept[name].to_numpy(dtype=float) for name in COUNTS]
     return kept.assign(**{name: ratio(*counts) for name, ratio in RATIOS.items()})
 
 
-def _f(count: ArrayLike) -> np.ndarray:
-    # Doubles hold every pixel count below 2 ** 53; sums of small integer types would wrap.
+def _float(count: ArrayLike) -> np.ndarray:
+    # float64 holds every pixel count below 2 ** 53 exactly; sums of small integer types would overflow.
     return np.asarray(count, dtype=float)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray):
-    undefined = np.full(np.broadcast(part, whole).shape, np.nan)
-    return np.divide(part, whole, out=undefined, where=whole != 0)[()]
+    result = np.full(np.broadcast(part, whole).shape, np.nan)
+    return np.divide(part, whole, out=result, where=whole != 0)[()]
 
 
 class Counts(NamedTuple):
-    """Pixels of one mask, sorted by what reference and prediction say about one region.
+    """Pixel counts of one region of one case.
 
     Args:
-        tp: in the region in both.
-        fp: in the region in the prediction only.
-        fn: in the region in the reference only.
-        tn: in the region in neither.
+        tp: pixels in the region in both masks.
+        fp: pixels in the region in the prediction only.
+        fn: pixels in the region in the reference only.
+        tn: pixels in the region in neither mask.
     """
 
     tp: int
@@ -99,19 +99,19 @@ def count_regions(reference: np.ndarray, prediction: np.ndarray) -> dict[str, Co
         prediction: the model's mask, integer labels 0..2, of the same shape.
 
     Returns:
-        Region -> its counts, in the order of `REGIONS`; each adds up to H * W. An empty mask (H or W of 0) gives zeros.
+        Region -> its counts, in the order of `REGIONS`; they add up to H * W. An empty mask (H or W of 0) gives zeros.
 
     Raises:
-        StudyError: the shapes differ, a mask is not (H, W), is not integer, or holds a number that is no label.
+        StudyError: the shapes differ, or a mask is not (H, W), is not integer, or has a value that is no label.
     """
-    reference, prediction = _checked(reference, "reference"), _checked(prediction, "prediction")
+    reference, prediction = _check_mask(reference, "reference"), _check_mask(prediction, "prediction")
     if reference.shape != prediction.shape:
         raise StudyError(
             f"The reference is {_size(reference)}, the prediction {_size(prediction)}.",
-            expected="two masks of one size",
+            expected="two masks of the same size",
             fix="Resize the prediction to the reference by nearest neighbour, or predict at the reference's size.",
         )
-    # One pass over the pixels: the label pairs as a 3 x 3 table, rows reference, columns prediction.
+    # Confusion matrix of the labels in one pass: rows are the reference, columns the prediction.
     pairs = reference.astype(np.intp).ravel() * NUM_LABELS + prediction.astype(np.intp).ravel()
     table = np.bincount(pairs, minlength=NUM_LABELS**2).reshape(NUM_LABELS, NUM_LABELS)
     counts = {}
@@ -126,21 +126,21 @@ def count_regions(reference: np.ndarray, prediction: np.ndarray) -> dict[str, Co
     return counts
 
 
-def _checked(mask: np.ndarray, what: str) -> np.ndarray:
+def _check_mask(mask: np.ndarray, role: str) -> np.ndarray:
     mask = np.asarray(mask)
     if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
         raise StudyError(
-            f"The {what} is {mask.dtype} of shape {mask.shape}.",
+            f"The {role} is {mask.dtype} of shape {mask.shape}.",
             expected="integer labels of shape (H, W)",
             fix="Take the most probable label of each pixel first: probabilities.argmax(axis=-1).",
         )
-    # A mask still in its file's values (0, 128, 255) would otherwise count as background and score 0.
+    # Grey levels of a file (0, 128, 255) would otherwise count as background and score 0.
     if mask.size and (mask.min() < 0 or mask.max() >= NUM_LABELS):
-        found = ", ".join(str(value) for value in np.unique(mask)[:8])
+        values = ", ".join(str(value) for value in np.unique(mask)[:8])
         raise StudyError(
-            f"The {what} holds the values {found}.",
+            f"The {role} has the values {values}.",
             expected=", ".join(f"{label} ({name})" for name, label in LABELS.items()),
-            fix="Read masks through their dataset.yaml, which says which value is which label.",
+            fix="Read masks with wbcstudy.data.arrays.read_cases, which turns grey levels into labels.",
         )
     return mask
 
