@@ -174,7 +174,7 @@ class TestAGridWithAFailure:
 
     def test_shows_progress_that_a_person_can_follow(self, study):
         lines = study.first.stdout.splitlines()
-        (line,) = [line for line in lines if line.startswith("[2/4] MobileNet, Dice: epoch 2 of at most 2, loss ")]
+        (line,) = [line for line in lines if line.startswith("[2/4] MobileNet, Dice loss: epoch 2 of at most 2, loss ")]
         assert "validation loss" in line and "left" in line
 
     def test_the_report_shows_what_failed_and_why(self, study):
