@@ -51,7 +51,7 @@ lock: env  ## Pin the newest dependencies into requirements.lock (needs the `uv`
 	@uv pip compile pyproject.toml --extra test --extra docs --extra export --extra slurm --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
-licences: env  ## List the licences of all dependencies in docs/licences.csv, and refuse what does not go with MIT
+licences: env  ## Write docs/licences.csv, and check that all licences are compatible with MIT
 	@$(BIN)/python scripts/list_licences.py
 
 results: env  ## Write the tables of docs/results.md from outputs/reference/

@@ -1,11 +1,11 @@
-"""List the licences of everything that is installed with wbcstudy, and refuse what does not go with its own (MIT).
+"""List the licences of all pinned packages, and check that they are compatible with MIT.
 
     make licences
 
-Writes docs/licences.csv: name, version, licence of each distribution in requirements.lock that is installed here, as
-its own metadata says (pip-licenses reads them; where they say nothing, the first lines of its licence file). Exits with
-1 if one asks more than permissive licences and the weak copyleft of MPL and LGPL do: those would bind whoever passes
-wbcstudy on together with them.
+Writes docs/licences.csv: name, version and licence of each package in requirements.lock that is installed here, from
+its metadata (read by pip-licenses) or, if these have no licence, from its licence file. Exits with 1 if a package has a
+licence other than permissive ones and the weak copyleft of MPL and LGPL: it would apply to wbcstudy as well if both are
+distributed together.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 
 from wbcstudy.files import atomic_write, project_root
 
-# Words of licences that go with MIT, as metadata spell them.
+# Licences that are compatible with MIT, as metadata spell them.
 PERMISSIVE = (
     r"MIT|BSD|Apache|ISC|PSF|Python Software Foundation|Zlib|CC0|Unlicense|0BSD|HPND|MPL|Mozilla Public License|"
     r"LGPL|Lesser General Public License|Public Domain"
 )
-# First words of licence files.
+# Phrases that identify a licence file.
 TEXTS = {
     "MIT": r"MIT License|Permission is hereby granted, free of charge",
     "Apache-2.0": r"Apache License",
@@ -34,18 +34,18 @@ TEXTS = {
 
 
 def read_names(lock: Path) -> set[str]:
-    """Normalised names of the distributions in a lock file."""
+    """Return the normalised names of the packages in a lock file."""
     lines = lock.read_text(encoding="utf-8").splitlines()
-    return {normal(line.split("==")[0]) for line in lines if re.match(r"[A-Za-z0-9]", line)}
+    return {normalise(line.split("==")[0]) for line in lines if re.match(r"[A-Za-z0-9]", line)}
 
 
-def normal(name: str) -> str:
-    """A distribution's name as PEP 503 writes it."""
+def normalise(name: str) -> str:
+    """Normalise a package name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def read_licences() -> list[dict[str, str]]:
-    """Name, version and licence of every installed distribution, by name."""
+    """Return name, version and licence of every installed package, sorted by name."""
     command = [sys.executable, "-m", "piplicenses", "--from=mixed", "--format=csv", "--with-system"]
     done = subprocess.run(
         [*command, "--with-license-file", "--no-license-path"], capture_output=True, text=True, check=True
@@ -55,18 +55,18 @@ def read_licences() -> list[dict[str, str]]:
         licence = row["License"]
         if licence == "UNKNOWN":
             licence = licence_of_text(row["LicenseText"]) or licence_of_text(licence_file(row["Name"])) or licence
-        # Some put the whole text there.
+        # Some metadata hold the whole licence text.
         rows.append({"name": row["Name"], "version": row["Version"], "licence": licence.splitlines()[0][:80]})
     return sorted(rows, key=lambda row: row["name"].lower())
 
 
 def licence_of_text(text: str) -> str:
-    """What a licence file is, by its words; '' if none is known."""
-    return next((name for name, words in TEXTS.items() if re.search(words, text)), "")
+    """Identify a licence by its text; "" if it is unknown."""
+    return next((name for name, phrases in TEXTS.items() if re.search(phrases, text)), "")
 
 
 def licence_file(name: str) -> str:
-    """The text of a distribution's licence files."""
+    """Return the text of a package's licence files."""
     from importlib.metadata import distribution
 
     files = [path for path in distribution(name).files or () if re.match(r"(LICEN[CS]E|COPYING)", path.name)]
@@ -74,17 +74,18 @@ def licence_file(name: str) -> str:
 
 
 def is_compatible(licence: str) -> bool:
-    """Whether one of the alternatives, or all that apply together, are permissive or weak copyleft."""
+    """Return whether one alternative has only permissive or weak copyleft licences."""
     alternatives = re.split(r"\bOR\b|;", licence)
     return any(
-        all(re.search(PERMISSIVE, part, re.IGNORECASE) for part in re.split(r"\bAND\b", one)) for one in alternatives
+        all(re.search(PERMISSIVE, part, re.IGNORECASE) for part in re.split(r"\bAND\b", alternative))
+        for alternative in alternatives
     )
 
 
 def main() -> None:
-    """Write the list, and judge."""
-    wanted = read_names(project_root() / "requirements.lock")
-    rows = [row for row in read_licences() if normal(row["name"]) in wanted]
+    """Write the list and check it."""
+    pinned = read_names(project_root() / "requirements.lock")
+    rows = [row for row in read_licences() if normalise(row["name"]) in pinned]
     with (
         atomic_write(project_root() / "docs" / "licences.csv") as part,
         part.open("w", newline="", encoding="utf-8") as file,
@@ -93,7 +94,7 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(rows)
     refused = [row for row in rows if not is_compatible(row["licence"])]
-    print(f"docs/licences.csv: {len(rows)} distributions, {len(refused)} with a licence that does not go with MIT")
+    print(f"docs/licences.csv: {len(rows)} packages, {len(refused)} with a licence that is not compatible with MIT")
     for row in refused:
         print(f"  {row['name']} {row['version']}: {row['licence']}")
     sys.exit(bool(refused))

@@ -1,9 +1,9 @@
-"""Write the manifest of a dataset's archive: file, bytes and SHA-256 of everything in it.
-
-GitHub packs an archive anew for every download, so the archive's own hash says nothing. Run this once on a copy you
-trust, and commit what it writes:
+"""Write the manifest of a dataset's archive: name, size in bytes and SHA-256 of every file.
 
     python scripts/make_manifest.py segmentation_WBC-master.zip wbcstudy/data/segmentation_wbc.sha256.csv
+
+GitHub repacks an archive for every download, so the hash of the archive itself changes. Run this once on a copy that
+you trust, and commit the manifest.
 """
 
 import csv
@@ -14,11 +14,11 @@ from pathlib import Path
 
 
 def write_manifest(archive: Path, manifest: Path) -> int:
-    """Write the manifest of an archive with one top folder, whose name is left out.
+    """Write the manifest of an archive with one top folder; its name is left out.
 
     Args:
-        archive: zip file.
-        manifest: CSV file to write, sorted by file name.
+        archive: the zip file.
+        manifest: the CSV file to write, sorted by file name.
 
     Returns:
         The number of files.

@@ -1,4 +1,4 @@
-"""What wbcstudy is installed with: pinned, hashed, and under licences that go with its own."""
+"""Dependencies are pinned with hashes and have licences that are compatible with MIT."""
 
 import csv
 import importlib.util
@@ -13,26 +13,28 @@ list_licences = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(list_licences)
 
 
-def test_every_distribution_is_pinned_and_has_a_hash():
+def test_every_package_is_pinned_with_a_hash():
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert len(lines) > 100
     assert not [line for line in lines if not re.match(r"[A-Za-z0-9._-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)]
 
 
-def test_the_list_of_licences_is_that_of_the_lock_file():
+def test_the_list_of_licences_matches_the_lock_file():
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    pins = {list_licences.normal(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.+!-]+)", text, re.M)}
+    pins = {
+        list_licences.normalise(name): version for name, version in re.findall(r"^([\w.-]+)==([\w.+!-]+)", text, re.M)
+    }
     with (ROOT / "docs" / "licences.csv").open(newline="", encoding="utf-8") as file:
-        listed = {list_licences.normal(row["name"]): row for row in csv.DictReader(file)}
+        listed = {list_licences.normalise(row["name"]): row for row in csv.DictReader(file)}
     assert {name: row["version"] for name, row in listed.items()} == {name: pins[name] for name in listed}
-    # Some are for other systems only.
+    # Some packages are for other systems only.
     assert len(pins) - len(listed) < 15
     assert not [name for name, row in listed.items() if not list_licences.is_compatible(row["licence"])]
 
 
 @pytest.mark.parametrize(
-    ("licence", "goes"),
+    ("licence", "compatible"),
     [
         ("MIT", True),
         ("BSD License; GNU General Public License (GPL); Public Domain", True),
@@ -43,5 +45,5 @@ def test_the_list_of_licences_is_that_of_the_lock_file():
         ("UNKNOWN", False),
     ],
 )
-def test_what_goes_with_mit(licence, goes):
-    assert list_licences.is_compatible(licence) == goes
+def test_licences_compatible_with_mit(licence, compatible):
+    assert list_licences.is_compatible(licence) == compatible

