@@ -1,6 +1,6 @@
 """Which encoder and which loss should our U-Net use, on our cells, and is the difference real?"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def segment(image, model, *, way="auto", scale=None, pixel_um=None):
