@@ -11,7 +11,7 @@ OPTIONS ?=
 UPLOADS := {"websocket_max_message_size": 200000000}
 
 .DEFAULT_GOAL := help
-.PHONY: help env study test lab app lint lock licences results clean
+.PHONY: help env study test lab app lint docs lock licences results clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,11 @@ app: env  ## Explore studies and segment an image of your own, in the browser
 	@cd notebooks && JUPYTER_PATH=../wbcstudy/templates ../$(BIN)/voila 5_explore.ipynb --Voila.ip=127.0.0.1 --token --template=wbcstudy \
 	  --Voila.tornado_settings='$(UPLOADS)' $(OPTIONS)
 
-lint: env  ## Check the style
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: env  ## Check the style: ruff and the word list of CONTRIBUTING.md
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m pytest -q tests/test_style.py -k "english or names"
+
+docs: env  ## Build the documentation into build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo "Open build/docs/index.html"
 
 lock: env  ## Pin the newest dependencies into requirements.lock (needs the `uv` command)
 	@uv pip compile pyproject.toml --extra test --extra docs --extra export --extra slurm --universal --python-version 3.11 --generate-hashes \

@@ -1,0 +1,281 @@
+"""Pages of the documentation that are made from the code, as a hook of MkDocs.
+
+MkDocs calls `on_files` before it builds the site; nothing is written into docs/. The pages: study settings and
+dataset.yaml (from the pydantic models), the command line (from the Typer application), the Python API (one page per
+folder of the package), the contributing page and the changelog (from the repository's root).
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import re
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from annotated_types import Ge, Gt, Le, Lt
+from mkdocs.structure.files import File
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from wbcstudy.cli import app
+from wbcstudy.config import BaselineConfig, DataSettings, RunConfig, StudyConfig
+from wbcstudy.data.spec import DatasetSpec
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "wbcstudy"
+BOUNDS = {Ge: ("ge", "at least"), Gt: ("gt", "above"), Le: ("le", "at most"), Lt: ("lt", "below")}
+
+API_INTRODUCTION = """# Python API
+
+Most users need one function, which segments an image with a finished network:
+
+::: wbcstudy.segment
+    options:
+      heading_level: 3
+
+The rest of the package is what the notebooks and the commands call. Names that start with an underscore are internal.
+[Architecture](../../architecture.md) shows how the modules work together.
+"""
+ENVIRONMENT = """## Environment variables
+
+| variable | meaning | default |
+|---|---|---|
+| `WBCSTUDY_OUTPUTS` | folder of all studies | `outputs/` in the checkout |
+| `WBCSTUDY_DATA` | folder of fetched and synthetic datasets | `data/` in the checkout |
+| `WBCSTUDY_WEIGHTS` | cache of ImageNet weights | `~/.cache/wbcstudy/weights` |
+| `WBCSTUDY_ROOT` | the checkout | nearest parent folder with the notebooks |
+| `WBCSTUDY_THREADS` | threads of TensorFlow | all cores |
+| `WBCSTUDY_CACHE_MB` | MB of resized images kept in memory per part of the split | 1000 |
+| `TMPDIR` | folder of the temporary file for images beyond this | the system's |
+| `WBCSTUDY_DEBUG` | show tracebacks, like `--debug` | not set |
+| `TF_ENABLE_ONEDNN_OPTS` | 0 turns the oneDNN kernels of trainings off | 1 for trainings, else TensorFlow's choice |
+"""
+
+
+def on_files(files, config):
+    """Add the generated pages to the site."""
+    for source, content in pages().items():
+        files.append(File.generated(config, source, content=content))
+    return files
+
+
+def on_page_markdown(markdown, **_):
+    """Replace each `<!-- csv: path -->` by a table of that file, so that no number is typed."""
+    return re.sub(r"<!-- csv: (\S+) -->", lambda found: csv_table(ROOT / found[1]), markdown)
+
+
+def csv_table(path: Path) -> str:
+    """Return a CSV file as a Markdown table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        heads, *rows = csv.reader(file)
+    return markdown_table(heads, rows)
+
+
+def pages() -> dict[str, str]:
+    """Return the Markdown of every generated page by its path below docs/."""
+    return {
+        "reference/settings.md": settings_page(),
+        "reference/dataset_yaml.md": dataset_page(),
+        "reference/command_line.md": command_page(),
+        **api_pages(),
+        "contributing.md": root_page("CONTRIBUTING.md"),
+        "changelog.md": root_page("CHANGELOG.md"),
+    }
+
+
+def settings_page() -> str:
+    """Return the page of study settings."""
+    own = [name for name in StudyConfig.__annotations__ if not StudyConfig.model_fields[name].exclude]
+    data = list(DataSettings.__annotations__)
+    training = [name for name in StudyConfig.model_fields if name not in {*own, *data, "name"}]
+    run_only = {name: RunConfig.model_fields[name] for name in RunConfig.__annotations__}
+    baseline_only = {name: BaselineConfig.model_fields[name] for name in BaselineConfig.__annotations__}
+    return f"""# Study settings
+
+A study is one file, `params/<study>.yaml`, with one setting per line. The stem of the file is the study's name. A
+setting that is left out takes its default. An unknown setting is an error, and the message suggests the nearest name.
+
+## What to train and measure
+
+{table_of(StudyConfig, own)}
+
+## Images and their split
+
+{table_of(StudyConfig, data)}
+
+## Training
+
+{table_of(StudyConfig, training)}
+
+## Parameters of one training
+
+`notebooks/2_train.ipynb` takes the settings of the two sections above (images and split, training) and these:
+
+{markdown_table(("parameter", "values", "default", "description"), map_rows(run_only))}
+
+## Parameters of one earlier method
+
+`notebooks/3_baseline.ipynb` takes the settings of the section on images and these:
+
+{markdown_table(("parameter", "values", "default", "description"), map_rows(baseline_only))}
+"""
+
+
+def dataset_page() -> str:
+    """Return the page of the fields of dataset.yaml."""
+    return f"""# dataset.yaml
+
+A dataset is a folder with a `dataset.yaml`. [Your own data](../guides/own_data.md) shows how to write and check one.
+An unknown field is an error, and the message suggests the nearest name.
+
+{table_of(DatasetSpec, list(DatasetSpec.model_fields))}
+"""
+
+
+def command_page() -> str:
+    """Return the page of all commands with their arguments and options."""
+    parts = [
+        "# Command line",
+        "`make env` puts the command into `.venv/bin/`. Write `.venv/bin/wbcstudy`, or run `source .venv/bin/activate` "
+        "first. Every command has `--help`. Exit codes: 0 for success, 1 where the description says so and for a bug "
+        "in wbcstudy, 2 for an error that you can fix, 130 after Ctrl-C.",
+    ]
+    root = typer.main.get_command(app)
+    parts += ["## Options of every command", parameter_table(root)]
+    for name, command in commands(root):
+        parts += [f"## {name}", plain_text(command.help), f"```\n{name} [OPTIONS]{arguments(command)}\n```"]
+        parts.append(parameter_table(command))
+    return "\n\n".join(part for part in [*parts, ENVIRONMENT] if part) + "\n"
+
+
+def commands(group: Any, prefix: str = "wbcstudy") -> Iterator[tuple[str, Any]]:
+    """Yield every visible command with its full name, in the order of the help."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix} {name}")
+        elif not command.hidden:
+            yield f"{prefix} {name}", command
+
+
+def arguments(command: Any) -> str:
+    """Return a command's arguments as a usage line has them."""
+    texts = [
+        f"{parameter.name.upper()}{'...' if parameter.nargs == -1 else ''}"
+        for parameter in command.params
+        if parameter.param_type_name == "argument"
+    ]
+    return "".join(f" {text}" for text in texts)
+
+
+def plain_text(text: str | None) -> str:
+    """Return a text on one line, with nothing that Markdown takes for a tag."""
+    return " ".join((text or "").split()).replace("<", "&lt;")
+
+
+def parameter_table(command: Any) -> str:
+    """Return a table of a command's arguments and options; '' without any."""
+    rows = []
+    for parameter in command.params:
+        names = parameter.opts if parameter.param_type_name == "option" else [parameter.name.upper()]
+        default = "required" if parameter.required else "-" if parameter.default is False else None
+        default = default or show_default(parameter.default)
+        rows.append((", ".join(f"`{name}`" for name in names), default, plain_text(parameter.help)))
+    return markdown_table(("argument or option", "default", "description"), rows) if rows else ""
+
+
+def api_pages() -> dict[str, str]:
+    """Return the overview of the Python API and a page for each folder of the package."""
+    overview = [API_INTRODUCTION]
+    pages = {}
+    for room in ("wbcstudy", *sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))):
+        paths = PACKAGE.glob("*.py") if room == "wbcstudy" else (PACKAGE / room).rglob("*.py")
+        summaries = {dotted(path): first_line(path) for path in sorted(paths) if path.name != "__init__.py"}
+        title = "Top-level modules" if room == "wbcstudy" else f"wbcstudy.{room}"
+        pages[f"reference/api/{room}.md"] = "\n\n".join([f"# {title}", *(f"::: {name}" for name in summaries)])
+        rows = [(f"[{name}][]", summary) for name, summary in summaries.items()]
+        overview += [f"## {title}", markdown_table(("module", "content"), rows)]
+    return {"reference/api/index.md": "\n\n".join(overview), **pages}
+
+
+def dotted(path: Path) -> str:
+    """Return a module's full name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def first_line(path: Path) -> str:
+    """Return the first sentence of a module's docstring."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.split("\n\n")[0].split())
+
+
+def root_page(name: str) -> str:
+    """Return a page of the repository's root; its links into docs/ become links within the site."""
+    return (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+
+
+def table_of(model: type[BaseModel], names: list[str]) -> str:
+    """Return a table of some of a model's fields."""
+    return markdown_table(
+        ("setting", "values", "default", "description"), map_rows({name: model.model_fields[name] for name in names})
+    )
+
+
+def map_rows(fields: dict[str, FieldInfo]) -> list[tuple[str, ...]]:
+    """Return name, allowed values, default and description of each field."""
+    return [
+        (
+            f"`{name}`",
+            show_type(field),
+            "required" if field.is_required() else show_default(field.default),
+            plain_text(field.description),
+        )
+        for name, field in fields.items()
+    ]
+
+
+def show_type(field: FieldInfo) -> str:
+    """Return a field's type and bounds in words."""
+    text = show_annotation(field.annotation)
+    bounds = [
+        f"{phrase} {getattr(bound, attribute):g}"
+        for bound in field.metadata
+        for kind, (attribute, phrase) in BOUNDS.items()
+        if isinstance(bound, kind)
+    ]
+    return ", ".join([text, *bounds])
+
+
+def show_annotation(annotation: Any) -> str:
+    """Return a type in words that YAML users know."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin is tuple:
+        return f"list of {show_annotation(arguments[0])}"
+    if origin is dict:
+        return f"mapping to {show_annotation(arguments[1])}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(show_annotation(item) for item in arguments if item is not type(None))
+    return {str: "text", int: "integer", float: "number", bool: "`true`, `false`"}[annotation]
+
+
+def show_default(value: Any) -> str:
+    """Return a default as it is written in YAML."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
+    return f"`{value}`"
+
+
+def markdown_table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    lines = [heads, ("---",) * len(heads), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

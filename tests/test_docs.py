@@ -1,0 +1,209 @@
+"""README and documentation: commands, settings and paths exist, snippets are valid, the site builds."""
+
+import ast
+import importlib.util
+import itertools
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+import yaml
+from PIL import Image
+
+from tests.helpers.checkout import ROOT
+from tests.helpers.colour_run import paint, round_cells, write_colour_run
+from tests.test_layers import MAY_USE
+from wbcstudy.cli import app
+from wbcstudy.config import RunConfig, StudyConfig
+from wbcstudy.config_io import make_config
+from wbcstudy.data.spec import DatasetSpec
+from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
+from wbcstudy.inference.export import missing_packages
+
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+}
+TEXT = "\n".join(PAGES.values())
+# Files that a reader makes while following a guide.
+MADE = ("params/ours.yaml", "params/trial.yaml", "params/my_study.yaml", "profiles/ours")
+# Commands that take a second on a small folder; the others are parsed.
+RUN = (
+    "encoders",
+    "methods",
+    "data list",
+    "data check",
+    "status params/segmentation",
+    "segment",
+    "export",
+    "weights list",
+)
+OTHER_PROGRAMS = {"cp", "conda", "pip", "pipx", "source"}
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(language: str) -> list[str]:
+    """Return the fenced code blocks of a language ('' for commands) of all pages."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    return [block for name, block in fenced if name == language]
+
+
+def command_lines() -> list[list[str]]:
+    lines = dict.fromkeys(line for block in blocks("") for line in block.splitlines() if not line.startswith(" "))
+    words = [shlex.split(line.replace("<", "_").replace(">", "_"), comments=True) for line in lines]
+    words = [list_ for list_ in words if list_ and not list_[0].startswith("outputs/")]
+    return [[word.removeprefix(".venv/bin/") for word in list_ if word not in ("nohup", "&")] for list_ in words]
+
+
+COMMANDS = command_lines()
+OURS = [words[1:] for words in COMMANDS if words[0] == "wbcstudy"]
+
+
+def find_command(words: list[str]):
+    """Return a subcommand, its name and the words after it."""
+    command, words = typer.main.get_command(app), list(words)
+    while hasattr(command, "commands"):
+        if words[0].startswith("--"):
+            assert words[0] in command.params[0].opts, words
+            words.pop(0)
+            continue
+        assert words[0] in command.commands, f"no such command: {words}"
+        command = command.commands[words.pop(0)]
+    return command, words
+
+
+def test_the_readme_is_one_page():
+    assert len(PAGES["README.md"].splitlines()) <= 120
+
+
+@pytest.mark.parametrize("words", OURS, ids=" ".join)
+def test_a_printed_command_is_valid(words):
+    command, rest = find_command(words)
+    command.make_context(" ".join(words), rest)
+
+
+def test_a_command_within_a_sentence_is_valid():
+    spans = re.findall(r"`(?:\.venv/bin/)?wbcstudy ([a-z][^`]*)`", TEXT)
+    assert spans
+    for span in spans:
+        command, rest = find_command([word for word in span.split() if word != "..."])
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        assert {word for word in rest if word.startswith("--")} <= options, span
+
+
+def test_every_other_line_is_a_target_or_a_known_program():
+    makefile = (ROOT / "Makefile").read_text()
+    papermill = {"-p": RunConfig.model_fields}
+    for program, *words in COMMANDS:
+        if program == "make":
+            assert re.search(rf"^{words[0]}:", makefile, re.MULTILINE), words
+        elif program == "papermill":
+            assert (ROOT / next(word for word in words if word.endswith(".ipynb") and "/" in word)).exists()
+            named = [after for before, after in itertools.pairwise(words) if before in papermill]
+            assert set(named) <= set(RunConfig.model_fields)
+        elif program == "cp":
+            assert (ROOT / next(word for word in words if word != "-r")).exists(), words
+        else:
+            assert program in {"wbcstudy", "pre-commit", *OTHER_PROGRAMS}, (program, words)
+
+
+@pytest.fixture
+def guide_folder(places, monkeypatch):
+    """Provide what the guides take for granted: a folder of images, one with masks, and the finished study `demo`."""
+    mask = round_cells(32, 64, [(16, 20), (16, 45)])
+    write_colour_run(places / "outputs", "demo", size=32)
+    write_synthetic_dataset(places / "path" / "to" / "folder", cases=8, seed=3, size_px=32, instances=False)
+    (places / "path" / "to" / "images").mkdir()
+    Image.fromarray(paint(mask)).save(places / "path" / "to" / "images" / "field.png")
+    shutil.copytree(ROOT / "params", places / "params")
+    monkeypatch.setenv("WBCSTUDY_WEIGHTS", str(places / "weights"))
+    monkeypatch.chdir(places)
+    return places
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [words for words in OURS if " ".join(words).startswith(RUN)], ids=" ".join)
+def test_a_printed_command_runs(command, guide_folder, words):
+    if words[0] == "export" and missing_packages(words[words.index("--format") + 1]):
+        pytest.skip("the extra `export` is not installed")
+    code, printed, errors = command(*words)
+    assert code == 0, printed + errors
+    for option in ("--out", "--html"):
+        assert option not in words or (guide_folder / words[words.index(option) + 1]).exists()
+
+
+def test_yaml_snippets_are_valid():
+    snippets = [yaml.safe_load(block) for block in blocks("yaml")]
+    assert any("images" in snippet for snippet in snippets) and len(snippets) > 4
+    for snippet in snippets:
+        make_config(DatasetSpec if "images" in snippet else StudyConfig, snippet, source="documentation")
+
+
+def test_python_snippets_use_what_exists():
+    import wbcstudy
+    from wbcstudy.inference.image import Segmentation
+
+    for block in blocks("python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                known = {"wbcstudy": dir(wbcstudy), "result": {*dir(Segmentation), *Segmentation.__annotations__}}
+                assert node.attr in known[node.value.id]
+
+
+def test_paths_in_the_text_exist():
+    folders = "wbcstudy|tests|scripts|benchmarks|notebooks|params|profiles|outputs/reference|docs"
+    for name, text in PAGES.items():
+        paths = re.findall(rf"`((?:{folders})/[\w./-]+)`", text)
+        assert not [path for path in paths if not (ROOT / path).exists() and not path.startswith(MADE)], name
+        links = [] if name.startswith("docs/") else re.findall(r"\]\((?!http)([^)#]+)", text)
+        assert not [link for link in links if not (ROOT / link).exists()], name
+
+
+def test_the_table_of_imports_is_that_of_the_rules():
+    rows = re.findall(r"^\| `(\w+)` \| (-|`[\w`, ]+`) \|$", PAGES["docs/architecture.md"], re.MULTILINE)
+    assert {folder: set(re.findall(r"\w+", used)) for folder, used in rows} == {
+        folder: used for folder, used in MAY_USE.items() if folder != "cli"
+    }
+
+
+def test_every_setting_and_command_is_documented():
+    pages = load(ROOT / "docs" / "generated_pages.py").pages()
+    for model, page in ((StudyConfig, "settings"), (RunConfig, "settings"), (DatasetSpec, "dataset_yaml")):
+        for name, field in model.model_fields.items():
+            assert field.exclude or f"| `{name}` |" in pages[f"reference/{page}.md"], name
+    shown = subprocess.run([sys.executable, "-m", "wbcstudy.cli", "--help"], capture_output=True, text=True, check=True)
+    names = re.findall(r"^│ (\w+) ", shown.stdout, re.MULTILINE)
+    assert len(names) > 7
+    for name in names:
+        assert f"## wbcstudy {name}" in pages["reference/command_line.md"]
+
+
+def test_images_are_up_to_date():
+    images = load(ROOT / "docs" / "make_images.py")
+    assert (images.IMAGES / "rooms.svg").read_text(encoding="utf-8") == images.draw_rooms(), "run docs/make_images.py"
+    assert np.array_equal(Image.open(images.IMAGES / "strip.png"), images.draw_strip()), "run docs/make_images.py"
+
+
+@pytest.mark.slow
+def test_the_site_builds_strictly_and_loads_nothing_from_the_net(tmp_path):
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "reference" / "settings.html").exists()
+    for page in tmp_path.rglob("*.html"):
+        loaded = re.findall(
+            r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=[\"']?((?:https?:)?//[^\"' >]+)", page.read_text()
+        )
+        assert not loaded, page
