@@ -377,7 +377,7 @@ def test_the_app_segments_an_image_that_is_uploaded(app, desk, page, tmp_path):
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Choose an image").click()
     chooser.value.set_files(tmp_path / "notes.png")
-    page.get_by_text("notes.png cannot be read: it is none of BMP, PNG, JPEG and TIFF").wait_for()
+    page.get_by_text("notes.png cannot be read: it is not a BMP, PNG, JPEG or TIFF file").wait_for()
     page.get_by_text("Segmented", exact=True).wait_for(state="hidden")
 
 

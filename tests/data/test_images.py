@@ -71,7 +71,7 @@ class TestImages:
         np.testing.assert_array_equal(read_image(tmp_path / "a.png"), colour())
 
     @pytest.mark.parametrize(("alpha", "expected"), [(255, 100), (0, 255)])
-    def test_transparent_pixels_lie_on_white(self, tmp_path, alpha, expected):
+    def test_transparent_pixels_are_placed_on_white(self, tmp_path, alpha, expected):
         opaque(np.full((2, 3, 3), 100, np.uint8), alpha).save(tmp_path / "a.png")
         assert (read_image(tmp_path / "a.png") == expected).all()
 
@@ -82,21 +82,21 @@ class TestImages:
 
     def test_twelve_bits_in_sixteen_are_refused_not_shown_black(self, tmp_path):
         Image.fromarray(np.array([[0, 4095]], np.uint16)).save(tmp_path / "a.tif")
-        with pytest.raises(StudyError, match=r"a\.tif has 16 bits a pixel of which the brightest is 4095"):
+        with pytest.raises(StudyError, match=r"a\.tif has 16 bits per pixel, but its brightest value is 4095"):
             read_image(tmp_path / "a.tif")
 
     def test_float_is_refused(self, tmp_path):
         Image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "a.tif")
-        with pytest.raises(StudyError, match="no agreed scale"):
+        with pytest.raises(StudyError, match="no defined scale"):
             read_image(tmp_path / "a.tif")
 
     @pytest.mark.parametrize("name", ["a.jpg", "a.tif", "a.png"])
     def test_the_cameras_orientation_is_applied(self, tmp_path, name):
         exif = Image.Exif()
-        exif[0x0112] = 6  # to be turned a quarter clockwise
-        picture = np.full((16, 32, 3), 255, np.uint8)
-        picture[:, :8] = 0
-        Image.fromarray(picture).save(tmp_path / name, exif=exif)
+        exif[0x0112] = 6  # a quarter turn clockwise
+        image = np.full((16, 32, 3), 255, np.uint8)
+        image[:, :8] = 0
+        Image.fromarray(image).save(tmp_path / name, exif=exif)
         read = read_image(tmp_path / name)
         assert read.shape == (32, 16, 3)
         assert read[:6].max() < 30
@@ -105,7 +105,7 @@ class TestImages:
     def test_several_pages_are_refused(self, tmp_path):
         page = Image.fromarray(IMAGE)
         page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
-        with pytest.raises(StudyError, match="holds 2 pages"):
+        with pytest.raises(StudyError, match="has 2 pages"):
             read_image(tmp_path / "a.tif")
 
     def test_a_file_that_is_missing(self, tmp_path):
@@ -113,9 +113,9 @@ class TestImages:
             read_image(tmp_path / "gone.png")
 
     @pytest.mark.parametrize("content", [b"", b"hello", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"])
-    def test_a_file_that_is_no_image(self, tmp_path, content):
+    def test_a_file_that_is_not_an_image(self, tmp_path, content):
         (tmp_path / "a.png").write_bytes(content)
-        with pytest.raises(StudyError, match=r"a\.png cannot be read: it is none of BMP, PNG, JPEG and TIFF"):
+        with pytest.raises(StudyError, match=r"a\.png cannot be read: it is not a BMP, PNG, JPEG or TIFF file"):
             read_image(tmp_path / "a.png")
 
     @pytest.mark.filterwarnings("ignore:Image size")
@@ -220,7 +220,7 @@ class TestMasks:
     def test_a_stray_value_goes_to_the_nearest_label_and_is_counted(self, tmp_path):
         Image.fromarray(np.array([[0, 2, 50, 64, 100, 200, 255]], np.uint8)).save(tmp_path / "a.png")
         mask, strays = read_mask(tmp_path / "a.png", spec(tolerance=64))
-        assert mask.tolist() == [[0, 0, 0, 0, 1, 2, 2]]  # 64 lies halfway: background comes first
+        assert mask.tolist() == [[0, 0, 0, 0, 1, 2, 2]]  # 64 is halfway: background comes first
         assert strays == 5
 
     def test_a_stray_colour_goes_by_distance_in_rgb(self, tmp_path):
@@ -238,23 +238,23 @@ class TestMasks:
             read_mask(tmp_path / "a.png", spec(tolerance=6))
         text = str(caught.value)
         assert "a.png has the value 7 at row 1, column 2" in text
-        assert "Add 7 to the label it means under `labels` in dataset.yaml, or raise `tolerance`" in text
+        assert "Add 7 to its label under `labels` in dataset.yaml, or raise `tolerance`" in text
         assert "cytoplasm: 128" in text
 
-    def test_unlisted_values_are_listed_by_frequency_so_that_one_look_is_enough(self, tmp_path):
-        # Who does not know the colours of the masks learns them from here.
+    def test_unlisted_values_are_listed_by_frequency(self, tmp_path):
+        # Users who do not know the values of their masks learn them from this message.
         Image.fromarray(np.array([[9, 8, 8, 7, 8, 9, 0]], np.uint8)).save(tmp_path / "a.png")
-        with pytest.raises(StudyError, match="pixels with unlisted values: 8 3, 9 2, 7 1"):
+        with pytest.raises(StudyError, match=r"Unlisted values: 8 \(3 px\), 9 \(2 px\), 7 \(1 px\)"):
             read_mask(tmp_path / "a.png", spec())
 
-    def test_an_unlisted_palette_index_tells_its_colour(self, tmp_path):
+    def test_an_unlisted_palette_index_is_shown_with_its_colour(self, tmp_path):
         palette().save(tmp_path / "a.png")
         with pytest.raises(StudyError, match=r"value 1 \(a palette index; its colour is '#00ff00'\)"):
             read_mask(tmp_path / "a.png", spec())
 
     def test_colours_where_numbers_are_listed(self, tmp_path):
         Image.fromarray(colour()).save(tmp_path / "a.png")
-        with pytest.raises(StudyError, match="coloured: '#ff0000' at row 0, column 0") as caught:
+        with pytest.raises(StudyError, match="has colours: '#ff0000' at row 0, column 0") as caught:
             read_mask(tmp_path / "a.png", spec())
         assert "as colours" in caught.value.fix
 
@@ -304,7 +304,7 @@ class TestInstances:
         assert read.dtype == np.uint16
         np.testing.assert_array_equal(read, LABEL)
 
-    def test_a_colour_picture_is_no_instance_map(self, tmp_path):
+    def test_a_colour_image_is_not_an_instance_map(self, tmp_path):
         Image.fromarray(IMAGE).save(tmp_path / "a.png")
-        with pytest.raises(StudyError, match="no instance map"):
+        with pytest.raises(StudyError, match="not an instance map"):
             read_instances(tmp_path / "a.png")

@@ -182,7 +182,7 @@ def huge_png(side):
 def test_bad_images_are_told_and_skipped(slides, places, command):
     good = (slides / "slide1" / "1.png").read_bytes()
     bad = {
-        "text.png": (b"no image", "none of BMP, PNG, JPEG and TIFF"),
+        "text.png": (b"no image", "not a BMP, PNG, JPEG or TIFF file"),
         "empty.jpg": (b"", "cannot be read"),
         "truncated.png": (good[: len(good) // 2], "cannot be read"),
         "huge.png": (huge_png(20_000), "more pixels than can be decoded safely"),

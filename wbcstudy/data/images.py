@@ -1,7 +1,7 @@
-"""Pixels: one image or mask file in, one array out, whatever format and mode it was saved in.
+"""Read image and mask files of any supported format and pixel type as arrays.
 
-Formats are BMP, PNG, JPEG and TIFF. Nothing else is tried, so a file that merely ends in .png is not handed to some
-decoder nobody thought of.
+Supported are BMP, PNG, JPEG and TIFF. A file of another format is refused even if its name ends in .png, since Pillow
+has decoders for many formats that are not tested here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageColor, ImageOps
 
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import LABELS
@@ -21,48 +21,48 @@ from wbcstudy.labels import LABELS
 if TYPE_CHECKING:
     from wbcstudy.data.spec import DatasetSpec
 
-FORMATS = ("BMP", "DIB", "PNG", "JPEG", "TIFF")
-# What Pillow raises on damaged files: each was seen when files were cut and bytes flipped.
+_FORMATS = ("BMP", "DIB", "PNG", "JPEG", "TIFF")
+# Exceptions of Pillow on damaged files; each was observed with truncated files and flipped bytes.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
 _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
 _WHITE = 255
-# An image whose brightest value is below this is nearly black: most often 12 or 14 bits that were saved as 16.
+# An image whose brightest value is below this is nearly black: most often 12 or 14 bits saved as 16.
 DARK = 64
-# Below this, 16-bit grey values are those of a 12-bit camera: their high byte would be black.
+# 16-bit grey values below this come from a 12-bit camera; their high byte would be nearly black.
 _TWELVE_BITS = 4096
 
 
 def read_image(path: Path) -> np.ndarray:
     """Read an image as RGB.
 
-    Grey and 1-bit images are repeated over the three channels and palettes are applied. Where pixels are
-    transparent the image is laid on white, as a smear on its slide is. Of 16 bits a channel the high byte is kept
-    (value // 256). The orientation that a camera notes in EXIF is applied.
+    Grey and 1-bit images are repeated over the three channels. Palettes and the EXIF orientation are applied.
+    Transparent pixels are placed on white, the colour of an empty slide. Of 16 bits per channel, the high byte is kept
+    (value // 256).
 
     Args:
-        path: a BMP, PNG, JPEG or TIFF file with one page.
+        path: BMP, PNG, JPEG or TIFF file with one page.
 
     Returns:
         uint8 (H, W, 3), RGB, 0-255.
 
     Raises:
-        StudyError: missing, damaged, another format, larger than Pillow's limit, several pages, or a pixel type
-            without an agreed brightness (float, 32-bit, Lab, 16-bit grey that fills 12 bits only).
+        StudyError: the file is missing, damaged, of another format, larger than Pillow's limit, or has several pages
+            or a pixel type without a defined brightness (float, 32-bit, Lab, 16-bit grey with 12 bits in use).
     """
     image = _open(Path(path))
     if image.mode in _DEEP_GREY:
         values = np.asarray(image).astype(np.uint16)
         if 0 < values.max() < _TWELVE_BITS:
             raise StudyError(
-                f"{path} has 16 bits a pixel of which the brightest is {values.max()}.",
-                expected="8 bits a channel, or 16 bits in full use (0-65535), of which the high byte is taken",
-                fix="Save it with 8 bits a channel: the camera wrote fewer than 16 bits, and how many is unknown.",
+                f"{path} has 16 bits per pixel, but its brightest value is {values.max()}.",
+                expected="8 bits per channel, or 16 bits in full use (0-65535)",
+                fix="Save it with 8 bits per channel. The camera used fewer than 16 bits, and how many is unknown.",
             )
         return np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode not in ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LA", "PA", "RGBA", "La", "RGBa"):
         raise StudyError(
-            f"{path} has pixels of type {image.mode!r}, whose brightness has no agreed scale.",
-            expected="8 bits a channel: RGB, grey or palette",
+            f"{path} has pixels of type {image.mode!r}, whose brightness has no defined scale.",
+            expected="8 bits per channel: RGB, grey or palette",
             fix="Save the image as 8-bit RGB, for example in ImageJ: Image > Type > RGB Color.",
         )
     if _has_alpha(image):
@@ -72,26 +72,25 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path, spec: DatasetSpec) -> tuple[np.ndarray, int]:
-    """Read a mask and turn its values or colours into labels.
+    """Read a mask and convert its values or colours to labels.
 
     Labels given as numbers match grey levels (8 or 16 bits; an RGB file must be grey) or, in a file with a palette,
-    palette *indices*. Labels given as '#rrggbb' match colours, those of the palette too. In a 1-bit file white is 1
-    where 1 is a listed value, else 255. Alpha must be opaque everywhere and is ignored then.
+    palette *indices*. Labels given as '#rrggbb' match colours, including those of a palette. In a 1-bit file white is 1
+    if 1 is a listed value, else 255. Alpha is ignored, but must be opaque everywhere.
 
-    A pixel whose value is not listed takes the label of the nearest listed value (grey difference, or Euclidean
-    distance in RGB; of equally near ones the first in the order background, cytoplasm, nucleus), if that is within
-    `spec.tolerance`.
+    A stray pixel, whose value is not listed, gets the label of the nearest listed value (grey difference, or Euclidean
+    distance in RGB; at equal distance the first of background, cytoplasm, nucleus) within `spec.tolerance`.
 
     Args:
-        path: a BMP, PNG, JPEG or TIFF file with one page.
+        path: BMP, PNG, JPEG or TIFF file with one page.
         spec: the dataset's `labels` and `tolerance`.
 
     Returns:
-        uint8 (H, W) of the labels in `regions.LABELS`, and the number of stray pixels (not listed, but near enough).
+        uint8 (H, W) of `wbcstudy.labels.LABELS`, and the number of stray pixels.
 
     Raises:
-        StudyError: as `read_image`; half-transparent pixels; a value further than the tolerance from every listed
-            one, named with its pixel (row, column from 0) and file.
+        StudyError: as for `read_image`; transparent pixels; a value farther than the tolerance from every listed
+            value. The message names file and pixel (row and column, from 0).
     """
     path = Path(path)
     image = _open(path)
@@ -100,7 +99,7 @@ def read_mask(path: Path, spec: DatasetSpec) -> tuple[np.ndarray, int]:
     listed = [(value, label) for name, label in LABELS.items() for value in spec.labels[name]]
     if spec.uses_colours:
         values = _colours(image, path)
-        points = np.array([_rgb(value) for value, _ in listed], float)
+        points = np.array([ImageColor.getrgb(value) for value, _ in listed], float)
         keys, where = np.unique(values, return_inverse=True)
         channels = np.stack([keys >> 16, keys >> 8 & 255, keys & 255], axis=1).astype(float)
         distances = np.sqrt(((channels[:, None, :] - points[None, :, :]) ** 2).sum(axis=2))
@@ -118,59 +117,59 @@ def read_mask(path: Path, spec: DatasetSpec) -> tuple[np.ndarray, int]:
 
 
 def read_instances(path: Path) -> np.ndarray:
-    """Read an instance map: 0 is background, k the k-th cell.
+    """Read an instance map: 0 is background, k is the k-th cell.
 
     Args:
-        path: an 8- or 16-bit grey PNG, TIFF or BMP.
+        path: 8- or 16-bit grey PNG, TIFF or BMP file.
 
     Returns:
         uint16 (H, W).
 
     Raises:
-        StudyError: not readable, or not grey.
+        StudyError: the file cannot be read or is not grey.
     """
     image = _open(Path(path))
     values = np.asarray(image)
     if values.ndim != 2 or image.mode in ("1", "F") or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
         raise StudyError(
-            f"{path} is no instance map: its pixels are of type {image.mode!r}.",
-            expected="one grey value of 8 or 16 bits a pixel: 0 for background, k for the k-th cell",
-            fix="Save the map as 16-bit grey PNG.",
+            f"{path} is not an instance map: its pixels have type {image.mode!r}.",
+            expected="one grey value of 8 or 16 bits per pixel: 0 for background, k for the k-th cell",
+            fix="Save the map as a 16-bit grey PNG.",
         )
     return values.astype(np.uint16)
 
 
 def read_orientation(path: Path) -> int:
-    """How a camera noted that its image is to be turned (EXIF), 1 to 8; 1 is upright, or nothing noted.
+    """Return the EXIF orientation of an image, 1 to 8; 1 is upright, or no orientation.
 
     Args:
-        path: a file that `read_image` can read.
+        path: file that `read_image` can read.
     """
-    with Image.open(path, formats=FORMATS) as image:
-        noted = image.getexif().get(ExifTags.Base.Orientation)
-    return noted if noted in range(1, 9) else 1
+    with Image.open(path, formats=_FORMATS) as image:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _open(path: Path) -> Image.Image:
-    """Decode a file fully, turned upright."""
+    """Decode a whole file and apply its EXIF orientation."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                # Pillow itself only warns up to twice its limit; one limit is easier to explain.
+                # Pillow only warns up to twice its limit; one limit is easier to explain.
                 raise Image.DecompressionBombError
             if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
                 raise StudyError(
-                    f"{path} holds {image.n_frames} pages.",
-                    expected="one image a file",
-                    fix="Save the page you mean as a file of its own.",
+                    f"{path} has {image.n_frames} pages.",
+                    expected="one image per file",
+                    fix="Save the page you need as a separate file.",
                 )
             image.load()
             return ImageOps.exif_transpose(image)
     except (Image.DecompressionBombError, MemoryError):
         raise StudyError(
-            f"{path} claims more pixels than can be decoded safely.",
+            f"{path} has more pixels than can be decoded safely.",
             expected=f"at most {Image.MAX_IMAGE_PIXELS or 0:,} pixels",
-            fix="Crop or shrink the image, or remove the file if it is not yours: it may be made to exhaust memory.",
+            fix="Crop or shrink the image. Remove the file if you do not know its origin: it may be an attack.",
         ) from None
     except FileNotFoundError:
         raise StudyError(
@@ -181,11 +180,11 @@ def _open(path: Path) -> Image.Image:
         if isinstance(error, OSError) and error.strerror:
             reason = error.strerror
         elif isinstance(error, Image.UnidentifiedImageError):
-            reason = "it is none of BMP, PNG, JPEG and TIFF, or its beginning is damaged"
+            reason = "it is not a BMP, PNG, JPEG or TIFF file, or its beginning is damaged"
         raise StudyError(
             f"{path} cannot be read: {reason}.",
-            expected="a whole BMP, PNG, JPEG or TIFF file",
-            fix="Copy the file again from its source, or remove it together with its partner.",
+            expected="a complete BMP, PNG, JPEG or TIFF file",
+            fix="Copy the file again from its source, or remove both files of this case.",
         ) from None
 
 
@@ -194,13 +193,13 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _without_alpha(image: Image.Image, path: Path) -> Image.Image:
-    """The same image without its alpha, which must say nothing."""
+    """Remove the alpha channel of a mask, which must be opaque."""
     alpha = np.asarray(image.convert("RGBA"))[..., 3]
     if (alpha != _WHITE).any():
         row, column = np.argwhere(alpha != _WHITE)[0]
         raise StudyError(
             f"Mask {path} is transparent at row {row}, column {column} (alpha {alpha[row, column]}).",
-            expected="an opaque mask: what is transparent has no colour that a label could match",
+            expected="an opaque mask, since transparent pixels have no colour that a label could match",
             fix="Flatten the mask (ImageMagick: convert in.png -background black -alpha remove -alpha off out.png).",
         )
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
@@ -211,7 +210,7 @@ def _without_alpha(image: Image.Image, path: Path) -> Image.Image:
 
 
 def _numbers(image: Image.Image, path: Path, white: int) -> np.ndarray:
-    """Grey levels or palette indices, int64 (H, W)."""
+    """Return grey levels or palette indices, int64 (H, W)."""
     if image.mode == "1":
         return np.asarray(image).astype(np.int64) * white
     values = np.asarray(image)
@@ -223,7 +222,7 @@ def _numbers(image: Image.Image, path: Path, white: int) -> np.ndarray:
             return values[..., 0].astype(np.int64)
         row, column = np.argwhere(coloured)[0]
         raise StudyError(
-            f"Mask {path} is coloured: {_hex(values[row, column])} at row {row}, column {column}.",
+            f"Mask {path} has colours: {_hex(values[row, column])} at row {row}, column {column}.",
             expected="grey levels, since the labels in dataset.yaml are numbers",
             fix="Give the labels in dataset.yaml as colours, for example nucleus: '#ff0000'.",
         )
@@ -231,7 +230,7 @@ def _numbers(image: Image.Image, path: Path, white: int) -> np.ndarray:
 
 
 def _colours(image: Image.Image, path: Path) -> np.ndarray:
-    """Colours packed as 0xrrggbb, int64 (H, W)."""
+    """Return colours packed as 0xrrggbb, int64 (H, W)."""
     if image.mode not in ("1", "L", "P", "RGB"):
         raise _wrong_type(image, path)
     red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int64), 2, 0)
@@ -241,35 +240,30 @@ def _colours(image: Image.Image, path: Path) -> np.ndarray:
 def _wrong_type(image: Image.Image, path: Path) -> StudyError:
     return StudyError(
         f"Mask {path} has pixels of type {image.mode!r}.",
-        expected="grey (8 or 16 bits), palette, RGB or 1 bit; 16-bit grey only where the labels are numbers",
-        fix="Save the mask as 8-bit PNG.",
+        expected="grey (8 or 16 bits), palette, RGB or 1 bit; 16-bit grey only if the labels are numbers",
+        fix="Save the mask as an 8-bit PNG.",
     )
 
 
 def _unlisted(path, image, values, bad, spec) -> StudyError:
-    """The error for values that no label lists: the first pixel of them, and which values are the most frequent."""
+    """Return the error for unlisted values: the first such pixel, and the most frequent of these values."""
     row, column = np.argwhere(bad)[0]
-    name = (lambda key: f"'#{key:06x}'") if spec.uses_colours else str
-    value = name(int(values[row, column]))
+    write = (lambda key: f"'#{key:06x}'") if spec.uses_colours else str
+    value = write(int(values[row, column]))
     more = ""
     if image.mode == "P" and not spec.uses_colours:
-        red, green, blue = np.asarray(image.convert("RGB"))[row, column]
-        more = f" (a palette index; its colour is {_hex((red, green, blue))})"
-    kinds = Counter(values[bad].tolist()).most_common()
-    others = ", ".join(f"{name(key)} {n}" for key, n in kinds[:6]) + (", ..." if len(kinds) > 6 else "")
-    known = "; ".join(f"{label}: {', '.join(map(str, listed))}" for label, listed in spec.labels.items())
+        more = f" (a palette index; its colour is {_hex(np.asarray(image.convert('RGB'))[row, column])})"
+    counts = Counter(values[bad].tolist()).most_common()
+    frequent = ", ".join(f"{write(key)} ({n} px)" for key, n in counts[:6]) + (", ..." if len(counts) > 6 else "")
+    listed = "; ".join(f"{label}: {', '.join(map(str, label_values))}" for label, label_values in spec.labels.items())
     return StudyError(
-        f"Mask {path} has the value {value}{more} at row {row}, column {column}, which no label lists; "
-        f"pixels with unlisted values: {others}.",
-        expected=f"values within {spec.tolerance:g} of {known}",
-        fix=f"Add {value} to the label it means under `labels` in dataset.yaml, or raise `tolerance` to let strays go "
-        "to the nearest label.",
+        f"Mask {path} has the value {value}{more} at row {row}, column {column}, which is not listed under `labels`. "
+        f"Unlisted values: {frequent}.",
+        expected=f"values within {spec.tolerance:g} of {listed}",
+        fix=f"Add {value} to its label under `labels` in dataset.yaml, or raise `tolerance` to give stray pixels the "
+        "nearest label.",
     )
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return tuple(bytes.fromhex(colour[1:]))
-
-
-def _hex(rgb) -> str:
-    return "'#" + bytes(int(value) for value in rgb).hex() + "'"
+def _hex(rgb: np.ndarray) -> str:
+    return f"'#{bytes(rgb.tolist()).hex()}'"
