@@ -50,7 +50,7 @@ def test_a_frozen_spec(tmp_path):
         ("masks: 'C:/a/{case}.bmp'", "with '/' between folders"),
         ("masks: 'masks\\{case}.bmp'", "with '/' between folders"),
         ("cases: ../cases.csv", "below the folder of dataset.yaml"),
-        ("masks: images/{case}.bmp", "patterns that differ"),
+        ("masks: images/{case}.bmp", "different patterns"),
         ("labels: {background: 0, nucleus: 2}", "exactly these labels"),
         ("labels: {background: 0, cytoplasm: 1, nucleus: 2, platelet: 3}", "exactly these labels"),
         ("labels: 3", "exactly these labels"),
@@ -76,7 +76,7 @@ def test_each_slip_is_answered_with_its_rule(tmp_path, line, told):
 @pytest.mark.parametrize("field", ["name", "images", "masks", "labels"])
 def test_a_field_left_out(tmp_path, field):
     kept = "\n".join(row for row in GOOD.splitlines() if not row.startswith(field + ":"))
-    with pytest.raises(StudyError, match=rf"dataset\.yaml does not say {field}"):
+    with pytest.raises(StudyError, match=rf"dataset\.yaml lacks {field}"):
         read(tmp_path, kept)
 
 

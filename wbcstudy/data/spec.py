@@ -1,14 +1,14 @@
-"""A dataset is a folder with a `dataset.yaml`: which files, which mask values, which facts about each case.
+"""The `dataset.yaml` of a dataset folder: file patterns, mask values, and facts about the cases.
 
 name: my_smears
 title: Smears of our laboratory
-images: images/{case}.bmp        # {case} stands for what tells one image from the next
+images: images/{case}.bmp        # {case} is the part that an image and its mask share: the case id
 masks: masks/{case}.png
-labels:                          # grey levels, palette indices or '#rrggbb'; several per label are fine
+labels:                          # grey levels, palette indices or '#rrggbb', one or more per label
   background: ['#000000', '#ff0000']
   cytoplasm: '#00ff00'
   nucleus: '#0000ff'
-tolerance: 0                     # how far a stray pixel may be from a listed value
+tolerance: 0                     # largest distance of a stray pixel from a listed value
 cases: cases.csv                 # optional: case_id,cell_type,group
 """
 
@@ -31,7 +31,7 @@ SPEC_FILE = "dataset.yaml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _REQUIRED = ("name", "images", "masks", "labels")
-# The largest distance between two colours, and more than that between two 8-bit greys.
+# The largest distance of two RGB colours; that of two 8-bit grey levels is smaller.
 _MAX_TOLERANCE = 442
 _MAX_STARS = 3
 
@@ -41,12 +41,12 @@ class Case:
     """One image with its mask.
 
     Args:
-        case_id: what `{case}` stands for in the file names.
-        image_path: the image file.
-        mask_path: the mask file.
-        cell_type: leukocyte type, where known.
-        group: what must stay on one side of a split (patient, slide), where known.
-        instances_path: the map of single cells, where there is one.
+        case_id: the text in place of `{case}` in the file names.
+        image_path: image file.
+        mask_path: mask file.
+        cell_type: leukocyte type, or None.
+        group: patient or slide, or None; cases of one group are never separated by a split.
+        instances_path: instance map, or None.
     """
 
     case_id: str
@@ -58,42 +58,50 @@ class Case:
 
 
 class DatasetSpec(BaseModel):
-    """What `dataset.yaml` says."""
+    """The fields of `dataset.yaml`."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    name: str = Field(description="Short name of the dataset: at most 100 letters, digits, '_', '-' and '.'.")
+    title: str = Field("", description="Name of the dataset in reports; `name` if omitted.")
+    images: str = Field(
+        description="Path pattern of the image files, relative to the folder of dataset.yaml. {case} appears once and "
+        "is the case id; '*' matches any characters except '/'. Example: images/{case}.bmp"
     )
-
-    name: str
-    """Short name: letters, digits, '_', '-' and '.'."""
-    title: str = ""
-    """Name as in reports."""
-    images: str
-    """Pattern of the image files, relative to the folder of dataset.yaml, with {case} once."""
-    masks: str
-    """Pattern of the mask files, likewise."""
-    labels: dict[str, tuple[int | str, ...]]
-    """Mask values of background, cytoplasm and nucleus: a number, a '#rrggbb' in quotes, or a list of them."""
-    tolerance: float = Field(0, ge=0, le=_MAX_TOLERANCE)
-    """Largest distance of a stray pixel from a listed value."""
-    cases: str | None = None
-    """File of facts about the cases: case_id,cell_type,group."""
-    pixel_size_um: float | None = Field(None, gt=0)
-    """Side of a pixel in micrometres."""
-    citation: str = ""
-    """What to cite when results on these data are published."""
-    acknowledgement: str = ""
-    """What the owners of the data ask to be thanked with."""
-    licence: str = ""
-    """Licence of the data."""
-    instances: str | None = None
-    """Pattern of the 16-bit maps of single cells."""
+    masks: str = Field(
+        description="Path pattern of the mask files, with the rules of `images`. Example: masks/{case}.png"
+    )
+    labels: dict[str, tuple[int | str, ...]] = Field(
+        description="Mask values of background, cytoplasm and nucleus: for each a number (grey level or palette index), a "
+        "colour '#rrggbb' in quotes, or a list of them. Numbers and colours cannot be mixed."
+    )
+    tolerance: float = Field(
+        0,
+        ge=0,
+        le=_MAX_TOLERANCE,
+        description="Largest distance of a stray mask pixel from a listed value, in grey levels or as Euclidean "
+        "distance in RGB. Stray pixels get the nearest label; pixels beyond the tolerance are errors.",
+    )
+    cases: str | None = Field(
+        None,
+        description="CSV file with the columns case_id, cell_type and group, relative to the folder of dataset.yaml. "
+        "Cases of one group (patient, slide) are never separated by a split.",
+    )
+    pixel_size_um: float | None = Field(None, gt=0, description="Side of a pixel, in micrometres.")
+    citation: str = Field("", description="Reference to cite in publications of results on these data.")
+    acknowledgement: str = Field("", description="Acknowledgement that the owners of the data request.")
+    licence: str = Field("", description="Licence of the data.")
+    instances: str | None = Field(
+        None,
+        description="Path pattern of the instance maps (8- or 16-bit grey: 0 is background, k is the k-th cell), with "
+        "the rules of `images`.",
+    )
 
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value):
-            raise ValueError("at most 100 letters, digits, '_', '-' and '.', starting with a letter or digit")
+            raise ValueError("at most 100 letters, digits, '_', '-' and '.', the first a letter or digit")
         return value
 
     @field_validator("images", "masks", "instances")
@@ -105,7 +113,7 @@ class DatasetSpec(BaseModel):
         if value.count("{case}") != 1 or set("{}") & set(value.replace("{case}", "")):
             raise ValueError("a pattern with {case} exactly once, for example images/{case}.bmp")
         if value.count("*") > _MAX_STARS:
-            # Each more lets the search for what fits take longer by the length of a name.
+            # Each further '*' multiplies the time of matching by the length of a name.
             raise ValueError(f"a pattern with at most {_MAX_STARS} '*'")
         return value
 
@@ -120,26 +128,26 @@ class DatasetSpec(BaseModel):
     @classmethod
     def _known_labels(cls, value: Any) -> dict[str, tuple[int | str, ...]]:
         if not isinstance(value, Mapping) or set(value) != set(LABELS):
-            raise ValueError(f"exactly these labels, each with at least one value: {', '.join(LABELS)}")
+            raise ValueError(f"exactly these labels, each with one or more values: {', '.join(LABELS)}")
         labels = {name: _values(name, value[name]) for name in LABELS}
-        flat = [one for values in labels.values() for one in values]
-        if len({isinstance(one, str) for one in flat}) > 1:
+        flat = [listed for values in labels.values() for listed in values]
+        if len({isinstance(listed, str) for listed in flat}) > 1:
             raise ValueError("either numbers for all labels or '#rrggbb' colours for all labels")
-        twice = sorted({str(one) for one in flat if flat.count(one) > 1})
-        if twice:
-            raise ValueError(f"every value once; {', '.join(twice)} is listed more than once")
+        repeated = sorted({str(listed) for listed in flat if flat.count(listed) > 1})
+        if repeated:
+            raise ValueError(f"every value once, but {', '.join(repeated)} is listed more than once")
         return labels
 
     @model_validator(mode="after")
-    def _told_apart(self):
+    def _distinct_patterns(self):
         patterns = [pattern for pattern in (self.images, self.masks, self.instances) if pattern]
         if len(set(patterns)) != len(patterns):
-            raise ValueError("images, masks and instances: patterns that differ, since one file cannot be two of them")
+            raise ValueError("different patterns for images, masks and instances")
         return self
 
     @property
     def uses_colours(self) -> bool:
-        """Whether labels are given as colours, not as numbers."""
+        """True if labels are given as colours, False if as numbers."""
         return isinstance(self.labels["background"][0], str)
 
 
@@ -147,8 +155,8 @@ def read_spec(path: Path) -> DatasetSpec:
     """Read a `dataset.yaml`.
 
     Raises:
-        StudyError: no such file, not YAML, an unknown or misspelt field (the nearest is named), or a value that
-            breaks its rule.
+        StudyError: there is no such file, it is not YAML, a field is unknown (the message suggests the nearest), or a
+            value is not valid.
     """
     path = Path(path)
     example = "Compare it with the example in the README, 'Your own data'."
@@ -160,21 +168,21 @@ def read_spec(path: Path) -> DatasetSpec:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
-        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        position = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise StudyError(
-            f"{path} is not valid YAML{place}.",
-            expected="one 'field: value' a line, in UTF-8",
+            f"{path} is not valid YAML{position}.",
+            expected="one 'field: value' per line, in UTF-8",
             fix=f"{example} Text with ': ' or '#' needs quotes.",
         ) from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise StudyError(f"{path} holds no fields.", expected="one 'field: value' a line", fix=example)
+        raise StudyError(f"{path} has no fields.", expected="one 'field: value' per line", fix=example)
     missing = [name for name in _REQUIRED if values.get(name) is None]
     unknown = set(values) - set(DatasetSpec.model_fields)
     if missing and not unknown:
         raise StudyError(
-            f"{path} does not say {', '.join(missing)}.",
+            f"{path} lacks {', '.join(missing)}.",
             expected=f"at least the fields {', '.join(_REQUIRED)}",
-            fix=f"{missing[0]}: {DatasetSpec.model_fields[missing[0]].description}",
+            fix=f"Add {missing[0]}. {DatasetSpec.model_fields[missing[0]].description}",
         )
     return make_config(DatasetSpec, values, source=str(path))
 
@@ -182,18 +190,20 @@ def read_spec(path: Path) -> DatasetSpec:
 def _values(label: str, given: Any) -> tuple[int | str, ...]:
     values = given if isinstance(given, list | tuple) else [given]
     if not values or None in values:
-        raise ValueError(f"a value for {label}; a colour needs quotes ('#ff0000'), or YAML reads it as a comment")
+        raise ValueError(
+            f"a value for {label}. A colour needs quotes ('#ff0000'); without them YAML reads it as a comment"
+        )
     for value in values:
         if isinstance(value, str) and _COLOUR.fullmatch(value):
             continue
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
             continue
-        raise ValueError(f"whole numbers of 0-65535 or quoted colours '#rrggbb'; {label} has {show_value(value)}")
+        raise ValueError(f"whole numbers from 0 to 65535 or quoted colours '#rrggbb'; {label} has {show_value(value)}")
     return tuple(value.lower() if isinstance(value, str) else value for value in values)
 
 
 def _check_inside(value: str) -> None:
-    """A path of a dataset.yaml stays below its folder."""
+    """Raise ValueError for a path that leads out of the folder of dataset.yaml."""
     if "\\" in value or re.match(r"[A-Za-z]:", value) or "\0" in value:
         raise ValueError("a path with '/' between folders, relative to the folder of dataset.yaml")
     path = PurePosixPath(value)
