@@ -426,7 +426,7 @@ def measure_synthetic(seeds) -> None:
     tuning, test = synthetic_fields(TUNING), synthetic_fields(TEST)
     # Micrometres per pixel: of the fields, over those of the images as the network was shown them.
     side = read_side(dataset)
-    scale = pixel_size(FIELD["height_px"], FIELD["width_px"]) / (dataset.pixel_size_um * side / config.image_size)
+    scale = pixel_size(FIELD["height_px"], FIELD["width_px"]) / (dataset.spec.pixel_size_um * side / config.image_size)
     print(f"fields are segmented at {scale:.3f} of their size", flush=True)
     _measure("synthetic", "synthetic", "demo", config, seeds, training, validation, tuning, test, scale)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wbcstudy.data.case_files import find_files, read_facts, shortlist
+from wbcstudy.data.case_files import find_case_files, read_facts
 from wbcstudy.data.spec import DatasetSpec
 
 LABELS = {"background": 0, "cytoplasm": 1, "nucleus": 2}
@@ -15,11 +15,11 @@ def touch(folder, *names):
 
 
 def find(folder, images="images/{case}.bmp", masks="masks/{case}.png", **more):
-    return find_files(folder, DatasetSpec(name="a", images=images, masks=masks, labels=LABELS, **more))
+    return find_case_files(folder, DatasetSpec(name="a", images=images, masks=masks, labels=LABELS, **more))
 
 
 @pytest.mark.parametrize(
-    ("images", "masks", "files"),
+    ("images", "masks", "names"),
     [
         ("images/{case}.bmp", "masks/{case}.png", ["images/a.bmp", "masks/a.png"]),
         ("images/{case}.bmp", "masks/{case}.png", ["images/a.BMP", "masks/a.PNG"]),
@@ -33,12 +33,12 @@ def find(folder, images="images/{case}.bmp", masks="masks/{case}.png", **more):
         ("im[1]/x{case}(1).bmp", "m+/{case}.png", ["im[1]/xa(1).bmp", "m+/a.png"]),
     ],
 )
-def test_layouts(tmp_path, images, masks, files):
-    touch(tmp_path, *files, "notes.txt", ".hidden.bmp", "images/._a.bmp", "dataset.yaml")
-    found = find(tmp_path, images, masks)
-    assert found.problems == ()
-    assert [found.images["a"], found.masks["a"]] == [tmp_path / name for name in files]
-    assert found.complete == ["a"]
+def test_layouts(tmp_path, images, masks, names):
+    touch(tmp_path, *names, "notes.txt", ".hidden.bmp", "images/._a.bmp", "dataset.yaml")
+    files = find(tmp_path, images, masks)
+    assert files.problems == ()
+    assert [files.images["a"], files.masks["a"]] == [tmp_path / name for name in names]
+    assert files.complete == ["a"]
 
 
 def test_cases_come_sorted(tmp_path):
@@ -49,10 +49,10 @@ def test_cases_come_sorted(tmp_path):
 def test_an_image_without_mask_and_a_mask_without_image(tmp_path):
     touch(tmp_path, "images/a.bmp", "images/b.bmp", "masks/b.png", "masks/c.png")
     first, second = find(tmp_path).problems
-    assert "1 image without mask: " in first.message
-    assert "images/a.bmp" in first.message
-    assert "1 mask without image: " in second.message
-    assert "masks/c.png" in second.message
+    assert "1 image without mask: " in first.what
+    assert "images/a.bmp" in first.what
+    assert "1 mask without image: " in second.what
+    assert "masks/c.png" in second.what
     assert find(tmp_path).complete == ["b"]
 
 
@@ -61,13 +61,13 @@ def test_of_many_unpaired_files_five_are_named_and_all_counted(tmp_path):
     (problem,) = find(tmp_path).problems
     assert "8 images without mask" in problem.message
     assert problem.message.count(".bmp") == 5
-    assert "(8 in all)" in problem.message
+    assert "and 3 more" in problem.message
 
 
 def test_an_empty_folder(tmp_path):
     touch(tmp_path, "masks/a.png", "images/readme.txt")
     (problem,) = find(tmp_path).problems
-    assert "No image in" in problem.message
+    assert "No file in" in problem.message
     assert "images/readme.txt" in problem.message
 
 
@@ -86,7 +86,7 @@ def test_two_images_of_one_case(tmp_path):
 def test_a_link_out_of_the_folder_is_refused(tmp_path, link):
     touch(tmp_path, "elsewhere/a.bmp", "elsewhere/a.png", "set/images/b.bmp", "set/masks.old/b.png")
     (tmp_path / "set" / link).symlink_to(tmp_path / "elsewhere" / ("a.bmp" if link.endswith("bmp") else ""))
-    assert any("a link that leads out of" in problem.message for problem in find(tmp_path / "set").problems)
+    assert any("a link to a file outside" in problem.message for problem in find(tmp_path / "set").problems)
 
 
 def test_a_link_within_the_folder_is_fine(tmp_path):
@@ -97,9 +97,9 @@ def test_a_link_within_the_folder_is_fine(tmp_path):
 
 def test_instance_maps(tmp_path):
     touch(tmp_path, "a.png", "a_mask.png", "a_cells.png", "b.png", "b_mask.png")
-    found = find(tmp_path, "{case}.png", "{case}_mask.png", instances="{case}_cells.png")
-    assert found.instances == {"a": tmp_path / "a_cells.png"}
-    (problem,) = found.problems
+    files = find(tmp_path, "{case}.png", "{case}_mask.png", instances="{case}_cells.png")
+    assert files.instances == {"a": tmp_path / "a_cells.png"}
+    (problem,) = files.problems
     assert "1 image without instance map" in problem.message
 
 
@@ -107,12 +107,12 @@ def test_an_accent_pairs_however_it_is_written(tmp_path):
     """As a Mac writes it: a letter, and a sign of its own for what stands above it."""
     composed, apart = "M\u00fcller", "Mu\u0308ller"
     touch(tmp_path, f"images/{composed}.bmp", f"masks/{apart}.png", f"images/{apart}2.bmp", f"masks/{apart}2.png")
-    found = find(tmp_path)
-    assert found.problems == ()
+    files = find(tmp_path)
+    assert files.problems == ()
     # Studies keep the ids that they have: those of the images.
-    assert sorted(found.complete) == sorted([composed, f"{apart}2"])
+    assert sorted(files.complete) == sorted([composed, f"{apart}2"])
     (tmp_path / "cases.csv").write_text(f"case_id,group\n{apart},p1\n{composed}2,p2\n", encoding="utf-8")
-    facts, problems = read_facts(tmp_path / "cases.csv", found.images)
+    facts, problems = read_facts(tmp_path / "cases.csv", files.images)
     assert problems == [] and facts == {composed: (None, "p1"), f"{apart}2": (None, "p2")}
     touch(tmp_path, f"images/{apart}.bmp")
     assert any("has two images" in problem.message for problem in find(tmp_path).problems)
@@ -144,21 +144,21 @@ class TestFacts:
         assert facts == {"001": ("1", "007"), "002": ("NA", "nan")}
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "message"),
         [
-            ("case_id,group\n1,a\n002,b\n", "lists cases without image: 1"),
-            ("case_id,group\n001,a\n", "lacks: 002"),
+            ("case_id,group\n1,a\n002,b\n", "lists 1 case without an image: 1"),
+            ("case_id,group\n001,a\n", "has no row for 1 case: 002"),
             ("case_id,group\n001,a\n001,b\n002,c\n", "lists case '001' twice"),
             ("case_id,group\n001,a,b\n002,c\n", "too many fields in line 2"),
-            ("case,group\n001,a\n", "has no column 'case_id' (found: case, group)"),
+            ("case,group\n001,a\n", "has no column 'case_id'; its columns are: case, group"),
             ("case_id,celltype\n001,a\n", "has a column 'celltype'"),
             ("name,type\n001,a\n", "has no column 'case_id'"),
-            ("", "has no column 'case_id' (found: nothing)"),
+            ("", "has no column 'case_id'; its columns are: none"),
         ],
     )
-    def test_each_slip_is_named(self, tmp_path, text, told):
+    def test_each_slip_is_named(self, tmp_path, text, message):
         _, problems = self.read(tmp_path, text)
-        assert any(told in problem.message and "cases.csv" in problem.message for problem in problems)
+        assert any(message in problem.message and "cases.csv" in problem.message for problem in problems)
 
     def test_lost_zeros_are_explained(self, tmp_path):
         _, problems = self.read(tmp_path, "case_id\n1\n2\n")
@@ -175,8 +175,3 @@ class TestFacts:
     def test_missing(self, tmp_path):
         _, (problem,) = read_facts(tmp_path / "cases.csv", ["001"])
         assert "No such file" in problem.message
-
-
-def test_shortlist():
-    assert shortlist("ba") == "a, b"
-    assert shortlist("abcdefg") == "a, b, c, d, e, ... (7 in all)"

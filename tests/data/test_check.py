@@ -16,8 +16,8 @@ from wbcstudy.errors import StudyError
 FACTS = "case_id,cell_type,group\n000,monocyte,p1\n001,monocyte,p1\n002,basophil,p2\n003,,\n"
 
 
-def told(findings):
-    return "\n".join(finding.what for finding in findings)
+def messages(findings):
+    return "\n".join(finding.message for finding in findings)
 
 
 def test_a_clean_dataset(make_folder):
@@ -26,7 +26,7 @@ def test_a_clean_dataset(make_folder):
     assert report.ok
     assert (report.errors, report.warnings, len(report.cases)) == ((), (), 4)
     text = report.text()
-    for line in ("cases         4", "image sizes   16x12 (4) px", "cite          Us, 2024", "small can be used."):
+    for line in ("cases         4", "image sizes   16x12 px (4)", "cite          Us, 2024", "small can be used."):
         assert line in text
 
 
@@ -60,7 +60,7 @@ def test_every_broken_file_is_listed_at_once(make_folder):
     (folder / "masks/004.png").unlink()
     (folder / "images/005.bmp").unlink()
     report = check_dataset(path)
-    errors = told(report.errors)
+    errors = messages(report.errors)
     for name in (
         "images/000.bmp",
         "masks/001.png",
@@ -73,7 +73,7 @@ def test_every_broken_file_is_listed_at_once(make_folder):
     assert len(report.errors) == 6
     assert not report.ok
     assert [case.case_id for case in report.cases] == ["006", "007"]
-    assert "small cannot be used" in report.text()
+    assert "small has errors; fix them first." in report.text()
     assert "2 readable of 7" in report.text()
     assert report.text().count("To fix:") >= 6
 
@@ -89,13 +89,13 @@ def test_a_partnerless_file_is_read_too(make_folder):
     path = make_folder()
     (path.parent / "masks/000.png").unlink()
     (path.parent / "images/000.bmp").write_bytes(b"")
-    assert "cannot be read" in told(check_dataset(path).errors)
+    assert "cannot be read" in messages(check_dataset(path).errors)
 
 
 def test_a_broken_description_is_an_error_of_the_report(make_folder):
     path = make_folder(tolerence=3)
     report = check_dataset(path)
-    assert "tolerence" in told(report.errors)
+    assert "tolerence" in messages(report.errors)
     assert not report.ok
     assert "<li>" in report.html()
 
@@ -103,17 +103,16 @@ def test_a_broken_description_is_an_error_of_the_report(make_folder):
 def test_broken_facts_do_not_hide_broken_files(make_folder):
     path = make_folder(facts=FACTS.replace("003,,\n", "004,,\n"))
     (path.parent / "images/000.bmp").write_bytes(b"")
-    errors = told(check_dataset(path).errors)
-    assert "lacks: 003" in errors
-    assert "lists cases without image: 004" in errors
+    errors = messages(check_dataset(path).errors)
+    assert "has no row for 1 case: 003" in errors
+    assert "lists 1 case without an image: 004" in errors
     assert "000.bmp cannot be read" in errors
 
 
-def test_oddities_are_warnings(make_folder):
+def test_what_is_unusual_is_a_warning(make_folder):
     path = make_folder(cases=6, tolerance=5, facts=FACTS + "004,neutrophil,\n005,monocyte,\n")
     folder = path.parent
-    picture = Image.open(folder / "images/000.bmp")
-    picture.save(folder / "images/003.bmp")
+    Image.open(folder / "images/000.bmp").save(folder / "images/003.bmp")
     mask = np.array(Image.open(folder / "masks/001.png"))
     mask[0, :3] = 4
     Image.fromarray(mask).save(folder / "masks/001.png")
@@ -121,40 +120,40 @@ def test_oddities_are_warnings(make_folder):
     Image.new("RGB", (16, 12), (63, 63, 63)).save(folder / "images/005.bmp")
     report = check_dataset(path)
     assert report.ok
-    warnings = told(report.warnings)
+    warnings = messages(report.warnings)
     assert "masks/001.png has 3 stray pixels" in warnings
     assert "images/000.bmp and" in warnings
-    assert "images/003.bmp show the same picture, but their cell types and groups differ" in warnings
-    assert "masks/004.png marks no cell" in warnings
+    assert "images/003.bmp are the same image, but their cell types and groups differ" in warnings
+    assert "masks/004.png contains no cell" in warnings
     assert "images/005.bmp is nearly black: its brightest value is 63" in warnings
     assert "1 of 6 cases have no cell type" in warnings
-    assert "Only one case shows: basophil, neutrophil" in warnings
-    assert "stray pixels  3 in 1 masks" in report.text()
+    assert "Cell types with a single case: basophil and neutrophil." in warnings
+    assert "stray pixels  3 in 1 mask" in report.text()
 
 
 def test_a_label_that_never_occurs(make_folder):
     path = make_folder(labels={"background": [0, 128], "cytoplasm": 100, "nucleus": 255})
     report = check_dataset(path)
     assert report.ok
-    assert "No mask has any cytoplasm; networks are then compared by the nucleus alone." in told(report.warnings)
+    assert "No mask contains cytoplasm; networks are compared by the nucleus only." in messages(report.warnings)
 
 
 def test_masks_without_any_cell_cannot_be_used(make_folder):
     path = make_folder(labels={"background": [0, 128, 255], "cytoplasm": 100, "nucleus": 101})
     report = check_dataset(path)
-    assert not report.ok and "marks a cell, so there is nothing to learn" in told(report.errors)
+    assert not report.ok and "contains a cell, so there is nothing to train on" in messages(report.errors)
 
 
-def test_what_was_expected_is_told(make_folder):
+def test_the_expected_value_is_named(make_folder):
     path = make_folder()
     # Without quotes YAML takes it for a comment.
     path.write_text(path.read_text().replace("nucleus: 255", "nucleus: #0000ff"))
     report = check_dataset(path)
-    assert "a colour needs quotes" in report.text() and "a colour needs quotes" in report.html()
+    assert "A colour needs quotes" in report.text() and "A colour needs quotes" in report.html()
 
 
 @pytest.mark.parametrize(
-    ("cases", "groups", "words"),
+    ("cases", "groups", "message"),
     [
         (2, None, "2 cases cannot be split"),
         (8, 2, "8 cases in 2 groups cannot be split"),
@@ -162,50 +161,50 @@ def test_what_was_expected_is_told(make_folder):
         (8, 3, ""),
     ],
 )
-def test_what_a_study_could_not_split_cannot_be_used(make_folder, cases, groups, words):
+def test_a_dataset_that_cannot_be_split_cannot_be_used(make_folder, cases, groups, message):
     rows = "".join(f"{k:03d},p{k % groups}\n" for k in range(cases)) if groups else ""
     path = make_folder(cases=cases, facts=f"case_id,group\n{rows}" if groups else None)
     report = check_dataset(path)
-    assert (report.ok, words in told(report.errors)) == (not words, True)
-    # Others' networks can be scored on it.
+    assert (report.ok, message in messages(report.errors)) == (not message, True)
+    # It can still be used for evaluation.
     assert check_dataset(path, to_split=False).ok
 
 
-def test_equal_pictures_are_one_case_to_a_split(make_folder):
+def test_equal_images_count_as_one_unit_of_a_split(make_folder):
     path = make_folder()
     for k in (1, 2):
         shutil.copy(path.parent / "images/000.bmp", path.parent / f"images/{k:03d}.bmp")
-    assert "4 cases in 2 groups cannot be split" in told(check_dataset(path).errors)
+    assert "4 cases in 2 groups cannot be split" in messages(check_dataset(path).errors)
 
 
 def test_groups_that_nothing_reads_or_that_are_missing(make_folder, tmp_path):
     rows = "".join(f"{k:03d},monocyte,p{k}\n" for k in range(4))
     path = make_folder(facts="case_id,cell_type,patient\n" + rows, place=tmp_path / "a")
-    assert "column 'patient' is not used" in told(check_dataset(path).warnings)
+    assert "column 'patient' is not used" in messages(check_dataset(path).warnings)
     path = make_folder(facts="case_id,cell_type,group\n" + rows.replace("p3", ""), place=tmp_path / "b")
-    assert "1 of 4 cases have no group" in told(check_dataset(path).warnings)
+    assert "1 of 4 cases have no group" in messages(check_dataset(path).warnings)
     path = make_folder(facts="case_id,cell_type,group,\n" + rows, place=tmp_path / "c")
     assert check_dataset(path).warnings == ()
 
 
-@pytest.mark.parametrize(("orientation", "kind"), [(3, "warnings"), (6, "errors")])
-def test_an_image_that_its_camera_turned_and_a_mask_that_it_did_not(make_folder, orientation, kind):
+@pytest.mark.parametrize(("orientation", "level"), [(3, "warnings"), (6, "errors")])
+def test_an_image_is_rotated_by_exif_and_its_mask_is_not(make_folder, orientation, level):
     path = make_folder(images="images/{case}.*")
     (path.parent / "images/000.bmp").unlink()
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(draw_case()[0]).save(path.parent / "images/000.jpg", exif=exif)
-    (finding,) = getattr(check_dataset(path), kind)
-    assert "images/000.jpg" in finding.what and "turned as" in finding.what and "EXIF orientation" in finding.what
-    # A mask that is turned likewise fits.
+    (finding,) = getattr(check_dataset(path), level)
+    assert "images/000.jpg" in finding.message and "EXIF orientation" in finding.message
+    # A mask with the same orientation matches.
     mask = Image.open(path.parent / "masks/000.png")
     mask.save(path.parent / "masks/000.png", exif=exif)
     report = check_dataset(path)
     assert (report.errors, report.warnings) == ((), ())
 
 
-@pytest.mark.parametrize(("size", "kind"), [((5, 4), "errors"), ((16, 12), "warnings")])
-def test_instance_maps_that_do_not_fit(make_folder, size, kind):
+@pytest.mark.parametrize(("size", "level"), [((5, 4), "errors"), ((16, 12), "warnings")])
+def test_instance_maps_that_do_not_fit(make_folder, size, level):
     path = make_folder(instances="cells/{case}.png")
     (path.parent / "cells").mkdir()
     for k in range(4):
@@ -213,14 +212,14 @@ def test_instance_maps_that_do_not_fit(make_folder, size, kind):
         Image.fromarray((mask > 0).astype(np.uint16)).save(path.parent / f"cells/{k:03d}.png")
     assert check_dataset(path).warnings == ()
     Image.new("I;16", size).save(path.parent / "cells/002.png")
-    findings = getattr(check_dataset(path), kind)
+    findings = getattr(check_dataset(path), level)
     assert len(findings) == 1
-    assert "cells/002.png" in findings[0].what
+    assert "cells/002.png" in findings[0].message
 
 
 def test_an_empty_folder(make_folder):
     report = check_dataset(make_folder(cases=0))
-    assert "No image in" in told(report.errors)
+    assert "No file in" in messages(report.errors)
     assert report.frame().empty
     assert "cases         0" in report.text()
 
@@ -231,7 +230,7 @@ def test_nothing_to_check(tmp_path):
 
 
 class Page(HTMLParser):
-    """Collects tags and addresses."""
+    """Collect tags and addresses."""
 
     def __init__(self, text):
         super().__init__()
@@ -271,5 +270,5 @@ def test_only_one_case_is_in_memory(make_folder, tmp_path):
         check_dataset(path)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # The first look also pays for what Pillow loads once.
+    # The first check also pays for what Pillow loads once.
     assert peaks[2] < 1.3 * peaks[1]

@@ -71,8 +71,8 @@ class TestArchive:
         assert folder == tmp_path / "data" / "segmentation_wbc"
         one, two = (load_dataset(f"segmentation_wbc_{k}", tmp_path / "data") for k in (1, 2))
         assert [(case.case_id, case.cell_type) for case in one.cases] == [("001", "eosinophil"), ("002", "basophil")]
-        assert "Tecom" in one.acknowledgement and "CellaVision" in two.acknowledgement
-        assert all("Micron 107" in dataset.citation and "GPL" in dataset.licence for dataset in (one, two))
+        assert "Tecom" in one.spec.acknowledgement and "CellaVision" in two.spec.acknowledgement
+        assert all("Micron 107" in dataset.spec.citation and "GPL" in dataset.spec.licence for dataset in (one, two))
         assert [entry.name for entry in (tmp_path / "data").iterdir()] == ["segmentation_wbc"]
 
     @pytest.mark.parametrize("top", ["", "segmentation_WBC-fa9c016/", "a/b/"])

@@ -1,7 +1,6 @@
-"""The files of a dataset: which belong to which case, what `cases.csv` knows, and everything that does not fit.
+"""Match the files of a dataset to cases and read `cases.csv`.
 
-Nothing here raises. Trouble is returned as a list of errors, since a check shows all of it, where loading stops at the
-first.
+Nothing here raises: errors are returned as lists. Loading a dataset raises the first, a check reports all.
 """
 
 from __future__ import annotations
@@ -10,25 +9,28 @@ import csv
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from wbcstudy.data.spec import SPEC_FILE, DatasetSpec
 from wbcstudy.errors import StudyError, is_unprintable
+from wbcstudy.wording import count, join_words
 
 FACT_COLUMNS = ("case_id", "cell_type", "group")
+# File names and case ids in one message; the others are counted.
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
-class Found:
-    """The files of a folder, by case id, and everything wrong with them.
+class CaseFiles:
+    """The files of a dataset by case id.
 
     Args:
         images: case id -> image file, sorted by id.
         masks: case id -> mask file.
         instances: case id -> instance map.
-        problems: one error per kind of trouble; empty when every case is complete.
+        problems: errors; empty if every case is complete.
     """
 
     images: Mapping[str, Path]
@@ -38,55 +40,56 @@ class Found:
 
     @property
     def complete(self) -> list[str]:
-        """Ids of the cases that have all their files."""
+        """Ids of the cases with both image and mask."""
         return [case_id for case_id in self.images if case_id in self.masks]
 
 
-def find_files(folder: Path, spec: DatasetSpec) -> Found:
-    """Find the images, masks and instance maps of a dataset; raises nothing, so that a check can list everything.
+def find_case_files(folder: Path, spec: DatasetSpec) -> CaseFiles:
+    """Find the images, masks and instance maps of a dataset.
 
-    `{case}` and `*` stand for any characters but '/'; upper and lower case of the suffix do not matter; hidden files
-    are passed over. A file that fits two patterns (`{case}.png` and `{case}_mask.png`) belongs to the longer one.
-    A letter with an accent is one letter, however the computer that named the file wrote it; a case is called as its
-    image is.
+    `{case}` and `*` match any characters except '/'. Suffixes match in upper and lower case. Hidden files are ignored.
+    A file that matches two patterns (`{case}.png` and `{case}_mask.png`) belongs to the longer one. Case ids that
+    differ only in the Unicode form of an accent are equal; the image's spelling is kept.
     """
     folder = Path(folder)
-    patterns = {"image": spec.images, "mask": spec.masks}
-    if spec.instances:
-        patterns["instance map"] = spec.instances
-    found: dict[str, dict[str, Path]] = {kind: {} for kind in ("image", "mask", "instance map")}
-    problems, taken, root, spelt = [], set(), folder.resolve(), {}
-    for kind in sorted(patterns, key=lambda kind: -len(patterns[kind].replace("{case}", "").replace("*", ""))):
-        pattern = patterns[kind]
-        try:
-            files = [path for path in _list(folder, PurePosixPath(pattern).parts) if path not in taken]
-        except OSError as error:
-            problems.append(_no_folder(folder, kind, pattern, error))
+    patterns = {"image": spec.images, "mask": spec.masks, "instance map": spec.instances or ""}
+    files: dict[str, dict[str, Path]] = {role: {} for role in patterns}
+    problems, matched, root, spelling = [], set(), folder.resolve(), {}
+    for role in sorted(patterns, key=lambda role: -len(patterns[role].replace("{case}", "").replace("*", ""))):
+        pattern = patterns[role]
+        if not pattern:
             continue
-        for path in files:
-            match = _regex(pattern).fullmatch(path.relative_to(folder).as_posix())
+        try:
+            paths = [path for path in _list_files(folder, PurePosixPath(pattern).parts) if path not in matched]
+        except OSError as error:
+            problems.append(_cannot_list(folder, role, pattern, error))
+            continue
+        for path in paths:
+            match = _pattern_regex(pattern).fullmatch(path.relative_to(folder).as_posix())
             if match is None:
                 continue
-            taken.add(path)
+            matched.add(path)
             case_id = match["case"]
+            key = _normalised(case_id)
             if not path.resolve().is_relative_to(root):
                 problems.append(_outside(path, folder))
             elif any(map(is_unprintable, case_id)):
                 problems.append(_unprintable(path))
-            elif (same := _one_spelling(case_id)) in found[kind]:
-                problems.append(_twice(kind, case_id, found[kind][same], path))
+            elif key in files[role]:
+                problems.append(_repeated(role, case_id, files[role][key], path))
             else:
-                found[kind][same] = path
-                spelt |= {same: case_id} if kind == "image" or same not in spelt else {}
-    images, masks, maps = ({spelt[same]: path for same, path in files.items()} for files in found.values())
+                files[role][key] = path
+                if role == "image" or key not in spelling:
+                    spelling[key] = case_id
+    images, masks, instances = ({spelling[key]: path for key, path in paths.items()} for paths in files.values())
     if not images and not problems:
-        problems.append(_empty(folder, spec))
+        problems.append(_no_images(folder, spec))
     else:
         problems += _unpaired("image", "mask", images, masks, spec.masks)
         problems += _unpaired("mask", "image", masks, images, spec.images)
         if spec.instances:
-            problems += _unpaired("image", "instance map", images, maps, spec.instances)
-    return Found(dict(sorted(images.items())), masks, maps, tuple(problems))
+            problems += _unpaired("image", "instance map", images, instances, spec.instances)
+    return CaseFiles(dict(sorted(images.items())), masks, instances, tuple(problems))
 
 
 def read_facts(
@@ -94,14 +97,14 @@ def read_facts(
 ) -> tuple[dict[str, tuple[str | None, str | None]], list[StudyError]]:
     """Read cell type and group of each case from `cases.csv`.
 
-    All fields are text; comma, semicolon or tab may part them; an empty field is unknown (None), an empty row none.
+    Fields are text, separated by comma, semicolon or tab. Empty fields are None; empty rows are ignored.
 
     Args:
         path: the file.
-        case_ids: the cases there are images of.
+        case_ids: ids of all cases with an image.
 
     Returns:
-        case id -> (cell type, group) for the cases in the file, and everything wrong with it.
+        case id -> (cell type, group) for the cases in the file, and the errors in it.
     """
     case_ids = list(case_ids)
     try:
@@ -112,49 +115,53 @@ def read_facts(
             StudyError(
                 f"Cannot read {path}: {reason}.",
                 expected=f"a text file with the columns {','.join(FACT_COLUMNS)}",
-                fix="Correct `cases` in dataset.yaml or leave it out; Excel must save as 'CSV UTF-8'.",
+                fix="Correct `cases` in dataset.yaml or remove it. In Excel, save as 'CSV UTF-8'.",
             )
         ]
     rows = _table(text)
     try:
         columns = rows.fieldnames = _columns(rows)
-        read = [(row, rows.line_num) for row in rows if _says_something(row)]
+        numbered_rows = [(row, rows.line_num) for row in rows if _has_values(row)]
     except csv.Error as error:
-        return {}, [_facts_error(path, f"cannot be read as a table: {error}.", fix="Is a quotation mark not closed?")]
+        return {}, [_facts_error(path, f"cannot be read as a table: {error}.", fix="Check that quotation marks match.")]
     for column in columns:
-        near = difflib.get_close_matches(column.lower(), FACT_COLUMNS, n=1, cutoff=0.75)
-        if column not in FACT_COLUMNS and near and near[0] not in columns:
-            return {}, [_facts_error(path, f"has a column {column!r}.", fix=f"Did you mean {near[0]!r}?")]
+        similar = difflib.get_close_matches(column.lower(), FACT_COLUMNS, n=1, cutoff=0.75)
+        if column not in FACT_COLUMNS and similar and similar[0] not in columns:
+            return {}, [_facts_error(path, f"has a column {column!r}.", fix=f"Did you mean {similar[0]!r}?")]
     if "case_id" not in columns:
-        return {}, [_facts_error(path, f"has no column 'case_id' (found: {', '.join(columns) or 'nothing'}).")]
+        names = ", ".join(columns) or "none"
+        return {}, [_facts_error(path, f"has no column 'case_id'; its columns are: {names}.")]
     facts, problems = {}, []
-    named = {_one_spelling(case_id): case_id for case_id in case_ids}
-    for row, line in read:
+    spelling = {_normalised(case_id): case_id for case_id in case_ids}
+    for row, line in numbered_rows:
         case_id = (row["case_id"] or "").strip()
-        case_id = named.get(_one_spelling(case_id), case_id)
+        case_id = spelling.get(_normalised(case_id), case_id)
         if "surplus" in row:
-            problems.append(_facts_error(path, f"has too many fields in line {line}.", fix="Quote the field."))
+            problems.append(
+                _facts_error(path, f"has too many fields in line {line}.", fix="Put text with separators in quotes.")
+            )
         if case_id in facts:
             problems.append(_facts_error(path, f"lists case {case_id!r} twice.", fix="Keep one of the two rows."))
         facts[case_id] = tuple((row.get(column) or "").strip() or None for column in ("cell_type", "group"))
-    fix = "Make its case_id column agree with the file names."
-    if any(id.startswith("0") for id in case_ids):
+    fix = "Write the case ids as in the file names."
+    if any(case_id.startswith("0") for case_id in case_ids):
         fix += " Excel drops the zeros of 001: format the column as text."
     known = set(case_ids)
-    if suffixed := sorted(id for id in facts if id not in known and PurePosixPath(id).stem in known):
+    if suffixed := sorted(case_id for case_id in set(facts) - known if PurePosixPath(case_id).stem in known):
         stem = PurePosixPath(suffixed[0]).stem
-        fix = f"case_id is what {{case}} stands for, without the suffix: write {stem} for {suffixed[0]}."
-    for wrong, what in (
-        (set(facts) - known, "lists cases without image"),
-        (known - set(facts), "lacks"),
+        fix = f"The case id is the text in place of {{case}}, without the suffix: write {stem} for {suffixed[0]}."
+    for ids, problem in (
+        (set(facts) - known, "lists {} without an image: {}."),
+        (known - set(facts), "has no row for {}: {}."),
     ):
-        if wrong:
-            problems.append(_facts_error(path, f"{what}: {shortlist(wrong)}.", fix=fix))
+        if ids:
+            message = problem.format(count(len(ids), "case"), join_words(sorted(ids), most=_MOST_NAMED))
+            problems.append(_facts_error(path, message, fix=fix))
     return facts, problems
 
 
 def unused_columns(path: Path) -> list[str]:
-    """Columns of a `cases.csv` that nothing reads; none where it cannot be read, which `read_facts` says."""
+    """Return the columns of `cases.csv` that are not used; none if it cannot be read (see `read_facts`)."""
     try:
         columns = _columns(_table(Path(path).read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError, csv.Error):
@@ -171,24 +178,18 @@ def _columns(rows: csv.DictReader) -> list[str]:
     return [(name or "").strip() for name in rows.fieldnames or []]
 
 
-def _says_something(row: Mapping) -> bool:
-    """Whether any field of a row is filled: spreadsheets write rows of commas below the last one that is."""
+def _has_values(row: Mapping) -> bool:
+    """Return whether any field of a row is filled; spreadsheets write empty rows below the last filled one."""
     fields = [field for value in row.values() for field in (value if isinstance(value, list) else [value])]
     return any((field or "").strip() for field in fields)
 
 
-def _one_spelling(name: str) -> str:
-    """A name with each accent as part of its letter; a Mac writes it as a sign of its own behind the letter."""
+def _normalised(name: str) -> str:
+    """Return a name with composed accents; macOS writes an accent as a separate character after its letter."""
     return unicodedata.normalize("NFC", name)
 
 
-def shortlist(names: Iterable[object]) -> str:
-    """The first five names in order, and how many there are if more."""
-    names = sorted(map(str, names))
-    return ", ".join(names[:5]) + (f", ... ({len(names)} in all)" if len(names) > 5 else "")
-
-
-def _regex(pattern: str) -> re.Pattern[str]:
+def _pattern_regex(pattern: str) -> re.Pattern[str]:
     stem, dot, suffix = pattern.rpartition(".")
     if not dot or set("/{}") & set(suffix):
         stem, suffix = pattern, ""
@@ -200,85 +201,75 @@ def _regex(pattern: str) -> re.Pattern[str]:
     return re.compile(translate(stem) + (rf"\.(?i:{translate(suffix)})" if suffix else ""), re.DOTALL)
 
 
-def _list(folder: Path, parts: tuple[str, ...]) -> list[Path]:
-    """Files below a folder at the depth of a pattern; only folders that fit are entered."""
+def _list_files(folder: Path, parts: Sequence[str]) -> list[Path]:
+    """List the files at the depth of a pattern; only matching folders are entered."""
     head, *rest = parts
     if rest and "{case}" not in head and "*" not in head:
-        return _list(folder / head, tuple(rest))
+        return _list_files(folder / head, rest)
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     if not rest:
         return [path for path in entries if path.is_file()]
-    fits = re.compile(
-        "".join("[^/]+" if part in ("{case}", "*") else re.escape(part) for part in re.split(r"(\{case\}|\*)", head))
-    )
-    return [
-        file for path in entries if path.is_dir() and fits.fullmatch(path.name) for file in _list(path, tuple(rest))
-    ]
+    folders = [path for path in entries if path.is_dir() and _pattern_regex(head).fullmatch(path.name)]
+    return [file for path in folders for file in _list_files(path, rest)]
 
 
-def _unpaired(kind: str, partner: str, have: Mapping, need: Mapping, pattern: str) -> list[StudyError]:
-    alone = [have[case_id] for case_id in have if case_id not in need]
+def _unpaired(role: str, partner: str, files: Mapping, partners: Mapping, pattern: str) -> list[StudyError]:
+    alone = [str(path) for case_id, path in files.items() if case_id not in partners]
     if not alone:
         return []
-    noun = f"{kind}s" if len(alone) > 1 else kind
     return [
         StudyError(
-            f"{len(alone)} {noun} without {partner}: {shortlist(alone)}.",
-            expected=f"for each {kind} a file {pattern!r} with the same {{case}}",
-            fix=f"Add the missing {partner}s, remove the {noun}, or correct the patterns in dataset.yaml.",
+            f"{count(len(alone), role)} without {partner}: {join_words(sorted(alone), most=_MOST_NAMED)}.",
+            expected=f"for each {role} a file {pattern!r} with the same {{case}}",
+            fix=f"Add the missing {partner}s, remove these files, or correct the patterns in dataset.yaml.",
         )
     ]
 
 
-def have_pattern(pattern: str) -> str:
-    """A pattern in words."""
-    return f"a file {pattern!r} with the same {{case}}"
-
-
-def _empty(folder: Path, spec: DatasetSpec) -> StudyError:
-    there = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("*")) + sorted(folder.glob("*/*"))]
-    there = [name for name in there if name != SPEC_FILE][:5]
+def _no_images(folder: Path, spec: DatasetSpec) -> StudyError:
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.glob("*")) + sorted(folder.glob("*/*"))]
+    names = [name for name in names if name != SPEC_FILE]
+    content = f"it contains {join_words(names, most=_MOST_NAMED)}" if names else "it is empty"
     return StudyError(
-        f"No image in {folder} fits {spec.images!r}"
-        + (f"; there is {', '.join(there)}." if there else "; it is empty."),
+        f"No file in {folder} matches the pattern {spec.images!r}; {content}.",
         expected="at least one image and its mask",
-        fix="Put the images there, or correct `images` in dataset.yaml.",
+        fix="Copy the images there, or correct `images` in dataset.yaml.",
     )
 
 
-def _no_folder(folder: Path, kind: str, pattern: str, error: OSError) -> StudyError:
+def _cannot_list(folder: Path, role: str, pattern: str, error: OSError) -> StudyError:
     return StudyError(
-        f"Cannot list the {kind}s {pattern!r} of {folder}: {error.filename}: {error.strerror}.",
+        f"Cannot list the {role}s {pattern!r} of {folder}: {error.filename}: {error.strerror}.",
         expected="a readable folder below that of dataset.yaml",
-        fix="Make the folder, or correct the pattern in dataset.yaml.",
+        fix="Create the folder, or correct the pattern in dataset.yaml.",
     )
 
 
 def _outside(path: Path, folder: Path) -> StudyError:
     return StudyError(
-        f"{path} is a link that leads out of {folder}.",
+        f"{path} is a link to a file outside {folder}.",
         expected="files below the folder of dataset.yaml",
-        fix="Put dataset.yaml above the real files, or copy them.",
+        fix="Move dataset.yaml to a folder above the real files, or copy the files.",
     )
 
 
 def _unprintable(path: Path) -> StudyError:
     return StudyError(
-        f"The name of {str(path)!r} holds characters that cannot be printed.",
-        expected="names of letters, digits, spaces and signs, in UTF-8",
-        fix="Rename the file, and its partner.",
+        f"The file name {str(path)!r} has unprintable characters.",
+        expected="file names of printable characters in UTF-8",
+        fix="Rename image and mask of this case.",
     )
 
 
-def _twice(kind: str, case_id: str, first: Path, second: Path) -> StudyError:
+def _repeated(role: str, case_id: str, first: Path, second: Path) -> StudyError:
     return StudyError(
-        f"Case {case_id!r} has two {kind}s: {first} and {second}.",
-        expected=f"one {kind} for each case",
+        f"Case {case_id!r} has two {role}s: {first} and {second}.",
+        expected=f"one {role} per case",
         fix="Remove one of them, or narrow the pattern in dataset.yaml.",
     )
 
 
 def _facts_error(
-    path: Path, what: str, fix: str = "Write the header case_id,cell_type,group in the first line."
+    path: Path, problem: str, fix: str = "Write the header case_id,cell_type,group in the first line."
 ) -> StudyError:
-    return StudyError(f"{path} {what}", expected="one row for each case: case_id,cell_type,group", fix=fix)
+    return StudyError(f"{path} {problem}", expected="one row per case: case_id,cell_type,group", fix=fix)

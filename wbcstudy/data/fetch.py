@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from wbcstudy import files
-from wbcstudy.data.datasets import DATASETS
+from wbcstudy.data.datasets import DATASETS, FETCH_COMMAND
 from wbcstudy.data.spec import SPEC_FILE
 from wbcstudy.errors import StudyError
 
@@ -32,8 +32,7 @@ MANIFEST = Path(__file__).with_name("segmentation_wbc.sha256.csv")
 FOLDER = "segmentation_wbc"
 _OTHER_FOLDER = "set WBCSTUDY_DATA to another folder"
 _BY_HAND = (
-    "Try again; or download {url} on another machine, copy the zip here, and run "
-    f"`{DATASETS['segmentation_wbc_1'].how} --archive FILE`."
+    f"Try again; or download {{url}} on another machine, copy the zip here, and run `{FETCH_COMMAND} --archive FILE`."
 )
 
 # The number of each type in the class files, from the set's README.

@@ -41,7 +41,7 @@ def describe_scale(dataset: Dataset, case_ids: Sequence[str]) -> dict[str, Any]:
         "height_px": _span(heights),
         "width_px": _span(widths),
         "cell_px": round(float(np.median(diameters)), 1) if diameters else None,
-        "pixel_size_um": dataset.pixel_size_um,
+        "pixel_size_um": dataset.spec.pixel_size_um,
     }
 
 

@@ -72,7 +72,7 @@ class DatasetSpec(BaseModel):
         description="Path pattern of the mask files, with the rules of `images`. Example: masks/{case}.png"
     )
     labels: dict[str, tuple[int | str, ...]] = Field(
-        description="Mask values of background, cytoplasm and nucleus: for each a number (grey level or palette index), a "
+        description="Mask values of background, cytoplasm and nucleus: each a number (grey level or palette index), a "
         "colour '#rrggbb' in quotes, or a list of them. Numbers and colours cannot be mixed."
     )
     tolerance: float = Field(

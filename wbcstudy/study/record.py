@@ -95,9 +95,9 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "title": dataset.title,
         "fingerprint": dataset.fingerprint,
         "cases": len(dataset.cases),
-        "citation": dataset.citation,
-        "licence": dataset.licence,
-        "acknowledgement": dataset.acknowledgement,
+        "citation": dataset.spec.citation,
+        "licence": dataset.spec.licence,
+        "acknowledgement": dataset.spec.acknowledgement,
     }
 
 

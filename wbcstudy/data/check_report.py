@@ -1,0 +1,159 @@
+"""The result of a dataset check, as text, table and page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from wbcstudy.errors import StudyError
+from wbcstudy.files import POLICY, page_template
+from wbcstudy.labels import LABELS, REGION_COLOURS
+from wbcstudy.wording import count, join_words
+
+# Image sizes that are listed one by one; the others are counted.
+_MOST_SIZES = 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An error or a warning.
+
+    Args:
+        message: the problem, with the file.
+        fix: what the user can do, or ''.
+        expected: what is expected instead, or ''.
+    """
+
+    message: str
+    fix: str = ""
+    expected: str = ""
+
+    def advice(self) -> list[str]:
+        """Return the lines below the message."""
+        return [f"{title}: {text}" for title, text in (("Expected", self.expected), ("To fix", self.fix)) if text]
+
+
+@dataclass(frozen=True)
+class CheckedCase:
+    """Facts about a readable case.
+
+    Args:
+        case_id: its id.
+        width_px: width of the image.
+        height_px: height of the image.
+        cell_type: leukocyte type, or None.
+        group: patient or slide, or None.
+        shares: label name -> share of the pixels, 0-1.
+        stray_pixels: number of mask pixels with an unlisted value.
+    """
+
+    case_id: str
+    width_px: int
+    height_px: int
+    cell_type: str | None
+    group: str | None
+    shares: Mapping[str, float]
+    stray_pixels: int
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The result of a check.
+
+    Args:
+        name: name of the dataset, or the path of dataset.yaml if it cannot be read.
+        title: its title.
+        folder: its folder.
+        num_images: number of image files.
+        cases: the readable cases.
+        errors: problems that must be fixed before the dataset can be used.
+        warnings: problems with which the dataset can be used.
+        notes: citation, acknowledgement and licence, if given.
+    """
+
+    name: str
+    title: str
+    folder: Path
+    num_images: int
+    cases: tuple[CheckedCase, ...]
+    errors: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+    notes: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """True if a study can use the dataset."""
+        return not self.errors
+
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence."""
+        if self.ok:
+            return f"{self.name} can be used" + ("; read the warnings." if self.warnings else ".")
+        return f"{self.name} has errors; fix them first."
+
+    @property
+    def label_shares(self) -> dict[str, float]:
+        """Label name -> share of all pixels of all readable cases, 0-1."""
+        if not self.cases:
+            return dict.fromkeys(LABELS, 0.0)
+        pixels = np.array([case.width_px * case.height_px for case in self.cases], float)
+        return {name: float(np.average([c.shares[name] for c in self.cases], weights=pixels)) for name in LABELS}
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per readable case: case_id, width_px, height_px, cell_type, group, labels, stray_pixels."""
+        columns = ["case_id", "width_px", "height_px", "cell_type", "group", *LABELS, "stray_pixels"]
+        return pd.DataFrame([vars(case) | dict(case.shares) for case in self.cases], columns=columns)
+
+    def stop_on_errors(self) -> None:
+        """Raise `StudyError` with the first errors, if there are any."""
+        if self.ok:
+            return
+        more = f"; and {len(self.errors) - 3} more" if len(self.errors) > 3 else ""
+        raise StudyError(
+            f"{self.name} cannot be used: {'; '.join(error.message for error in self.errors[:3])}{more}",
+            expected="images and masks without errors",
+            fix=f"{self.errors[0].fix} `wbcstudy data check` lists all {len(self.errors)}.",
+        )
+
+    def summary(self) -> dict[str, str]:
+        """Return cases, image sizes, cell types, groups, label shares and stray pixels as text."""
+        strays = [case.stray_pixels for case in self.cases if case.stray_pixels]
+        types = Counter(case.cell_type for case in self.cases)
+        groups = {case.group for case in self.cases} - {None}
+        sizes = Counter(f"{case.width_px}x{case.height_px} px" for case in self.cases).most_common()
+        shares = [f"{name} {share:.1%}" for name, share in self.label_shares.items()] if self.cases else []
+        readable = len(self.cases)
+        return {
+            "cases": str(readable) if readable == self.num_images else f"{readable} readable of {self.num_images}",
+            "image sizes": join_words([f"{size} ({n})" for size, n in sizes], most=_MOST_SIZES) or "-",
+            "cell types": ", ".join(f"{name or 'unknown'} {n}" for name, n in types.most_common())
+            if set(types) - {None}
+            else "-",
+            "groups": str(len(groups)) if groups else "-",
+            "label shares": ", ".join(shares) or "-",
+            "stray pixels": f"{sum(strays)} in {count(len(strays), 'mask')}" if strays else "none",
+        }
+
+    def text(self) -> str:
+        """Return the report for a terminal."""
+        lines = [f"{self.name}: {self.title}", f"  {self.folder}"]
+        lines += [f"  {name:13} {value}" for name, value in (self.summary() | dict(self.notes)).items()]
+        for title, findings in (("Errors", self.errors), ("Warnings", self.warnings)):
+            if findings:
+                lines += ["", f"{title} ({len(findings)})"]
+            for finding in findings:
+                lines += [f"  - {finding.message}", *(f"    {line}" for line in finding.advice())]
+        return "\n".join([*lines, "", self.verdict])
+
+    def html(self) -> str:
+        """Return the report as a self-contained page; all text from files is escaped."""
+        colours = {"background": "#dddddd"} | dict(REGION_COLOURS)
+        return page_template("check.html").render(
+            report=self, policy=POLICY, summary=self.summary() | dict(self.notes), colours=colours, labels=list(LABELS)
+        )
