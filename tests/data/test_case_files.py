@@ -49,10 +49,10 @@ def test_cases_come_sorted(tmp_path):
 def test_an_image_without_mask_and_a_mask_without_image(tmp_path):
     touch(tmp_path, "images/a.bmp", "images/b.bmp", "masks/b.png", "masks/c.png")
     first, second = find(tmp_path).problems
-    assert "1 image without mask: " in first.what
-    assert "images/a.bmp" in first.what
-    assert "1 mask without image: " in second.what
-    assert "masks/c.png" in second.what
+    assert "1 image without mask: " in first.message
+    assert "images/a.bmp" in first.message
+    assert "1 mask without image: " in second.message
+    assert "masks/c.png" in second.message
     assert find(tmp_path).complete == ["b"]
 
 
