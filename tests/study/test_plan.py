@@ -161,7 +161,7 @@ def test_a_second_call_says_which_process_was_first(write_study):
     folder = read_plan(write_study()).folder
     with (
         lock_study(folder),
-        pytest.raises(StudyError, match=rf"run already \(started by process {os.getpid()} on "),
+        pytest.raises(StudyError, match=rf"already running \(started by process {os.getpid()} on "),
         lock_study(folder),
     ):
         pass
