@@ -44,8 +44,8 @@ app: env  ## Explore studies and segment an image of your own, in the browser
 	@cd notebooks && JUPYTER_PATH=../wbcstudy/templates ../$(BIN)/voila 5_explore.ipynb --Voila.ip=127.0.0.1 --token --template=wbcstudy \
 	  --Voila.tornado_settings='$(UPLOADS)' $(OPTIONS)
 
-lint: env  ## Check the style: ruff and the word list of CONTRIBUTING.md
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m pytest -q tests/test_style.py -k "english or names"
+lint: env  ## Check style, words and dependencies: ruff, deptry, the word list of CONTRIBUTING.md
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/deptry . && $(BIN)/python -m pytest -q tests/test_style.py -k "english or names"
 
 docs: env  ## Build the documentation into build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo "Open build/docs/index.html"

@@ -3,6 +3,8 @@
 import csv
 import importlib.util
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -18,6 +20,12 @@ def test_every_package_is_pinned_with_a_hash():
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert len(lines) > 100
     assert not [line for line in lines if not re.match(r"[A-Za-z0-9._-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)]
+
+
+def test_every_import_is_declared_and_every_dependency_is_used():
+    command = [sys.executable, "-m", "deptry", "--no-ansi", "."]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_list_of_licences_matches_the_lock_file():
