@@ -17,7 +17,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "segmentation-models")
 
 
 def describe_machine(extra: dict[str, str] | None = None) -> list[str]:
-    from wbcstudy.study.machine import count_cores
+    from joblib import cpu_count
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
@@ -26,7 +26,7 @@ def describe_machine(extra: dict[str, str] | None = None) -> list[str]:
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
     versions += [f"{name} {value}" for name, value in (extra or {}).items()]
     return [
-        f"{found.get('model name', platform.machine())}, {count_cores()} cores, {', '.join(units)}",
+        f"{found.get('model name', platform.machine())}, {cpu_count()} cores, {', '.join(units)}",
         f"TF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS', '(not set: 1 in our trainings)')}",
         f"Python {platform.python_version()}, {', '.join(versions)}",
         f"{datetime.date.today():%Y-%m-%d}; load when it ended: {os.getloadavg()[0]:.1f}",

@@ -1,4 +1,4 @@
-"""Full disks, lost memory, missing permission, clocks set back: told in words, and nothing finished is lost."""
+"""Full disks, too little memory, missing permissions, clocks set back: clear messages, and finished work is kept."""
 
 import os
 import shutil
@@ -19,14 +19,14 @@ from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.locks import lock_study
 from wbcstudy.runs.results import write_record
 from wbcstudy.runs.start import start_run
-from wbcstudy.study import run as batch
-from wbcstudy.study import snakemake as scheduler
+from wbcstudy.study import run as study_run
+from wbcstudy.study import snakemake
 from wbcstudy.study.plan import read_plan
 
 
 @pytest.fixture
 def methods_study(tmp_path):
-    """The file of a study of one earlier method: the least that goes through all notebooks but the training."""
+    """A study of one earlier method, the quickest that runs all notebooks except the training."""
     cells = write_synthetic_dataset(tmp_path / "cells", cases=9, seed=3, size_px=48, slides=3)
     path = tmp_path / "methods.yaml"
     path.write_text(
@@ -68,8 +68,8 @@ def test_a_study_on_a_full_disk_says_so_and_goes_on_when_there_is_room(small_dis
 
 def test_the_disk_that_is_full_is_named(small_disk, monkeypatch):
     small_disk.fill()
-    told = batch._explain(StudyFolder(small_disk.path), time.time())
-    assert "is full (0.0 MB are free)" in told and "Make room" in told
+    message = study_run._explain(StudyFolder(small_disk.path), time.time())
+    assert "is full (0.0 MB free)" in message and "Free some space" in message
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_disk_that_is_full_is_named(small_disk, monkeypatch):
             "Lower batch_size (now 8) or image_size (now 256)",
         ),
         ("raise MemoryError", "MemoryError", "Lower batch_size (now 8) or image_size (now 256)"),
-        ("raise OSError(28, 'No space left on device')", "No space left", "Make room on that disk"),
+        ("raise OSError(28, 'No space left on device')", "No space left", "Free some disk space"),
     ],
 )
 def test_a_notebook_that_ran_out_of_memory_or_disk_has_failed_with_advice(tmp_path, what, error, advice):
@@ -185,10 +185,10 @@ def test_after_a_clock_was_set_back_nothing_finished_is_made_again(tmp_path, pla
 
     def jobs() -> str:
         with lock_study(folder) as lock:
-            assert scheduler.run_snakemake(plan, scheduler.Executor(1), lock, print, "--dry-run") == 0
+            assert snakemake.run_snakemake(plan, snakemake.Executor(1), lock, print, "--dry-run") == 0
         return (folder.logs / "snakemake.log").read_text()
 
     before = jobs()
     assert "rule train" not in before and "rule summary" in before
-    batch._date_report(plan)
+    study_run._mark_report_current(plan)
     assert "Nothing to be done" in jobs()

@@ -103,12 +103,18 @@ def short_path(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def cannot_write(path: Path, error: OSError) -> StudyError:
-    """Return the error for a path that cannot be written: no permission, disk full, read-only, a file in the way."""
+def cannot_write(path: Path, error: OSError, *, instead: str = "set WBCSTUDY_OUTPUTS to another folder") -> StudyError:
+    """Return the error for a path that cannot be written: no permission, disk full, read-only, a file in the way.
+
+    Args:
+        path: the file or folder.
+        error: the reason.
+        instead: what the user can do if the folder cannot be made writable.
+    """
     return StudyError(
         f"Cannot write to {path}: {error.strerror or error}.",
         expected="a folder that you may write to, on a disk with free space",
-        fix="Check its permissions and the free space, or set WBCSTUDY_OUTPUTS to another folder.",
+        fix=f"Check its permissions and the free space, or {instead}.",
     )
 
 

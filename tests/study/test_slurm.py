@@ -1,4 +1,4 @@
-"""Studies on SLURM: what is asked for, what is said when something is missing, and a whole study where SLURM runs."""
+"""Studies on SLURM: profiles, missing commands, jobs left over, and a complete study where SLURM runs."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def slurm_runs() -> bool:
 
 
 @pytest.mark.parametrize("name", ["slurm", "slurm_one_node"])
-def test_the_profiles_that_come_along_can_be_read(name):
+def test_the_shipped_profiles_are_valid(name):
     needs = read_needs(ROOT / "profiles" / name)
     assert set(needs) <= {"default", *ENCODERS}
     assert set(needs["default"]) == set(slurm.NEEDS)
@@ -37,13 +37,13 @@ def test_the_profiles_that_come_along_can_be_read(name):
 @pytest.mark.parametrize(
     "text", ["default: {mem_mb: 8 GB}", "resnet18: 8000", "unet: {memory: 1}", "- a", "a: [", "\0"]
 )
-def test_a_profile_that_asks_for_something_else_is_told(tmp_path, text):
+def test_a_profile_with_other_contents_is_refused(tmp_path, text):
     (tmp_path / "encoders.yaml").write_text(text)
     with pytest.raises(StudyError, match=r"encoders\.yaml"):
         read_needs(tmp_path)
 
 
-def test_what_is_missing_is_told(tmp_path, monkeypatch):
+def test_a_missing_profile_or_command_is_named(tmp_path, monkeypatch):
     with pytest.raises(StudyError, match=r"no .*config\.yaml"):
         check_slurm(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -77,9 +77,9 @@ def test_a_study_survives_a_killed_job_and_a_drained_node(tmp_path):
     run = folder.run("mobilenet__dice__fold0__seed0")
     command = [sys.executable, "-m", "wbcstudy.cli", "run", params, "--executor", "slurm", "--profile", ONE_NODE]
     environment = os.environ | {"WBCSTUDY_ROOT": str(ROOT), "WBCSTUDY_OUTPUTS": str(tmp_path / "outputs")}
-    with (tmp_path / "said.txt").open("w") as said:
+    with (tmp_path / "output.txt").open("w") as output:
         child = subprocess.Popen(
-            list(map(str, command)), cwd=tmp_path, env=environment, stdout=said, stderr=subprocess.STDOUT
+            list(map(str, command)), cwd=tmp_path, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     node = call("sinfo", "--noheader", "--Node", "--format", "%N").split()[0]
     try:
@@ -88,11 +88,11 @@ def test_a_study_survives_a_killed_job_and_a_drained_node(tmp_path):
         assert first
         call("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
         call("scancel", *first)
-        # The training is submitted again, and waits for a node.
+        # The training is submitted again and waits for a node.
         wait_until(lambda: any(line.split()[2] == "PENDING" for line in jobs_of(folder)), child)
         assert not run.record.exists()
         call("scontrol", "update", f"nodename={node}", "state=resume")
-        assert child.wait(timeout=600) == 0, (tmp_path / "said.txt").read_text()
+        assert child.wait(timeout=600) == 0, (tmp_path / "output.txt").read_text()
     finally:
         call("scontrol", "update", f"nodename={node}", "state=resume", check=False)
         if child.poll() is None:
@@ -104,8 +104,8 @@ def test_a_study_survives_a_killed_job_and_a_drained_node(tmp_path):
     assert not jobs_of(folder)
 
 
-def call(*words, check=True) -> str:
-    return subprocess.run(words, capture_output=True, text=True, check=check, timeout=60).stdout
+def call(*command, check=True) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=check, timeout=60).stdout
 
 
 def jobs_of(folder) -> list[str]:
@@ -114,9 +114,9 @@ def jobs_of(folder) -> list[str]:
     return [line for line in lines if line.split()[1].startswith(job_prefix(folder))]
 
 
-def wait_until(true, child, timeout=400) -> None:
+def wait_until(condition, child, timeout=400) -> None:
     until = time.monotonic() + timeout
-    while not true():
+    while not condition():
         assert child.poll() is None, "the study ended early"
         assert time.monotonic() < until, "nothing happened"
         time.sleep(0.5)

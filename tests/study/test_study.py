@@ -153,13 +153,13 @@ class TestAGridThatWasKilled:
     def test_goes_on_after_its_last_epoch(self, study):
         assert study.interrupted_after in (1, 2)
         # The orphan may have finished another epoch before it noticed that it was alone.
-        assert re.search(r"MobileNet, Cross-entropy: starting, from epoch [23] on", study.first.stdout)
+        assert re.search(r"MobileNet, cross-entropy: starting, resuming at epoch [23]", study.first.stdout)
         assert study.run_folder("cross_entropy").status == "complete"
 
     def test_is_finished_before_anything_new_is_begun(self, study):
         # Dice stands between these two in the study, and had not been begun.
-        told = [line for line in study.first.stdout.splitlines() if "MobileNet" in line and "starting" in line]
-        assert "Dice" in told[2], told
+        starts = [line for line in study.first.stdout.splitlines() if "MobileNet" in line and "starting" in line]
+        assert "Dice" in starts[2], starts
 
     def test_leaves_no_process_behind(self, study):
         _, alive = psutil.wait_procs(study.left_running(), timeout=20)
@@ -174,7 +174,7 @@ class TestAGridWithAFailure:
 
     def test_shows_progress_that_a_person_can_follow(self, study):
         lines = study.first.stdout.splitlines()
-        (line,) = [line for line in lines if line.startswith("[2/4] MobileNet, Dice: epoch 2 of at most 2, loss ")]
+        (line,) = [line for line in lines if line.startswith("[2/4] MobileNet, Dice loss: epoch 2 of at most 2, loss ")]
         assert "validation loss" in line and "left" in line
 
     def test_the_report_shows_what_failed_and_why(self, study):
@@ -269,7 +269,7 @@ class TestTheEarlierMethods:
             assert rows["dice"].notna().any() and rows["seconds_per_image"].notna().all()
 
     def test_a_method_without_its_package_is_left_out_and_said_to_be(self, study):
-        assert "khouani2020 is left out: it needs the package torchvision" in study.first.stdout
+        assert "Skipping khouani2020: the package torchvision is not installed" in study.first.stdout
         assert "not run" in (study.folder.tables / "table3.html").read_text()
         assert (study.folder.figures / "figure3.png").exists()
 
@@ -319,7 +319,7 @@ class TestAnotherDataset:
         done = study.wbcstudy("run", study.file, "--only", "*__dice__*")
         study.write()
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "1 runs, 1 already finished" in done.stdout
+        assert "1 run, 1 already finished" in done.stdout
         assert "mobilenet__dice__fold0__seed0 on away: Dice nucleus" in done.stdout
         assert {loss: study.written(loss) for loss in study.settings["losses"]} == before
         scores = pd.read_csv(study.run_folder("dice").transfer("away").scores)

@@ -73,7 +73,7 @@ class StudyFolder:
 
     @property
     def contents(self) -> Path:
-        """What the report is of: name -> status, as `plan.reportable` has it."""
+        """What the report is of: name -> status, as `plan.report_contents` has it."""
         return self.logs / "reported.json"
 
     @property

@@ -1,4 +1,4 @@
-"""How far a grid is, read from the run folders: which run of how many, epoch, loss, time left."""
+"""Show the progress of a grid, read from the run folders: run, epoch, loss and time left."""
 
 from __future__ import annotations
 
@@ -7,52 +7,51 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from wbcstudy.config import BaselineConfig, RunConfig
 from wbcstudy.registry import run_title
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.results import run_seconds
+from wbcstudy.wording import count, duration
 
-POLL_S = 1.0
-# Columns of history.csv of which lines are made.
+_POLL_S = 1.0
+# Columns of history.csv that the progress lines show.
 _SHOWN = ("loss", "val_loss", "seconds")
 
 
 def last_epoch(history: Path) -> dict[str, str] | None:
-    """The last complete row of a history.csv, or None."""
+    """Return the last complete row of a history.csv, or None."""
     rows = _read_rows(history)
     return rows[-1] if rows else None
 
 
 def read_dice(record: Mapping) -> dict[str, float]:
-    """Region -> pooled Dice, of a run.json; a region of which it says nothing is left out.
+    """Return region -> pooled Dice from a run.json, without regions that have none.
 
-    An earlier method's scores are kept per clean-up, of which "raw" is meant.
+    The record of an earlier method has scores per clean-up; this returns the raw ones.
     """
     scores = record.get("scores")
     if isinstance(scores, Mapping) and isinstance(scores.get("raw"), Mapping):
         scores = scores["raw"]
-    of = {region: scores.get(region) if isinstance(scores, Mapping) else None for region in ("nucleus", "cytoplasm")}
-    dice = {region: counts.get("dice") for region, counts in of.items() if isinstance(counts, Mapping)}
+    regions = {name: scores.get(name) if isinstance(scores, Mapping) else None for name in ("nucleus", "cytoplasm")}
+    dice = {region: counts.get("dice") for region, counts in regions.items() if isinstance(counts, Mapping)}
     return {region: float(value) for region, value in dice.items() if isinstance(value, int | float)}
 
 
-def in_words(seconds: float) -> str:
-    """A duration for a person: '40 s', '12 min', '3 h 20 min'."""
-    if seconds < 90:
-        return f"{max(0, seconds):.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+def error_line(record: Mapping) -> str:
+    """Return the first line of the error in a run.json."""
+    return next(iter(str(record.get("error") or "").splitlines()), "no reason recorded")
 
 
 class Progress:
-    """Follows the runs of a grid and says one line for every epoch, run and step.
+    """Follow the runs of a grid and show one line for every epoch, run and step.
 
     Args:
         logs: the study's folder of logs.
-        work: name -> folder and settings of what is followed.
-        show: gets one line at a time.
-        jobs: how many are done at the same time.
+        work: name -> folder and settings of the runs to follow.
+        show: receives one line at a time.
+        jobs: number of parallel runs.
         transfers: `<run> on <dataset>` -> folder of the scores on another dataset.
     """
 
@@ -65,97 +64,96 @@ class Progress:
         transfers: Mapping[str, RunFolder] | None = None,
     ) -> None:
         self._logs, self._show, self._jobs = logs, show, jobs
-        self._place = {name: place for place, name in enumerate(work, start=1)}
+        self._number = {name: f"{number}/{len(work)}" for number, name in enumerate(work, start=1)}
         self._open = {name: (folder, run) for name, (folder, run) in work.items() if folder.status != "complete"}
-        self._seen = {name: len(_read_rows(folder.history)) for name, (folder, _) in self._open.items()}
-        self._begun: set[str] = set()
-        self._transfers = {name: place for name, place in (transfers or {}).items() if place.read_record() is None}
-        self._steps = [
-            ("dataset", "Looking at the images (notebook 1_dataset)"),
-            ("summary", "Building tables, figures and the report (notebook 4_summary)"),
-        ]
-        # A log from an earlier call is not news.
-        self._old = {step: _modified(logs / f"{step}.log") for step, _ in self._steps}
-        self._old |= {name: _modified(logs / f"{name}.log") for name in self._open}
+        self._epochs = {name: len(_read_rows(folder.history)) for name, (folder, _) in self._open.items()}
+        self._started: set[str] = set()
+        self._transfers = {name: folder for name, folder in (transfers or {}).items() if folder.read_record() is None}
+        self._steps = {
+            "dataset": "Checking the images (notebook 1_dataset)",
+            "summary": "Building tables, figures and the report (notebook 4_summary)",
+        }
+        # Logs of an earlier call are not news.
+        self._old_logs = {name: self._log_time(name) for name in (*self._steps, *self._open)}
         self._run_seconds: list[float] = []
 
     def follow(self, child: subprocess.Popen) -> None:
-        """Say what happens until the process ends."""
+        """Show the progress until the process ends."""
         while child.poll() is None:
             start = time.monotonic()
-            self._look()
-            # Thousands of runs on a slow disk shall not be looked at all the time.
-            pause = max(POLL_S, 10 * (time.monotonic() - start))
+            self._update()
+            # With thousands of runs on a slow disk, wait longer than reading them takes.
+            pause = max(_POLL_S, 10 * (time.monotonic() - start))
             try:
                 child.wait(pause)
             except subprocess.TimeoutExpired:
                 continue
-        self._look()
+        self._update()
 
-    def _look(self) -> None:
-        for step, text in list(self._steps):
-            if _modified(self._logs / f"{step}.log") != self._old[step]:
+    def _update(self) -> None:
+        for step, text in list(self._steps.items()):
+            if self._log_time(step) != self._old_logs[step]:
                 self._show(f"{text} ...")
-                self._steps.remove((step, text))
+                del self._steps[step]
         for folder, run in list(self._open.values()):
-            self._look_at(run, folder)
-        for name, place in list(self._transfers.items()):
-            self._look_elsewhere(name, place)
+            self._update_run(run, folder)
+        for name, folder in list(self._transfers.items()):
+            if (record := folder.read_record()) is not None:
+                del self._transfers[name]
+                self._show(f"{name}: {_outcome(record, 'Dice')}")
 
-    def _look_at(self, run: RunConfig | BaselineConfig, folder: RunFolder) -> None:
-        head = f"[{self._place[run.name]}/{len(self._place)}] {run_title(run.name)}"
-        if run.name not in self._begun and _modified(self._logs / f"{run.name}.log") != self._old[run.name]:
-            self._begun.add(run.name)
-            again = f", from epoch {self._seen[run.name] + 1} on" if self._seen[run.name] else ""
-            self._show(f"{head}: starting{again} ...")
-        if run.name not in self._begun:
-            return
+    def _update_run(self, run: RunConfig | BaselineConfig, folder: RunFolder) -> None:
+        name, head = run.name, f"[{self._number[run.name]}] {run_title(run.name)}"
+        if name not in self._started:
+            if self._log_time(name) == self._old_logs[name]:
+                return
+            self._started.add(name)
+            resumed = f", resuming at epoch {self._epochs[name] + 1}" if self._epochs[name] else ""
+            self._show(f"{head}: starting{resumed} ...")
         rows = _read_rows(folder.history)
-        for row in rows[self._seen[run.name] :]:
+        for row in rows[self._epochs[name] :]:
             left = (run.epochs - int(row["epoch"])) * float(row["seconds"])
             self._show(
                 f"{head}: epoch {int(row['epoch']):>{len(str(run.epochs))}} of at most {run.epochs}, "
                 f"loss {float(row['loss']):.4f}, validation loss {float(row['val_loss']):.4f}, "
-                f"at most {in_words(left)} left{self._study_left(run, left)}"
+                f"at most {duration(left)} left{self._study_left(left)}"
             )
-        self._seen[run.name] = max(self._seen[run.name], len(rows))
+        self._epochs[name] = max(self._epochs[name], len(rows))
         record = folder.read_record()
         if record is None:
             return
-        del self._open[run.name]
-        if record.get("status") == "complete":
-            told, after = ", ".join(f"{region} {dice:.3f}" for region, dice in read_dice(record).items()), ""
-            if isinstance(run, RunConfig):
-                self._run_seconds.append(run_seconds(record) or 0.0)
-                after = f" after {record['epochs']} epochs, {in_words(self._run_seconds[-1])}"
-            self._show(f"{head}: done{after}; test Dice {told}")
-        else:
-            self._show(f"{head}: FAILED: {str(record.get('error', '')).splitlines()[0]}")
+        del self._open[name]
+        success = "done, test Dice"
+        if record.get("status") == "complete" and isinstance(run, RunConfig):
+            self._run_seconds.append(run_seconds(record) or 0.0)
+            success = f"done after {count(record['epochs'], 'epoch')} ({duration(self._run_seconds[-1])}), test Dice"
+        self._show(f"{head}: {_outcome(record, success)}")
 
-    def _look_elsewhere(self, name: str, place: RunFolder) -> None:
-        record = place.read_record()
-        if record is None:
-            return
-        del self._transfers[name]
-        if record.get("status") == "complete":
-            told = ", ".join(f"{region} {dice:.3f}" for region, dice in read_dice(record).items())
-            self._show(f"{name}: Dice {told}")
-        else:
-            self._show(f"{name}: FAILED: {str(record.get('error', '')).splitlines()[0]}")
-
-    def _study_left(self, run: RunConfig, left: float) -> str:
-        """Time for the whole study, once a finished run tells what one takes."""
+    def _study_left(self, left: float) -> str:
+        """Return an estimate of the time for the whole study, once the first run is finished."""
         waiting = [
-            name for name, (_, one) in self._open.items() if isinstance(one, RunConfig) and name not in self._begun
+            name for name, (_, run) in self._open.items() if isinstance(run, RunConfig) and name not in self._started
         ]
         if not self._run_seconds or not waiting:
             return ""
         typical = sum(self._run_seconds) / len(self._run_seconds)
-        return f" (study: about {in_words(min(left, typical) + typical * len(waiting) / self._jobs)})"
+        return f" (study: about {duration(min(left, typical) + typical * len(waiting) / self._jobs)})"
+
+    def _log_time(self, name: str) -> float | None:
+        try:
+            return (self._logs / f"{name}.log").stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _outcome(record: Mapping[str, Any], success: str) -> str:
+    if record.get("status") != "complete":
+        return f"FAILED: {error_line(record)}"
+    return f"{success} {', '.join(f'{region} {dice:.3f}' for region, dice in read_dice(record).items())}"
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a history.csv; none of a damaged one, which the training itself will speak of."""
+    """Return the complete rows of a history.csv; none of a damaged one, which the training itself reports."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -170,10 +168,3 @@ def _is_number(text: object) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _modified(path: Path) -> float | None:
-    try:
-        return path.stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError):
-        return None

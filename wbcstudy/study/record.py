@@ -1,4 +1,4 @@
-"""run.json: what a run was, on what, with what, and how it ended."""
+"""Write run.json: settings, dataset, versions, scores and outcome of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.results import write_record
 from wbcstudy.runs.start import NEW_STUDY
 
-PACKAGES = ("tensorflow", "keras", "segmentation-models", "numpy", "pandas", "scikit-learn", "papermill", "snakemake")
+_PACKAGES = ("tensorflow", "keras", "segmentation-models", "numpy", "pandas", "scikit-learn", "papermill", "snakemake")
 
 
 def finish_run(
@@ -35,25 +35,25 @@ def finish_run(
     validation: dict[str, dict[str, Any]],
     training: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write run.json of a complete run: the last thing that a training notebook does.
+    """Write run.json of a complete run, the last step of a training notebook.
 
     Args:
-        folder: the run's folder.
-        config: its settings.
-        dataset: what it was trained on.
+        folder: folder of the run.
+        config: settings.
+        dataset: training dataset.
         splits: all folds; the run used `splits[config.fold]`.
         scores: counts and ratios per region on the test cases, from `scoring.evaluation.summarise`.
-        validation: the same on the validation cases, by which encoders are chosen.
+        validation: the same for the validation cases, which the choice of encoder is based on.
         training: best_epoch, epochs, stopped_early, parameters, fit_seconds, wall_seconds, peak_memory_mb, device.
 
     Returns:
-        What was written.
+        Contents of run.json.
     """
     record = _describe_run(config, dataset, splits) | {"seed": config.seed} | training
     record |= {"trained_on": describe_scale(dataset, splits[config.fold].train)}
     record |= {"scores": scores, "validation": validation}
     write_record(folder, record)
-    # Only now: a run that is stopped while it is scored goes on from its trained weights.
+    # Last: a run that was stopped during scoring resumes from its trained weights.
     shutil.rmtree(folder.checkpoint, ignore_errors=True)
     return record
 
@@ -68,20 +68,20 @@ def finish_baseline(
     scores: dict[str, dict[str, Any]],
     measured: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write run.json of an earlier method: the last thing that its notebook does.
+    """Write run.json of an earlier method, the last step of its notebook.
 
     Args:
-        folder: its folder.
-        config: its settings.
-        dataset: what it was run on.
-        splits: all folds; it used `splits[config.fold]`.
+        folder: folder of the method.
+        config: settings.
+        dataset: dataset that it was run on.
+        splits: all folds; the method used `splits[config.fold]`.
         method: name, title, reference, algorithm, learns, quoted_as.
-        scores: variant ("raw", "cleaned", "central") -> counts and ratios per region on the test cases, all seeds
-            together.
+        scores: variant ("raw", "cleaned", "central") -> counts and ratios per region on the test cases, pooled over
+            the seeds.
         measured: seeds, params, fit_seconds, seconds_per_image.
 
     Returns:
-        What was written.
+        Contents of run.json.
     """
     record = _describe_run(config, dataset, splits) | {"method": method} | measured | {"scores": scores}
     write_record(folder, record)
@@ -89,7 +89,7 @@ def finish_baseline(
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
-    """What a record and the report say of a dataset: name, title, fingerprint, cases, citation and the rest."""
+    """Return the facts about a dataset for records and the report: name, title, fingerprint, cases, citation etc."""
     return {
         "name": dataset.name,
         "title": dataset.title,
@@ -104,32 +104,31 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
 def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
     """Write run.json of a run whose notebook ended with an error, so that the report can show it.
 
-    A run that was stopped from outside (Ctrl-C, a lost cluster node) has not failed: it is left unfinished and goes on
-    from its last epoch when the study is run again. A notebook process that was killed alone has failed, since that is
-    what running out of memory looks like.
+    A run that was stopped from outside (Ctrl-C, a lost cluster node) has not failed: it stays unfinished and resumes
+    after its last epoch. A run whose kernel alone was killed has failed, usually because memory ran out.
 
     Args:
-        folder: the run's folder.
-        log: what papermill printed, for the case that the kernel died without a word.
+        folder: folder of the run.
+        log: output of papermill, which shows that a kernel was killed.
 
     Returns:
         The error, or None if the run was only stopped.
     """
     config = read_run(folder.params, RunConfig if folder.act == "train" else BaselineConfig)
     error = notebook_error(folder.notebook)
-    advice = f"Read {folder.page.name}: the cell that failed is marked. Then run the study again."
+    advice = f"Find the failed cell in {folder.page.name}, fix the cause, and run the study again."
     if error is None:
-        words = log.read_text(encoding="utf-8", errors="replace") if log and log.exists() else ""
-        if "DeadKernelError" not in words and "Kernel died" not in words:
+        output = log.read_text(encoding="utf-8", errors="replace") if log and log.exists() else ""
+        if "DeadKernelError" not in output and "Kernel died" not in output:
             return None
-        error = "The notebook's process was killed, most often because the machine ran out of memory."
+        error = "The notebook's process was killed, most likely because the machine ran out of memory."
         advice = _memory_advice(config)
     elif error.startswith("KeyboardInterrupt"):
         return None
     elif "ResourceExhausted" in error or error.startswith(("MemoryError", "Out of memory")):
         advice = _memory_advice(config)
     elif "No space left" in error or "quota exceeded" in error:
-        advice = "Make room on that disk, and run the study again: it goes on after the last finished epoch."
+        advice = "Free some disk space and run the study again. It resumes after the last finished epoch."
     write_record(
         folder,
         {
@@ -157,14 +156,14 @@ def _describe_run(config: RunConfig | BaselineConfig, dataset: Dataset, splits: 
         "dataset": describe_dataset(dataset),
         "split_hash": split_hash(splits),
         "split": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
 
 
 def notebook_error(notebook: Path) -> str | None:
-    """'Type: message' of the first error among a notebook's outputs."""
+    """Return 'Type: message' of the first error in a notebook's outputs, or None."""
     import nbformat
 
     try:
@@ -175,7 +174,7 @@ def notebook_error(notebook: Path) -> str | None:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 message = re.sub(r"\x1b\[[0-9;]*m", "", output.evalue)
-                # A message for a person stands by itself; any other is told apart by its type.
+                # The message of a StudyError is clear without its type.
                 return message if output.ename == StudyError.__name__ else f"{output.ename}: {message}"
     return None
 
@@ -187,23 +186,15 @@ def _memory_advice(config: RunConfig | BaselineConfig) -> str:
 
 def _version(package: str) -> str | None:
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 
 def _commit() -> str | None:
-    """The commit of the checkout, with '+' where files were changed since; None where git or the checkout is absent."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty=+",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
+    """Return the commit of the checkout, with '+' if files have changed since; None without git or a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    command += ["--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=os.environ, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Submitting a study's notebooks to SLURM: Snakemake's slurm executor, a profile, and jobs that are left over."""
+"""Submit a study's notebooks to SLURM: check the profile and the commands, and cancel jobs left over."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from wbcstudy.errors import StudyError
 from wbcstudy.files import project_root
 from wbcstudy.runs.folders import StudyFolder
 
-PLUGIN = "snakemake_executor_plugin_slurm"
-# What a training may ask for, and in what, in encoders.yaml.
+_PLUGIN = "snakemake_executor_plugin_slurm"
+# Resources that encoders.yaml can request for a training.
 NEEDS = ("mem_mb", "runtime", "cpus", "gpu")
 
 
 def check_slurm(profile: Path | None) -> Path:
-    """The profile's folder, once everything is there that submitting needs.
+    """Check everything that submitting jobs needs and return the profile's folder.
 
     Args:
-        profile: a folder with config.yaml, and encoders.yaml if need be; `profiles/slurm` if None.
+        profile: folder with config.yaml and, optionally, encoders.yaml; `profiles/slurm` if None.
 
     Raises:
-        StudyError: no such profile, or one that cannot be read; SLURM's commands or Snakemake's plugin are missing.
+        StudyError: the profile is missing or unreadable, or SLURM's commands or Snakemake's plugin are missing.
     """
     profile = (profile or project_root() / "profiles" / "slurm").resolve()
     if not (profile / "config.yaml").is_file():
         raise StudyError(
             f"There is no {profile / 'config.yaml'}.",
-            expected="--profile with a folder that holds config.yaml, such as profiles/slurm",
-            fix="Copy profiles/slurm, put your partitions into it, and pass the copy.",
+            expected="--profile FOLDER, where FOLDER contains config.yaml, like profiles/slurm",
+            fix="Copy profiles/slurm, enter the names of your partitions, and pass the copy.",
         )
     for name in ("config.yaml", "encoders.yaml"):
         _read(profile / name)
@@ -43,13 +43,13 @@ def check_slurm(profile: Path | None) -> Path:
     missing = [command for command in ("sbatch", "squeue", "scancel") if not shutil.which(command)]
     if missing:
         raise StudyError(
-            f"--executor slurm needs SLURM's command {missing[0]}, which is not on this machine's PATH.",
-            expected="a node from which jobs are submitted (a login node)",
-            fix="Log in there, or run without --executor.",
+            f"--executor slurm needs the SLURM command {missing[0]}, which is not on the PATH.",
+            expected="a login node of the cluster, where jobs can be submitted",
+            fix="Log in to that node, or run without --executor.",
         )
-    if importlib.util.find_spec(PLUGIN) is None:
+    if importlib.util.find_spec(_PLUGIN) is None:
         raise StudyError(
-            "--executor slurm needs Snakemake's slurm executor, which is not installed.",
+            "--executor slurm needs Snakemake's SLURM plugin, which is not installed.",
             expected="the package snakemake-executor-plugin-slurm",
             fix=".venv/bin/pip install snakemake-executor-plugin-slurm",
         )
@@ -57,18 +57,20 @@ def check_slurm(profile: Path | None) -> Path:
 
 
 def read_needs(profile: Path) -> dict[str, dict[str, int]]:
-    """Encoder (or "default") -> what a training of it asks for: whole numbers under some of `NEEDS`.
+    """Read encoders.yaml: encoder (or "default") -> resources of a training, whole numbers under some of `NEEDS`.
 
     Raises:
-        StudyError: the file says something else.
+        StudyError: the file has other contents.
     """
     path = profile / "encoders.yaml"
     needs = _read(path)
-    for encoder, asked in needs.items():
-        wrong = asked if not isinstance(asked, dict) else {k: v for k, v in asked.items() if not _is_need(k, v)}
-        if wrong or not isinstance(asked, dict):
+    for encoder, resources in needs.items():
+        wrong = resources
+        if isinstance(resources, dict):
+            wrong = {name: value for name, value in resources.items() if not _is_need(name, value)}
+        if wrong or not isinstance(resources, dict):
             raise StudyError(
-                f"{path}: {encoder} asks for {wrong!r}.",
+                f"{path}: {encoder} requests {wrong!r}.",
                 expected=f"whole numbers under {', '.join(NEEDS)}",
                 fix="See profiles/slurm/encoders.yaml.",
             )
@@ -76,32 +78,31 @@ def read_needs(profile: Path) -> dict[str, dict[str, int]]:
 
 
 def job_prefix(folder: StudyFolder) -> str:
-    """What the names of a study's jobs begin with; another study's, also one of the same name elsewhere, do not."""
-    place = hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:8]
-    return f"wbc-{re.sub(r'[^A-Za-z0-9_-]', '-', folder.name)[:30]}-{place}"
+    """Return the prefix of a study's job names. It differs for studies of the same name in other folders."""
+    path_hash = hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:8]
+    return f"wbc-{re.sub(r'[^A-Za-z0-9_-]', '-', folder.name)[:30]}-{path_hash}"
 
 
 def cancel_left_over(folder: StudyFolder) -> int:
-    """Cancel the jobs of an earlier call that was killed before it could; returns how many there were."""
-    told = _call("squeue", "--noheader", "--user", getpass.getuser(), "--format", "%A %j").splitlines()
-    jobs = [
-        line.split()[0] for line in told if " " in line and line.split(maxsplit=1)[1].startswith(job_prefix(folder))
-    ]
+    """Cancel the jobs of an earlier call that was killed before it could do so. Returns the number of jobs."""
+    queue = _call("squeue", "--noheader", "--user", getpass.getuser(), "--format", "%A %j")
+    prefix = re.escape(job_prefix(folder))
+    jobs = re.findall(rf"^\s*(\d+) {prefix}", queue, flags=re.MULTILINE)
     if jobs:
         _call("scancel", *jobs)
     return len(jobs)
 
 
-def _call(*words: str) -> str:
+def _call(*command: str) -> str:
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:
-        done = subprocess.CompletedProcess(words, 1, "", "no answer within a minute")
+        done = subprocess.CompletedProcess(command, 1, "", "no answer within a minute")
     if done.returncode:
         raise StudyError(
-            f"SLURM does not answer: {words[0]}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}",
-            expected="a cluster that runs",
-            fix="Try `sinfo`, and ask the cluster's operators if it fails too.",
+            f"SLURM does not respond. {command[0]}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}",
+            expected="a running cluster",
+            fix="Try `sinfo`. If it fails too, ask the cluster's administrators.",
         )
     return done.stdout
 
@@ -114,9 +115,9 @@ def _read(path: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise StudyError(f"{path} cannot be read: {error}", expected="YAML", fix="See profiles/slurm/.") from None
-    if not isinstance(found, dict):
-        raise StudyError(f"{path} holds no settings.", expected="lines of `name: value`", fix="See profiles/slurm/.")
-    return found
+    if not isinstance(settings, dict):
+        raise StudyError(f"{path} has no settings.", expected="lines of `name: value`", fix="See profiles/slurm/.")
+    return settings

@@ -1,4 +1,4 @@
-"""Snakemake as the scheduler of a grid: where it runs, one call at a time, and ended with all that it started."""
+"""Run a grid with Snakemake, on this machine or on SLURM, and stop it with every process that it started."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from pathlib import Path
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, data_folder, project_root, short_path, weights_cache
 from wbcstudy.runs.folders import StudyFolder
-from wbcstudy.study.machine import choose_jobs, count_cores
+from wbcstudy.study.machine import choose_jobs
 from wbcstudy.study.plan import Plan
 from wbcstudy.study.progress import Progress
 from wbcstudy.study.slurm import cancel_left_over, check_slurm, job_prefix
+from wbcstudy.wording import count
 
-GRACE_S = 15
+# Time for processes to end after SIGTERM, before they are killed.
+_GRACE_S = 15
 # Each training gets its share of the cores, in TensorFlow and in NumPy.
-THREAD_LIMITS = ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_THREAD_LIMITS = ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Where a grid's notebooks run.
+    """Where the notebooks of a grid run.
 
     Args:
-        jobs: how many at the same time; on SLURM, 0 for what the profile says.
-        profile: None for this machine; else the folder of SLURM settings.
+        jobs: number of parallel runs; on SLURM, 0 for the number in the profile.
+        profile: folder of SLURM settings; None for this machine.
     """
 
     jobs: int
@@ -40,103 +42,99 @@ class Executor:
     @property
     def threads(self) -> int:
         """Threads of each training on this machine."""
-        return max(1, count_cores() // max(1, self.jobs))
+        from joblib import cpu_count
 
-    def in_words(self) -> str:
-        """One line for a person."""
+        return max(1, cpu_count() // max(1, self.jobs))
+
+    def describe(self) -> str:
+        """Return one line for the user."""
         if self.profile:
-            return f"Every run is a SLURM job, with the settings of {short_path(self.profile)} (squeue lists them)."
+            return f"Each run is a SLURM job with the settings of {short_path(self.profile)} (`squeue` lists the jobs)."
         threads = os.environ.get("WBCSTUDY_THREADS", str(self.threads))
-        many = "1 run" if self.jobs == 1 else f"{self.jobs} runs"
-        return f"{many} at a time, each with {threads} {'thread' if threads == '1' else 'threads'} (--jobs changes it)."
+        plural = "" if threads == "1" else "s"
+        return f"{count(self.jobs, 'run')} at a time, {threads} thread{plural} each (--jobs changes this)."
 
     def arguments(self, folder: StudyFolder) -> list[str]:
-        """Of Snakemake."""
+        """Return the command-line arguments for Snakemake."""
         if not self.profile:
             return ["--cores", str(self.jobs)]
         limit = ["--jobs", str(self.jobs)] if self.jobs else []
-        return [
-            "--executor",
-            "slurm",
-            "--profile",
-            str(self.profile),
-            "--slurm-jobname-prefix",
-            job_prefix(folder),
-            *limit,
-        ]
+        prefix = ["--slurm-jobname-prefix", job_prefix(folder)]
+        return ["--executor", "slurm", "--profile", str(self.profile), *prefix, *limit]
 
     def environment(self) -> dict[str, str]:
-        """For Snakemake and all that it starts."""
+        """Return the environment variables for Snakemake and its child processes."""
         if self.profile:
             return {"WBCSTUDY_PROFILE": str(self.profile)}
-        return {name: os.environ.get(name, str(self.threads)) for name in THREAD_LIMITS}
+        return {name: os.environ.get(name, str(self.threads)) for name in _THREAD_LIMITS}
 
 
-def choose_executor(executor: str, profile: Path | None, jobs: int | None, waiting: list) -> Executor:
-    """Where a grid runs.
+def choose_executor(executor: str, profile: Path | None, jobs: int | None, configs: list) -> Executor:
+    """Check the options of `wbcstudy run` and choose the number of parallel runs.
 
     Args:
         executor: "local" or "slurm".
         profile: folder of SLURM settings; `profiles/slurm` if None.
-        jobs: notebooks at the same time; None for what suits this machine (`machine.choose_jobs`).
-        waiting: settings of what is to be done.
+        jobs: number of parallel runs; None to fit this machine (`machine.choose_jobs`).
+        configs: settings of the runs to do.
 
     Raises:
-        StudyError: another executor, a profile without SLURM, or SLURM cannot be used.
+        StudyError: unknown executor, a profile without SLURM, or SLURM cannot be used.
     """
     if executor == "slurm":
         return Executor(jobs or 0, check_slurm(profile))
     if executor != "local" or profile:
-        told = f"--executor {executor}" if executor != "local" else "--profile without --executor slurm"
+        option = f"--executor {executor}" if executor != "local" else "--profile without --executor slurm"
         raise StudyError(
-            f"{told} cannot be used.", expected="--executor local or slurm, and --profile for slurm", fix="See --help."
+            f"{option} cannot be used.",
+            expected="--executor local or slurm; --profile only with slurm",
+            fix="See `wbcstudy run --help`.",
         )
-    return Executor(jobs or choose_jobs(waiting))
+    return Executor(jobs or choose_jobs(configs))
 
 
-def run_snakemake(plan: Plan, place: Executor, lock: int, show: Callable[[str], None], *extra: str) -> int:
-    """Call Snakemake and show the runs' progress until it ends; its own words go to logs/snakemake.log.
+def run_snakemake(plan: Plan, executor: Executor, lock: int, show: Callable[[str], None], *extra: str) -> int:
+    """Run Snakemake and show the progress of the runs until it ends. Its own output goes to logs/snakemake.log.
 
     Args:
-        plan: what to run; `prepare` has written its files.
-        place: where.
-        lock: what `lock_study` gave; Snakemake holds it on if this process is killed.
-        show: gets one line of progress at a time.
-        extra: arguments of Snakemake.
+        plan: runs to do; `prepare` has written their files.
+        executor: where to run them.
+        lock: file descriptor from `lock_study`; Snakemake keeps the lock if this process is killed.
+        show: receives one line of progress at a time.
+        extra: further arguments for Snakemake.
 
     Returns:
         Snakemake's exit code, 0 if nothing failed.
 
     Raises:
         StudyError: the log cannot be written.
-        KeyboardInterrupt: stopped by Ctrl-C, SIGTERM or a terminal that was closed, after everything that was started
-            has ended.
+        KeyboardInterrupt: stopped by Ctrl-C, SIGTERM or a closed terminal; raised after all child processes ended.
     """
     root = project_root()
-    if place.profile and (count := cancel_left_over(plan.folder)):
-        show(f"{count} jobs of an earlier call that was killed are cancelled.")
+    if executor.profile and (cancelled := cancel_left_over(plan.folder)):
+        show(f"Cancelled {count(cancelled, 'SLURM job')} left over from an earlier call.")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
-    command += ["--directory", str(plan.folder.path), "--keep-going", *place.arguments(plan.folder)]
-    # Results are never made again because a notebook or this package changed; only missing files count. Two calls on
-    # one study are kept apart by our own lock, which no kill leaves behind.
+    command += ["--directory", str(plan.folder.path), "--keep-going", *executor.arguments(plan.folder)]
+    # Only missing files count: a changed notebook or package never repeats finished runs. Our own lock prevents two
+    # calls on one study; unlike Snakemake's, it does not survive a kill.
     command += ["--rerun-triggers", "mtime", "--nolock", "--nocolor"]
-    # Every output is written in one step by its notebook, so one that is there is whole, whatever Snakemake noted.
+    # Notebooks write each output in one step, so an existing output is complete even if Snakemake marked it incomplete.
     command += ["--ignore-incomplete", "--keep-incomplete"]
-    # All trainings are alike to it. The default solves a linear programme, again after each job of thousands.
+    # All trainings have equal priority. The default scheduler solves a linear program after each of thousands of jobs.
     command += ["--scheduler", "greedy"]
-    # What was begun is finished before anything new is: a grid done in several sittings has few runs half-way.
-    if begun := [run.record for run, _ in plan.work.values() if run.status == "unfinished"]:
-        command += ["--prioritize", *(str(record.relative_to(plan.folder.path)) for record in begun)]
+    # Finish interrupted runs before starting new ones.
+    if interrupted := [run.record for run, _ in plan.work.values() if run.status == "unfinished"]:
+        command += ["--prioritize", *(str(record.relative_to(plan.folder.path)) for record in interrupted)]
     command += extra
     environment = os.environ | {
         "WBCSTUDY_ROOT": str(root),
         "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),
-        # The same folders for every process, whatever its current folder.
+        # Absolute, since the processes run in different folders.
         "WBCSTUDY_DATA": str(data_folder()),
         "WBCSTUDY_WEIGHTS": str(weights_cache()),
-        **place.environment(),
+        **executor.environment(),
         "PYTHONUNBUFFERED": "1",
-        # Debugger checks that frozen standard modules make the kernel print about.
+        # Prevents a debugger warning in every notebook.
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
     try:
@@ -155,25 +153,25 @@ def run_snakemake(plan: Plan, place: Executor, lock: int, show: Callable[[str], 
         )
         try:
             with _terminate_as_interrupt():
-                Progress(plan.folder.logs, plan.work, show, max(1, place.jobs), plan.transfers()).follow(child)
+                Progress(plan.folder.logs, plan.work, show, max(1, executor.jobs), plan.transfers()).follow(child)
         except KeyboardInterrupt:
-            # A terminal that was closed takes no words.
+            # Writing to a closed terminal fails.
             with contextlib.suppress(OSError):
                 show("Stopping ...")
             _stop(child)
-            if place.profile:
+            if executor.profile:
                 cancel_left_over(plan.folder)
             with contextlib.suppress(OSError):
-                show("Stopped. Finished runs are kept; the same command continues from the last finished epochs.")
+                show("Stopped. Finished runs are kept. The same command resumes after the last finished epoch.")
             raise
     return child.returncode
 
 
 def _stop(child: subprocess.Popen) -> None:
-    """End Snakemake and everything that it started, notebook kernels in sessions of their own included."""
+    """End Snakemake and all its child processes, including notebook kernels, which have separate sessions."""
     import psutil
 
-    # A second Ctrl-C must not leave half of them running.
+    # Ignore a second Ctrl-C, which would leave some of them running.
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -182,7 +180,7 @@ def _stop(child: subprocess.Popen) -> None:
         return
     for process in tree:
         _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(tree, timeout=GRACE_S)
+    _, alive = psutil.wait_procs(tree, timeout=_GRACE_S)
     for process in alive:
         _signal(process, signal.SIGKILL)
     child.wait()
@@ -191,30 +189,28 @@ def _stop(child: subprocess.Popen) -> None:
 def _signal(process, number: int) -> None:
     import psutil
 
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        pass
 
 
 @contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM (a scheduler, `kill`) and a terminal that closes end the grid as Ctrl-C does.
+    """Turn SIGTERM (a scheduler, `kill`) and SIGHUP (a closed terminal) into Ctrl-C.
 
-    Outside the main thread nothing can be changed. What `nohup` started goes on ignoring the terminal's end.
+    Has no effect outside the main thread. A process started by `nohup` keeps ignoring SIGHUP.
     """
 
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    before = {}
+    previous = {}
     # Windows has no SIGHUP.
     for number in filter(None, (signal.SIGTERM, getattr(signal, "SIGHUP", None))):
         if signal.getsignal(number) != signal.SIG_IGN:
             with contextlib.suppress(ValueError):
-                before[number] = signal.signal(number, interrupt)
+                previous[number] = signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
