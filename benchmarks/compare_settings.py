@@ -58,7 +58,9 @@ def compare(first: StudyFolder, second: StudyFolder) -> pd.DataFrame:
         own_groups = load_dataset(of_method[0][0].config.dataset).groups
         rows += _rows(method, OWN, of_method, second.name, own_groups, set(), None)
         for other in others:
-            both = [p for p in of_method if all(run.folder.transfer(other.name).status == "complete" for run in p)]
+            both = [
+                p for p in of_method if all(run.folder.transfer(other.name).read_status() == "complete" for run in p)
+            ]
             if both:
                 rows += _rows(method, other.title, both, second.name, *groups[other.name], other.name)
     return pd.DataFrame(rows)

@@ -269,7 +269,7 @@ def test_the_training_notebook_runs_to_its_figures_with_parameters_changed_in_ju
         figures.nth(k).scroll_into_view_if_needed()
         assert figures.nth(k).evaluate("img => img.complete && img.naturalWidth") > 200
     run = StudyFolder(desk.outputs / "trained").run("mobilenet__cross_entropy__fold0__seed0")
-    assert run.status == "complete"
+    assert run.read_status() == "complete"
     assert run.read_record()["config"]["epochs"] == 1
 
     page.keyboard.press("Control+s")

@@ -175,7 +175,7 @@ def test_after_a_clock_was_set_back_nothing_finished_is_made_again(tmp_path, pla
     folder = plan.folder
     write_json(folder.dataset, {})
     folder.logs.mkdir()
-    folder.reported.touch()
+    folder.report_done.touch()
     for name in ("baselines", "transfers"):
         (folder.path / f"selected_{name}.txt").touch()
     (folder.path / "selected_runs.txt").write_text(f"{config.name}\n")

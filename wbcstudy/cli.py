@@ -172,9 +172,9 @@ def _mark_failed(folder: Path) -> None:
     from wbcstudy.runs.folders import RunFolder
     from wbcstudy.study.record import record_failure
 
-    act = "baseline" if folder.parent.name == "baselines" else "train"
-    run = RunFolder(folder, act)
-    if run.status == "complete":
+    step = "baseline" if folder.parent.name == "baselines" else "train"
+    run = RunFolder(folder, step)
+    if run.read_status() == "complete":
         typer.echo("Another process has finished this run.")
         return
     error = record_failure(run, run.study.logs / f"{run.name}.log")

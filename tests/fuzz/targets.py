@@ -232,7 +232,7 @@ def _read_record(inputs: Path, outputs: Path) -> str:
     folder = StudyFolder(outputs / "outputs" / "fuzzed")
     run = folder.run("resnet18__dice__fold0__seed0")
     run.path.mkdir(parents=True)
-    for path in (run.record, run.history, folder.others):
+    for path in (run.record, run.history, folder.other_datasets):
         path.write_bytes(data)
     output = command("status", study)
     run.params.write_bytes(data)

@@ -81,7 +81,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(finished, parts, tmp
         with pytest.raises(Interrupted):
             train(build_unet(CONFIG), *parts, CONFIG, folder, cut)
         assert not folder.model.exists()
-        assert folder.status == "unfinished"
+        assert folder.read_status() == "unfinished"
         assert list(pd.read_csv(folder.history)["epoch"]) == list(range(1, epoch + 1))
 
     lines = []

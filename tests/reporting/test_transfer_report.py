@@ -51,7 +51,9 @@ def score_away(runs, blur, cases=12):
 def study(tmp_path):
     config = StudyConfig(name="demo", encoders=("resnet18", "unet"), losses=("dice",), folds=2, also_score=("away",))
     runs = make_study(tmp_path, config, cases=8)
-    write_json(StudyFolder(tmp_path / "demo").others, {"datasets": [vars(AWAY) | {"shared": list(AWAY.shared)}]})
+    write_json(
+        StudyFolder(tmp_path / "demo").other_datasets, {"datasets": [vars(AWAY) | {"shared": list(AWAY.shared)}]}
+    )
     return StudyFolder(tmp_path / "demo"), config, runs
 
 
@@ -115,7 +117,7 @@ def test_what_failed_or_is_missing_is_said(study):
 
 def test_a_study_without_other_datasets_says_nothing_of_them(study):
     folder, config, runs = study
-    folder.others.unlink()
+    folder.other_datasets.unlink()
     transfer = load_transfer(folder, runs)
     assert transfer.table.empty and tell_transfer(transfer) == [] and transfer_cautions(transfer) == []
     assert make_transfer_tables(transfer, runs) == {} and make_transfer_tables(Transfer(), []) == {}

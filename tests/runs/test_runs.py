@@ -17,9 +17,9 @@ def test_a_started_run_can_be_taken_up_again_until_it_is_complete(tmp_path):
     config = RunConfig(study="s")
     folder = start_run(config, tmp_path)
     assert folder.path == tmp_path / "s" / "runs" / "resnet18__cross_entropy__fold0__seed0"
-    assert folder.status == "waiting"
+    assert folder.read_status() == "waiting"
     folder.history.write_text("epoch,loss\n1,0.5\n")
-    assert start_run(config, tmp_path).status == "unfinished"
+    assert start_run(config, tmp_path).read_status() == "unfinished"
     write_record(folder, {"status": "complete"})
     with pytest.raises(StudyError, match="holds a finished run"):
         start_run(config, tmp_path)
@@ -33,8 +33,8 @@ def test_a_run_knows_its_study(tmp_path):
 def test_a_failed_run_can_be_tried_again(tmp_path):
     folder = start_run(RunConfig(study="s"), tmp_path)
     write_record(folder, {"status": "failed", "error": "x"})
-    assert folder.status == "failed"
-    assert start_run(RunConfig(study="s"), tmp_path).status == "waiting"
+    assert folder.read_status() == "failed"
+    assert start_run(RunConfig(study="s"), tmp_path).read_status() == "waiting"
 
 
 def test_settings_are_not_mixed_in_one_folder(tmp_path):
@@ -94,7 +94,7 @@ def test_a_place_that_cannot_be_written_is_told_in_words(tmp_path):
 def test_a_damaged_record_is_not_a_finished_run(tmp_path, text):
     folder = RunFolder(tmp_path)
     folder.record.write_text(text)
-    assert folder.status == "waiting"
+    assert folder.read_status() == "waiting"
 
 
 def test_a_record_without_numbers_is_refused(tmp_path):

@@ -157,7 +157,7 @@ def test_every_case_is_scored_like_a_test_case(study, places):
     for case, mask in masks.items():
         assert mask.shape == (32, 32)
         assert np.count_nonzero(mask == 2) == nucleus.loc[case, "tp"] + nucleus.loc[case, "fp"]
-    assert folder.status == "complete"
+    assert folder.read_status() == "complete"
     # The network may be deleted to save space: its scores stay, until it is trained again.
     run.model.unlink()
     assert score_on_dataset(run.path, "away")["status"] == "complete"
@@ -178,7 +178,7 @@ def test_a_network_that_cannot_be_scored_leaves_the_reason_and_not_an_error(stud
     spoil(run)
     record = score_on_dataset(run.path, "away")
     assert record["status"] == "failed" and message in record["error"]
-    assert run.transfer("away").status == "failed" and not run.transfer("away").scores.exists()
+    assert run.transfer("away").read_status() == "failed" and not run.transfer("away").scores.exists()
 
 
 def test_too_little_memory_for_a_network_leaves_the_reason_too(study, monkeypatch):

@@ -43,7 +43,7 @@ def finish(plan, *names, status="complete"):
     plan.folder.dataset.write_text("{}")
     plan.folder.report.parent.mkdir(exist_ok=True)
     plan.folder.report.touch()
-    plan.folder.reported.touch()
+    plan.folder.report_done.touch()
     study_run._mark_report_current(plan)
 
 
@@ -80,7 +80,7 @@ def test_a_report_is_built_again_when_it_would_show_other_runs(write_study, plac
     log = dry_run(fewer)
     assert SUMMARY in log and TRAIN not in log
     # As if the report had been built.
-    fewer.folder.reported.touch()
+    fewer.folder.report_done.touch()
     study_run._mark_report_current(fewer)
     prepare(fewer)
     assert NOTHING in dry_run(fewer)
@@ -94,7 +94,7 @@ def test_a_report_is_built_again_when_a_finished_run_was_copied_here(write_study
     unet, mobilenet = (run.name for run in plan.runs)
     finish(plan, unet, mobilenet)
     shutil.move(plan.folder.run(mobilenet).path, places / "elsewhere")
-    plan.folder.reported.touch()
+    plan.folder.report_done.touch()
     study_run._mark_report_current(plan)
     # `rsync -a` and `mv` keep file times, which are older than the report's.
     shutil.move(places / "elsewhere", plan.folder.run(mobilenet).path)
@@ -113,7 +113,7 @@ def test_the_precision_of_a_failed_run_without_epochs_can_change(write_study):
         "float32"
     }
     # It is run again.
-    assert plan.folder.run(unet).status == "waiting"
+    assert plan.folder.run(unet).read_status() == "waiting"
 
 
 def test_every_pattern_must_match_a_run(write_study):

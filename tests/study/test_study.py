@@ -154,7 +154,7 @@ class TestAGridThatWasKilled:
         assert study.interrupted_after in (1, 2)
         # The orphan may have finished another epoch before it noticed that it was alone.
         assert re.search(r"MobileNet, cross-entropy: starting, resuming at epoch [23]", study.first.stdout)
-        assert study.run_folder("cross_entropy").status == "complete"
+        assert study.run_folder("cross_entropy").read_status() == "complete"
 
     def test_is_finished_before_anything_new_is_begun(self, study):
         # Dice stands between these two in the study, and had not been begun.
@@ -189,7 +189,7 @@ class TestAGridWithAFailure:
         assert study.second.returncode == 0, study.second.stdout + study.second.stderr
         assert "4 runs, 3 already finished" in study.second.stdout
         assert {loss: study.written(loss) for loss in study.first_written} == study.first_written
-        assert study.run_folder("binary_cross_entropy").status == "complete"
+        assert study.run_folder("binary_cross_entropy").read_status() == "complete"
 
 
 class TestTheFilesThatOthersRead:
@@ -251,7 +251,7 @@ class TestTheFilesThatOthersRead:
 class TestTheEarlierMethods:
     def test_a_method_is_scored_on_the_same_cases_for_every_seed_and_clean_up(self, study):
         folder = study.folder.baseline("settouti2020_tree__fold0")
-        assert folder.status == "complete"
+        assert folder.read_status() == "complete"
         test = json.loads(study.folder.split.read_text())["folds"][0]["test"]
         for variant in ("raw", "cleaned", "central"):
             scores = pd.read_csv(folder.scores_of(variant))

@@ -1,26 +1,23 @@
-"""Every path of a study and of a run, by name."""
+"""The paths of a study and of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wbcstudy.files import outputs_folder, read_json
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """`outputs/<study>/`: every path below it, by name."""
+    """The files and folders in `outputs/<study>/`."""
 
     path: Path
 
     @classmethod
     def of(cls, name: str) -> StudyFolder:
-        """A study by its name, in `outputs_folder()`."""
+        """Return the folder of a study in `outputs_folder()`, by the study's name."""
         return cls(outputs_folder() / name)
 
     @property
@@ -30,12 +27,12 @@ class StudyFolder:
 
     @property
     def split(self) -> Path:
-        """The cases of each fold's training, validation and test part; one for all runs."""
+        """The cases in the training, validation and test set of each fold; the same for all runs."""
         return self.path / "split.json"
 
     @property
     def dataset(self) -> Path:
-        """Facts about the images: counts, sizes and label shares, for the report."""
+        """Counts, sizes and label shares of the images, for the report."""
         return self.path / "dataset.json"
 
     @property
@@ -45,68 +42,69 @@ class StudyFolder:
 
     @property
     def logs(self) -> Path:
-        """Folder of what the programs printed."""
+        """Folder of the programs' output."""
         return self.path / "logs"
 
     @property
     def tables(self) -> Path:
-        """Folder of table1, table2 and table3, each .csv, .html and .tex."""
+        """Folder of the tables, each as .csv, .html and .tex."""
         return self.path / "tables"
 
     @property
     def figures(self) -> Path:
-        """Folder of the figures, each .png and .svg."""
+        """Folder of the figures."""
         return self.path / "figures"
 
     @property
     def report(self) -> Path:
-        """The self-contained page."""
+        """The report, one self-contained page."""
         return self.path / "report" / "index.html"
 
     @property
-    def reported(self) -> Path:
-        """Touched when the report is whole.
+    def report_done(self) -> Path:
+        """Empty file, touched when the report is complete.
 
-        Snakemake deletes what a rule is to make, and a report that fails must not take the one before it away.
+        Snakemake deletes the output of a rule before running it; a failed report must not delete the previous one.
         """
         return self.logs / "summary.done"
 
     @property
-    def contents(self) -> Path:
-        """What the report is of: name -> status, as `plan.report_contents` has it."""
+    def report_contents(self) -> Path:
+        """The runs in the report: name -> status, from `plan.report_contents`."""
         return self.logs / "reported.json"
 
     @property
     def baselines(self) -> Path:
-        """Folder of the earlier methods' folders."""
+        """Folder of the earlier methods, one folder each per fold."""
         return self.path / "baselines"
 
     @property
-    def others(self) -> Path:
-        """Facts about the other datasets that the networks are scored on; absent where there are none."""
+    def other_datasets(self) -> Path:
+        """Counts and label shares of the datasets used for evaluation only; absent if there are none."""
         return self.path / "other_datasets.json"
 
     def run(self, name: str) -> RunFolder:
-        """The folder of one run."""
+        """Return the folder of one run."""
         return RunFolder(self.runs / name)
 
     def baseline(self, name: str) -> RunFolder:
-        """The folder of one earlier method on one fold."""
-        return RunFolder(self.baselines / name, act="baseline")
+        """Return the folder of one earlier method on one fold."""
+        return RunFolder(self.baselines / name, step="baseline")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`outputs/<study>/runs/<run>/`: every file in it, by name.
+    """The files in `outputs/<study>/runs/<run>/`.
+
+    The folder of an earlier method holds the same files, except those of a network.
 
     Args:
         path: the folder.
-        act: stem of the executed notebook: "train", or "baseline" in the folder of an earlier method, which holds the
-            same files but those of a network.
+        step: stem of the executed notebook: "train", "baseline" or "transfer".
     """
 
     path: Path
-    act: str = "train"
+    step: str = "train"
 
     @property
     def name(self) -> str:
@@ -120,39 +118,41 @@ class RunFolder:
 
     @property
     def params(self) -> Path:
-        """What papermill got."""
+        """The parameters that papermill passed to the notebook."""
         return self.path / "params.yaml"
 
     @property
     def notebook(self) -> Path:
         """The executed notebook."""
-        return self.path / f"{self.act}.ipynb"
+        return self.path / f"{self.step}.ipynb"
 
     @property
     def page(self) -> Path:
-        """The executed notebook as a page."""
-        return self.path / f"{self.act}.html"
+        """The executed notebook as an HTML page."""
+        return self.path / f"{self.step}.html"
 
     @property
     def history(self) -> Path:
-        """One row per epoch: epoch (from 1), loss, val_loss, and more."""
+        """One row per epoch, columns `training.HISTORY_COLUMNS`."""
         return self.path / "history.csv"
 
     @property
     def scores(self) -> Path:
-        """One row per test case and region; the columns are `SCORE_COLUMNS` and ratios."""
+        """One row per test case and region: `SCORE_COLUMNS` and the metrics."""
         return self.path / "scores.csv"
 
     def scores_of(self, variant: str) -> Path:
-        """Scores of the prediction as it is ("raw", scores.csv) or changed.
+        """Return the file with the scores of one variant of the predictions.
 
-        "cleaned" and "central": after a clean-up. "single": of runs with `test_time_flips`, without the flips.
+        Args:
+            variant: "raw" (scores.csv); "cleaned" or "central", after a clean-up; or "single", without the flips of
+                `test_time_flips`.
         """
         return self.scores if variant == "raw" else self.path / f"scores_{variant}.csv"
 
     @property
     def record(self) -> Path:
-        """run.json."""
+        """run.json: settings, status, costs and versions of the run."""
         return self.path / "run.json"
 
     @property
@@ -167,7 +167,7 @@ class RunFolder:
 
     @property
     def calibration(self) -> Path:
-        """Sums per region and bin of confidence of the test pixels; absent for runs that kept none."""
+        """Sums over the test pixels per region and confidence bin; absent in earlier runs."""
         return self.path / "calibration.csv"
 
     @property
@@ -176,27 +176,25 @@ class RunFolder:
         return self.path / "figures"
 
     def transfer(self, dataset: str) -> RunFolder:
-        """Folder of the network's scores, masks and record on another dataset, by its name."""
-        return RunFolder(self.path / "transfer" / dataset, act="transfer")
+        """Return the folder of the network's scores, masks and record on another dataset, by its name."""
+        return RunFolder(self.path / "transfer" / dataset, step="transfer")
 
     @property
     def checkpoint(self) -> Path:
-        """Folder of the state after the last finished epoch; gone when the run is complete."""
+        """Folder of the state after the last finished epoch; deleted when the run is complete."""
         return self.path / "checkpoint"
 
     def read_record(self) -> dict[str, Any] | None:
-        """run.json as a dict, or None where it is absent or was cut off."""
+        """Read run.json; None where it is absent or was cut off."""
         return read_json(self.record)
 
-    @property
-    def begun(self) -> bool:
-        """Whether a training has left anything to go on from."""
+    def has_started(self) -> bool:
+        """Whether there are files of a training that can be continued."""
         return self.history.exists() or self.checkpoint.exists()
 
-    @property
-    def status(self) -> str:
-        """'complete', 'failed', 'unfinished' (it has begun) or 'waiting'."""
-        record = self.read_record()
-        if record is not None and record.get("status") in ("complete", "failed"):
-            return record["status"]
-        return "unfinished" if self.begun else "waiting"
+    def read_status(self) -> str:
+        """Read the status from the files: "complete", "failed", "unfinished" (started) or "waiting"."""
+        status = (self.read_record() or {}).get("status")
+        if status in ("complete", "failed"):
+            return status
+        return "unfinished" if self.has_started() else "waiting"

@@ -56,7 +56,7 @@ def keep_study(study: StudyFolder, kept: Path) -> list[Path]:
         )
     figures = [study.figures / path.name for path in kept.glob("figures/*")]
     shutil.rmtree(kept, ignore_errors=True)
-    for path in (*study.tables.glob("*.csv"), *figures, study.split, study.dataset, study.others):
+    for path in (*study.tables.glob("*.csv"), *figures, study.split, study.dataset, study.other_datasets):
         if path.exists():
             _write(kept / path.relative_to(study.path), path.read_bytes())
     for run in runs:
@@ -101,7 +101,7 @@ def restore_study(study: StudyFolder, kept: Path) -> list[str]:
         # With run.json the run counts as finished.
         shutil.copytree(kept / "runs" / name, study.run(name).path, dirs_exist_ok=True)
         _write_params(study.run(name))
-    for path in (study.split, study.dataset, study.others):
+    for path in (study.split, study.dataset, study.other_datasets):
         if (kept / path.name).exists() and not path.exists():
             _write(path, (kept / path.name).read_bytes())
     return names

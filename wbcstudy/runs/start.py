@@ -47,7 +47,7 @@ def _start(folder: RunFolder, config: RunConfig | BaselineConfig) -> RunFolder:
         folder.path.mkdir(parents=True, exist_ok=True)
         lock_run_folder(folder.path)
         # Only now: whoever worked here before may have finished it.
-        if folder.status == "complete":
+        if folder.read_status() == "complete":
             raise StudyError(
                 f"{folder.path} holds a finished run.",
                 expected="a run that is not finished, since results are never overwritten",
@@ -86,7 +86,7 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
             record = folder.read_record() or {}
             used = record.get("arithmetic", settings["precision"])
             done = record.get("status") == "complete"
-            if config.precision in ("auto", used) if done else not folder.begun:
+            if config.precision in ("auto", used) if done else not folder.has_started():
                 settings["precision"] = config.precision
     changed = changed_settings(settings, config)
     if changed:

@@ -64,12 +64,12 @@ def read_other_datasets(study: StudyFolder) -> tuple[OtherDataset, ...]:
     Raises:
         StudyError: the file is damaged.
     """
-    stored = read_json(study.others) or {}
+    stored = read_json(study.other_datasets) or {}
     try:
         return tuple(OtherDataset(**row | {"shared": tuple(row["shared"])}) for row in stored.get("datasets", ()))
     except (TypeError, KeyError, AttributeError) as error:
         raise StudyError(
-            f"{study.others} is damaged ({type(error).__name__}).",
+            f"{study.other_datasets} is damaged ({type(error).__name__}).",
             expected="the file as `wbcstudy run` wrote it",
             fix="Delete the file. The next `wbcstudy run` writes it again.",
         ) from None
@@ -95,10 +95,10 @@ def prepare_other_datasets(study: StudyFolder, trained: Dataset, sources: Sequen
         _check_unchanged(study, dataset)
         key = (source, dataset.name, dataset.fingerprint)
         others.append(known.get(key) or _describe(dataset, source, trained))
-    if others or study.others.exists():
+    if others or study.other_datasets.exists():
         values = {"datasets": [asdict(other) | {"shared": list(other.shared)} for other in others]}
-        if read_json(study.others) != values:
-            write_json(study.others, values)
+        if read_json(study.other_datasets) != values:
+            write_json(study.other_datasets, values)
     return tuple(others)
 
 
@@ -193,7 +193,7 @@ def _score(run: RunFolder, other: OtherDataset, target: RunFolder) -> dict[str, 
     # Imports TensorFlow, which takes seconds: not needed for a failed run.
     from wbcstudy.nets.model_file import load_model
 
-    if run.status != "complete":
+    if run.read_status() != "complete":
         raise StudyError(
             f"The run {run.name} is not complete.", expected="a finished training", fix="Run the study again."
         )

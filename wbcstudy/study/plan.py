@@ -116,7 +116,7 @@ def study_status(source: str | Path) -> list[dict[str, object]]:
         rows.append(
             {
                 "run": name,
-                "status": folder.status,
+                "status": folder.read_status(),
                 "epoch": int(last["epoch"]) if last else None,
                 "epochs": config.epochs if isinstance(config, RunConfig) else None,
                 "nucleus": dice.get("nucleus"),
@@ -141,31 +141,31 @@ def prepare(plan: Plan) -> None:
     _check_weights(plan)
     folder = plan.folder
     if not folder.report.exists():
-        folder.reported.unlink(missing_ok=True)
+        folder.report_done.unlink(missing_ok=True)
     if not folder.split.exists():
         # The split is tied to the current files, so errors in them must be fixed before.
         check_dataset(dataset).stop_on_errors()
     try:
         prepare_other_datasets(folder, dataset, plan.study.also_score)
-        reported = read_json(folder.contents)
+        reported = read_json(folder.report_contents)
         if reported is not None and reported != report_contents(plan):
             # Snakemake compares file times only, so it misses runs that were removed or copied here.
-            folder.reported.unlink(missing_ok=True)
+            folder.report_done.unlink(missing_ok=True)
         load_or_make_splits(folder.split, dataset, plan.study)
         folder.logs.mkdir(parents=True, exist_ok=True)
         for target, config in plan.work.values():
             target.path.mkdir(parents=True, exist_ok=True)
-            if target.status == "failed":
+            if target.read_status() == "failed":
                 # Try again.
                 target.record.unlink()
             # The precision of a run that has not started may have changed.
-            changeable = target.params.exists() and target.status == "waiting"
+            changeable = target.params.exists() and target.read_status() == "waiting"
             if not target.params.exists() or (changeable and target.params.read_text("utf-8") != yaml_text(config)):
                 with atomic_write(target.params) as path:
                     write_yaml(config, path)
         transfers = plan.transfers()
         for target in transfers.values():
-            if target.status == "failed" and not plan.finished_only:
+            if target.read_status() == "failed" and not plan.finished_only:
                 target.record.unlink()
         transfer_paths = [target.path.relative_to(folder.path).as_posix() for target in transfers.values()]
         for name, text in {
@@ -190,13 +190,13 @@ def report_contents(plan: Plan) -> dict[str, str]:
     folders = {run.name: folder.run(run.name) for run in study.runs()}
     folders |= {config.name: folder.baseline(config.name) for config in study.baseline_runs()}
     folders |= replace(plan, runs=tuple(study.runs()), finished_only=False).transfers()
-    states = {name: target.status for name, target in folders.items()}
+    states = {name: target.read_status() for name, target in folders.items()}
     return {name: state for name, state in states.items() if state in ("complete", "failed")}
 
 
 def select_finished(plan: Plan) -> Plan:
     """Return a plan of the complete runs only, which scores nothing new on other datasets."""
-    finished = {name for name, (folder, _) in plan.work.items() if folder.status == "complete"}
+    finished = {name for name, (folder, _) in plan.work.items() if folder.read_status() == "complete"}
     return replace(
         plan,
         runs=tuple(run for run in plan.runs if run.name in finished),
@@ -209,7 +209,7 @@ def _check_weights(plan: Plan) -> None:
     """Stop before the first training, not in the middle of the grid, if pretrained weights are missing."""
     from wbcstudy.nets.weights import find_weights
 
-    waiting = [run for run in plan.runs if plan.folder.run(run.name).status != "complete"]
+    waiting = [run for run in plan.runs if plan.folder.run(run.name).read_status() != "complete"]
     for config in {run.encoder: run for run in waiting}.values():
         find_weights(config)
 

@@ -65,7 +65,7 @@ class Progress:
     ) -> None:
         self._logs, self._show, self._jobs = logs, show, jobs
         self._number = {name: f"{number}/{len(work)}" for number, name in enumerate(work, start=1)}
-        self._open = {name: (folder, run) for name, (folder, run) in work.items() if folder.status != "complete"}
+        self._open = {name: (folder, run) for name, (folder, run) in work.items() if folder.read_status() != "complete"}
         self._epochs = {name: len(_read_rows(folder.history)) for name, (folder, _) in self._open.items()}
         self._started: set[str] = set()
         self._transfers = {name: folder for name, folder in (transfers or {}).items() if folder.read_record() is None}

@@ -114,7 +114,7 @@ def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
     Returns:
         The error, or None if the run was only stopped.
     """
-    config = read_run(folder.params, RunConfig if folder.act == "train" else BaselineConfig)
+    config = read_run(folder.params, RunConfig if folder.step == "train" else BaselineConfig)
     error = notebook_error(folder.notebook)
     advice = f"Find the failed cell in {folder.page.name}, fix the cause, and run the study again."
     if error is None:

@@ -55,7 +55,7 @@ def run_study(
     """
     begin = time.time()
     plan = read_plan(source, only)
-    waiting = [name for name, (folder, _) in plan.work.items() if folder.status != "complete"]
+    waiting = [name for name, (folder, _) in plan.work.items() if folder.read_status() != "complete"]
     progress = f"{count(len(plan.work), 'run')}, {len(plan.work) - len(waiting)} already finished."
     if dry_run:
         show(f"{plan.study.name}: {progress}{' To run:' if waiting else ''}")
@@ -75,7 +75,7 @@ def run_study(
             show(chosen.describe())
         show(f"Results: {short_path(plan.folder.path)}. Logs: {short_path(plan.folder.logs)}.")
         code = run_snakemake(plan, chosen, lock, show)
-        if code and any(folder.status == "complete" for folder, _ in plan.work.values()):
+        if code and any(folder.read_status() == "complete" for folder, _ in plan.work.values()):
             # A notebook was killed repeatedly and left no record. Build the report from the finished runs.
             finished = select_finished(plan)
             prepare(finished)
@@ -85,7 +85,7 @@ def run_study(
     failed = _show_failures(plan, show)
     if code:
         show(_explain(plan.folder, begin))
-    unfinished = [name for name, (folder, _) in plan.work.items() if folder.status in ("unfinished", "waiting")]
+    unfinished = [name for name, (folder, _) in plan.work.items() if folder.read_status() in ("unfinished", "waiting")]
     if unfinished:
         show(f"Not finished: {len(unfinished)} of {count(len(plan.work), 'run')}. Run the same command to resume.")
     if plan.folder.report.exists():
@@ -101,7 +101,7 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
     """
     begin = time.time()
     plan = read_plan(source)
-    if not any(folder.status in ("complete", "failed") for folder, _ in plan.work.values()):
+    if not any(folder.read_status() in ("complete", "failed") for folder, _ in plan.work.values()):
         raise StudyError(
             f"No run of {plan.study.name} is finished, so there is nothing to report.",
             expected=f"finished runs in {short_path(plan.folder.runs)}",
@@ -124,7 +124,7 @@ def _mark_report_current(plan: Plan) -> None:
     After a clock was set back, finished runs are dated in the future. The report would look outdated and be built again
     by every call.
     """
-    reported = plan.folder.reported
+    reported = plan.folder.report_done
     if not reported.exists():
         return
     folders = [*(folder for folder, _ in plan.work.values()), *plan.transfers().values()]
@@ -132,17 +132,17 @@ def _mark_report_current(plan: Plan) -> None:
     newest = max((path.stat().st_mtime for path in inputs), default=0.0)
     if reported.stat().st_mtime <= newest:
         os.utime(reported, (newest, newest))
-    write_json(plan.folder.contents, report_contents(plan))
+    write_json(plan.folder.report_contents, report_contents(plan))
 
 
 def _show_failures(plan: Plan, show: Callable[[str], None]) -> bool:
     """Show why runs failed and why networks could not be scored on other datasets. Returns whether there were any."""
-    runs = {name: folder for name, (folder, _) in plan.work.items() if folder.status == "failed"}
-    finished = {name for name, (folder, _) in plan.work.items() if folder.status == "complete"}
+    runs = {name: folder for name, (folder, _) in plan.work.items() if folder.read_status() == "failed"}
+    finished = {name for name, (folder, _) in plan.work.items() if folder.read_status() == "complete"}
     transfers = {
         name: folder
         for name, folder in plan.transfers().items()
-        if folder.status == "failed" and folder.path.parents[1].name in finished
+        if folder.read_status() == "failed" and folder.path.parents[1].name in finished
     }
     for name, folder in (transfers | runs).items():
         show(f"Failed: {name}: {error_line(folder.read_record() or {})}")

@@ -123,7 +123,7 @@ def run_snakemake(plan: Plan, executor: Executor, lock: int, show: Callable[[str
     # All trainings have equal priority. The default scheduler solves a linear program after each of thousands of jobs.
     command += ["--scheduler", "greedy"]
     # Finish interrupted runs before starting new ones.
-    if interrupted := [run.record for run, _ in plan.work.values() if run.status == "unfinished"]:
+    if interrupted := [run.record for run, _ in plan.work.values() if run.read_status() == "unfinished"]:
         command += ["--prioritize", *(str(record.relative_to(plan.folder.path)) for record in interrupted)]
     command += extra
     environment = os.environ | {

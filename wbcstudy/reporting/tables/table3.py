@@ -69,10 +69,11 @@ def load_measured(
     for one in config.baseline_runs():
         folder = study.baseline(one.name)
         folders.setdefault(one.method, [])
-        if folder.status == "complete":
+        status = folder.read_status()
+        if status == "complete":
             folders[one.method].append(folder)
             folds.setdefault(one.method, []).append(one.fold)
-        failures[one.method] = failures.get(one.method, 0) + (folder.status == "failed")
+        failures[one.method] = failures.get(one.method, 0) + (status == "failed")
     measured = []
     for method, done in folders.items():
         failed = failures[method]
@@ -113,7 +114,7 @@ def pick_method_examples(
     found: dict[str, dict[str, np.ndarray]] = {}
     for one in config.baseline_runs():
         folder = study.baseline(one.name)
-        if one.fold == 0 and folder.status == "complete":
+        if one.fold == 0 and folder.read_status() == "complete":
             found[str(folder.read_record()["method"]["title"])] = read_predictions(folder)
     if found and (best := pick_best(runs)):
         found[network_title(best.encoder)] = read_predictions(

@@ -129,7 +129,7 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
     if config.encoders:
         said.append(weights_note(run.config for run in runs) if runs else weights_note([config]))
     known = {run.name: run.record.get("status") for run in runs}
-    states = {run.name: known.get(run.name) or study.run(run.name).status for run in config.runs()}
+    states = {run.name: known.get(run.name) or study.run(run.name).read_status() for run in config.runs()}
     said += _tell_states(states)
     compared = {(run.config.encoder, run.config.loss) for run in whole_runs(runs)}
     short = [pair for pair in group_runs(run for run in runs if run.complete) if pair not in compared]
@@ -137,8 +137,9 @@ def tell_cautions(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) 
         names = _few([method_title("__".join(pair)) for pair in short])
         said.append(f"Left out of the comparison, since no seed has all the folds that others have: {names}.")
     methods = {one.name: study.baseline(one.name) for one in config.baseline_runs()}
-    said += _tell_states({name: folder.status for name, folder in methods.items()}, " of earlier methods")
-    for name in [name for name, folder in methods.items() if folder.status == "failed"][:MOST_NAMES]:
+    method_states = {name: folder.read_status() for name, folder in methods.items()}
+    said += _tell_states(method_states, " of earlier methods")
+    for name in [name for name, state in method_states.items() if state == "failed"][:MOST_NAMES]:
         record = methods[name].read_record() or {}
         why = " ".join(str(record.get(key) or "") for key in ("error", "advice"))
         said.append(shorten(f"{name}: {' '.join(why.split())}", 300))
@@ -234,7 +235,7 @@ def list_runs(study: StudyFolder, config: StudyConfig, runs: Iterable[Run]) -> l
         rows.append(
             {
                 "name": name,
-                "status": record.get("status") or folder.status,
+                "status": record.get("status") or folder.read_status(),
                 "link": relative_link(target, study),
                 "notebook": relative_link(notebook, study),
                 "epochs": f"{record['best_epoch']} of {record['epochs']}" if "epochs" in record else "",
