@@ -1,22 +1,28 @@
-"""Which encoder and which loss should our U-Net use, on our cells, and is the difference real?"""
+"""Compare encoders and losses of a U-Net on images of white blood cells, and segment new images."""
 
 __version__ = "0.2.0"
 
 
 def segment(image, model, *, way="auto", scale=None, pixel_um=None):
-    """Segment one image, tell its cells apart and measure them; see `wbcstudy.inference.image.segment_image`.
+    """Segment one image, separate touching cells and measure each cell.
 
     Args:
-        image: a file, or uint8 (H, W, 3) RGB.
-        model: a run's folder, `<study>/<run>`, or a study's name, of which the best run by validation is taken.
-        way: "auto", "whole" or "tiles".
-        scale: how many times larger a cell is here, in px, than in the training images.
-        pixel_um: side of a pixel in micrometres.
+        image: an image file, or uint8 (H, W, 3) RGB or (H, W) grey.
+        model: a run's folder, `<study>/<run>`, or a study's name for its best run by validation.
+        way: "whole" to resize the image to the network's input, "tiles" to keep the scale of the training images, or
+            "auto" to choose by the image's size.
+        scale: size of a cell in px, relative to the training images.
+        pixel_um: side of a pixel in micrometres. Adds areas in µm² to the cells, and sets the scale if the pixel size
+            of the training images is known.
 
     Returns:
-        Segmentation: image, mask, instances, probabilities, cells (one row each) and way; shows itself in a notebook.
+        `wbcstudy.inference.image.Segmentation`: `mask`, `instances` and `probabilities` as arrays, `cells` as a data
+        frame with one row per cell, and `overlay()`, which a notebook shows.
+
+    Raises:
+        wbcstudy.errors.StudyError: an image or model that cannot be used.
     """
-    # The network's libraries take seconds to load: only those who segment wait for them.
+    # Imported here, since TensorFlow takes seconds to load.
     from wbcstudy.inference.image import segment_image
 
     return segment_image(image, model, way=way, scale=scale, pixel_um=pixel_um)

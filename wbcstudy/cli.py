@@ -135,15 +135,14 @@ def segment(
     """Segment new images, separate touching cells and measure each cell. Exits with 1 if an image cannot be read."""
     from rich.console import Console
 
-    from wbcstudy.inference.folder import Settings, segment_images
-    from wbcstudy.inference.progress_bar import image_bar
+    from wbcstudy.inference.folder import Settings, progress_bar, segment_images
 
     settings = Settings(way, scale, pixel_um, probabilities)
-    with image_bar(Console(stderr=True)) as (show, step):
-        done = segment_images(images, model, out, settings, show, step)
-    for line in done.tell():
+    with progress_bar(Console(stderr=True)) as (show, step):
+        summary = segment_images(images, model, out, settings, show, step)
+    for line in summary.lines():
         _show(line)
-    raise typer.Exit(1 if done.failed else 0)
+    raise typer.Exit(1 if summary.failed else 0)
 
 
 @app.command()

@@ -57,32 +57,32 @@ def test_the_best_run_and_its_first_test_image_are_shown_first(studies):
     assert explorer.study.options == ("cells", "others")
     assert next(value for _, value in explorer.run.options).endswith("seed0")
     assert explorer.image.options == ("smear0001", "smear0003"), "only what the network has not seen"
-    assert list(shown(explorer.pictures)) == ["Image", "Expert", "Prediction", "Difference"]
-    assert "<table" in explorer.table.value and "resized whole" in explorer.message.value
+    assert list(shown(explorer.comparison)) == ["Image", "Expert", "Prediction", "Difference"]
+    assert "<table" in explorer.table.value and "resized to the input size" in explorer.message.value
     assert Explorer("others").study.value == "others"
 
 
 def test_pictures_follow_the_image_the_opacity_and_the_study(studies):
     explorer = Explorer()
-    first = shown(explorer.pictures)
+    first = shown(explorer.comparison)
     explorer.image.value = "smear0003"
-    second = shown(explorer.pictures)
+    second = shown(explorer.comparison)
     assert second["Image"] != first["Image"]
     explorer.opacity.value = 1
-    third = shown(explorer.pictures)
+    third = shown(explorer.comparison)
     assert third["Prediction"] != second["Prediction"] and third["Image"] == second["Image"]
     explorer.study.value = "others"
     assert len(explorer.image.options) == 4
-    assert shown(explorer.pictures)["Image"] not in (first["Image"], second["Image"])
+    assert shown(explorer.comparison)["Image"] not in (first["Image"], second["Image"])
 
 
 def test_what_cannot_be_opened_is_told_and_shows_no_pictures_of_something_else(studies):
     explorer = Explorer()
     explorer.run.index = 1
     assert "To fix:" in explorer.message.value and "gone" in explorer.message.value
-    assert shown(explorer.pictures) == {} and explorer.table.value == ""
+    assert shown(explorer.comparison) == {} and explorer.table.value == ""
     explorer.run.index = 0
-    assert len(shown(explorer.pictures)) == 4
+    assert len(shown(explorer.comparison)) == 4
 
 
 def test_an_upload_is_segmented_measured_and_replaced(studies):

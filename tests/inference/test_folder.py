@@ -123,7 +123,7 @@ def test_images_of_another_folder_are_refused_and_replace_nothing(slides, places
     segment_images([slides / "slide1"], "cells", places / "out")
     before = files_below(places / "out")
     code, _, complained = command("segment", slides / "slide2", "--model", "cells", "--out", places / "out")
-    assert code == 2 and f"images below {slides / 'slide1'}, not {slides / 'slide2'}" in complained
+    assert code == 2 and f"images in {slides / 'slide1'}, not {slides / 'slide2'}" in complained
     assert files_below(places / "out") == before
     # One image more of the same folder is welcome.
     Image.fromarray(paint(MASK)).save(slides / "slide1" / "2.png")
@@ -137,7 +137,7 @@ def test_results_of_an_earlier_version_go_on_but_not_with_another_file_of_the_sa
     (places / "out" / "segment.json").write_text(json.dumps(noted))
     assert segment_images([slides / "slide1"], "cells", places / "out").kept == 1
     before = files_below(places / "out")
-    with pytest.raises(StudyError, match=r"holds the results of .*slide1/1\.png under the name '1'"):
+    with pytest.raises(StudyError, match=r"holds results of .*slide1/1\.png, whose name '1' is also"):
         segment_images([slides / "slide2" / "1.png"], "cells", places / "out")
     assert files_below(places / "out") == before
 
@@ -150,7 +150,7 @@ def test_a_name_that_is_no_text_is_spelt_out_and_stops_nothing(slides, places, c
     images = pd.read_csv(places / "out" / "images.csv")
     assert "caf\\udce9" in set(images["image"])
     assert (places / "out" / "labels" / "caf\\udce9.png").is_file()
-    assert command("segment", slides, "--model", "cells", "--out", places / "out")[1].count("5 of them earlier") == 1
+    assert command("segment", slides, "--model", "cells", "--out", places / "out")[1].count("(5 already done)") == 1
 
 
 def deep_png(values):
@@ -163,10 +163,10 @@ def deep_png(values):
 
 def test_images_of_fewer_bits_than_their_file_has_are_pointed_out(slides, places):
     (slides / "slide1" / "1.png").write_bytes(deep_png(paint(MASK).astype(np.uint16) << 6))
-    # Told again by a call that finds it done.
+    # Reported again when the image is already done.
     for _ in range(2):
         done = segment_images([slides], "cells", places / "out")
-        assert any("1 image is nearly black (slide1/1: its brightest value is 58" in note for note in done.notes)
+        assert any("1 image nearly black (slide1/1: the brightest value is 58" in note for note in done.notes)
 
 
 def chunk(kind, data):
@@ -193,7 +193,7 @@ def test_bad_images_are_told_and_skipped(slides, places, command):
     Image.fromarray(np.full((1, 1, 3), 230, np.uint8)).save(slides / "dot.png")
     code, told, complained = command("segment", slides, "--model", "cells", "--out", places / "out")
     assert code == 1
-    assert "6 cells in 4 images" in told and "5 could not be segmented" in told
+    assert "6 cells in 4 images" in told and "5 images could not be segmented" in told
     for name, (_, why) in bad.items():
         stem = name.split(".")[0]
         assert f"Skipped {stem}: " in complained and why in complained
@@ -206,7 +206,7 @@ def test_bad_images_are_told_and_skipped(slides, places, command):
     for name in bad:
         (slides / name).unlink()
     code, told, _ = command("segment", slides, "--model", "cells", "--out", places / "out")
-    assert code == 0 and "(4 of them earlier)" in told
+    assert code == 0 and "(4 already done)" in told
 
 
 def test_words_that_cannot_be_used(slides, places, command):
@@ -243,25 +243,24 @@ def test_cells_of_an_unexpected_size_are_pointed_out(places):
     (places / "images").mkdir()
     Image.fromarray(paint(MASK)).save(places / "images" / "1.png")
     done = segment_images([places / "images"], "cells", places / "out")
-    assert any("Look at the scale" in note and "--scale 0.4" in note for note in done.notes)
-    assert not any("no scale" in note for note in done.notes)
+    assert any("Check the scale" in note and "--scale 0.4" in note for note in done.notes)
+    assert not any("--pixel-um only" in note for note in done.notes)
 
 
 def test_a_pixel_size_that_gives_no_scale_is_told(slides, places):
     done = segment_images([slides], "cells", places / "out", Settings(pixel_um=0.1))
-    assert any("--pixel-um gives areas in µm² here, and no scale" in note for note in done.notes)
+    assert any("--pixel-um only adds areas in µm²" in note for note in done.notes)
 
 
 def test_a_long_gallery_has_pages(slides, places, monkeypatch):
-    monkeypatch.setattr(gallery, "IMAGES_PER_PAGE", 2)
+    monkeypatch.setattr(gallery, "_IMAGES_PER_PAGE", 2)
     done = segment_images([slides], "cells", places / "out")
     first, second = done.gallery.read_text(), (places / "out" / "gallery-2.html").read_text()
     assert first.count("<li>") == 2 and second.count("<li>") == 1
     assert 'href="gallery-2.html"' in first and 'href="gallery.html"' in second
     shown = segment_images([slides / "slide1", slides / "slide2" / "1.png"], "cells", places / "out")
     assert not (places / "out" / "gallery-2.html").exists()
-    # What is not listed any more is told.
-    assert any("1 image of earlier calls: not in cells.csv" in note for note in shown.notes)
+    assert any("1 image of earlier commands not listed" in note for note in shown.notes)
 
 
 def test_the_gallery_loads_nothing_and_escapes_names(slides, places):

@@ -20,8 +20,8 @@ def study(places):
 
 def test_a_study_gives_its_best_run_by_validation(study, places):
     params = places / "cells.yaml"
-    for where in (study, "cells", params):
-        run, why = find_run(where)
+    for source in (study, "cells", params):
+        run, why = find_run(source)
         assert run.config.seed == 1
         assert why == "the best of 3 runs on the validation images (Dice 0.900)"
 
@@ -36,8 +36,8 @@ def test_of_the_networks_that_are_still_there_the_best_is_taken(study, monkeypat
 
 def test_a_run_is_found_by_folder_name_or_model_file(study):
     folder = study / "runs" / "resnet18__dice__fold0__seed2"
-    for where in (folder, folder / "model.keras", "cells/resnet18__dice__fold0__seed2"):
-        run, why = find_run(where)
+    for source in (folder, folder / "model.keras", "cells/resnet18__dice__fold0__seed2"):
+        run, why = find_run(source)
         assert (run.folder.path, why) == (folder, "")
 
 
@@ -54,17 +54,17 @@ def test_a_network_is_loaded_once(study):
     assert load_network(study) is load_network(study)
 
 
-@pytest.mark.parametrize("where", ["absent", "cells/absent", "cells/runs/absent"])
-def test_what_is_not_there_is_told_with_what_is(study, where):
+@pytest.mark.parametrize("source", ["absent", "cells/absent", "cells/runs/absent"])
+def test_an_unknown_run_or_study_is_refused_with_a_list_of_known_studies(study, source):
     with pytest.raises(StudyError, match=r"(?s)no run or study.*Known studies: cells"):
-        find_run(where)
+        find_run(source)
 
 
 def test_an_unfinished_or_failed_run_is_refused(study):
     folder = study / "runs" / "resnet18__dice__fold0__seed0"
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(record | {"status": "failed"}))
-    with pytest.raises(StudyError, match="has failed"):
+    with pytest.raises(StudyError, match="failed"):
         load_network(folder)
     (folder / "run.json").unlink()
     with pytest.raises(StudyError, match="no finished run"):
@@ -76,7 +76,7 @@ def test_a_run_without_its_network_and_a_study_without_runs_are_refused(study):
         path.unlink()
     with pytest.raises(StudyError, match=r"has no model\.keras"):
         load_network(study / "runs" / "resnet18__dice__fold0__seed0")
-    with pytest.raises(StudyError, match="are not there any more: its 3 finished runs have none"):
+    with pytest.raises(StudyError, match="were deleted: its 3 finished runs have none"):
         load_network(study)
 
 

@@ -1,13 +1,13 @@
-"""Many images, one after the other: nothing is kept in memory, nothing is done twice, one bad image stops nothing."""
+"""Segment many images one by one: memory stays flat, finished images are kept, unreadable images are skipped."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,44 +16,54 @@ from wbcstudy.data.images import DARK, read_image
 from wbcstudy.errors import StudyError, printable
 from wbcstudy.files import atomic_write, expand_home, read_json, write_json
 from wbcstudy.inference.image import measure, predict_image
-from wbcstudy.inference.inputs import name_images, top_folder
+from wbcstudy.inference.inputs import input_folder, name_images
 from wbcstudy.inference.network import Network, load_network
 from wbcstudy.inference.results import IMAGE_COLUMNS, Results, join_tables
-from wbcstudy.inference.tiling import WayName, choose_way
+from wbcstudy.inference.tiling import DESCRIPTIONS, Tiling, Way, choose_tiling
+from wbcstudy.wording import count
 
-_MOST_CELLS = np.iinfo(np.uint16).max
-# Where cells are this much larger or smaller than in training, the scale is worth a look.
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MAX_CELLS = np.iinfo(np.uint16).max
+# Cells larger or smaller than in training by this factor suggest a wrong scale.
 _ODD_SCALE = 1.5
-_TOLD_FAILURES = 20
+_MAX_LISTED_FAILURES = 20
+# Progress lines in a log.
+_LOG_LINES = 10
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the results in a folder depend on, besides the network.
+    """Settings of `segment_images`; an output folder has one set of them.
 
     Args:
-        way: as for `ways.choose_way`.
-        scale: as for `ways.choose_way`.
+        way: as in `tiling.choose_tiling`.
+        scale: as in `tiling.choose_tiling`.
         pixel_um: side of a pixel in micrometres, or None.
         probabilities: whether to write probability maps.
     """
 
-    way: WayName = "auto"
+    way: Way = "auto"
     scale: float | None = None
     pixel_um: float | None = None
     probabilities: bool = False
 
+    def tiling(self, shape: tuple[int, int], network: Network) -> Tiling:
+        """Choose how to show an image of this height and width to the network."""
+        return choose_tiling(shape, network.training, self.way, self.scale, self.pixel_um)
+
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of the images.
+    """The outcome of `segment_images`.
 
     Args:
-        images: how many there are.
-        kept: of these, how many were finished in an earlier call.
-        cells: found in all.
-        failed: name -> why.
-        notes: what a reader of the results should know.
+        images: number of images.
+        kept: number of these images that an earlier command had finished.
+        cells: number of cells in all images.
+        failed: name -> reason, of images that could not be segmented.
+        notes: sentences for the reader of the results.
         gallery: the page.
     """
 
@@ -64,19 +74,18 @@ class Summary:
     notes: tuple[str, ...]
     gallery: Path
 
-    def tell(self) -> Iterator[str]:
-        """What to say at the end, a line at a time."""
-        good = self.images - len(self.failed)
-        earlier = f" ({self.kept} of them earlier)" if self.kept else ""
-        yield f"{self.cells} cells in {good} {'image' if good == 1 else 'images'}{earlier}."
+    def lines(self) -> Iterator[str]:
+        """Yield the lines to print at the end."""
+        kept = f" ({self.kept} already done)" if self.kept else ""
+        yield f"{count(self.cells, 'cell')} in {count(self.images - len(self.failed), 'image')}{kept}."
         yield from self.notes
         if self.failed:
-            few = list(self.failed.items())[:_TOLD_FAILURES]
-            yield f"{len(self.failed)} could not be segmented:"
-            yield from (f"  {name}: {why}" for name, why in few)
-            if len(self.failed) > len(few):
-                yield f"  and {len(self.failed) - len(few)} more, see images.csv"
-        yield f"Look at {self.gallery}"
+            listed = list(self.failed.items())[:_MAX_LISTED_FAILURES]
+            yield f"{count(len(self.failed), 'image')} could not be segmented:"
+            yield from (f"  {name}: {reason}" for name, reason in listed)
+            if len(self.failed) > len(listed):
+                yield f"  and {len(self.failed) - len(listed)} more, see images.csv"
+        yield f"Gallery: {self.gallery}"
 
 
 def segment_images(
@@ -87,193 +96,207 @@ def segment_images(
     show: Callable[[str], Any] = print,
     step: Callable[[int, int], Any] = lambda done, total: None,
 ) -> Summary:
-    """Segment files and folders of images into a folder of results.
+    """Segment image files and folders of images into an output folder.
 
-    An image that was finished by an earlier call with the same settings is not done again; one that failed, or whose
-    file has changed, is. Called again after an interruption, it goes on where it was. A folder of results belongs to
-    one folder of images, from which names count; its tables and pages list the images of the last call.
+    An image that an earlier command finished with the same settings is kept; one that failed or whose file changed is
+    segmented again. An output folder belongs to one input folder, since results are named by the paths below it. Its
+    tables and pages list the images of the last command.
 
     Args:
-        inputs: image files, and folders, in which all images at any depth are meant.
-        model: see `networks.load_network`.
-        out: folder of results; made if need be.
-        settings: the defaults if None.
-        show: told in one line what goes wrong with an image, as it happens.
-        step: told after each image how many of how many are done.
+        inputs: image files, and folders, which are searched at any depth.
+        model: see `network.load_network`.
+        out: output folder; created if missing.
+        settings: settings; the defaults if None.
+        show: called with one line for each image that fails, when it fails.
+        step: called after each image with the number of images done and in total.
 
     Raises:
-        StudyError: no image; the model or a setting cannot be used; the folder holds results of other settings or of
-            other images, or cannot be written.
+        StudyError: no image; the model or a setting cannot be used; the output folder holds results of other settings
+            or images, or cannot be written.
     """
     settings = settings or Settings()
     results = Results(expand_home(out))
-    named = name_images(inputs, results.path)
+    images = name_images(inputs, results.path)
     network = load_network(model)
-    choose_way((1, 1), network.training, settings.way, settings.scale, settings.pixel_um)
+    settings.tiling((1, 1), network)  # raises before anything is written
     with results.writing():
-        _check_settings(results, network, settings, top_folder(inputs))
-        _check_images(results, named)
+        _check_settings(results, network, settings, input_folder(inputs))
+        _check_images(results, images)
     kept = 0
-    for done, (name, path) in enumerate(named.items(), start=1):
+    for done, (name, path) in enumerate(images.items(), start=1):
         if _is_finished(results, name, path, settings):
             kept += 1
-        else:
-            why = _segment_one(results, name, path, network, settings)
-            if why:
-                show(f"Skipped {name}: {why}")
-        step(done, len(named))
+        elif error := _segment_one(results, name, path, network, settings):
+            show(f"Skipped {name}: {error}")
+        step(done, len(images))
     with results.writing():
-        return _summarise(results, list(named), kept, network, settings)
+        return _summarise(results, list(images), kept, network, settings)
 
 
-def _check_settings(results: Results, network: Network, settings: Settings, top: Path) -> None:
-    """Refuse to mix networks, settings or folders of images in one folder of results; note them in a new one."""
+@contextlib.contextmanager
+def progress_bar(console: Console) -> Iterator[tuple[Callable[[str], Any], Callable[[int, int], Any]]]:
+    """Yield `show` and `step` for `segment_images`: a bar in a terminal, a line now and then in a log."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("Segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("images", total=None)
+
+        def show(line: str) -> None:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        def step(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            if not console.is_terminal and done * _LOG_LINES // total != (done - 1) * _LOG_LINES // total:
+                show(f"{done} of {total} images")
+
+        yield show, step
+
+
+def _check_settings(results: Results, network: Network, settings: Settings, folder: Path) -> None:
+    """Refuse to mix networks, settings or input folders in one output folder; record them in a new one."""
     wanted = {"model": network.name, "model_sha256": network.digest} | vars(settings)
-    # Apart from the settings: an earlier version did not note it.
-    noted = {"images": printable(str(top))}
+    inputs = printable(str(folder))
     before = read_json(results.settings)
-    if before is not None:
-        changed = [
-            f"{key} was {before.get(key)!r}, is now {wanted[key]!r}" for key in wanted if before.get(key) != wanted[key]
-        ]
-        if changed:
+    if before is None:
+        if results.path.is_dir() and any(results.path.iterdir()):
             raise StudyError(
-                f"{results.path} holds results of other settings: {'; '.join(changed)}.",
-                expected="one network and one set of settings in a folder of results",
-                fix="Choose another folder with --out, or delete this one.",
+                f"{results.path} is not empty and holds no results of `wbcstudy segment`.",
+                expected="a new or empty folder, or an output folder of the same command, which is then resumed",
+                fix="Choose another folder with --out.",
             )
-        if before.get("images", noted["images"]) != noted["images"]:
-            raise StudyError(
-                f"{results.path} holds results of images below {before['images']}, not {top}.",
-                expected="one folder of images for a folder of results, since results are named by the paths below it",
-                fix=f"Choose another folder with --out, or name {before['images']} to go on with its images.",
-            )
+        results.path.mkdir(parents=True, exist_ok=True)
+        write_json(results.settings, wanted | {"images": inputs, "code_version": __version__})
         return
-    if results.path.is_dir() and any(results.path.iterdir()):
+    changed = [
+        f"{key} was {before.get(key)!r}, is now {wanted[key]!r}" for key in wanted if before.get(key) != wanted[key]
+    ]
+    if changed:
         raise StudyError(
-            f"{results.path} is not empty and holds no results of `wbcstudy segment`.",
-            expected="a new or empty folder, or one of earlier results to go on with",
-            fix="Choose another folder with --out.",
+            f"{results.path} holds results of other settings: {'; '.join(changed)}.",
+            expected="one network and one set of settings per output folder",
+            fix="Choose another folder with --out, or delete this one.",
         )
-    results.path.mkdir(parents=True, exist_ok=True)
-    write_json(results.settings, wanted | noted | {"code_version": __version__})
+    # Results of earlier versions do not record their input folder.
+    if before.get("images", inputs) != inputs:
+        raise StudyError(
+            f"{results.path} holds results of images in {before['images']}, not {folder}.",
+            expected="one input folder per output folder, since results are named by the paths below it",
+            fix=f"Choose another folder with --out, or pass {before['images']} to resume.",
+        )
 
 
-def _check_images(results: Results, named: Mapping[str, Path]) -> None:
-    """Refuse to replace the results of another file of the same name; a file that has changed is done again."""
-    for name, path in named.items():
-        record = read_json(results.record(name)) or {}
+def _check_images(results: Results, images: Mapping[str, Path]) -> None:
+    """Refuse to replace the results of another file of the same name; a changed file is segmented again."""
+    for name, path in images.items():
+        record = read_json(results.file("records", name)) or {}
         before = record.get("source", {}).get("file")
         if record.get("status") == "complete" and before not in (None, printable(str(path))):
             raise StudyError(
-                f"{results.path} holds the results of {before} under the name {name!r}, as {path} would be called.",
-                expected="images of one folder in a folder of results",
+                f"{results.path} holds results of {before}, whose name {name!r} is also the name of {path}.",
+                expected="images of one input folder per output folder",
                 fix="Choose another folder with --out.",
             )
 
 
 def _is_finished(results: Results, name: str, path: Path, settings: Settings) -> bool:
-    record = read_json(results.record(name))
+    record = read_json(results.file("records", name))
     if record is None or record.get("status") != "complete" or record.get("source") != _source(path):
         return False
     return all(file.is_file() for file in results.files(name, settings.probabilities))
 
 
 def _source(path: Path) -> dict[str, Any]:
-    about = path.stat()
-    return {"file": printable(str(path)), "bytes": about.st_size, "modified_ns": about.st_mtime_ns}
+    stat = path.stat()
+    return {"file": printable(str(path)), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
 
 
 def _segment_one(results: Results, name: str, path: Path, network: Network, settings: Settings) -> str | None:
-    """Segment one image; why it could not be, or None."""
+    """Segment one image; return the reason if it fails."""
     record: dict[str, Any] = {"image": name, "status": "failed"}
     try:
         record["source"] = _source(path)
         image = read_image(path)
-        way = choose_way(image.shape[:2], network.training, settings.way, settings.scale, settings.pixel_um)
-        found = measure(image, predict_image(image, network, way), way, settings.pixel_um)
-        if (count := int(found.instances.max())) > _MOST_CELLS:
-            raise StudyError(f"{count} cells are found.", expected=f"at most {_MOST_CELLS}", fix="Cut the image.")
+        tiling = settings.tiling(image.shape[:2], network)
+        segmentation = measure(image, predict_image(image, network, tiling), tiling, settings.pixel_um)
+        if (cells := int(segmentation.instances.max())) > _MAX_CELLS:
+            raise StudyError(f"{cells} cells.", expected=f"at most {_MAX_CELLS}", fix="Crop the image.")
     except (StudyError, OSError, MemoryError) as error:
-        why = printable((error.message if isinstance(error, StudyError) else str(error)) or type(error).__name__)
+        reason = printable((error.message if isinstance(error, StudyError) else str(error)) or type(error).__name__)
         with results.writing():
-            write_json(results.record(name), record | {"error": why})
-        return why
+            write_json(results.file("records", name), record | {"error": reason})
+        return reason
     record |= {"status": "complete", "height_px": image.shape[0], "width_px": image.shape[1]}
-    record |= {"way": way.name, "why": way.why, "cells": count, "cell_px": _typical_diameter(found.instances)}
-    record |= {"brightest": int(image.max())}
+    record |= {"way": tiling.name, "why": tiling.reason, "cells": cells}
+    record |= {"cell_px": _median_diameter(segmentation.instances), "brightest": int(image.max())}
     with results.writing():
-        results.write(name, found, settings.probabilities)
-        write_json(results.record(name), record)
+        results.write(name, segmentation, settings.probabilities)
+        write_json(results.file("records", name), record)
     return None
 
 
-def _typical_diameter(instances: np.ndarray) -> float | None:
-    """Median diameter in px of the discs that have the cells' areas."""
+def _median_diameter(instances: np.ndarray) -> float | None:
+    """Return the median diameter in px of discs with the cells' areas."""
     areas = np.bincount(instances.ravel())[1:]
     return round(float(np.median(2 * np.sqrt(areas[areas > 0] / np.pi))), 1) if (areas > 0).any() else None
 
 
 def _summarise(results: Results, names: list[str], kept: int, network: Network, settings: Settings) -> Summary:
-    """Put the images' files together: cells.csv, images.csv and the gallery."""
+    """Write cells.csv, images.csv and the gallery from the images' files."""
     from wbcstudy.inference.gallery import write_gallery
 
-    records = functools.partial(results.read_records, names)
-    with atomic_write(results.cells) as part, part.open("w", newline="", encoding="utf-8") as file:
-        join_tables(file, (results.file("cells", r["image"], ".csv") for r in records() if r["status"] == "complete"))
-    failed, cells, diameters, ways, dark = {}, 0, [], {}, []
+    complete: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
     with atomic_write(results.images) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(IMAGE_COLUMNS)
-        for record in records():
-            about = record | {"file": record.get("source", {}).get("file", "")}
-            writer.writerow([about.get(column, "") for column in IMAGE_COLUMNS])
-            if record["status"] != "complete":
+        table = csv.DictWriter(file, IMAGE_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        for record in results.read_records(names):
+            table.writerow(record | {"file": record.get("source", {}).get("file", "")})
+            if record["status"] == "complete":
+                complete.append(record)
+            else:
                 failed[record["image"]] = record["error"]
-                continue
-            cells += record["cells"]
-            diameters += [record["cell_px"]] if record["cell_px"] else []
-            ways.setdefault(record["way"], [0, record["image"], record["why"]])[0] += 1
-            # Records of an earlier version do not say.
-            if record.get("brightest", DARK) < DARK:
-                dark.append((record["image"], record["brightest"]))
-    notes = (*_notes(network, settings, diameters, ways), *_warnings(results, names, dark))
-    write_gallery(results, records, len(names), cells, network, notes, failed)
+    with atomic_write(results.cells) as part, part.open("w", newline="", encoding="utf-8") as file:
+        join_tables(file, (results.file("cells", record["image"]) for record in complete))
+    cells = sum(record["cells"] for record in complete)
+    notes = tuple(_notes(complete, network, settings, results.count_others(names)))
+    write_gallery(results, complete, cells, network, notes, failed)
     return Summary(len(names), kept, cells, failed, notes, results.gallery)
 
 
-def _notes(network: Network, settings: Settings, diameters: list[float], ways: dict[str, list]) -> Iterator[str]:
-    names = {"whole": "resized whole", "tiles": "brought to the scale of the training images"}
-    for way, (count, first, why) in ways.items():
-        yield f"{count} {'image was' if count == 1 else 'images were'} {names[way]} ({first}: {why})."
-    unused = settings.pixel_um is not None and settings.scale is None and network.training.pixel_size_um is None
-    if unused:
+def _notes(records: list[dict[str, Any]], network: Network, settings: Settings, others: int) -> Iterator[str]:
+    for way, description in DESCRIPTIONS.items():
+        if group := [record for record in records if record["way"] == way]:
+            yield f"{count(len(group), 'image')} {description} ({group[0]['image']}: {group[0]['why']})."
+    yield from _scale_notes(records, network, settings)
+    # Records of earlier versions lack the brightest value.
+    if dark := [record for record in records if record.get("brightest", DARK) < DARK]:
         yield (
-            "--pixel-um gives areas in µm² here, and no scale: the pixel size of the training images is not known. If "
-            "the magnification or the camera differs, say so with --scale."
+            f"{count(len(dark), 'image')} nearly black ({dark[0]['image']}: the brightest value is "
+            f"{dark[0]['brightest']} of 255). If a camera of 12 or 14 bits wrote 16-bit files, save them as 8 bits."
         )
-    usual = network.training.cell_px
-    if not diameters or not usual:
+    if others:
+        yield (
+            f"{count(others, 'image')} of earlier commands not listed: cells.csv, images.csv and gallery.html list the "
+            "images of this command."
+        )
+
+
+def _scale_notes(records: list[dict[str, Any]], network: Network, settings: Settings) -> Iterator[str]:
+    areas_only = settings.pixel_um is not None and settings.scale is None and network.training.pixel_size_um is None
+    if areas_only:
+        yield (
+            "--pixel-um only adds areas in µm²: the pixel size of the training images is unknown. If magnification or "
+            "camera differ, set --scale."
+        )
+    diameters = [record["cell_px"] for record in records if record["cell_px"]]
+    if not diameters or not network.training.cell_px:
         return
-    expected = usual * choose_way((1, 1), network.training, settings.way, settings.scale, settings.pixel_um).scale
-    ratio = float(np.median(diameters)) / expected
-    if not 1 / _ODD_SCALE <= ratio <= _ODD_SCALE:
+    diameter = float(np.median(diameters))
+    expected = network.training.cell_px * settings.tiling((1, 1), network).scale
+    if not 1 / _ODD_SCALE <= diameter / expected <= _ODD_SCALE:
         yield (
-            f"Look at the scale: a cell is typically {np.median(diameters):.0f} px across here, and {expected:.0f} px "
-            "was expected from the training images. If the magnification or the camera differs, say so with "
-            f"{'' if unused else '--pixel-um or '}--scale (for example --scale {ratio * (settings.scale or 1):.2g})."
-        )
-
-
-def _warnings(results: Results, names: list[str], dark: list[tuple[str, int]]) -> Iterator[str]:
-    if dark:
-        (first, brightest), count = dark[0], len(dark)
-        yield (
-            f"{count} {'image is' if count == 1 else 'images are'} nearly black ({first}: its brightest value is "
-            f"{brightest} of 255). Was an image of 12 or 14 bits saved as 16 bits? Save it anew with 8 bits."
-        )
-    if others := results.count_others(names):
-        yield (
-            f"{others} {'image' if others == 1 else 'images'} of earlier calls: not in cells.csv, images.csv and "
-            "gallery.html, which list what was named now."
+            f"Check the scale: the median cell diameter is {diameter:.0f} px, the training images suggest "
+            f"{expected:.0f} px. If magnification or camera differ, set {'' if areas_only else '--pixel-um or '}"
+            f"--scale (for example --scale {diameter / expected * (settings.scale or 1):.2g})."
         )

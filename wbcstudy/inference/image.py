@@ -1,4 +1,4 @@
-"""One image in; labels, cells, probabilities and measurements out, at the image's own size."""
+"""Segment one image: labels, cells, probabilities and measurements at the image's own size."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from wbcstudy.data.images import read_image
 from wbcstudy.data.overlays import draw_overlay, encode_png
 from wbcstudy.errors import StudyError
 from wbcstudy.inference.network import Network, load_network
-from wbcstudy.inference.tiling import Way, WayName, choose_way, enlarge, tile_weights, tiles_of
+from wbcstudy.inference.tiling import Tiling, Way, choose_tiling, pad_to_tile, tile_corners, tile_weights
 from wbcstudy.labels import NUM_LABELS
+from wbcstudy.wording import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a network made of one image.
+    """A segmented image. In a notebook it shows its overlay.
 
     Args:
-        image: uint8 (H, W, 3) RGB.
-        mask: uint8 (H, W), the most probable label of each pixel.
+        image: RGB, uint8 (H, W, 3).
+        mask: the most probable label of each pixel, uint8 (H, W).
         instances: int32 (H, W), 0 for background and k for the k-th cell, nucleus and cytoplasm together.
-        probabilities: float32 (H, W, 3) of `regions.LABELS`; they sum to 1 over the last axis.
-        cells: one row per cell, see `cells.measure_cells`.
+        probabilities: float32 (H, W, 3) in the order of `labels.LABELS`; they sum to 1 over the last axis.
+        cells: one row per cell, see `measure_cells.measure_cells`.
         way: how the image was shown to the network, and why.
     """
 
@@ -39,15 +40,15 @@ class Segmentation:
     instances: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
     cells: pd.DataFrame = field(repr=False)
-    way: Way
+    way: Tiling
 
     def overlay(self, opacity: float = 0.35) -> np.ndarray:
-        """The image with its regions and the outlines of its cells, uint8 (H, W, 3)."""
+        """Draw nucleus, cytoplasm and outlines on the image, uint8 (H, W, 3); see `data.overlays.draw_overlay`."""
         return draw_overlay(self.image, self.mask, self.instances, opacity)
 
     def __repr__(self) -> str:
         height, width = self.mask.shape
-        return f"{len(self.cells)} cells in {width}x{height} px ({self.way.name}: {self.way.why})"
+        return f"{count(len(self.cells), 'cell')} in {width}x{height} px ({self.way.name}: {self.way.reason})"
 
     def _repr_png_(self) -> bytes:
         return encode_png(self.overlay())
@@ -57,89 +58,82 @@ def segment_image(
     image: np.ndarray | str | Path,
     model: Network | str | Path,
     *,
-    way: WayName = "auto",
+    way: Way = "auto",
     scale: float | None = None,
     pixel_um: float | None = None,
 ) -> Segmentation:
-    """Segment one image, tell its cells apart and measure them.
+    """Segment one image, separate touching cells and measure each cell.
 
     Args:
-        image: a file, or uint8 (H, W, 3) RGB or (H, W) grey.
-        model: a run, a study (its best run by validation) or a loaded network; see `networks.load_network`.
-        way: "whole" or "tiles" to force it; by default see `ways.choose_way`.
-        scale: how many times larger a cell is here, in px, than in the training images.
-        pixel_um: side of a pixel in micrometres; adds areas in µm² to the cells, and gives the scale where the training
-            images' pixel size is known.
+        image: an image file, or uint8 (H, W, 3) RGB or (H, W) grey.
+        model: a run, a study (its best run by validation) or a loaded network; see `network.load_network`.
+        way: "whole" or "tiles" to force one of them; by default `tiling.choose_tiling` decides.
+        scale: size of a cell in px, relative to the training images.
+        pixel_um: side of a pixel in micrometres. Adds areas in µm² to the cells, and sets the scale if the pixel size
+            of the training images is known.
 
     Raises:
-        StudyError: an image or a model that cannot be used.
+        StudyError: an image or model that cannot be used.
     """
     network = load_network(model)
     pixels = _as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
-    chosen = choose_way(pixels.shape[:2], network.training, way, scale, pixel_um)
-    probabilities = predict_image(pixels, network, chosen)
-    return measure(pixels, probabilities, chosen, pixel_um)
+    tiling = choose_tiling(pixels.shape[:2], network.training, way, scale, pixel_um)
+    return measure(pixels, predict_image(pixels, network, tiling), tiling, pixel_um)
 
 
-def measure(image: np.ndarray, probabilities: np.ndarray, way: Way, pixel_um: float | None = None) -> Segmentation:
-    """Labels, cells and measurements from probabilities, float32 (H, W, 3)."""
+def measure(image: np.ndarray, probabilities: np.ndarray, tiling: Tiling, pixel_um: float | None) -> Segmentation:
+    """Make labels, cells and measurements from probabilities, float32 (H, W, 3)."""
     from wbcstudy.inference.measure_cells import measure_cells
     from wbcstudy.inference.split_cells import split_cells
 
     mask = probabilities.argmax(axis=2).astype(np.uint8)
     instances = split_cells(mask)
     cells = measure_cells(image, mask, instances, pixel_um=pixel_um, probabilities=probabilities)
-    return Segmentation(image, mask, instances, probabilities, cells, way)
+    return Segmentation(image, mask, instances, probabilities, cells, tiling)
 
 
-def predict_image(image: np.ndarray, network: Network, way: Way) -> np.ndarray:
-    """Probabilities at the image's own size.
+def predict_image(image: np.ndarray, network: Network, tiling: Tiling) -> np.ndarray:
+    """Predict probabilities at the image's own size.
 
-    Memory grows with the image's pixels (about 16 bytes for each), not with the number of tiles.
+    Memory grows with the image's pixels (about 16 bytes per pixel), not with the number of tiles.
 
     Args:
-        image: uint8 (H, W, 3) RGB.
+        image: RGB, uint8 (H, W, 3).
         network: the network.
-        way: from `choose_way`.
+        tiling: from `choose_tiling`.
 
     Returns:
-        float32 (H, W, 3), which sum to 1 over the last axis.
+        float32 (H, W, 3); they sum to 1 over the last axis.
     """
-    tile, (rows, columns) = way.tile, way.seen
     height, width = image.shape[:2]
-    padded = enlarge(image, tile)
-    places = list(tiles_of(padded.shape[:2], way))
-    if len(places) == 1:
-        found = resize_probabilities(network.predict(resize_image(padded, rows, columns)[None])[0], tile)
-        return found[:height, :width]
+    padded = pad_to_tile(image, tiling.tile)
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        probabilities = network.predict(resize_image(pixels, *tiling.input_px)[None])[0]
+        return _resize_probabilities(probabilities, tiling.tile)
+
+    corners = list(tile_corners(padded.shape[:2], tiling))
+    if len(corners) == 1:
+        return predict(padded)[:height, :width]
     total = np.zeros((*padded.shape[:2], NUM_LABELS), np.float32)
-    weight = np.zeros(padded.shape[:2], np.float32)
-    window = tile_weights(tile)
-    for top, left in places:
-        part = slice(top, top + tile[0]), slice(left, left + tile[1])
-        found = network.predict(resize_image(padded[part], rows, columns)[None])[0]
-        total[part] += resize_probabilities(found, tile) * window[..., None]
-        weight[part] += window
-    total /= weight[..., None]
+    total_weight = np.zeros((*padded.shape[:2], 1), np.float32)
+    weights = tile_weights(tiling.tile)[..., None]
+    for top, left in corners:
+        part = slice(top, top + tiling.tile[0]), slice(left, left + tiling.tile[1])
+        total[part] += predict(padded[part]) * weights
+        total_weight[part] += weights
+    total /= total_weight
     return total[:height, :width]
 
 
-def resize_probabilities(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Probabilities at another size, linearly between pixel centres; where that is smaller, every value counts.
-
-    Args:
-        probabilities: float32 (H, W, 3).
-        shape: height and width to make.
-
-    Returns:
-        float32 of that size; they sum to 1 where those given do.
-    """
+def _resize_probabilities(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize probabilities, float32 (H, W, 3), linearly between pixel centres, averaging where the image shrinks."""
     if probabilities.shape[:2] == tuple(shape):
         return probabilities
-    # Not as products of matrices, whose threads get into the way of the network's.
+    # Pillow instead of matrix products, whose threads compete with the network's.
     height, width = shape
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(probabilities, -1, 0))
-    return np.stack([np.asarray(one.resize((width, height), Image.Resampling.BILINEAR)) for one in channels], axis=-1)
+    return np.stack([channel.resize((width, height), Image.Resampling.BILINEAR) for channel in channels], axis=-1)
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:
@@ -147,7 +141,7 @@ def _as_rgb(image: np.ndarray) -> np.ndarray:
         return np.repeat(image[..., None], 3, axis=2)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise StudyError(
-            f"An array of {image.dtype} and shape {image.shape} is no image.",
+            f"An array of {image.dtype} and shape {image.shape} is not an image.",
             expected="uint8 (H, W, 3), RGB 0-255, or (H, W), grey",
             fix="Convert it, or pass the file: wbcstudy reads BMP, PNG, JPEG and TIFF.",
         )

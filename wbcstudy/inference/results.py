@@ -1,16 +1,16 @@
-"""A folder of results: what each file in it is called, and how it is written.
+"""The files in an output folder of `wbcstudy segment`, and how they are written.
 
-What is written, for an image `slide1/field07.tif` below the folder that was named:
+An image `slide1/field07.tif` of the input folder gets:
 
     labels/slide1/field07.png         indexed colours: 0 background, 1 cytoplasm, 2 nucleus
     instances/slide1/field07.png      16-bit: 0 background, k the k-th cell
-    overlays/slide1/field07.png       the image with regions and outlines
+    overlays/slide1/field07.png       the image with its regions and their outlines
     probabilities/slide1/field07_nucleus.png, ..._cytoplasm.png    16-bit, 65535 is 1; on request
     cells/slide1/field07.csv          one row per cell
     thumbnails/slide1/field07.jpg     for the gallery
     records/slide1/field07.json       written last: an image without it is not finished
 
-and for all of them `cells.csv`, `images.csv`, `gallery.html` and `segment.json`: settings and folder of images.
+All images share `cells.csv`, `images.csv`, `gallery.html`, and `segment.json` with the settings and the input folder.
 """
 
 from __future__ import annotations
@@ -18,137 +18,120 @@ from __future__ import annotations
 import contextlib
 import csv
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from PIL import Image
 
 from wbcstudy.data.overlays import index_mask, shrink
-from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write, read_json
+from wbcstudy.files import atomic_write, cannot_write, read_json
 from wbcstudy.inference.image import Segmentation
 from wbcstudy.labels import LABELS, REGIONS
 
 IMAGE_COLUMNS = ("image", "file", "status", "height_px", "width_px", "way", "cells", "cell_px", "error")
-# Sides of a small picture in the gallery: two stand beside each other.
-THUMBNAIL_PX = 320
+# Longest side of a thumbnail; the gallery shows image and overlay next to each other.
+_THUMBNAIL_PX = 320
+_SUFFIXES = {"labels": ".png", "instances": ".png", "overlays": ".png", "cells": ".csv", "thumbnails": ".jpg"}
+_ALL_SUFFIXES = _SUFFIXES | {"probabilities": ".png", "records": ".json"}
+# Regions that are labels.
+_PROBABILITIES = {region: label for region, label in LABELS.items() if region in REGIONS}
 
 
-@dataclass(frozen=True)
 class Results:
-    """The folder of results: every file in it, by name."""
+    """An output folder.
 
-    path: Path
+    Args:
+        path: the folder.
 
-    @property
-    def settings(self) -> Path:
-        """The settings and the network, of which a folder has one."""
-        return self.path / "segment.json"
+    Attributes:
+        settings: segment.json, the settings and the network of all results.
+        cells: cells.csv, the measurements of all cells.
+        images: images.csv, one row per image.
+        gallery: gallery.html, the page to open first.
+    """
 
-    @property
-    def cells(self) -> Path:
-        """The measurements of all cells."""
-        return self.path / "cells.csv"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings, self.cells = path / "segment.json", path / "cells.csv"
+        self.images, self.gallery = path / "images.csv", path / "gallery.html"
 
-    @property
-    def images(self) -> Path:
-        """One row per image."""
-        return self.path / "images.csv"
-
-    @property
-    def gallery(self) -> Path:
-        """The first page to look at."""
-        return self.path / "gallery.html"
-
-    def file(self, kind: str, name: str, end: str) -> Path:
-        """One image's file: `kind` is the folder, `end` what its name ends with."""
-        return self.path / kind / f"{name}{end}"
-
-    def record(self, name: str) -> Path:
-        """One image's record."""
-        return self.file("records", name, ".json")
+    def file(self, folder: str, name: str, ending: str = "") -> Path:
+        """Return the path of an image's file in one of the folders, `ending` being the end of its stem."""
+        return self.path / folder / f"{name}{ending}{_ALL_SUFFIXES[folder]}"
 
     def files(self, name: str, probabilities: bool) -> list[Path]:
-        """All of one image's files but its record."""
-        kinds = [("labels", ".png"), ("instances", ".png"), ("overlays", ".png"), ("cells", ".csv")]
-        kinds += [("thumbnails", ".jpg")]
-        if probabilities:
-            kinds += [("probabilities", f"_{region}.png") for region in LABELS if region in REGIONS]
-        return [self.file(kind, name, end) for kind, end in kinds]
+        """Return the paths of all of an image's files except its record."""
+        maps = [self.file("probabilities", name, f"_{region}") for region in _PROBABILITIES if probabilities]
+        return [self.file(folder, name) for folder in _SUFFIXES] + maps
 
-    def write(self, name: str, found: Segmentation, probabilities: bool) -> None:
-        """Write all of one image's files but its record.
+    def write(self, name: str, segmentation: Segmentation, probabilities: bool) -> None:
+        """Write all of an image's files except its record.
 
         Args:
-            name: what the image is called here.
-            found: in it.
-            probabilities: whether to write the probability maps, too.
+            name: name of the image's results.
+            segmentation: the segmented image.
+            probabilities: whether to write the probability maps.
         """
-        pictures = {
-            self.file("labels", name, ".png"): index_mask(found.mask),
-            self.file("instances", name, ".png"): Image.fromarray(found.instances.astype(np.uint16)),
-            self.file("overlays", name, ".png"): Image.fromarray(found.overlay()),
+        images = {
+            self.file("labels", name): index_mask(segmentation.mask),
+            self.file("instances", name): Image.fromarray(segmentation.instances.astype(np.uint16)),
+            self.file("overlays", name): Image.fromarray(segmentation.overlay()),
         }
         if probabilities:
-            for region, label in LABELS.items():
-                if region in REGIONS:
-                    levels = (found.probabilities[..., label] * 65535 + 0.5).astype(np.uint16)
-                    pictures[self.file("probabilities", name, f"_{region}.png")] = Image.fromarray(levels)
-        for path, picture in pictures.items():
+            for region, label in _PROBABILITIES.items():
+                levels = (segmentation.probabilities[..., label] * 65535 + 0.5).astype(np.uint16)
+                images[self.file("probabilities", name, f"_{region}")] = Image.fromarray(levels)
+        for path, image in images.items():
             with atomic_write(path) as part:
-                picture.save(part, compress_level=3)
-        with atomic_write(self.file("thumbnails", name, ".jpg")) as part:
-            _thumbnail(found).save(part, quality=80)
-        frame = found.cells.copy()
+                image.save(part, compress_level=3)
+        with atomic_write(self.file("thumbnails", name)) as part:
+            _thumbnail(segmentation).save(part, quality=80)
+        frame = segmentation.cells.copy()
         frame.insert(0, "image", name)
-        with atomic_write(self.file("cells", name, ".csv")) as part:
+        with atomic_write(self.file("cells", name)) as part:
             frame.to_csv(part, index=False, lineterminator="\n")
 
     def read_records(self, names: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """The images' records, read one by one; of images that have one."""
+        """Read the records of images one by one; images without a record are left out."""
         for name in names:
-            record = read_json(self.record(name))
+            record = read_json(self.file("records", name))
             if record is not None:
                 yield record
 
     def count_others(self, names: Collection[str]) -> int:
-        """How many images that are not among these have results here, from earlier calls."""
-        folder, names = self.path / "records", set(names)
-        found = (path.relative_to(folder).as_posix().removesuffix(".json") for path in folder.rglob("[!.]*.json"))
-        return sum(record["status"] == "complete" for record in self.read_records(n for n in found if n not in names))
+        """Count the images with results that are not among these names."""
+        folder = self.path / "records"
+        others = {path.relative_to(folder).as_posix().removesuffix(".json") for path in folder.rglob("[!.]*.json")}
+        return sum(record["status"] == "complete" for record in self.read_records(others - set(names)))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Turns a failure to write into words: no space, no permission."""
+        """Turn a failure to write (disk full, no permission) into a StudyError."""
         try:
             yield
         except OSError as error:
-            raise StudyError(
-                f"Cannot write to {self.path}: {error.strerror or error}.",
-                expected="a folder that you may write to, on a disk with free space",
-                fix="Free some space or choose another folder with --out; the same command goes on where it stopped.",
-            ) from None
+            instead = "choose another folder with --out; re-running the same command resumes"
+            raise cannot_write(self.path, error, instead=instead) from None
 
 
-def _thumbnail(found: Segmentation) -> Image.Image:
-    """Image and overlay, side by side."""
-    left, right = shrink(found.image, THUMBNAIL_PX), shrink(found.overlay(), THUMBNAIL_PX)
+def _thumbnail(segmentation: Segmentation) -> Image.Image:
+    """Draw image and overlay side by side."""
+    left, right = (shrink(image, _THUMBNAIL_PX) for image in (segmentation.image, segmentation.overlay()))
     both = Image.new("RGB", (2 * left.width + 4, left.height), "white")
     both.paste(left, (0, 0))
     both.paste(right, (left.width + 4, 0))
     return both
 
 
-def join_tables(file, paths: Iterable[Path]) -> None:
-    """CSV files of the same columns as one, a row at a time."""
-    writer, head = csv.writer(file, lineterminator="\n"), None
+def join_tables(file: TextIO, paths: Iterable[Path]) -> None:
+    """Write CSV files with the same columns as one, row by row."""
+    writer, header = csv.writer(file, lineterminator="\n"), None
     for path in paths:
         with path.open(newline="", encoding="utf-8") as table:
             rows = csv.reader(table)
-            first = next(rows)
-            if head is None:
-                head = first
-                writer.writerow(head)
+            columns = next(rows)
+            if header is None:
+                header = columns
+                writer.writerow(header)
             writer.writerows(rows)

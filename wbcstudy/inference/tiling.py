@@ -1,10 +1,9 @@
-"""How an image that may be of any size is shown to a network that was trained at one: whole, or in tiles.
+"""Fit an image of any size to a network that was trained at one size: resize it whole, or show it in tiles.
 
-A network knows cells at the scale of its training, where whole images were resized to S x S px. An image as large as
-those is resized in the same way. Any other is resized by as much as a training image was, so that the network never
-sees a cell at another scale, and shown in tiles that are at least as large as a training image, and larger where the
-image is: a tile's border is work done twice. Tiles overlap by half a training image, and their probabilities are
-blended. Pure NumPy; no network here.
+A network knows cells at the scale of its training, in which whole images were resized to S x S px. An image of about
+that size is resized in the same way. Any other image is resized by the same factor as the training images, which keeps
+the cells' scale, and shown in tiles. A tile is at least as large as a training image; in larger images it is larger,
+since overlaps are work done twice. Tiles overlap by half a training image, and their probabilities are blended.
 """
 
 from __future__ import annotations
@@ -19,32 +18,36 @@ import numpy as np
 
 from wbcstudy.errors import StudyError
 
-# An image this much smaller or larger than all training images, in either direction, is no longer "as large as those":
-# the zoom of the augmentation (0.1 by default) and the spread of cell sizes cover about as much.
-ALIKE = 1.25
-# How far a tile lies over its neighbour, in training images. A white cell fills up to half of a training image around
-# one cell, and should be whole in some tile.
-OVERLAP = 0.5
-# The most that the network sees of an image in either direction, in px as it sees them, unless it was trained on more.
-# A larger tile takes more memory; in a smaller one the overlap is more work (here a fifth if training was at 96 px).
-LARGEST_TILE = 512
+Way = Literal["auto", "whole", "tiles"]
+DESCRIPTIONS = {
+    "whole": "resized to the input size of the network",
+    "tiles": "resampled to the scale of the training images",
+}
+
+# An image counts as similar in size up to this factor. The zoom of the augmentation (0.1 by default) and the spread of
+# cell sizes cover about as much.
+_SIMILAR = 1.25
+# Overlap of tiles, in training images. A white cell fills up to half of a training image around one cell, and should be
+# whole in at least one tile.
+_OVERLAP = 0.5
+# Longest side of a tile at the network's input, in px, unless the network was trained on more. A larger tile takes more
+# memory; in a smaller one the overlap is more work (here a fifth if training was at 96 px).
+_LARGEST_INPUT_PX = 512
 # Encoders halve an image up to five times.
 _MULTIPLE = 32
-
-WayName = Literal["auto", "whole", "tiles"]
 
 
 @dataclass(frozen=True)
 class TrainingScale:
-    """What a network was trained on.
+    """The scale at which a network was trained.
 
     Args:
         image_size: S, the side in px to which training images were resized.
-        height_px: smallest, median and largest height of a training image before that.
-        width_px: the same for widths.
-        cell_px: median diameter of a cell in training images before resizing; None where unknown.
-        pixel_size_um: side of their pixels; None where unknown.
-        assumed: whether the sizes are not recorded, and taken to be S.
+        height_px: smallest, median and largest height of the training images before that.
+        width_px: smallest, median and largest width of the training images before that.
+        cell_px: median diameter of a cell in training images before resizing; None if unknown.
+        pixel_size_um: side of their pixels; None if unknown.
+        assumed: True if the sizes are not recorded and assumed to be S.
     """
 
     image_size: int
@@ -56,116 +59,118 @@ class TrainingScale:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How one image is shown to a network.
+class Tiling:
+    """How an image is shown to a network.
 
     Args:
         name: "whole" or "tiles".
-        tile: height and width in px of the part of the image that the network sees at a time.
-        seen: height and width in px to which that part is resized.
-        overlap: how far tiles lie over each other, in px of the image, at least.
-        scale: how many times larger a cell is here than in the training images, in px.
-        why: in a sentence.
+        tile: height and width of a tile, in px of the image.
+        input_px: height and width to which a tile is resized, the network's input.
+        overlap: minimum overlap of tiles by height and width, in px of the image.
+        scale: size of a cell in px, relative to the training images.
+        reason: why this tiling was chosen.
     """
 
     name: str
     tile: tuple[int, int]
-    seen: tuple[int, int]
+    input_px: tuple[int, int]
     overlap: tuple[int, int]
     scale: float
-    why: str
+    reason: str
 
 
-def choose_way(
+def choose_tiling(
     shape: tuple[int, int],
     training: TrainingScale,
-    way: WayName = "auto",
+    way: Way = "auto",
     scale: float | None = None,
     pixel_um: float | None = None,
-) -> Way:
-    """Choose how an image is shown to a network.
+) -> Tiling:
+    """Choose how to show an image to a network.
 
     Args:
-        shape: its height and width in px.
-        training: what the network was trained on.
-        way: "whole" or "tiles" to force it.
-        scale: how many times larger a cell is here, in px, than in the training images. By default the quotient of the
-            two pixel sizes where both are known, else 1.
+        shape: height and width of the image in px.
+        training: scale of the network's training.
+        way: "whole" or "tiles" to force one of them.
+        scale: size of a cell in px, relative to the training images. By default the ratio of the two pixel sizes if
+            both are known, else 1.
         pixel_um: side of a pixel of the image in micrometres.
 
     Raises:
-        StudyError: a way, scale or pixel size that cannot be used.
+        StudyError: unknown way, or a scale or pixel size out of range.
     """
-    if way not in ("auto", "whole", "tiles"):
+    if way not in ("auto", *DESCRIPTIONS):
         raise StudyError(f"Unknown way {way!r}.", expected="auto, whole or tiles", fix="Use one of these.")
     for name, value in (("scale", scale), ("pixel_um", pixel_um)):
         if value is not None and not 0.01 <= value <= 100:
             raise StudyError(f"{name} = {value:g} cannot be used.", expected="0.01 to 100", fix=f"Change {name}.")
-    scale, told = _scale(training, scale, pixel_um)
-    seen = f"{training.width_px[1]}x{training.height_px[1]} px"
-    if training.assumed:
-        seen += " (assumed: this run does not say)"
-    size = f"{shape[1]}x{shape[0]} px"
-    alike = all(
-        span[0] * scale / ALIKE <= side <= span[2] * scale * ALIKE
-        for side, span in zip(shape, (training.height_px, training.width_px), strict=True)
-    )
-    if way == "whole" or (way == "auto" and alike):
-        why = "as asked" if way == "whole" else f"{size} is about the size of the training images, {seen}{told}"
-        return Way("whole", tuple(shape), (training.image_size,) * 2, (0, 0), scale, why)
-    trained = tuple(max(1, round(span[1] * scale)) for span in (training.height_px, training.width_px))
-    tile, shown = zip(*(_tile(*pair, training.image_size) for pair in zip(shape, trained, strict=True)), strict=True)
-    why = "as asked" if way == "tiles" else f"{size} is another size than the training images, {seen}{told}"
-    why += f"; {trained[1]}x{trained[0]} px here are as much as a training image"
+    scale, scale_source = _resolve_scale(training, scale, pixel_um)
+    spans = training.height_px, training.width_px
+    if way == "auto":
+        similar = all(
+            low * scale / _SIMILAR <= side <= high * scale * _SIMILAR
+            for side, (low, _, high) in zip(shape, spans, strict=True)
+        )
+        trained = f"{training.width_px[1]}x{training.height_px[1]} px"
+        assumed = " (assumed, not recorded in this run)" if training.assumed else ""
+        relation = "is about the size of" if similar else "differs in size from"
+        reason = f"{shape[1]}x{shape[0]} px {relation} the training images, {trained}{assumed}{scale_source}"
+        way = "whole" if similar else "tiles"
+    else:
+        reason = "as requested"
+    if way == "whole":
+        return Tiling("whole", tuple(shape), (training.image_size,) * 2, (0, 0), scale, reason)
+    trained_px = [max(1, round(median * scale)) for _, median, _ in spans]
+    sides = [_tile_side(*pair, training.image_size) for pair in zip(shape, trained_px, strict=True)]
+    tile, input_px = zip(*sides, strict=True)
+    reason += f"; a training image corresponds to {trained_px[1]}x{trained_px[0]} px"
     if any(side < length for side, length in zip(tile, shape, strict=True)):
-        why += f", in overlapping tiles of {tile[1]}x{tile[0]} px"
-    overlap = tuple(round(OVERLAP * side) for side in trained)
-    return Way("tiles", tile, shown, overlap, scale, why)
+        reason += f"; overlapping tiles of {tile[1]}x{tile[0]} px"
+    return Tiling("tiles", tile, input_px, tuple(round(_OVERLAP * side) for side in trained_px), scale, reason)
 
 
-def _tile(length: int, trained: int, image_size: int) -> tuple[int, int]:
-    """Length of a tile along an axis of the image, in px of the image and as the network sees it."""
-    if length <= trained:
-        return trained, image_size
-    # Px of the image for one of the network's.
-    factor = trained / image_size
+def _tile_side(length: int, trained_px: int, image_size: int) -> tuple[int, int]:
+    """Return the side of a tile along one axis, in px of the image and at the network's input."""
+    if length <= trained_px:
+        return trained_px, image_size
+    # Px of the image per px of the input.
+    factor = trained_px / image_size
     enough = _MULTIPLE * math.ceil(length / factor / _MULTIPLE)
-    seen = max(image_size, min(enough, LARGEST_TILE))
-    return round(seen * factor), seen
+    input_px = max(image_size, min(enough, _LARGEST_INPUT_PX))
+    return round(input_px * factor), input_px
 
 
-def _scale(training: TrainingScale, scale: float | None, pixel_um: float | None) -> tuple[float, str]:
+def _resolve_scale(training: TrainingScale, scale: float | None, pixel_um: float | None) -> tuple[float, str]:
     if scale is not None:
-        return scale, f", times {scale:g} as asked"
+        return scale, f", times {scale:g} as requested"
     if pixel_um is None or training.pixel_size_um is None:
         return 1.0, ""
-    scale = training.pixel_size_um / pixel_um
-    return scale, f" of {training.pixel_size_um:g} µm, here {pixel_um:g} µm"
+    return training.pixel_size_um / pixel_um, f" of {training.pixel_size_um:g} µm, here {pixel_um:g} µm"
 
 
-def place_tiles(length: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin along one axis: evenly spread, the first at 0, the last ending at `length`.
+def tile_corners(shape: tuple[int, int], tiling: Tiling) -> Iterator[tuple[int, int]]:
+    """List the first row and column of each tile, row by row.
+
+    Tiles are evenly spaced, the first at 0, the last ending where the image ends.
 
     Args:
-        length: of the image along this axis, in px, at least `tile`.
-        tile: length of a tile.
-        overlap: how far a tile lies over its neighbour at least, in px, less than `tile`.
+        shape: height and width of the image in px, at least those of a tile.
+        tiling: the tiling.
     """
+    return itertools.product(*(_tile_starts(*axis) for axis in zip(shape, tiling.tile, tiling.overlap, strict=True)))
+
+
+def _tile_starts(length: int, tile: int, overlap: int) -> list[int]:
     if length <= tile:
         return [0]
     count = 1 + math.ceil((length - tile) / max(1, tile - overlap))
-    return [round(place * (length - tile) / (count - 1)) for place in range(count)]
-
-
-def tiles_of(shape: tuple[int, int], way: Way) -> Iterator[tuple[int, int]]:
-    """First row and column of each tile, row by row."""
-    return itertools.product(*(place_tiles(*axis) for axis in zip(shape, way.tile, way.overlap, strict=True)))
+    return [round(index * (length - tile) / (count - 1)) for index in range(count)]
 
 
 def tile_weights(tile: tuple[int, int]) -> np.ndarray:
-    """How much a tile's pixels count where tiles overlap: most in its middle, next to nothing at its edge.
+    """Return the weights of a tile's pixels where tiles overlap: highest in the middle, close to 0 at the edge.
 
-    A cell that a tile's edge cuts is better seen by the neighbour. The product of two raised cosines.
+    A cell cut by a tile's edge is better seen in the neighbouring tile. The product of two raised cosines.
 
     Returns:
         float32 (H, W), above 0.
@@ -174,12 +179,12 @@ def tile_weights(tile: tuple[int, int]) -> np.ndarray:
     return np.outer(rows, columns).astype(np.float32)
 
 
-def enlarge(image: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
-    """An image mirrored at its right and lower border until it is at least as large as a tile.
+def pad_to_tile(image: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
+    """Mirror an image at its right and lower border until it is at least as large as a tile.
 
     Args:
         image: uint8 (H, W, 3).
         tile: height and width.
     """
-    missing = [max(0, side - have) for side, have in zip(tile, image.shape, strict=False)]
+    missing = [max(0, side - length) for side, length in zip(tile, image.shape, strict=False)]
     return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric") if any(missing) else image
