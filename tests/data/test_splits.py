@@ -149,19 +149,19 @@ def test_duplicates_join_groups():
 
 
 @pytest.mark.parametrize(
-    ("cases", "folds", "told"),
+    ("cases", "folds", "message"),
     [
         ([], 1, "0 cases cannot be split.\nExpected: at least 3"),
         ([case(0), case(1)], 1, "2 cases cannot be split.\nExpected: at least 3"),
-        ([case(k, None, "p") for k in range(9)], 1, "9 cases in 1 groups cannot be split.\nExpected: at least 3"),
+        ([case(k, None, "p") for k in range(9)], 1, "9 cases in 1 group cannot be split.\nExpected: at least 3"),
         ([case(k) for k in range(3)], 2, "3 cases cannot be split into 2 folds.\nExpected: at least 4"),
         ([case(k, None, str(k % 4)) for k in range(9)], 5, "9 cases in 4 groups cannot be split into 5 folds."),
     ],
 )
-def test_too_few_to_fill_every_part(cases, folds, told):
+def test_too_few_to_fill_every_part(cases, folds, message):
     with pytest.raises(StudyError) as caught:
         split(cases, folds)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(("n", "folds"), [(3, 1), (4, 2), (3, 3), (5, 5)])
@@ -187,7 +187,7 @@ class TestSaved:
         assert record["settings"] == {"folds": 1, "test_fraction": 0.2, "validation_fraction": 0.2, "split_seed": 0}
         assert made == (Split(*(tuple(record["folds"][0][name]) for name in ("train", "validation", "test"))),)
 
-    def test_equal_pictures_stay_on_one_side(self, tmp_path, make_folder):
+    def test_equal_images_stay_in_one_part(self, tmp_path, make_folder):
         path = make_folder(cases=6)
         for k in (2, 3):
             Image.open(path.parent / "images/001.bmp").save(path.parent / f"images/{k:03d}.bmp")
@@ -210,14 +210,14 @@ class TestSaved:
         assert load_or_make_splits(tmp_path / "split.json", dataset, StudyConfig(epochs=3, image_size=64)) == made
 
     @pytest.mark.parametrize(
-        ("change", "told"),
+        ("change", "message"),
         [
             ("mask", "the cases are the same"),
-            ("fewer", r"1 cases are gone \(009\)"),
-            ("more", r"1 cases are new \(010\)"),
+            ("fewer", r"1 case removed \(009\)"),
+            ("more", r"1 case added \(010\)"),
         ],
     )
-    def test_a_dataset_that_changed_is_refused(self, tmp_path, dataset, change, told):
+    def test_a_dataset_that_changed_is_refused(self, tmp_path, dataset, change, message):
         load_or_make_splits(tmp_path / "split.json", dataset, StudyConfig())
         files = [dataset.folder / "images/009.bmp", dataset.folder / "masks/009.png"]
         if change == "mask":
@@ -227,14 +227,14 @@ class TestSaved:
                 file.with_name(file.name.replace("009", "010")).write_bytes(file.read_bytes())
             else:
                 file.unlink()
-        with pytest.raises(StudyError, match=told) as caught:
+        with pytest.raises(StudyError, match=message) as caught:
             load_or_make_splits(tmp_path / "split.json", load_dataset(dataset.folder), StudyConfig())
         assert "new name" in caught.value.fix
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"folds": 3}'])
-    def test_a_damaged_file_is_not_split_anew(self, tmp_path, dataset, text):
+    def test_a_damaged_file_is_not_replaced(self, tmp_path, dataset, text):
         (tmp_path / "split.json").write_text(text)
-        with pytest.raises(StudyError, match=r"split\.json holds no split"):
+        with pytest.raises(StudyError, match=r"split\.json is not a split file"):
             load_or_make_splits(tmp_path / "split.json", dataset, StudyConfig())
         assert (tmp_path / "split.json").read_text() == text
 

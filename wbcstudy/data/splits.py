@@ -1,19 +1,18 @@
-"""Which cases train, which decide when to stop, and which are only tested on.
+"""Split cases into training, validation and test set.
 
-Cases of one group (a patient, a slide) and images with the same pixels stay together, for a network that has seen a
-slide's stain, or the very picture, is not tested on it. Every part holds the cell types in the proportions of all.
+Cases of one group (patient, slide) and duplicate images stay together: a network must not be tested on a slide or an
+image that it was trained on. Each part has about the proportions of cell types of all cases.
 
-scikit-learn splits by group and type too, but keeps neither a wanted size (`StratifiedGroupKFold` deals groups out
-greedily) nor a type with a single case (`train_test_split`), and real data have both.
+scikit-learn also splits by group and type, but `StratifiedGroupKFold` assigns groups greedily and misses the requested
+size, and `train_test_split` refuses types with a single case. Real data need both.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,23 +24,24 @@ from wbcstudy.data.datasets import Case, Dataset
 from wbcstudy.data.duplicates import find_duplicates
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write
+from wbcstudy.wording import count, join_words
 
-SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed")
+_SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed")
 _PARTS = ("train", "validation", "test")
-# One each for training, validation and test.
+# Units (see `count_units`) of one split: one each for training, validation and test.
 FEWEST_UNITS = 3
-# Random choices of groups among which the one with the best proportions of cell types is kept.
+# Random choices of units, from which the one with the best proportions of cell types is kept.
 _TRIES = 50
 
 
 @dataclass(frozen=True)
 class Split:
-    """One fold: case ids, each part sorted, no case in two of them.
+    """The case ids of one fold; each part is sorted, and no case is in two parts.
 
     Args:
-        train: what the network learns from.
-        validation: what early stopping looks at.
-        test: what is scored.
+        train: training set.
+        validation: validation set, for early stopping and for choosing a network.
+        test: test set, which is scored.
     """
 
     train: tuple[str, ...]
@@ -50,7 +50,7 @@ class Split:
 
     @property
     def parts(self) -> tuple[tuple[str, ...], ...]:
-        """Train, validation and test, in this order."""
+        """Training, validation and test set, in this order."""
         return self.train, self.validation, self.test
 
     def __repr__(self) -> str:
@@ -66,39 +66,39 @@ def make_splits(
     seed: int,
     duplicates: Iterable[Sequence[str]] = (),
 ) -> tuple[Split, ...]:
-    """Split cases by seed.
+    """Split cases at random, stratified by cell type.
 
-    Without groups and duplicates the test part has exactly `round(n * test_fraction)` cases (with folds, n / folds to
-    the nearest whole number) and every cell type its share to within one case. With them, each part is as close to that
-    as whole groups allow.
+    Without groups and duplicates, the test set has exactly `round(n * test_fraction)` cases (with folds, n / folds to
+    the nearest integer), and the share of every cell type is exact to within one case. With them, each part is as close
+    to that as whole groups allow.
 
     Args:
-        cases: at least three; their order does not matter.
-        folds: 1 for one split by `test_fraction`; else every case is tested in exactly one of that many folds.
-        test_fraction: share of all cases, 0-1; used when `folds` is 1.
-        validation_fraction: share of the cases that are not tested, 0-1.
-        seed: same cases and seed, same split.
-        duplicates: ids of cases that show the same picture, kept together.
+        cases: at least three, in any order.
+        folds: 1 for a single split by `test_fraction`; otherwise every case is in the test set of exactly one fold.
+        test_fraction: share of all cases, 0-1; used if `folds` is 1.
+        validation_fraction: share of the cases outside the test set, 0-1.
+        seed: seed of the random generator; equal cases and seeds give equal splits.
+        duplicates: ids of cases with equal images, which stay together.
 
     Returns:
-        One `Split` a fold; no part is empty.
+        One `Split` per fold; no part is empty.
 
     Raises:
-        StudyError: too few cases or groups to fill every part.
+        StudyError: there are too few cases or groups to fill every part.
     """
     units = _units(sorted(cases, key=lambda case: case.case_id), duplicates)
     _check_enough(units, folds)
     rng = np.random.default_rng(seed)
     remaining, tests = list(range(len(units))), []
-    # Two folds leave one another to train and validate on, which takes two units; of three or more, two remain anyway.
+    # With two folds, each is the training and validation set of the other and needs two units.
     least = 2 if folds == 2 else 1
     for fold in range(folds if folds > 1 else 1):
-        left = folds - fold
-        if folds > 1 and left == 1:
+        folds_left = folds - fold
+        if folds > 1 and folds_left == 1:
             tests.append(remaining)
             break
-        share = test_fraction if folds == 1 else 1 / left
-        keep = 2 if folds == 1 else (left - 1) * least
+        share = test_fraction if folds == 1 else 1 / folds_left
+        keep = 2 if folds == 1 else (folds_left - 1) * least
         tests.append(_choose(units, remaining, share, least=least, keep=keep, rng=rng))
         remaining = [unit for unit in remaining if unit not in set(tests[-1])]
     splits = []
@@ -111,19 +111,19 @@ def make_splits(
 
 
 def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunConfig) -> tuple[Split, ...]:
-    """The splits of a study: read from its file, or made and saved on first use.
+    """Read the splits of a study, or make and save them on first use.
 
     Args:
         path: `split.json` of the study.
-        dataset: what is split.
-        config: has `folds`, `test_fraction`, `validation_fraction` and `split_seed`.
+        dataset: the dataset to split.
+        config: settings `folds`, `test_fraction`, `validation_fraction` and `split_seed`.
 
     Raises:
         StudyError: the saved split was made from other images, masks, facts or settings, is damaged, or cannot be
             written.
     """
     path = Path(path)
-    settings = {name: getattr(config, name) for name in SETTINGS}
+    settings = {name: getattr(config, name) for name in _SETTINGS}
     if not path.exists():
         splits = make_splits(
             dataset.cases,
@@ -136,81 +136,79 @@ def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunC
         folds = [asdict(split) for split in splits]
         record = {"dataset": dataset.fingerprint, "settings": settings, "folds": folds}
         _write_first(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    # Read back even what was just made: where several runs start at once, all use the file of the first.
+    # Read the file even if it was just written: of several runs that start together, all use the file of the first.
     return _read(path, dataset, settings)
 
 
 def count_units(cases: Iterable[Case], duplicates: Iterable[Sequence[str]] = ()) -> int:
-    """How many parts cases fall into that may be on different sides of a split; arguments as for `make_splits`."""
+    """Count the units of cases that stay together in a split; arguments as for `make_splits`."""
     return len(_units(sorted(cases, key=lambda case: case.case_id), duplicates))
 
 
 def split_hash(splits: Iterable[Split]) -> str:
-    """Short SHA-256 (16 hex digits): equal for equal folds."""
+    """Return a short SHA-256 (16 hex digits) of the folds."""
     text = json.dumps([[split.train, split.validation, split.test] for split in splits])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _units(cases: Sequence[Case], duplicates: Iterable[Sequence[str]]) -> list[list[Case]]:
-    """Cases that must stay together, found by following groups and duplicates."""
-    parent = {case.case_id: case.case_id for case in cases}
+    """Return the cases that stay together because of a common group or equal images."""
+    from scipy.cluster.hierarchy import DisjointSet
 
-    def root(case_id: str) -> str:
-        while parent[case_id] != case_id:
-            parent[case_id] = case_id = parent[parent[case_id]]
-        return case_id
-
+    joined = DisjointSet(case.case_id for case in cases)
     groups: dict[str, list[str]] = {}
     for case in cases:
         if case.group is not None:
             groups.setdefault(case.group, []).append(case.case_id)
-    for together in [*groups.values(), *duplicates]:
-        together = [case_id for case_id in together if case_id in parent]
-        for case_id in together[1:]:
-            parent[root(case_id)] = root(together[0])
+    for case_ids in [*groups.values(), *duplicates]:
+        for first, second in itertools.pairwise(case_id for case_id in case_ids if case_id in joined):
+            joined.merge(first, second)
     units: dict[str, list[Case]] = {}
     for case in cases:
-        units.setdefault(root(case.case_id), []).append(case)
+        units.setdefault(joined[case.case_id], []).append(case)
     return list(units.values())
 
 
 def _check_enough(units: list[list[Case]], folds: int) -> None:
-    need = {1: FEWEST_UNITS, 2: 4}.get(folds, folds)
-    if len(units) < need:
+    needed = {1: FEWEST_UNITS, 2: 4}.get(folds, folds)
+    if len(units) < needed:
         cases = sum(map(len, units))
-        what = f"{cases} cases" if cases == len(units) else f"{cases} cases in {len(units)} groups"
+        size = count(cases, "case") + (f" in {count(len(units), 'group')}" if len(units) < cases else "")
         raise StudyError(
-            f"{what} cannot be split" + (f" into {folds} folds." if folds > 1 else "."),
-            expected=f"at least {need} cases (or groups: patients, slides, equal pictures) that may be parted, "
-            "so that training, validation and test each get one",
+            f"{size} cannot be split" + (f" into {folds} folds." if folds > 1 else "."),
+            expected=f"at least {needed} cases, or groups (patients, slides, duplicate images), so that training, "
+            "validation and test set are not empty",
             fix="Add cases, lower `folds`, or check the column `group` of cases.csv.",
         )
 
 
 def _choose(units, pool: list[int], fraction: float, *, least: int, keep: int, rng) -> list[int]:
-    """Some units of a pool: the nearest size first, then the nearest proportions of cell types.
+    """Choose units of a pool: those of the nearest total size and, among these, the nearest proportions of cell types.
 
     Args:
         units: all units.
-        pool: indices of those that may be chosen.
-        fraction: share of the pool's cases that is wanted.
-        least: choose at least so many units.
-        keep: leave at least so many units.
-        rng: generator.
+        pool: indices of the units to choose from.
+        fraction: requested share of the pool's cases, 0-1.
+        least: smallest number of units to choose.
+        keep: smallest number of units to leave.
+        rng: random generator.
+
+    Returns:
+        Indices of the chosen units.
     """
     types = sorted({case.cell_type or "" for unit in units for case in unit})
     counts = np.zeros((len(pool), len(types)), int)
     for row, unit in enumerate(pool):
-        for cell_type, count in Counter(case.cell_type or "" for case in units[unit]).items():
-            counts[row, types.index(cell_type)] = count
+        for case in units[unit]:
+            counts[row, types.index(case.cell_type or "")] += 1
     sizes = counts.sum(axis=1)
     total, wanted = int(sizes.sum()), fraction * counts.sum(axis=0)
     target = min(max(round(total * fraction), 1), total - 1)
     if np.sort(sizes)[: len(sizes) - keep + 1].sum() > target + sizes.max():
-        # Even the smallest units cannot use up so many: no need to count what is left.
+        # Even the smallest units leave more than `keep`, so the number left need not be tracked.
         keep = 0
     best, best_error = None, np.inf
-    # Where every unit is a single case, exchanges alone reach the best proportions.
+    # If every unit is a single case, exchanges alone reach the best proportions.
     for _ in range(_TRIES if sizes.max() > 1 else 1):
         order = rng.permutation(len(pool))
         chosen = np.zeros(len(pool), bool)
@@ -220,18 +218,18 @@ def _choose(units, pool: list[int], fraction: float, *, least: int, keep: int, r
         if (off**2).sum() < best_error - 1e-9:
             best, best_error = chosen, (off**2).sum()
         if abs(off).max() <= 0.5:
-            # No whole number of cases is nearer.
+            # No other choice of whole cases is nearer.
             break
-    return [unit for unit, yes in zip(pool, best, strict=True) if yes]
+    return [pool[row] for row in np.flatnonzero(best)]
 
 
 def _nearest_sum(sizes: list[int], target: int, least: int, keep: int) -> list[int]:
-    """Positions whose sizes add up as near to a target as any choice can (of two equally near, to the smaller).
+    """Choose the positions whose sizes add up to the sum nearest to a target; of two equally near, the smaller.
 
-    At least `least` positions are chosen and `keep` left. The first ones are preferred: shuffle for a random choice.
+    At least `least` positions are chosen and `keep` left. First positions are preferred: shuffle for a random choice.
 
-    In `reach[i][a, b]`, bit k tells whether some of the first i sizes add up to k when a of them are chosen and b left;
-    a and b count only as far as they are asked for, so that the table stays small.
+    Dynamic programming: bit k of `reach[i][a, b]` is set if some of the first i sizes add up to k with a of them chosen
+    and b left. a and b are counted only up to `least` and `keep`, which keeps the table small.
     """
     reach = [{(0, 0): 1}]
     for size in sizes:
@@ -256,7 +254,7 @@ def _nearest_sum(sizes: list[int], target: int, least: int, keep: int) -> list[i
 
 
 def _exchange(chosen: np.ndarray, counts: np.ndarray, sizes: np.ndarray, wanted: np.ndarray, rng) -> None:
-    """Swap chosen units for others of the same size while that brings the cell types nearer to what is wanted."""
+    """Exchange chosen units for others of the same size while this improves the proportions of cell types."""
     better = True
     while better:
         better = False
@@ -276,30 +274,21 @@ def _ids(units: list[list[Case]], part: Iterable[int]) -> tuple[str, ...]:
 
 
 def _write_first(path: Path, text: str) -> None:
-    """Write a whole file unless it is there by now; of several processes, the first one's file stays."""
-    part = None
+    """Write a file in one step, unless it exists by now: of several processes, the file of the first is kept."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", prefix=".part-", suffix=path.suffix, dir=path.parent, delete=False
-        ) as file:
-            part = Path(file.name)
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        try:
-            path.hardlink_to(part)
-        except FileExistsError:
-            pass
-        except OSError:
-            # Some shared disks have no hard links. Runs of one study make equal splits, so the last may win there.
-            part.replace(path)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as folder:
+            part = Path(folder) / path.name
+            part.write_text(text, encoding="utf-8")
+            try:
+                path.hardlink_to(part)
+            except FileExistsError:
+                pass
+            except OSError:
+                # Some shared disks have no hard links. There the last file is kept; runs of a study make equal splits.
+                part.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
 
 
 def _read(path: Path, dataset: Dataset, settings: dict) -> tuple[Split, ...]:
@@ -309,9 +298,9 @@ def _read(path: Path, dataset: Dataset, settings: dict) -> tuple[Split, ...]:
         saved, fingerprint = record["settings"], record["dataset"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(
-            f"{path} holds no split: {type(error).__name__}: {error}.",
-            expected="the file as it was written when the study began",
-            fix="Restore it, or remove the study's folder and run it again.",
+            f"{path} is not a split file: {type(error).__name__}: {error}.",
+            expected="the file written at the start of the study",
+            fix="Restore the file, or remove the study's folder and run the study again.",
         ) from None
     changed = [
         f"{name} was {saved.get(name)}, is {value}" for name, value in settings.items() if saved.get(name) != value
@@ -319,19 +308,22 @@ def _read(path: Path, dataset: Dataset, settings: dict) -> tuple[Split, ...]:
     if changed:
         raise StudyError(
             f"{path} was made with other settings: {'; '.join(changed)}.",
-            expected="the settings with which the study began, so that all its runs share one split",
-            fix="Restore them in params/<study>.yaml, or save the file under a new name: that is a new study.",
+            expected="the settings at the start of the study, so that all its runs share one split",
+            fix="Restore them in params/<study>.yaml, or save the file under a new name as a new study.",
         )
-    used = {case_id for split in splits for part in (split.train, split.validation, split.test) for case_id in part}
-    there = {case.case_id for case in dataset.cases}
-    if fingerprint != dataset.fingerprint or used != there:
-        gone, new = sorted(used - there), sorted(there - used)
-        facts = [f"{len(new)} cases are new ({', '.join(new[:5])})"] if new else []
-        facts += [f"{len(gone)} cases are gone ({', '.join(gone[:5])})"] if gone else []
-        facts = facts or ["the cases are the same, but images, masks, labels or cases.csv differ"]
+    before = {case_id for split in splits for part in split.parts for case_id in part}
+    now = {case.case_id for case in dataset.cases}
+    if fingerprint != dataset.fingerprint or before != now:
+        changes = [
+            f"{count(len(ids), 'case')} {change} ({join_words(sorted(ids), most=5)})"
+            for ids, change in ((now - before, "added"), (before - now, "removed"))
+            if ids
+        ]
+        changes = changes or ["the cases are the same, but images, masks, labels or cases.csv differ"]
         raise StudyError(
-            f"The dataset {dataset.name!r} in {dataset.folder} has changed since {path} was made: {'; '.join(facts)}.",
-            expected="the data with which the study began, so that its runs can be compared",
-            fix="Restore the data, or give the study a new name (copy params/<study>.yaml) to split them anew.",
+            f"The dataset {dataset.name!r} in {dataset.folder} has changed since {path} was written: "
+            f"{'; '.join(changes)}.",
+            expected="the data at the start of the study, so that its runs can be compared",
+            fix="Restore the data, or copy params/<study>.yaml under a new name to start a study with a new split.",
         )
     return splits
