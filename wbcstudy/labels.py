@@ -1,7 +1,7 @@
-"""Labels, regions and their colours. Nothing else in the package knows these numbers.
+"""Labels, regions and their colours; no other module defines these numbers.
 
-A *label* is the integer of one pixel of a mask; labels are disjoint. A *region* is a named union of labels, and
-scores are per region: the cell is the nucleus and the cytoplasm together.
+A *label* is the integer of a mask pixel; labels are disjoint. A *region* is a named union of labels, and scores are per
+region: the cell is the union of nucleus and cytoplasm.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ REGIONS = MappingProxyType(
     {"nucleus": (NUCLEUS,), "cytoplasm": (CYTOPLASM,), "cell": (CYTOPLASM, NUCLEUS)},
 )
 
-# Okabe and Ito's palette (2008): told apart with any of the common colour-vision deficiencies, and all of them
-# stand out from the violet, pink and grey of a stained smear.
+# Palette of Okabe and Ito (2008): distinguishable with the common colour-vision deficiencies, and different from the
+# violet, pink and grey of a stained smear.
 REGION_COLOURS = MappingProxyType({"nucleus": "#F0E442", "cytoplasm": "#009E73", "cell": "#0072B2"})
 DIFFERENCE_COLOURS = MappingProxyType({"missed": "#D55E00", "added": "#56B4E9", "confused": "#000000"})
 
 
 def region_mask(mask: np.ndarray, region: str) -> np.ndarray:
-    """Where a region is.
+    """Return where a region is.
 
     Args:
         mask: integer labels, any shape.

@@ -11,7 +11,6 @@ from PIL import Image
 
 import wbcstudy.data.synthetic.dataset as synthetic
 from wbcstudy.data.datasets import DATASETS, Case, load_dataset, read_case
-from wbcstudy.data.duplicates import find_duplicates
 from wbcstudy.errors import StudyError
 
 FACTS = "case_id,cell_type,group\n000,monocyte,p1\n001,,p1\n002,basophil,p2\n003,monocyte,\n"
@@ -127,13 +126,6 @@ class TestFingerprint:
             old, new = ("128", "129") if change == "label" else ("name: small", "name: small\ntolerance: 3")
             path.write_text(path.read_text().replace(old, new))
         assert load_dataset(path).fingerprint != before
-
-
-def test_equal_images_are_recognised_in_any_format(make_folder):
-    path = make_folder(images="images/{case}.*")
-    Image.open(path.parent / "images/000.bmp").save(path.parent / "images/002.png")
-    (path.parent / "images/002.bmp").unlink()
-    assert find_duplicates(load_dataset(path)) == (("000", "002"),)
 
 
 def small_synthetic(monkeypatch, cases=2):

@@ -16,7 +16,7 @@ from wbcstudy.data import fetch
 from wbcstudy.data.check import check_dataset
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.duplicates import find_duplicates
-from wbcstudy.data.fetch import NOTICE, fetch_segmentation_wbc, read_manifest
+from wbcstudy.data.fetch import fetch_segmentation_wbc, read_manifest
 from wbcstudy.errors import StudyError
 
 
@@ -86,8 +86,10 @@ class TestArchive:
 
     def test_the_owners_wishes_are_printed(self, small, tmp_path, capsys):
         get(small, tmp_path, progress=True)
-        assert NOTICE in capsys.readouterr().out
-        assert all(word in NOTICE for word in ("Micron 107", "Jiangxi Tecom", "CellaVision", "GPL-3", "own risk"))
+        assert fetch._NOTICE in capsys.readouterr().out
+        assert all(
+            word in fetch._NOTICE for word in ("Micron 107", "Jiangxi Tecom", "CellaVision", "GPL-3", "own risk")
+        )
 
     def test_a_second_time_nothing_is_needed(self, small, tmp_path):
         folder = get(small, tmp_path)
@@ -108,13 +110,13 @@ class TestArchive:
             file.write_bytes(file.read_bytes()[:-1] + b"x")
         else:
             file.unlink()
-        with pytest.raises(StudyError, match=r"Dataset 2/001\.bmp missing or changed"):
+        with pytest.raises(StudyError, match=r"files are missing or changed: Dataset 2/001\.bmp"):
             get(small, tmp_path)
 
 
 class TestWrongArchives:
-    def refused(self, small, tmp_path, archive, told):
-        with pytest.raises(StudyError, match=told) as caught:
+    def refused(self, small, tmp_path, archive, message):
+        with pytest.raises(StudyError, match=message) as caught:
             get(small, tmp_path, archive=archive)
         assert str(archive) in caught.value.message
         assert nothing_left(tmp_path)
@@ -129,7 +131,7 @@ class TestWrongArchives:
 
     def test_cut_off(self, small, tmp_path):
         (tmp_path / "cut.zip").write_bytes(small[0].read_bytes()[:-100])
-        self.refused(small, tmp_path, tmp_path / "cut.zip", "not a zip file, or was cut off")
+        self.refused(small, tmp_path, tmp_path / "cut.zip", "not a zip file, or is truncated")
 
     def test_damaged_inside(self, small, tmp_path):
         content = bytearray(small[0].read_bytes())
@@ -141,16 +143,16 @@ class TestWrongArchives:
     def test_missing_files_are_named(self, small, tmp_path):
         files = {name: data for name, data in small_files().items() if "002" not in name}
         self.refused(
-            small, tmp_path, write_zip(tmp_path / "a.zip", files), r"lacks Dataset 1/002\.bmp, Dataset 1/002\.png"
+            small, tmp_path, write_zip(tmp_path / "a.zip", files), r"lacks Dataset 1/002\.bmp and Dataset 1/002\.png"
         )
 
     def test_another_set_is_recognised_as_such(self, small, tmp_path):
-        self.refused(small, tmp_path, write_zip(tmp_path / "a.zip", {"cat.png": b"x"}), "lacks .* files\\)")
+        self.refused(small, tmp_path, write_zip(tmp_path / "a.zip", {"cat.png": b"x"}), "lacks .* more")
 
     @pytest.mark.parametrize("data", [b"licencE", b"licence and more", b""])
     def test_different_files_are_named(self, small, tmp_path, data):
         archive = write_zip(tmp_path / "a.zip", small_files() | {"LICENSE": data})
-        self.refused(small, tmp_path, archive, "holds other files than the published ones: LICENSE")
+        self.refused(small, tmp_path, archive, "differs from the published archive in LICENSE")
 
     @pytest.mark.parametrize(
         "name",
@@ -160,7 +162,7 @@ class TestWrongArchives:
         archive = write_zip(tmp_path / "a.zip", small_files())
         with zipfile.ZipFile(archive, "a") as content:
             content.writestr(name, b"x")
-        self.refused(small, tmp_path, archive, "would be written outside its folder")
+        self.refused(small, tmp_path, archive, "would be written outside the target folder")
         assert not list(tmp_path.rglob("*evil*"))
 
     def test_links(self, small, tmp_path):
@@ -173,7 +175,7 @@ class TestWrongArchives:
 
     def test_a_bomb_is_not_unpacked(self, small, tmp_path):
         archive = write_zip(tmp_path / "a.zip", small_files() | {"LICENSE": b"\0" * 50_000_000})
-        self.refused(small, tmp_path, archive, "other files than the published ones: LICENSE")
+        self.refused(small, tmp_path, archive, "differs from the published archive in LICENSE")
 
     def test_a_bomb_that_lies_about_its_size_is_not_unpacked(self, small, tmp_path):
         archive = write_zip(tmp_path / "a.zip", small_files() | {"LICENSE": b"\0" * 5_000_000})
@@ -259,7 +261,7 @@ class TestDownload:
 
 
 def test_the_shipped_manifest():
-    sums = read_manifest(fetch.MANIFEST)
+    sums = read_manifest(fetch._MANIFEST)
     ends = Counter(name.split("/")[0] + name[-4:] for name in sums if "/" in name)
     assert ends == {"Dataset 1.bmp": 300, "Dataset 1.png": 300, "Dataset 2.bmp": 100, "Dataset 2.png": 100}
     assert all(len(digest) == 64 for _, digest in sums.values())
@@ -301,5 +303,5 @@ class TestRealImages:
         from pathlib import Path
 
         script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "make_manifest.py"))
-        assert script["write_manifest"](archive, tmp_path / "m.csv") == len(read_manifest(fetch.MANIFEST))
-        assert (tmp_path / "m.csv").read_bytes() == fetch.MANIFEST.read_bytes()
+        assert script["write_manifest"](archive, tmp_path / "m.csv") == len(read_manifest(fetch._MANIFEST))
+        assert (tmp_path / "m.csv").read_bytes() == fetch._MANIFEST.read_bytes()

@@ -1,4 +1,4 @@
-"""Images that are in a dataset twice."""
+"""Find images that occur more than once in a dataset."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def image_digest(image: np.ndarray) -> str:
-    """SHA-256 of the pixels: equal for equal pictures, whatever the file format."""
+    """Return the SHA-256 of the pixels: equal images have equal digests, in any file format."""
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
 def find_duplicates(dataset: Dataset) -> tuple[tuple[str, ...], ...]:
-    """Case ids whose images show exactly the same pixels, in groups of two or more; () if all differ."""
-    same: dict[str, list[str]] = {}
+    """Return the ids of cases with exactly equal pixels, in groups of two or more; () if all images differ."""
+    case_ids: dict[str, list[str]] = {}
     for case in dataset.cases:
-        same.setdefault(image_digest(read_image(case.image_path)), []).append(case.case_id)
-    return tuple(tuple(ids) for ids in same.values() if len(ids) > 1)
+        case_ids.setdefault(image_digest(read_image(case.image_path)), []).append(case.case_id)
+    return tuple(tuple(ids) for ids in case_ids.values() if len(ids) > 1)
