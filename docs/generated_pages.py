@@ -173,8 +173,9 @@ def arguments(command: Any) -> str:
 
 
 def plain_text(text: str | None) -> str:
-    """Return a text on one line, with nothing that Markdown takes for a tag."""
-    return " ".join((text or "").split()).replace("<", "&lt;")
+    """Return a text on one line, with nothing outside of code that Markdown takes for a tag."""
+    parts = " ".join((text or "").split()).split("`")
+    return "`".join(part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts))
 
 
 def parameter_table(command: Any) -> str:

@@ -44,7 +44,7 @@ RUN = (
     "export",
     "weights list",
 )
-OTHER_PROGRAMS = {"cp", "conda", "pip", "pipx", "source"}
+OTHER_PROGRAMS = {"cp", "conda", "pip", "pipx", "source", "unzip"}
 
 
 def load(path: Path):
