@@ -1,1 +1,1 @@
-"""What lies under outputs/<study>/: folders, results, locks."""
+"""Files under outputs/<study>/: folders, results, locks, and the start of a run."""

@@ -1,7 +1,7 @@
-"""Where results live and what a run folder holds. One place knows the file names; everybody else asks.
+"""Read and write the results in run folders.
 
-A run folder is complete and describes itself. `run.json` is written last and in one step, so a run whose `run.json`
-says `complete` has all its files, and one without it is unfinished, whatever else lies there.
+`run.json` is written last and in one step: a run whose `run.json` says `complete` has all its files, and a run without
+it is unfinished, whatever other files exist.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SCORE_COLUMNS = ("run", "case_id", "cell_type", "region", "tp", "fp", "fn", "tn"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished or failed run, read back from its folder.
+    """A finished or failed run, read from its folder.
 
     Args:
-        folder: where it lies.
-        config: its parameters.
-        record: run.json.
+        folder: the run's folder.
+        config: the run's settings.
+        record: the content of run.json.
     """
 
     folder: RunFolder
@@ -47,29 +47,29 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether it has scores."""
+        """Whether the run is complete, and has scores."""
         return self.record.get("status") == "complete"
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """scores.csv: one row per test case and region. Case ids and cell types are text, as in the dataset."""
+        """The table of scores.csv: one row per test case and region."""
         return read_score_file(self.folder.scores)
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """history.csv: one row per epoch."""
+        """The table of history.csv: one row per epoch."""
         import pandas as pd
 
         return pd.read_csv(self.folder.history)
 
 
 def read_score_file(path: Path) -> pd.DataFrame:
-    """A scores.csv. Case ids and cell types are text, as in the dataset."""
-    import pandas as pd  # half a second, which `wbcstudy status` need not spend
+    """Read a scores.csv. Case ids and cell types are text, as in the dataset."""
+    import pandas as pd  # takes half a second, which `wbcstudy status` should not spend
 
-    # "NA" and "null" are fine names for a case; only an empty field is missing.
-    text = {"run": str, "case_id": str, "cell_type": str, "region": str}
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    # "NA" and "null" are valid case ids; only an empty field is missing.
+    text_columns = {"run": str, "case_id": str, "cell_type": str, "region": str}
+    return pd.read_csv(path, dtype=text_columns, keep_default_na=False, na_values=[""])
 
 
 def load_run(folder: RunFolder) -> Run:
@@ -83,7 +83,7 @@ def load_run(folder: RunFolder) -> Run:
         raise StudyError(
             f"{folder.path} holds no finished run.",
             expected="a run folder with params.yaml and run.json",
-            fix="Let the run finish: `wbcstudy run params/<study>.yaml` continues it.",
+            fix="Finish the run: `wbcstudy run params/<study>.yaml` resumes it.",
         )
     return _load(folder, record)
 
@@ -91,41 +91,40 @@ def load_run(folder: RunFolder) -> Run:
 def _load(folder: RunFolder, record: dict[str, Any]) -> Run:
     settings = record.get("config")
     if isinstance(settings, dict) and folder.params.exists():
-        # The same as in params.yaml, and JSON is read a hundred times faster.
+        # Equal to params.yaml; JSON is read a hundred times faster.
         return Run(folder, make_config(RunConfig, settings, source=str(folder.record)), record)
     return Run(folder, read_run(folder.params), record)
 
 
 def load_runs(study: StudyFolder, names: Iterable[str] | None = None) -> list[Run]:
-    """Every finished or failed run of a study, by name; unfinished ones are left out.
+    """Read the finished and failed runs of a study, in the order of their names.
 
     Args:
-        study: where they are.
-        names: only these; runs that a study no longer names, or that were added by hand, are not part of it.
+        study: the study's folder.
+        names: read only these runs. A folder may hold others, which were added by hand or removed from the study.
     """
     folders = sorted(path for path in study.runs.glob("*") if path.is_dir()) if study.runs.is_dir() else []
-    wanted = None if names is None else set(names)
-    folders = [path for path in folders if wanted is None or path.name in wanted]
-    records = {path: RunFolder(path).read_record() for path in folders}
+    selected = None if names is None else set(names)
+    records = {path: RunFolder(path).read_record() for path in folders if selected is None or path.name in selected}
     return [_load(RunFolder(path), record) for path, record in records.items() if record is not None]
 
 
 def run_seconds(record: Mapping[str, Any]) -> float | None:
-    """How long a run took, of its run.json; None where that says nothing.
+    """Return how long a run took, in s, from its run.json; None where it is unknown.
 
-    `wall_seconds` is of the notebook that finished it; a training that was taken up again lasted longer.
+    `wall_seconds` covers the last process only; the training of a resumed run took longer.
     """
-    told = (record.get(name) for name in ("wall_seconds", "fit_seconds"))
-    return max((float(seconds) for seconds in told if isinstance(seconds, int | float)), default=None)
+    seconds = (record.get(name) for name in ("wall_seconds", "fit_seconds"))
+    return max((float(value) for value in seconds if isinstance(value, int | float)), default=None)
 
 
 def write_predictions(folder: RunFolder, case_ids: Sequence[str], masks: np.ndarray) -> None:
-    """Keep the predicted masks of the test cases, so that figures need no model.
+    """Write the predicted masks of the test cases, so that figures need no model.
 
     Args:
         folder: the run's folder.
-        case_ids: N names, any text.
-        masks: uint8 (N, S, S) of labels.
+        case_ids: N ids, any text.
+        masks: uint8 (N, S, S), labels.
     """
     import numpy as np
 
@@ -134,7 +133,7 @@ def write_predictions(folder: RunFolder, case_ids: Sequence[str], masks: np.ndar
 
 
 def read_predictions(folder: RunFolder) -> dict[str, np.ndarray]:
-    """Case id -> predicted mask, uint8 (S, S) of labels. Empty where the file is absent."""
+    """Read case id -> predicted mask, uint8 (S, S), labels. Empty where the file is absent."""
     import numpy as np
 
     if not folder.predictions.exists():
@@ -144,7 +143,7 @@ def read_predictions(folder: RunFolder) -> dict[str, np.ndarray]:
 
 
 def write_record(folder: RunFolder, record: dict[str, Any]) -> None:
-    """Write run.json in one step, with the time of writing (UTC, ISO 8601), after all else is on the disk."""
+    """Write run.json in one step, with the time of writing (UTC, ISO 8601), after all other files are on the disk."""
     for path in folder.path.glob("*"):
         if path.is_file():
             sync(path)

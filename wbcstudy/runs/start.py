@@ -1,9 +1,8 @@
-"""Start a run: its folder, its params.yaml, and only with the same settings."""
+"""Start or resume a run: make its folder, write params.yaml, and refuse other settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wbcstudy.config import BaselineConfig, RunConfig
 from wbcstudy.config_io import changed_settings, read_run, write_yaml, yaml_text
@@ -12,24 +11,20 @@ from wbcstudy.files import atomic_write, cannot_write, outputs_folder
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.locks import lock_run_folder
 
-if TYPE_CHECKING:
-    pass
-
-
-# Where other settings belong, as advice has it.
+# Appended to error messages.
 NEW_STUDY = "in a copy of the study's YAML under a new name (one study has one set of settings)"
 
 
 def start_run(config: RunConfig, outputs: Path | None = None) -> RunFolder:
-    """Make a run's folder and write its params.yaml; an interrupted run of the same settings is taken up again.
+    """Make a run's folder and write its params.yaml; an interrupted run with the same settings is resumed.
 
     Args:
         config: the run's settings.
         outputs: folder of all studies; `outputs_folder()` if None.
 
     Raises:
-        StudyError: the run is finished already, or the folder belongs to a run of other settings, or nothing can be
-            written there, or another process works there.
+        StudyError: the run is already finished, the folder belongs to a run with other settings or cannot be written,
+            or another process works there.
     """
     study = StudyFolder((outputs or outputs_folder()) / config.study)
     return _start(study.run(config.name), config)
@@ -46,7 +41,7 @@ def _start(folder: RunFolder, config: RunConfig | BaselineConfig) -> RunFolder:
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         lock_run_folder(folder.path)
-        # Only now: whoever worked here before may have finished it.
+        # Checked under the lock: the process that held it may have finished the run.
         if folder.read_status() == "complete":
             raise StudyError(
                 f"{folder.path} holds a finished run.",
@@ -65,19 +60,19 @@ def _start(folder: RunFolder, config: RunConfig | BaselineConfig) -> RunFolder:
 def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -> None:
     """Refuse to mix settings in one run folder.
 
-    `precision: auto` leaves the arithmetic to the machine. So a finished run that computed in what is asked for now, or
-    any where `auto` is asked for, is of the same settings; and one that has not begun can take another precision.
+    `precision: auto` leaves the choice to the machine. A finished run therefore has the same settings if it computed in
+    the precision that is now set, or if `auto` is set now. A run that has not started may change its precision.
 
     Raises:
-        StudyError: the folder has a params.yaml that says something else; the message names the fields.
+        StudyError: params.yaml in the folder has other settings; the message names the fields.
     """
     if not folder.params.exists():
         return
     before = set(folder.params.read_text(encoding="utf-8", errors="replace").splitlines())
     now = set(yaml_text(config).splitlines())
     if before and before <= now:
-        # The common case, and of thousands of runs the only one that may not take long, as reading YAML does: one
-        # line a setting, and no line says anything else. Those that are not there came with a later version.
+        # The usual case, without parsing: YAML is too slow for thousands of runs. Each setting is one line. Settings
+        # without a line were added in a later version.
         added = {line.partition(":")[0] for line in now - before}
         settings = {name: value for name, value in config.model_dump(mode="json").items() if name not in added}
     else:
@@ -85,14 +80,14 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
         if isinstance(config, RunConfig) and settings["precision"] != config.precision:
             record = folder.read_record() or {}
             used = record.get("arithmetic", settings["precision"])
-            done = record.get("status") == "complete"
-            if config.precision in ("auto", used) if done else not folder.has_started():
+            complete = record.get("status") == "complete"
+            if config.precision in ("auto", used) if complete else not folder.has_started():
                 settings["precision"] = config.precision
     changed = changed_settings(settings, config)
     if changed:
         raise StudyError(
             f"{folder.path} was run with other settings: {'; '.join(changed)}.",
             expected="the settings of params.yaml in that folder, since one study has one set of settings",
-            fix="Copy the YAML file under a new name, a new study, and run that; by hand in a notebook, change `study`."
-            " Or set it back, to go on with this study.",
+            fix="Copy the YAML file under a new name and run it as a new study (in a notebook, change `study`), or "
+            "restore the settings to continue this study.",
         )

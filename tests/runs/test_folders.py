@@ -1,0 +1,12 @@
+"""The status of a run folder."""
+
+import pytest
+
+from wbcstudy.runs.folders import RunFolder
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"status": "comp', "[]", '{"status": "running"}'])
+def test_a_damaged_record_is_not_a_finished_run(tmp_path, text):
+    folder = RunFolder(tmp_path)
+    folder.record.write_text(text)
+    assert folder.read_status() == "waiting"

@@ -1,0 +1,66 @@
+"""Results are read back as they were written; unfinished runs are left out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from wbcstudy.config import RunConfig
+from wbcstudy.errors import StudyError
+from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.results import load_run, load_runs, read_predictions, run_seconds, write_predictions, write_record
+from wbcstudy.runs.start import start_run
+
+
+def test_a_run_knows_its_study(tmp_path):
+    study = StudyFolder(tmp_path / "s")
+    assert study.run("resnet18").study == study.baseline("otsu").study == study
+
+
+def test_a_record_without_numbers_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_record(RunFolder(tmp_path), {"status": "complete", "dice": float("nan")})
+    assert not RunFolder(tmp_path).record.exists()
+
+
+def test_runs_are_loaded_in_order_without_unfinished_ones(tmp_path):
+    for encoder, status in [("vgg16", "complete"), ("unet", "failed"), ("resnet34", None)]:
+        folder = start_run(RunConfig(study="s", encoder=encoder), tmp_path)
+        if status:
+            write_record(folder, {"status": status})
+    runs = load_runs(StudyFolder(tmp_path / "s"))
+    assert [(run.config.encoder, run.complete) for run in runs] == [("unet", False), ("vgg16", True)]
+    with pytest.raises(StudyError, match="no finished run"):
+        load_run(StudyFolder(tmp_path / "s").run("resnet34__cross_entropy__fold0__seed0"))
+    assert load_runs(StudyFolder(tmp_path / "nothing")) == []
+
+
+def test_case_ids_that_look_like_numbers_or_missing_values_stay_text(tmp_path):
+    folder = start_run(RunConfig(study="s"), tmp_path)
+    write_record(folder, {"status": "complete"})
+    folder.scores.write_text("run,case_id,cell_type,region,tp,dice\nr,001,,cell,1,\nr,NA,null,cell,2,0.5\n")
+    scores = load_run(folder).scores
+    assert scores["case_id"].tolist() == ["001", "NA"]
+    assert scores["cell_type"].tolist()[1] == "null"
+    assert np.isnan(scores["dice"][0])
+
+
+def test_predictions_read_back(tmp_path):
+    masks = np.random.default_rng(0).integers(0, 3, (2, 4, 4)).astype(np.uint8)
+    write_predictions(RunFolder(tmp_path), ["001", "ü b"], masks)
+    read = read_predictions(RunFolder(tmp_path))
+    assert list(read) == ["001", "ü b"]
+    np.testing.assert_array_equal(read["ü b"], masks[1])
+    assert read_predictions(RunFolder(tmp_path / "none")) == {}
+
+
+def test_the_record_says_when_it_was_written(tmp_path):
+    write_record(RunFolder(tmp_path), {"status": "complete"})
+    assert json.loads((tmp_path / "run.json").read_text())["written"].endswith("+00:00")
+
+
+def test_a_resumed_run_took_at_least_as_long_as_its_training():
+    assert run_seconds({"wall_seconds": 420.0, "fit_seconds": 2400.5}) == 2400.5
+    assert run_seconds({"wall_seconds": 420.0, "fit_seconds": 400}) == 420.0
+    assert run_seconds({"wall_seconds": 3}) == 3.0
+    assert run_seconds({"wall_seconds": None, "fit_seconds": "a minute"}) is None
