@@ -1,11 +1,10 @@
-"""What is installed: one pinned set for pip and conda, the package complete, the commands as the README prints them."""
+"""The environment: one pinned set for pip and conda, a complete package, and the targets of make."""
 
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
-from pathlib import Path
 
 import pytest
 import yaml
@@ -82,18 +81,6 @@ def test_the_built_package_holds_all_its_files(tmp_path):
     shipped = set(zipfile.ZipFile(wheel).namelist())
     expected = {path.relative_to(copy).as_posix() for path in (copy / "wbcstudy").rglob("*") if path.is_file()}
     assert expected <= shipped
-
-
-def test_the_commands_of_the_readme_exist():
-    makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^make ([a-z]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
-        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
-
-
-def test_the_files_that_the_readme_names_exist():
-    named = re.findall(r"(?:params|notebooks|outputs/reference)/[\w./]+", (ROOT / "README.md").read_text())
-    made_by_the_reader = {"params/ours.yaml"}
-    assert [name for name in set(named) - made_by_the_reader if not Path(ROOT / name).exists()] == []
 
 
 def test_make_help_lists_the_targets():

@@ -216,7 +216,7 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
         raise StudyError(
             f"There is no {SPEC_FILE} in the folder {name_or_path}.",
             expected=f"a folder with {SPEC_FILE}, which describes its files",
-            fix="Write one: the README, 'Your own data', has an example of ten lines.",
+            fix="Write one; docs/guides/own_data.md has an example.",
         )
     text = str(name_or_path)
     if isinstance(name_or_path, str) and not set("/\\") & set(text) and not text.endswith((".yaml", ".yml")):

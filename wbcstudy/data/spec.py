@@ -159,7 +159,7 @@ def read_spec(path: Path) -> DatasetSpec:
             value is not valid.
     """
     path = Path(path)
-    example = "Compare it with the example in the README, 'Your own data'."
+    example = "Compare it with the example in docs/guides/own_data.md."
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
