@@ -1,4 +1,4 @@
-"""Synthetic smears: the same seed is the same smear, and the masks fit each other and the picture."""
+"""Synthetic smears: the same seed is the same smear, and masks match each other and the image."""
 
 import hashlib
 import subprocess
@@ -17,8 +17,8 @@ from scipy import ndimage
 
 from wbcstudy.data.synthetic import dataset as synthetic
 from wbcstudy.data.synthetic.cells import Outline
-from wbcstudy.data.synthetic.dataset import CELL_TYPES, make_case, make_smear, pixel_size, write_synthetic_dataset
-from wbcstudy.data.synthetic.field import Field, Placed, draw_field
+from wbcstudy.data.synthetic.dataset import CELL_TYPES, _make_case, make_smear, pixel_size, write_synthetic_dataset
+from wbcstudy.data.synthetic.field import Field, PlacedCell, draw_field
 from wbcstudy.data.synthetic.slide import make_slide
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
@@ -123,7 +123,9 @@ def test_touching_cells_keep_most_of_themselves():
 
 def test_the_cell_on_top_has_the_pixels():
     field, slide = Field(128, 128, 0.16), make_slide(0)
-    below, above = (Placed("lymphocyte", Outline(5.0, ()), np.array(centre)) for centre in ((9.0, 10.0), (13.0, 10.0)))
+    below, above = (
+        PlacedCell("lymphocyte", Outline(5.0, ()), np.array(centre)) for centre in ((9.0, 10.0), (13.0, 10.0))
+    )
     both, alone = (draw_field(np.random.SeedSequence(0), field, slide, cells) for cells in ([below, above], [below]))
     # The lower cell's nucleus does not show through the upper one's cytoplasm.
     assert ((alone.nuclei == 1) & (both.instances == 2) & (both.nuclei == 0)).any()
@@ -134,7 +136,7 @@ def test_the_cell_on_top_has_the_pixels():
 def test_the_mask_is_the_shape_at_pixel_centres():
     # Noise moves the outline by a fraction of a micrometre; a circle of 5 um has an area of 25 pi.
     field = Field(128, 128, 0.16)
-    disc = Placed("monocyte", Outline(5.0, ()), np.array([10.24, 10.24]))
+    disc = PlacedCell("monocyte", Outline(5.0, ()), np.array([10.24, 10.24]))
     drawn = draw_field(np.random.SeedSequence(1), field, make_slide(0), [disc])
     y, x = np.mgrid[:128, :128]
     away = np.hypot(x - 63.5, y - 63.5) * 0.16
@@ -189,7 +191,7 @@ def test_images_of_one_slide_share_stain_and_light():
 
 def test_nucleus_is_darker_than_cytoplasm_and_cytoplasm_than_plasma():
     for index in range(20):
-        smear = make_case(index, seed=11)
+        smear = _make_case(index, seed=11)
         nucleus, cytoplasm = (median_colour(smear, smear.mask == label)[1] for label in (NUCLEUS, CYTOPLASM))
         assert nucleus + 20 < cytoplasm, index
         assert cytoplasm + 8 < plasma_colour(smear)[1], index
@@ -231,7 +233,7 @@ def test_global_threshold_does_not_solve_it():
 
     true = found = both = 0
     for index in range(10):
-        smear = make_case(index, seed=1)
+        smear = _make_case(index, seed=1)
         low, high = threshold_multiotsu(smear.image[..., 1], 3)
         guess = (smear.image[..., 1] > low) & (smear.image[..., 1] <= high)
         cytoplasm = smear.mask == CYTOPLASM
@@ -261,7 +263,7 @@ def test_dataset_reads_back(dataset):
     cases = pd.read_csv(dataset / spec["cases"])
     assert list(cases.columns) == ["case_id", "cell_type", "group"] and len(cases) == 10
     for index, case in enumerate(cases.itertuples()):
-        smear = make_case(index, seed=4, size_px=(48, 64), slides=3)
+        smear = _make_case(index, seed=4, size_px=(48, 64), slides=3)
         assert case.cell_type == smear.cells[0].cell_type
         image = np.array(Image.open(dataset / spec["images"].format(case=case.case_id)))
         mask = np.array(Image.open(dataset / spec["masks"].format(case=case.case_id)))
@@ -273,7 +275,7 @@ def test_dataset_reads_back(dataset):
 
 
 def test_types_and_slides_take_turns_without_keeping_step():
-    cases = [make_case(index, seed=0, size_px=16, slides=5, white_cells=(1, 1)) for index in range(50)]
+    cases = [_make_case(index, seed=0, size_px=16, slides=5, white_cells=(1, 1)) for index in range(50)]
     types = [smear.cells[0].cell_type for smear in cases]
     assert all(set(types[start : start + 5]) == set(CELL_TYPES) for start in range(0, 50, 5))
     on_first_slide = types[::5]
@@ -320,7 +322,7 @@ def test_a_broken_off_dataset_leaves_nothing(tmp_path, monkeypatch, error):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_lies_there_is_not_overwritten(tmp_path):
+def test_existing_files_are_not_overwritten(tmp_path):
     folder = tmp_path / "d"
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")

@@ -1,7 +1,7 @@
-"""What white cells look like: their shapes, and their stains within them.
+"""Draw white cells: shape, stain and texture.
 
-Shapes are signed distances to an outline (negative inside, in micrometres), sampled at pixel centres. The sign gives
-the mask, the value within half a pixel of the outline the coverage of that pixel: masks are exact and edges are smooth.
+Shapes are signed distances to an outline in micrometres, negative inside, sampled at pixel centres. The sign gives the
+mask; within half a pixel of the outline, the value gives the coverage of the pixel. So masks are exact, edges smooth.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CELL_TYPES = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil")
 
 @dataclass(frozen=True)
 class Look:
-    """How white cells of one type look; pairs are ranges, amounts are in typical amounts of a dye.
+    """The appearance of a cell type; pairs are ranges, amounts are relative to the typical amount of a dye.
 
     Args:
-        share: how often the type is drawn, relative to the others (rare types are more frequent than in blood).
+        share: relative frequency (rare types are more frequent than in blood).
         radius_um: radius of the cell.
-        wobble: how far the outline departs from a circle, relative to the radius.
+        wobble: deviation of the outline from a circle, relative to the radius.
         cytoplasm: dye -> amount in the cytoplasm.
         grain_um: size of the cytoplasm's fine granules.
         grain: contrast of the fine granules.
@@ -120,16 +120,16 @@ class Outline:
 
     @property
     def reach_um(self) -> float:
-        """No point of the curve is farther from the origin."""
+        """Upper bound of the distance of the curve from the origin."""
         return self.radius_um * (1 + sum(abs(wave) for wave in self.waves))
 
     def radius_at(self, angle: float) -> float:
-        """Distance of the curve from the origin in one direction (radians, from the x axis towards y)."""
+        """Return the distance of the curve from the origin in a direction (radians, from the x axis towards y)."""
         waves = sum(wave * np.exp(1j * k * angle) for k, wave in enumerate(self.waves, 2))
         return self.radius_um * (1 + float(np.real(waves)))
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Signed distance along the ray from the origin, float32, negative inside."""
+        """Return the signed distance along the ray from the origin, float32, negative inside."""
         z = (x + 1j * y).astype(np.complex64)
         rho = np.abs(z)
         z /= np.maximum(rho, np.float32(1e-6))
@@ -142,21 +142,21 @@ class Outline:
 
 
 def make_outline(rng: np.random.Generator, radius_um: float, wobble: float, waves: int = 6) -> Outline:
-    """A random outline; higher waves are weaker, so that it is smooth."""
+    """Make a random smooth outline, with weaker higher waves."""
     size = wobble * rng.normal(0, 1, waves) * np.arange(2, waves + 2) ** -0.8
     angle = rng.uniform(0, 2 * np.pi, waves)
-    # A rare strong wave would turn the curve inside out.
+    # A rare strong wave would make the radius negative.
     size = np.clip(size, -0.12, 0.12)
     return Outline(radius_um, tuple(complex(wave) for wave in 1.4 * size * np.exp(1j * angle)))
 
 
 def coverage(distance: np.ndarray, pixel_size_um: float) -> np.ndarray:
-    """How much of each pixel a shape covers, 0-1, from its signed distance."""
+    """Return the share of each pixel that a shape covers, 0-1, from its signed distance."""
     return np.clip(0.5 - distance / np.float32(pixel_size_um), 0, 1)
 
 
 def soft(distance: np.ndarray, width_um: float) -> np.ndarray:
-    """A smooth step: 0 outside, 1 deeper than `width_um` inside."""
+    """Return a smooth step: 0 outside, 1 deeper than `width_um` inside."""
     t = np.clip(-distance / np.float32(width_um), 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -169,7 +169,7 @@ class Nucleus:
     radii_um: np.ndarray
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Signed distance to the union of the circles, float32."""
+        """Return the signed distance to the union of the circles, float32."""
         distance = np.full(x.shape, np.inf, np.float32)
         for (cx, cy), radius in zip(self.centres_um.astype(np.float32), self.radii_um.astype(np.float32), strict=True):
             np.minimum(distance, np.hypot(x - cx, y - cy) - radius, out=distance)
@@ -177,7 +177,7 @@ class Nucleus:
 
 
 def _lobes(rng, points, radius, strand, stretch) -> Nucleus:
-    """Lobes at some points (n, 2), each a stretched blob, joined in order by strands of a random thickness."""
+    """Make elongated lobes at points (n, 2), joined in order by strands of random thickness."""
     centres, radii = [], []
     for point in points:
         size = radius * rng.uniform(0.80, 1.18)
@@ -197,15 +197,15 @@ def _lobes(rng, points, radius, strand, stretch) -> Nucleus:
 
 
 def _arc(rng, count, radius, span) -> np.ndarray:
-    """Points on an arc around the origin, evenly spread with some disorder, (count, 2)."""
+    """Return roughly evenly spaced points on an arc around the origin, (count, 2)."""
     angle = rng.uniform(0, 2 * np.pi) + np.linspace(0, span, count)
     angle[1:-1] += rng.normal(0, 0.12, max(count - 2, 0))
     reach = radius * rng.uniform(0.85, 1.15, count)
     return np.stack([np.cos(angle) * reach, np.sin(angle) * reach], axis=1)
 
 
-def make_nucleus(rng: np.random.Generator, cell_type: str, radius_um: float) -> Nucleus:
-    """A nucleus in the manner of a cell type, for a cell of a given radius, around the cell's centre."""
+def _make_nucleus(rng: np.random.Generator, cell_type: str, radius_um: float) -> Nucleus:
+    """Make a nucleus typical of a cell type, for a cell of a given radius around the origin."""
     if cell_type == "neutrophil":
         if rng.random() < 0.12:  # a band form: one bent rod
             points = _arc(rng, 13, 0.45 * radius_um, rng.uniform(3.2, 4.3))
@@ -230,7 +230,7 @@ def make_nucleus(rng: np.random.Generator, cell_type: str, radius_um: float) -> 
         points -= points.mean(axis=0) * rng.uniform(0.5, 1.0)
         thick = 1 + 0.16 * np.cos(np.linspace(0, 2 * np.pi, count)) + 0.05 * rng.normal(0, 1, count)
         return Nucleus(points, radius_um * rng.uniform(0.25, 0.33) * thick)
-    # A lymphocyte's nucleus is a ball, often with a shallow notch: two balls that nearly coincide.
+    # The nucleus of a lymphocyte is round, often with a shallow notch: two nearly equal circles.
     size = radius_um * rng.uniform(0.74, 0.86)
     angle = rng.uniform(0, 2 * np.pi)
     push = np.array([np.cos(angle), np.sin(angle)]) * (radius_um - size) * rng.uniform(0.2, 0.8)
@@ -241,12 +241,12 @@ def make_nucleus(rng: np.random.Generator, cell_type: str, radius_um: float) -> 
 
 @dataclass(frozen=True)
 class WhiteCell:
-    """One white cell on a patch of the field.
+    """A white cell on a part of the field.
 
     Args:
         cell: signed distance to the cell's outline in micrometres, float32 (h, w).
-        nucleus: signed distance to the nucleus' outline; the nucleus is inside the cell.
-        density: optical density of the cell where it is, float32 (h, w, 3).
+        nucleus: signed distance to the outline of the nucleus, which is inside the cell, float32 (h, w).
+        density: optical density of the cell, float32 (h, w, 3).
     """
 
     cell: np.ndarray
@@ -263,16 +263,16 @@ def draw_white_cell(
     slide: Slide,
     pixel_size_um: float,
 ) -> WhiteCell:
-    """Draw one white cell.
+    """Draw a white cell.
 
     Args:
-        rng: the cell's own randomness.
+        rng: random generator of the cell.
         cell_type: one of `CELL_TYPES`.
         outline: its outline.
         x: micrometres from the cell's centre to the right, float32 (h, w).
         y: micrometres from the cell's centre downwards, float32 (h, w).
-        slide: the slide, for its stains.
-        pixel_size_um: side of a pixel.
+        slide: the slide with its stains.
+        pixel_size_um: side of a pixel, in micrometres.
     """
     look = LOOKS[cell_type]
 
@@ -280,13 +280,13 @@ def draw_white_cell(
         return smooth_noise(rng, x.shape, max(0.45, size_um / pixel_size_um))
 
     cell = outline.distance(x, y) + np.float32(0.07) * grain(0.45) + np.float32(0.10) * grain(1.1)
-    shape = make_nucleus(rng, cell_type, outline.radius_um)
+    shape = _make_nucleus(rng, cell_type, outline.radius_um)
     bend = np.float32(0.12 if cell_type == "lymphocyte" else 0.24)
     nucleus = shape.distance(x + bend * grain(1.1), y + bend * grain(1.1))
     nucleus = np.maximum(nucleus + np.float32(0.07) * grain(0.4), cell + np.float32(0.38))
 
     stains = slide.stains
-    # A drop that dried: thin at the very edge, with a fine darker border, even inside.
+    # The cell is a dried drop: thin at its edge, with a fine darker border, and even inside.
     body = 0.30 + 0.70 * soft(cell, 0.5 * outline.radius_um)
     border = np.exp(-(((cell + 0.2) / 0.22) ** 2))
     texture = 1 + 0.16 * grain(1.6) + look.grain * np.clip(grain(look.grain_um), -1.2, 2.5)
@@ -303,7 +303,7 @@ def draw_white_cell(
 
     chromatin = grain(look.chromatin_um) - 0.35 * grain(2.2 * look.chromatin_um)
     membrane = np.exp(-(((nucleus + 0.16) / 0.2) ** 2))
-    # The colour is half way up where the mask begins.
+    # At the edge of the mask, the colour has half its strength.
     ramp = max(0.3, 1.5 * pixel_size_um)
     inside = soft(nucleus - np.float32(ramp / 2), ramp)
     violet = rng.uniform(*look.nucleus) * (1 + look.chromatin * np.clip(chromatin, -2.2, 2.2) + 0.16 * membrane)
@@ -323,7 +323,7 @@ def draw_white_cell(
 
 
 def _vacuoles(rng, outline, nucleus, x, y) -> np.ndarray:
-    """Bubbles in the cytoplasm, 0-1."""
+    """Return bubbles in the cytoplasm, 0-1."""
     bubbles = np.zeros(x.shape, np.float32)
     for _ in range(rng.integers(0, 9)):
         angle, reach = rng.uniform(0, 2 * np.pi), outline.radius_um * np.sqrt(rng.uniform(0.1, 0.75))
@@ -334,7 +334,7 @@ def _vacuoles(rng, outline, nucleus, x, y) -> np.ndarray:
 
 
 def _granules(rng, outline, cell, x, y, *, spacing_um, radius_um, keep) -> np.ndarray:
-    """Round granules that fill the cell, 0-1: dark in the middle, pale towards their edges."""
+    """Return round granules that fill the cell, 0-1: dark in the middle, pale at their edges."""
     from scipy.spatial import cKDTree
 
     reach = outline.reach_um

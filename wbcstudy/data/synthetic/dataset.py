@@ -1,7 +1,6 @@
-"""Synthetic blood smears: images with exact masks, for a first run, for tests, and for pictures that may be shared.
+"""Synthetic blood smears: images with exact masks, for a first run, for tests, and for figures that can be shared.
 
-A smear is drawn from a seed alone: no file is read and nothing is downloaded. Its mask does not come from the image;
-both come from the same shapes.
+A smear depends on its seed only; no file is read or downloaded. Image and mask are drawn from the same shapes.
 """
 
 from __future__ import annotations
@@ -25,28 +24,29 @@ from wbcstudy.files import cannot_write
 from wbcstudy.labels import CYTOPLASM, LABELS, NUCLEUS
 from wbcstudy.registry import unknown_name
 
-__all__ = ["CELL_TYPES", "Smear", "SmearCell", "make_case", "make_smear", "pixel_size", "write_synthetic_dataset"]
+__all__ = ["CELL_TYPES", "Smear", "SmearCell", "make_smear", "pixel_size", "write_synthetic_dataset"]
 
-# A x100 objective on a common camera.
+# A 100x objective on a common camera.
 _PIXEL_SIZE_UM = 0.16
-# The largest white cell and some surroundings.
+# Room for the largest white cell and some surroundings.
 _SMALLEST_FIELD_UM = 20.5
 _SMALLEST_PX, _LARGEST_PX = 16, 8192
 
 _CITATION = "Synthetic images, drawn by wbcstudy. They show no patient and may be used freely."
-# The masks' grey levels: what the public datasets of this field use, and visible in any viewer.
+_OTHER_FOLDER = "choose another folder (for named datasets, set WBCSTUDY_DATA)"
+# Grey levels of the masks, as in public datasets of this field and visible in any viewer.
 _GREY = {"background": 0, "cytoplasm": 128, "nucleus": 255}
 
 
 @dataclass(frozen=True)
 class SmearCell:
-    """One white cell of a smear.
+    """A white cell of a smear.
 
     Args:
         instance: its number in `Smear.instances`, from 1.
         cell_type: one of `CELL_TYPES`.
         centre_px: row and column of its centre; (0, 0) is the centre of the first pixel.
-        touches_border: whether the image's border may cut it.
+        touches_border: whether it touches the border of the image, which may cut it.
     """
 
     instance: int
@@ -57,15 +57,15 @@ class SmearCell:
 
 @dataclass(frozen=True)
 class Smear:
-    """One synthetic image with everything that is known about it.
+    """A synthetic image with its exact annotation.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         mask: uint8 (H, W) of labels (`wbcstudy.labels`).
-        instances: uint16 (H, W), 0 for background and k for the k-th white cell, nucleus and cytoplasm.
-        nuclei: uint16 (H, W), the same for nuclei alone.
-        cells: the white cells, in the order of their numbers; the first is the main cell, near the middle.
-        pixel_size_um: side of a pixel.
+        instances: uint16 (H, W), 0 for background and k for nucleus and cytoplasm of the k-th white cell.
+        nuclei: uint16 (H, W), 0 for background and k for the nucleus of the k-th white cell.
+        cells: the white cells by number; the first is the main cell, near the middle.
+        pixel_size_um: side of a pixel, in micrometres.
     """
 
     image: np.ndarray
@@ -77,7 +77,7 @@ class Smear:
 
 
 def pixel_size(height_px: int, width_px: int) -> float:
-    """Micrometres per pixel that `make_smear` uses: 0.16, or as much as lets a small image show a whole white cell."""
+    """Return the pixel size of `make_smear` in micrometres: 0.16, or more if a white cell would not fit the image."""
     return max(_PIXEL_SIZE_UM, round(_SMALLEST_FIELD_UM / min(height_px, width_px), 4))
 
 
@@ -92,22 +92,22 @@ def make_smear(
     cell_types: Sequence[str] | None = None,
     main_type: str | None = None,
 ) -> Smear:
-    """Draw one smear.
+    """Draw a smear.
 
     Args:
-        seed: non-negative; the same seed and arguments give the same smear.
+        seed: non-negative; equal seeds and arguments give equal smears.
         height_px: image height, 16 or more.
         width_px: image width, 16 or more.
-        white_cells: the fewest and the most white cells. Where there is no room for as many, there are fewer.
-        touching: probability that a white cell after the first touches an earlier one, lying a little over it. The
-            others keep a micrometre's distance.
-        slide: non-negative; images of one slide share stain and light. None takes a slide of the smear's own.
-        cell_types: the types to draw from, each as often as it is common, though rare types are less rare than in
-            blood; None for all of `CELL_TYPES`.
-        main_type: the type of the first cell, whatever `cell_types` says; None to draw it like the others.
+        white_cells: smallest and largest number of white cells; fewer are drawn if there is no room.
+        touching: probability that a white cell after the first touches and slightly overlaps an earlier one. Other
+            cells are at least a micrometre apart.
+        slide: non-negative number of the slide; its images share stain and light. None for a random slide.
+        cell_types: types to draw from, by their frequency; rare types are more frequent than in blood. None for all of
+            `CELL_TYPES`.
+        main_type: type of the first cell, also one outside `cell_types`; None to draw it like the others.
 
     Raises:
-        StudyError: an argument that cannot be used.
+        StudyError: an argument is not valid.
     """
     seed = _check_integer("seed", seed, 0)
     height_px = _check_integer("height_px", height_px, _SMALLEST_PX, _LARGEST_PX)
@@ -138,16 +138,16 @@ def make_smear(
     cells = tuple(
         SmearCell(
             number,
-            one.cell_type,
-            tuple(float(at) for at in one.centre_um[::-1] / field.pixel_size_um - 0.5),
+            cell.cell_type,
+            tuple(float(position) for position in cell.centre_um[::-1] / field.pixel_size_um - 0.5),
             number in cut,
         )
-        for number, one in enumerate(placed, 1)
+        for number, cell in enumerate(placed, 1)
     )
     return Smear(drawn.image, mask, drawn.instances, drawn.nuclei, cells, field.pixel_size_um)
 
 
-def make_case(
+def _make_case(
     index: int,
     *,
     seed: int,
@@ -156,21 +156,21 @@ def make_case(
     white_cells: tuple[int, int] = (1, 2),
     touching: float = 0.25,
 ) -> Smear:
-    """Case number `index` of a synthetic dataset, whatever the dataset's length.
+    """Draw case `index` of a synthetic dataset; it does not depend on the number of cases.
 
-    Main cells take turns: each five cases in a row have each of the five types, in an order drawn from the seed. Slides
-    take turns too: case k lies on slide k modulo `slides`.
+    The main cells of five successive cases have the five types, in a random order. Case k is on slide k modulo
+    `slides`.
 
     Args:
-        index: from 0.
-        seed: the dataset's seed.
+        index: index of the case, from 0.
+        seed: seed of the dataset.
         size_px: side, or height and width.
         slides: number of slides.
         white_cells: as for `make_smear`.
         touching: as for `make_smear`.
 
     Raises:
-        StudyError: an argument that cannot be used.
+        StudyError: an argument is not valid.
     """
     index, seed = _check_integer("index", index, 0), _check_integer("seed", seed, 0)
     slides = _check_integer("slides", slides, 1)
@@ -178,7 +178,7 @@ def make_case(
     height_px, width_px = (
         _check_integer("size_px", side, _SMALLEST_PX, _LARGEST_PX) for side in _check_pair("size_px", sides)
     )
-    turn, place = divmod(index, len(CELL_TYPES))
+    turn, position = divmod(index, len(CELL_TYPES))
     order = np.random.default_rng(np.random.SeedSequence([seed, 1, turn])).permutation(len(CELL_TYPES))
     return make_smear(
         _derive(seed, 2, index),
@@ -187,7 +187,7 @@ def make_case(
         white_cells=white_cells,
         touching=touching,
         slide=_derive(seed, 3, index % slides),
-        main_type=CELL_TYPES[order[place]],
+        main_type=CELL_TYPES[order[position]],
     )
 
 
@@ -203,48 +203,48 @@ def write_synthetic_dataset(
     instances: bool = True,
     name: str = "synthetic",
 ) -> Path:
-    """Write a synthetic dataset, which is then a dataset like any other.
+    """Write a synthetic dataset.
 
-    The folder gets `dataset.yaml`, `cases.csv` (`case_id,cell_type,group`: the main cell's type, empty where there is
-    no white cell, and the slide), `images/`, `masks/` (grey levels 0, 128 and 255 for background, cytoplasm and
-    nucleus) and, on request, `instances/` (16-bit: k for the k-th white cell). It appears complete or not at all.
-    The same arguments give the same bytes with the same versions of NumPy, SciPy and Pillow.
+    The folder contains `dataset.yaml`, `cases.csv` (`case_id,cell_type,group`: the type of the main cell, empty if
+    there is no white cell, and the slide), `images/`, `masks/` (grey levels 0, 128 and 255 for background, cytoplasm
+    and nucleus) and, on request, `instances/` (16-bit: k for the k-th white cell). It is written completely or not at
+    all. Equal arguments give equal bytes with the same versions of NumPy, SciPy and Pillow.
 
     Args:
-        folder: where to write; must not exist, or be empty.
+        folder: folder to write, which must be empty or not exist.
         cases: number of images, 1 or more. Case k is the same in a longer dataset.
         seed: non-negative.
         size_px: side, or height and width.
-        slides: number of slides; cases take turns on them.
+        slides: number of slides.
         white_cells: as for `make_smear`.
         touching: as for `make_smear`.
         instances: whether to write `instances/`.
-        name: the dataset's name in `dataset.yaml`.
+        name: name in `dataset.yaml`.
 
     Returns:
         The folder.
 
     Raises:
-        StudyError: an argument that cannot be used, the folder is in use, or it cannot be written.
+        StudyError: an argument is not valid, the folder is not empty, or it cannot be written.
     """
     folder = Path(folder)
     cases = _check_integer("cases", cases, 1)
     _check_free(folder)
     options = {"seed": seed, "size_px": size_px, "slides": slides, "white_cells": white_cells, "touching": touching}
-    first = make_case(0, **options)  # bad arguments show before anything is written
+    first = _make_case(0, **options)  # checks the arguments before anything is written
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # A private folder beside the target; what is made within has the user's usual permissions.
-        workshop = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+        # Files in this folder get the usual permissions, although the folder itself is private.
+        temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     except OSError as error:
-        raise cannot_write(folder, error, instead="choose another folder") from None
+        raise cannot_write(folder, error, instead=_OTHER_FOLDER) from None
     try:
-        part = workshop / "dataset"
-        for kind in ("images", "masks", *(["instances"] if instances else [])):
-            (part / kind).mkdir(parents=True)
+        part = temporary / "dataset"
+        for subfolder in ("images", "masks", *(["instances"] if instances else [])):
+            (part / subfolder).mkdir(parents=True)
         rows = []
         for index in range(cases):
-            smear = first if index == 0 else make_case(index, **options)
+            smear = first if index == 0 else _make_case(index, **options)
             case_id = f"smear{index:04d}"
             _write_case(part, case_id, smear, instances)
             rows.append((case_id, smear.cells[0].cell_type if smear.cells else "", f"slide{index % slides:02d}"))
@@ -252,12 +252,12 @@ def write_synthetic_dataset(
             csv.writer(file, lineterminator="\n").writerows([("case_id", "cell_type", "group"), *rows])
         _write_description(part, name, first.pixel_size_um, instances)
         if folder.is_dir():
-            folder.rmdir()  # it was empty; Windows does not rename onto it
+            folder.rmdir()  # it is empty; Windows cannot rename onto it
         part.rename(folder)
     except OSError as error:
-        raise cannot_write(folder, error, instead="choose another folder") from None
+        raise cannot_write(folder, error, instead=_OTHER_FOLDER) from None
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
@@ -293,13 +293,13 @@ def _write_description(folder: Path, name: str, pixel_size_um: float, instances:
 
 
 def _derive(seed: int, purpose: int, index: int) -> int:
-    """A seed for one thing of a dataset, independent of all others."""
+    """Derive an independent seed for one purpose and index."""
     return int(np.random.SeedSequence([seed, purpose, index]).generate_state(1, np.uint64)[0])
 
 
 def _bad(field: str, value: object, expected: str) -> StudyError:
     return StudyError(
-        f"Synthetic smears: {field} = {value!r} cannot be used.",
+        f"Synthetic smears: {field} = {value!r} is not valid.",
         expected=expected,
         fix=f"Change {field}.",
     )
@@ -314,7 +314,7 @@ def _check_integer(field: str, value: object, low: int, high: int | None = None)
 
 def _check_pair(field: str, value: object) -> tuple:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise _bad(field, value, "two whole numbers, the fewest and the most")
+        raise _bad(field, value, "two whole numbers")
     return tuple(value)
 
 
@@ -336,5 +336,5 @@ def _check_free(folder: Path) -> None:
         raise StudyError(
             f"{folder} exists and is not empty.",
             expected="a new or an empty folder for the synthetic dataset",
-            fix="Choose another folder, or delete this one if it is not needed.",
+            fix="Choose another folder, or delete this one if you do not need it.",
         )

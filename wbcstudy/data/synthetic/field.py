@@ -1,4 +1,4 @@
-"""Where cells lie in a synthetic field, and the field drawn: white cells first come, red cells and platelets around."""
+"""Place the white cells of a synthetic field, and draw the field with red cells and platelets around them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from wbcstudy.data.synthetic.cells import (
 )
 from wbcstudy.data.synthetic.slide import Slide, expose, smooth_noise
 
-RED_RADIUS_UM = 3.6
+_RED_RADIUS_UM = 3.6
 _TRIES = 60
 
 
 @dataclass(frozen=True)
 class Field:
-    """The size of a field: pixels and micrometres."""
+    """The size of a field, in pixels and micrometres."""
 
     height_px: int
     width_px: int
@@ -32,15 +32,15 @@ class Field:
 
     @property
     def size_um(self) -> np.ndarray:
-        """Width and height."""
+        """Width and height, float64 (2,)."""
         return np.array([self.width_px, self.height_px]) * self.pixel_size_um
 
     def patch(self, centre_um, reach_um: float):
-        """The part of the field around a point.
+        """Return the part of the field around a point.
 
         Returns:
-            None where it is outside, else the slices (rows, columns) and the micrometres from the point to each pixel's
-            centre: x to the right, y downwards, float32 (h, w).
+            The slices (rows, columns), and the distances in micrometres from the point to each pixel centre: x to the
+            right and y downwards, float32 (h, w). None if the part is outside the field.
         """
         step = self.pixel_size_um
         # The centre of pixel (0, 0) is half a pixel from the field's corner.
@@ -57,8 +57,8 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A white cell that has its place: `centre_um` is (x, y) from the field's upper left corner."""
+class PlacedCell:
+    """A white cell in a field; `centre_um` is (x, y) from the upper left corner."""
 
     cell_type: str
     outline: Outline
@@ -72,20 +72,20 @@ def place_white_cells(
     touching: float,
     cell_types: Sequence[str],
     main_type: str | None,
-) -> list[Placed]:
-    """Choose white cells and their places; fewer than `count` where there is no room.
+) -> list[PlacedCell]:
+    """Choose white cells and their positions; fewer than `count` if there is no room.
 
-    The first one, the main cell, is near the middle. Cells that do not touch are a micrometre or more apart.
+    The first cell, the main cell, is near the middle. Cells that do not touch are at least a micrometre apart.
     """
     shares = np.array([LOOKS[name].share for name in cell_types])
-    placed: list[Placed] = []
+    placed: list[PlacedCell] = []
     for index in range(count):
         name = cell_types[rng.choice(len(cell_types), p=shares / shares.sum())]
         if index == 0 and main_type is not None:
             name = main_type
         look = LOOKS[name]
         radius = rng.uniform(*look.radius_um)
-        if name == "lymphocyte" and rng.random() < 0.15:  # a large one
+        if name == "lymphocyte" and rng.random() < 0.15:  # a large lymphocyte
             radius *= 1.3
         outline = make_outline(rng, radius, look.wobble)
         touch = bool(placed) and rng.random() < touching
@@ -95,7 +95,7 @@ def place_white_cells(
                 break
             if touch:
                 neighbour = placed[rng.integers(len(placed))]
-                centre = _beside(rng, neighbour, outline)
+                centre = _touching_centre(rng, neighbour, outline)
             else:
                 neighbour = None
                 centre = rng.uniform(-0.1, 1.1, 2) * field.size_um
@@ -103,18 +103,18 @@ def place_white_cells(
                 break
         else:
             continue
-        placed.append(Placed(name, outline, centre))
+        placed.append(PlacedCell(name, outline, centre))
     return placed
 
 
-def _beside(rng, neighbour: Placed, outline: Outline) -> np.ndarray:
+def _touching_centre(rng, neighbour: PlacedCell, outline: Outline) -> np.ndarray:
     angle = rng.uniform(0, 2 * np.pi)
     gap = neighbour.outline.radius_at(angle) + outline.radius_at(angle + np.pi)
     return neighbour.centre_um + np.array([np.cos(angle), np.sin(angle)]) * gap * rng.uniform(0.88, 0.97)
 
 
 def _fits(field, centre, outline, placed, neighbour) -> bool:
-    # A cell may be cut by the border, but most of its nucleus must be in the field, and so must the contact.
+    # The border may cut a cell, but most of its nucleus and the contact with its neighbour must be in the field.
     inset = 0.25 * outline.radius_um
     if (centre < inset).any() or (centre > field.size_um - inset).any():
         return False
@@ -126,22 +126,22 @@ def _fits(field, centre, outline, placed, neighbour) -> bool:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A drawn field: `image` uint8 (H, W, 3); `instances` and `nuclei` uint16 (H, W) with k for the k-th white cell."""
+class DrawnField:
+    """A drawn field: `image` uint8 (H, W, 3); `instances` and `nuclei` uint16 (H, W), k for the k-th white cell."""
 
     image: np.ndarray
     instances: np.ndarray
     nuclei: np.ndarray
 
 
-def draw_field(seed: np.random.SeedSequence, field: Field, slide: Slide, placed: Sequence[Placed]) -> Drawn:
-    """Draw a field with the given white cells; red cells and platelets find room around them.
+def draw_field(seed: np.random.SeedSequence, field: Field, slide: Slide, placed: Sequence[PlacedCell]) -> DrawnField:
+    """Draw a field with white cells, and red cells and platelets around them.
 
     Args:
-        seed: for everything that is drawn.
-        field: its size.
-        slide: its stains and light.
-        placed: white cells; where two overlap, the later one lies on top and has the pixels.
+        seed: seed of everything that is drawn.
+        field: size of the field.
+        slide: stains and light.
+        placed: white cells; where two overlap, the pixels belong to the later one, which is on top.
     """
     seeds = seed.spawn(3 + len(placed))
     shape = (field.height_px, field.width_px)
@@ -150,11 +150,10 @@ def draw_field(seed: np.random.SeedSequence, field: Field, slide: Slide, placed:
     white = np.full(shape, 1e3, np.float32)
 
     drawn: list[tuple[tuple, WhiteCell]] = []
-    for number, (one, child) in enumerate(zip(placed, seeds[3:], strict=True), 1):
-        where, x, y = field.patch(one.centre_um, one.outline.reach_um + 1.0)
-        cell = draw_white_cell(
-            np.random.default_rng(child), one.cell_type, one.outline, x, y, slide, field.pixel_size_um
-        )
+    for number, (placed_cell, cell_seed) in enumerate(zip(placed, seeds[3:], strict=True), 1):
+        outline, rng = placed_cell.outline, np.random.default_rng(cell_seed)
+        where, x, y = field.patch(placed_cell.centre_um, outline.reach_um + 1.0)
+        cell = draw_white_cell(rng, placed_cell.cell_type, outline, x, y, slide, field.pixel_size_um)
         drawn.append((where, cell))
         white[where] = np.minimum(white[where], cell.cell)
         inside = cell.cell < 0
@@ -169,21 +168,22 @@ def draw_field(seed: np.random.SeedSequence, field: Field, slide: Slide, placed:
         cover = coverage(cell.cell, field.pixel_size_um)[..., None]
         density[where] = density[where] * (1 - cover) + cell.density * cover
     image = expose(density, slide, np.random.default_rng(seeds[2]), field.pixel_size_um)
-    return Drawn(image, instances, nuclei)
+    return DrawnField(image, instances, nuclei)
 
 
-def red_cell(rng: np.random.Generator, outline: Outline, x: np.ndarray, y: np.ndarray, pallor: float):
-    """Haemoglobin of one red cell and the shape it comes from.
+def _red_cell(rng: np.random.Generator, outline: Outline, x: np.ndarray, y: np.ndarray, pallor: float):
+    """Return the shape and the haemoglobin of a red cell.
 
     Args:
-        rng: the cell's own randomness.
+        rng: random generator of the cell.
         outline: its outline.
         x: micrometres from its centre to the right, float32 (h, w).
         y: micrometres from its centre downwards, float32 (h, w).
         pallor: how much thinner the middle is, 0-1.
 
     Returns:
-        Signed distance to the outline, and amount of haemoglobin as a function of it: float32 (h, w) to the same.
+        Signed distance to the outline, float32 (h, w), and the function from such a distance to the amount of
+        haemoglobin.
     """
     shift = 0.10 * outline.radius_um * rng.normal(0, 1, 2)
     wide = outline.radius_um * rng.uniform(0.38, 0.62)
@@ -191,15 +191,15 @@ def red_cell(rng: np.random.Generator, outline: Outline, x: np.ndarray, y: np.nd
     tilt = 1 + 0.05 * (rng.normal() * x + rng.normal() * y) / outline.radius_um
 
     def amount(distance):
-        # A dried cell has a steep edge, which also bends the light: a thin dark line just inside.
+        # A dried cell has a steep edge, which refracts the light: a thin dark line just inside.
         edge = np.exp(-(((distance + 0.30) / 0.20) ** 2))
         return ((1 - 0.8 * pallor * dip) * tilt * soft(distance, 0.5) + 0.12 * edge) * (distance < 0)
 
     return outline.distance(x, y), amount
 
 
-def platelet(rng: np.random.Generator, distance: np.ndarray, pixel_size_um: float) -> tuple[np.ndarray, np.ndarray]:
-    """Azure and violet of one platelet: a pale blue body and a clump of violet granules in its middle."""
+def _platelet(rng: np.random.Generator, distance: np.ndarray, pixel_size_um: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the azure and violet of a platelet: a pale blue body with violet granules in its middle."""
     grain = smooth_noise(rng, distance.shape, max(0.5, 0.16 / pixel_size_um))
     body = soft(distance, 0.35)
     granules = soft(distance + 0.25, 0.8) * np.clip(0.55 + 0.55 * grain, 0, 1.6)
@@ -207,32 +207,32 @@ def platelet(rng: np.random.Generator, distance: np.ndarray, pixel_size_um: floa
 
 
 def _away_from_white(centre, placed, margin_um) -> bool:
-    return all(np.hypot(*(centre - one.centre_um)) > one.outline.radius_um + margin_um for one in placed)
+    return all(np.hypot(*(centre - cell.centre_um)) > cell.outline.radius_um + margin_um for cell in placed)
 
 
 def _place_red_cells(rng, field, slide, placed) -> np.ndarray:
-    """Centres of red cells in micrometres, (n, 2); some lie on others, none on a white cell."""
-    border = RED_RADIUS_UM
+    """Return the centres of red cells in micrometres, (n, 2); some overlap each other, none a white cell."""
+    border = _RED_RADIUS_UM
     low, high = -border * np.ones(2), field.size_um + border
     cover = slide.red_cover * rng.uniform(0.85, 1.15)
-    wanted = int(np.prod(high - low) * cover / (np.pi * RED_RADIUS_UM**2))
+    wanted = int(np.prod(high - low) * cover / (np.pi * _RED_RADIUS_UM**2))
     reds = np.zeros((wanted, 2))
     count = 0
-    # Some lie against a white cell; pushed aside, they lose their round shape.
-    for one in placed:
+    # Some touch a white cell, which deforms them.
+    for cell in placed:
         for angle in rng.uniform(0, 2 * np.pi, rng.poisson(2)):
-            away = one.outline.radius_at(angle) + RED_RADIUS_UM * rng.uniform(0.7, 0.98)
-            centre = one.centre_um + np.array([np.cos(angle), np.sin(angle)]) * away
-            if count < wanted and _is_free(centre, reds[:count], 1.9 * RED_RADIUS_UM, placed, 0.65 * RED_RADIUS_UM):
+            away = cell.outline.radius_at(angle) + _RED_RADIUS_UM * rng.uniform(0.7, 0.98)
+            centre = cell.centre_um + np.array([np.cos(angle), np.sin(angle)]) * away
+            if count < wanted and _is_free(centre, reds[:count], 1.9 * _RED_RADIUS_UM, placed, 0.65 * _RED_RADIUS_UM):
                 reds[count] = centre
                 count += 1
     for _ in range(12 * wanted):
         if count == wanted:
             break
         overlaps = rng.random() < slide.red_overlap
-        apart = 2 * RED_RADIUS_UM * (rng.uniform(0.5, 0.9) if overlaps else rng.uniform(0.95, 1.06))
+        apart = 2 * _RED_RADIUS_UM * (rng.uniform(0.5, 0.9) if overlaps else rng.uniform(0.95, 1.06))
         centre = rng.uniform(low, high)
-        if _is_free(centre, reds[:count], apart, placed, RED_RADIUS_UM * rng.uniform(0.7, 1.1)):
+        if _is_free(centre, reds[:count], apart, placed, _RED_RADIUS_UM * rng.uniform(0.7, 1.1)):
             reds[count] = centre
             count += 1
     return reds[:count]
@@ -245,31 +245,31 @@ def _is_free(centre, reds, apart_um, placed, margin_um) -> bool:
 def _draw_red_cells(rng, field, slide, reds, white, density) -> None:
     amounts = np.zeros(white.shape, np.float32)
     for centre in reds:
-        outline = make_outline(rng, RED_RADIUS_UM * rng.normal(1, 0.05), 0.028, waves=4)
+        outline = make_outline(rng, _RED_RADIUS_UM * rng.normal(1, 0.05), 0.028, waves=4)
         pallor = float(np.clip(slide.pallor + rng.normal(0, 0.15), 0, 1))
         strength = rng.normal(1, 0.07)
         patch = field.patch(centre, outline.reach_um + 0.3)
         if patch is None:
             continue
         where, x, y = patch
-        distance, amount = red_cell(rng, outline, x, y, pallor)
-        one = strength * amount(np.maximum(distance, np.float32(-0.15) - white[where]))
-        # Where two cells overlap both have dried thinner.
+        distance, amount = _red_cell(rng, outline, x, y, pallor)
+        above = strength * amount(np.maximum(distance, np.float32(-0.15) - white[where]))
+        # Where two cells overlap, both have dried thinner.
         below = amounts[where]
-        amounts[where] = np.maximum(below, one) + 0.5 * np.minimum(below, one)
+        amounts[where] = np.maximum(below, above) + 0.5 * np.minimum(below, above)
     density += amounts[..., None] * slide.stains["haemoglobin"]
 
 
 def _draw_specks(rng, field, slide, placed, reds, density) -> None:
-    """Platelets, and dried stain."""
+    """Draw platelets and dried stain."""
     for _ in range(rng.poisson(slide.platelets * max(len(reds), 4))):
         centre = rng.uniform(0, 1, 2) * field.size_um
         outline = make_outline(rng, rng.uniform(0.8, 1.6), 0.10, waves=5)
-        covered = len(reds) and np.hypot(*(reds - centre).T).min() < RED_RADIUS_UM + 0.8
-        if not _away_from_white(centre, placed, 2.0) or (covered):
+        covered = len(reds) and np.hypot(*(reds - centre).T).min() < _RED_RADIUS_UM + 0.8
+        if not _away_from_white(centre, placed, 2.0) or covered:
             continue
         where, x, y = field.patch(centre, outline.reach_um + 0.3)
-        azure, violet = platelet(rng, outline.distance(x, y), field.pixel_size_um)
+        azure, violet = _platelet(rng, outline.distance(x, y), field.pixel_size_um)
         density[where] += azure[..., None] * slide.stains["azure"] + violet[..., None] * slide.stains["violet"]
     for _ in range(rng.poisson(slide.dirt * np.prod(field.size_um) / 1000)):
         centre, radius = rng.uniform(0, 1, 2) * field.size_um, rng.uniform(0.2, 0.45)

@@ -1,8 +1,7 @@
-"""A synthetic slide: its stains, its light and the camera that looks at it.
+"""A synthetic slide: stains, light and camera.
 
-Images are composed as optical density, where stains that lie on top of each other add up (Beer-Lambert law), and become
-intensities only in `expose`. That gives the dark lens where two red cells overlap, and stain variation between slides,
-without further rules.
+Images are composed as optical density, in which overlapping stains add up (Beer-Lambert law), and converted to
+intensities in `expose`. This alone gives the dark overlap of two red cells and the stain variation between slides.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 # Optical density (natural logarithm) in red, green and blue of a typical amount of each dye in a May-Grünwald-Giemsa
-# smear. Azure B and eosin make the violet of chromatin together; haemoglobin has its own colour and takes up eosin.
+# smear. Azure B and eosin together give the violet of chromatin; haemoglobin is coloured itself and takes up eosin.
 _STAINS = {
     "haemoglobin": (0.11, 0.46, 0.40),
     "eosin": (0.13, 0.34, 0.21),
@@ -24,13 +23,13 @@ _STAINS = {
     "basophil_granule": (1.55, 1.75, 0.72),
 }
 
-# Transmitted light through plasma, RGB: from a warm lamp to a white-balanced camera.
+# Light transmitted through plasma, RGB: from a warm lamp to a white-balanced camera.
 _LIGHTS = np.array([(251, 233, 203), (248, 236, 218), (240, 232, 232), (250, 240, 232), (243, 228, 212)], np.float32)
 
 
 @dataclass(frozen=True)
 class Slide:
-    """What all images of one slide share.
+    """The common properties of all images of a slide.
 
     Args:
         stains: dye -> optical density in R, G, B of a typical amount, float32 (3,).
@@ -60,13 +59,13 @@ class Slide:
 
 
 def make_slide(number: int) -> Slide:
-    """The slide of a number: the same number is the same slide, in every smear.
+    """Make the slide with a number; equal numbers give equal slides.
 
     Args:
-        number: any non-negative integer.
+        number: non-negative integer.
     """
     rng = np.random.default_rng(np.random.SeedSequence([number, 0x51DE]))
-    # The buffer's pH moves all dyes together: alkaline slides are bluer, acid ones redder.
+    # The pH of the buffer affects all dyes: alkaline slides are bluer, acid slides redder.
     ph = rng.uniform(-1, 1)
     blue = {"haemoglobin": -0.05, "eosin": -0.20, "eosin_granule": -0.10}
     stains = {}
@@ -74,7 +73,7 @@ def make_slide(number: int) -> Slide:
         strength = np.exp(rng.normal(0, 0.09) + ph * blue.get(name, 0.14))
         hue = np.exp(rng.normal(0, 0.05, 3))
         stains[name] = np.float32(np.array(density) * strength * hue)
-    # Bluish stain also sits on red cells: salmon on one slide, mauve on the next.
+    # Red cells take up some blue stain: they are salmon on one slide, mauve on another.
     stains["haemoglobin"] = stains["haemoglobin"] + np.float32(rng.beta(1.2, 3.0) * 0.6) * stains["azure"]
     first, second = rng.choice(len(_LIGHTS), 2, replace=False)
     mix = rng.uniform(0, 1)
@@ -95,10 +94,10 @@ def make_slide(number: int) -> Slide:
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_px: float) -> np.ndarray:
-    """Gaussian noise with a given grain, mean 0 and standard deviation about 1.
+    """Return smooth Gaussian noise with mean 0 and standard deviation of about 1.
 
     Args:
-        rng: where the randomness comes from.
+        rng: random generator.
         shape: height and width.
         sigma_px: standard deviation of the Gaussian that smooths white noise.
 
@@ -107,7 +106,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_px: flo
     """
     from scipy.ndimage import gaussian_filter, zoom
 
-    # A wide Gaussian is computed on a coarse grid: the same look at a fraction of the time.
+    # A wide Gaussian is computed on a coarse grid, in a fraction of the time.
     step = max(1.0, sigma_px / 2)
     sigma = sigma_px / step
     coarse = [int(np.ceil(length / step)) + 3 for length in shape]
@@ -124,8 +123,8 @@ def expose(density: np.ndarray, slide: Slide, rng: np.random.Generator, pixel_si
 
     Args:
         density: optical density of the cells, float32 (H, W, 3), natural logarithm.
-        slide: its light, focus and noise.
-        rng: for plasma and noise.
+        slide: light, focus and noise.
+        rng: random generator of plasma and noise.
         pixel_size_um: side of a pixel.
 
     Returns:
@@ -144,12 +143,12 @@ def expose(density: np.ndarray, slide: Slide, rng: np.random.Generator, pixel_si
     light = 1 - slide.vignette * (rows**2 + columns**2) / 2 + (slide.tilt[0] * rows + slide.tilt[1] * columns) / 2
     image = np.exp(-density) * light[..., None] * slide.light
 
-    # The objective focuses the three colours a little differently.
+    # The focus of the objective differs slightly between the colours.
     sigma = max(0.45, slide.focus_um / pixel_size_um)
     for channel, factor in enumerate((1.0, 0.92, 1.12)):
         image[..., channel] = gaussian_filter(image[..., channel], sigma * factor)
 
-    # Photon noise grows with the square root of the light; interpolating the colour filter smooths it.
+    # Photon noise grows with the square root of the light; interpolation of the colour filter smooths it.
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     noise = gaussian_filter(noise, (0.5, 0.5, 0)) * np.float32(1.4)
     image += noise * slide.noise * np.sqrt(np.clip(image, 1, None) / 255)
