@@ -1,4 +1,4 @@
-"""How long the command line takes to answer, and how much of that are Python and the libraries it stands on.
+"""Response time of the command line, and the share of Python and of the libraries it imports.
 
 .venv/bin/python benchmarks/command.py params/demo.yaml
 """
@@ -21,7 +21,7 @@ LIMIT_S = 0.5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="whose status is asked for; run some of it before")
+    parser.add_argument("study", type=Path, help="a study that has been run")
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
     python, command = sys.executable, str(Path(sys.executable).with_name("wbcstudy"))
@@ -35,7 +35,7 @@ def main() -> None:
     for turn in range(args.rounds + 1):
         for name, call in calls.items():
             wall, processor = measure(call)
-            # The first round reads files that the later ones find in memory.
+            # The first round reads files into the cache of the system.
             if turn:
                 walls[name].append(wall)
                 processors[name].append(processor)
@@ -50,14 +50,14 @@ def main() -> None:
         for name in calls
     ]
     notes = [
-        f"{args.rounds} rounds, one call of each after the other; the aim is {LIMIT_S} s for the last two.",
+        f"{args.rounds} rounds, calls in turn. The target is {LIMIT_S} s for the last two.",
         *describe_machine(),
     ]
-    write_table("command", "The command line's answer", pd.DataFrame(rows), notes)
+    write_table("command", "Response time of the command line", pd.DataFrame(rows), notes)
 
 
 def measure(call: list[str]) -> tuple[float, float]:
-    """Seconds on the clock and of the processor."""
+    """Return wall time and processor time of a call in s."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(call, stdout=subprocess.DEVNULL, check=True)
     after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start

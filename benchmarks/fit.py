@@ -1,8 +1,8 @@
-"""A whole fit, ours against PyTorch: the same images, split, order, augmentation and number of epochs.
+"""A complete training in wbcstudy and in PyTorch: same images, split, order, augmentation and number of epochs.
 
     .venv/bin/python benchmarks/fit.py segmentation_wbc_2 --torch-python /path/to/other/bin/python
 
-The best epoch on the validation images is tested, on either side. Ours can be run in several precisions.
+Both test the epoch with the lowest validation loss. wbcstudy can be run in several precisions.
 """
 
 from __future__ import annotations
@@ -34,21 +34,23 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument(
-        "--seeds", nargs="*", type=int, default=[0], help="none: with --append, the words are written anew"
+        "--seeds", nargs="*", type=int, default=[0], help="without any, --append only rewrites the notes"
     )
-    parser.add_argument("--precisions", nargs="+", default=["auto"], help="of ours; none of them with --torch-only")
-    parser.add_argument("--torch-python", help="an interpreter with torch and segmentation-models-pytorch")
+    parser.add_argument("--precisions", nargs="+", default=["auto"], help="of wbcstudy")
+    parser.add_argument("--torch-python", help="Python with torch and segmentation-models-pytorch")
     parser.add_argument("--torch-precisions", nargs="+", default=["bfloat16"])
     parser.add_argument("--torch-only", action="store_true")
-    parser.add_argument("--threads", type=int, help="of each fit; all cores without it")
+    parser.add_argument("--threads", type=int, help="threads per training; default: all cores")
     parser.add_argument(
-        "--together", action="store_true", help="all fits of a seed at once, so that a disturbance meets all of them"
+        "--together",
+        action="store_true",
+        help="run all trainings of a seed at the same time, so that other load affects all of them",
     )
-    parser.add_argument("--name", default="fit", help="of the files in results/")
-    parser.add_argument("--append", action="store_true", help="keep what an earlier call measured")
+    parser.add_argument("--name", default="fit", help="name of the files in results/")
+    parser.add_argument("--append", action="store_true", help="keep the rows of earlier calls")
     args = parser.parse_args()
     if args.threads:
-        # Read by TensorFlow (through wbcstudy) and by PyTorch, in the processes that are started.
+        # Read by TensorFlow (through wbcstudy) and PyTorch in the child processes.
         os.environ.update({name: str(args.threads) for name in ("WBCSTUDY_THREADS", "OMP_NUM_THREADS")})
     rows = []
     for seed in args.seeds:
@@ -60,7 +62,7 @@ def main() -> None:
         )  # fmt: skip
         fits = [] if args.torch_only else [partial(call_ours, config, precision) for precision in args.precisions]
         if args.torch_python:
-            fits += [partial(fit_torch, config, kind, args.torch_python) for kind in args.torch_precisions]
+            fits += [partial(fit_torch, config, precision, args.torch_python) for precision in args.torch_precisions]
         with ThreadPoolExecutor(len(fits) if args.together else 1) as pool:
             for row in pool.map(lambda fit: fit(), fits):
                 rows.append(row | {"dataset": args.dataset, "size": args.size, "threads": args.threads or "all"})
@@ -69,56 +71,57 @@ def main() -> None:
     frame = pd.DataFrame(rows).assign(sitting=1)
     kept = RESULTS / f"{args.name}.csv"
     if args.append and kept.exists():
-        # Read only now: two calls may run side by side where no time is of interest.
+        # Read now, not at the start: two calls may run at the same time.
         earlier = pd.read_csv(kept)
         later = [frame.assign(sitting=earlier["sitting"].max() + 1)] if rows else []
         frame = pd.concat([earlier, *later], ignore_index=True)
     notes = [
-        "Cross-entropy, 4 augmented copies, batch 8, no early stopping; the weights of the epoch with the lowest "
-        "validation loss are tested.",
-        "fit_s: all epochs with their validation; images read and network built before. Dice: mean over test images.",
-        "Times of one sitting and seed can be held against each other, no others. together: all fits of a seed at "
-        "once, each with its threads; else one after another.",
+        "Cross-entropy, 4 augmented copies, batch 8, no early stopping. The epoch with the lowest validation loss is "
+        "tested.",
+        "fit_s: all epochs with validation, without reading images and building the network. Dice: mean over the test "
+        "images.",
+        "Compare times only within one sitting and seed. together: all trainings of a seed ran at the same time.",
         *(line for _, part in frame.groupby(["dataset", "encoder", "size", "epochs"]) for line in compare(part)),
         *describe_machine(),
     ]
-    write_table(args.name, "A whole fit", frame, notes)
+    write_table(args.name, "A complete training", frame, notes)
 
 
 def compare(frame: pd.DataFrame) -> list[str]:
-    """In words: Dice of each kind over its seeds, and how much longer ours takes than PyTorch in the same sitting."""
+    """Describe the Dice of each library and precision over the seeds, and the ratio of times in the same sitting."""
     from scipy.stats import ttest_ind
 
-    said, kinds = [], dict(list(frame.groupby(["kind", "precision"])))
+    lines, kinds = [], dict(list(frame.groupby(["kind", "precision"])))
     for (kind, precision), rows in kinds.items():
         dice = [
             f"{region} {rows[f'{region}_dice'].mean():.3f} ({rows[f'{region}_dice'].min():.3f} to "
             f"{rows[f'{region}_dice'].max():.3f})"
             for region in ("nucleus", "cytoplasm")
         ]
-        said.append(f"{kind}, {precision}, {len(rows)} seeds, mean (range): {', '.join(dice)}.")
-    for (one, first), (other, second) in itertools.combinations(kinds.items(), 2):
+        lines.append(f"{kind}, {precision}, {len(rows)} seeds, mean (range): {', '.join(dice)}.")
+    for (first_name, first), (second_name, second) in itertools.combinations(kinds.items(), 2):
         if min(len(first), len(second)) > 1:
-            found = []
+            differences = []
             for column in ("nucleus_dice", "cytoplasm_dice"):
                 gain = first[column].mean() - second[column].mean()
                 p = ttest_ind(first[column], second[column], equal_var=False).pvalue
-                found.append(f"{column.removesuffix('_dice')} {gain:+.4f} (p = {p:.2f})")
-            said.append(f"{' '.join(one)} less {' '.join(other)}, Welch's t-test over seeds: {', '.join(found)}.")
+                differences.append(f"{column.removesuffix('_dice')} {gain:+.4f} (p = {p:.2f})")
+            names = f"{' '.join(first_name)} minus {' '.join(second_name)}"
+            lines.append(f"{names}, Welch's t-test over seeds: {', '.join(differences)}.")
     times = frame.pivot_table(index=["sitting", "seed"], columns=["kind", "precision"], values="fit_s")
     for ours in [column for column in times if column[0] == "ours"]:
         for other in [column for column in times if column[0] != "ours"]:
             ratios = (times[ours] / times[other]).dropna()
             if len(ratios):
-                said.append(
-                    f"Ours in {ours[1]} takes {ratios.median():.2f} times as long as {other[0]} in {other[1]} (median "
-                    f"of {len(ratios)}: {', '.join(f'{ratio:.2f}' for ratio in ratios)})."
+                lines.append(
+                    f"wbcstudy in {ours[1]} takes {ratios.median():.2f} times as long as {other[0]} in {other[1]} "
+                    f"(median of {len(ratios)}: {', '.join(f'{ratio:.2f}' for ratio in ratios)})."
                 )
-    return said
+    return lines
 
 
 def call_ours(config, precision: str) -> dict:
-    """In a process of its own, as a study runs it."""
+    """Train in a separate process, as a study does."""
     code = "import sys; sys.path.insert(0, sys.argv[1]); import fit; fit.fit_ours(*sys.argv[2:])"
     command = [sys.executable, "-c", code, str(HERE), config.model_dump_json(), precision]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -137,10 +140,10 @@ def fit_ours(settings: str, precision: str) -> None:
     config = RunConfig(**json.loads(settings) | {"precision": precision})
     start_training(config.seed)
     training, validation, test = read_parts(config)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         model = build_unet(config)
         start = time.perf_counter()
-        train(model, training, validation, config, RunFolder(Path(place)), lambda line: print(line, file=sys.stderr))
+        train(model, training, validation, config, RunFolder(Path(folder)), lambda line: print(line, file=sys.stderr))
         seconds = time.perf_counter() - start
         predicted = predict_masks(model, test.images)
     library = f"tensorflow {importlib.metadata.version('tensorflow')}"
@@ -156,8 +159,8 @@ def fit_torch(config, precision: str, python: str) -> dict:
     orders = [make_order(len(training), config, epoch + 1) for epoch in range(config.epochs)]
     plans = [make_augmentation(len(orders[0]), config.image_size, config, epoch + 1) for epoch in range(config.epochs)]
     steps = -(-len(orders[0]) // config.batch_size)
-    with tempfile.TemporaryDirectory() as place:
-        source = Path(place) / "fit.npz"
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "fit.npz"
         np.savez(
             source,
             train_images=training.images,
@@ -173,10 +176,10 @@ def fit_torch(config, precision: str, python: str) -> dict:
         command = [python, str(HERE / "torch_side.py"), config.encoder, "--precision", precision, "--fit", str(source)]
         command += ["--seed", str(config.seed)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        facts, told = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+        facts, result = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
         predicted = np.load(source.with_suffix(".torch.npy"))
     library = ", ".join(f"{name} {value}" for name, value in facts.items() if "torch" in name)
-    return describe("PyTorch", config, precision, told["seconds"], test, predicted, told["peak_mb"], library)
+    return describe("PyTorch", config, precision, result["seconds"], test, predicted, result["peak_mb"], library)
 
 
 def read_parts(config):
@@ -185,8 +188,8 @@ def read_parts(config):
     from wbcstudy.data.splits import load_or_make_splits
 
     dataset = load_dataset(config.dataset)
-    with tempfile.TemporaryDirectory() as place:
-        split = load_or_make_splits(Path(place) / "split.json", dataset, config)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        split = load_or_make_splits(Path(folder) / "split.json", dataset, config)[0]
     return [read_cases(dataset, part, config.image_size) for part in split.parts]
 
 

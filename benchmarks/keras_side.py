@@ -1,8 +1,8 @@
-"""One network in a process of its own, taking one training step per line that it reads.
+"""One Keras network in a separate process; it takes one training step for each line it reads.
 
-`ours` is the network, compiled as `wbcstudy.nets.training.train` compiles it. `paper` is what the tutorials of
-`segmentation_models` show: `Unet(backbone)`, Keras' own layers, float32, Adam, categorical cross-entropy, and the
-kernels that TensorFlow takes by itself. `paper-onednn` is that with oneDNN's kernels everywhere.
+`ours` is compiled as in `wbcstudy.nets.training.train`. `paper` follows the tutorials of `segmentation_models`:
+`Unet(backbone)`, Keras' own layers, float32, Adam, categorical cross-entropy, and TensorFlow's default kernels.
+`paper-onednn` is the same with oneDNN kernels everywhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("encoder")
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--width", type=int, help="as --size without it")
+    parser.add_argument("--width", type=int, help="default: --size")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def segmenter(model, images):
-    """Predicts as `wbcstudy.inference.network.Network` does."""
+    """Return a function that predicts as `wbcstudy.inference.network.Network` does."""
     import tensorflow as tf
 
     compiled = tf.function(lambda batch: model(batch, training=False))
@@ -92,20 +92,20 @@ def build_paper(args):
         model = segmentation_models.Unet(
             backbone, classes=3, activation="softmax", encoder_weights=None, input_shape=(None, None, 3)
         )
-    # Keras 3 would compile with XLA by itself, which TensorFlow 2.2 did not and which is slower on processors.
+    # By default Keras 3 compiles with XLA, which TensorFlow 2.2 did not and which is slower on CPUs.
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(), jit_compile=False)
     return model, {"precision": "float32", "parameters": model.count_params()}
 
 
 def build_plain_unet(keras, args):
-    """Our plain U-Net with Keras' own layers: the paper's is not described, and no package has it."""
+    """Return our plain U-Net with Keras' own layers. The paper does not describe its own."""
     from wbcstudy.config import RunConfig
     from wbcstudy.nets.unet import build_unet
 
     def stock(layer):
-        # The fast layers have the names of those that they stand for.
-        kind = getattr(keras.layers, type(layer).__name__, type(layer))
-        return kind.from_config(layer.get_config())
+        # The fast layers have the names of the Keras layers that they replace.
+        layer_class = getattr(keras.layers, type(layer).__name__, type(layer))
+        return layer_class.from_config(layer.get_config())
 
     model = build_unet(RunConfig(encoder="unet", image_size=args.size, precision="float32"))
     return keras.models.clone_model(model, clone_function=stock)

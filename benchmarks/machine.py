@@ -1,4 +1,4 @@
-"""What every benchmark writes: a table as CSV and Markdown, with the machine and the versions it was measured on."""
+"""Shared by the benchmarks: the results table as CSV and Markdown, with the machine and the versions."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ PACKAGES = ("tensorflow", "keras", "numpy", "segmentation-models")
 
 
 def describe_machine(extra: dict[str, str] | None = None) -> list[str]:
+    """Return processor, cores, versions and load as lines; `extra` adds versions."""
     from joblib import cpu_count
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = set(found.get("flags", "").split())
+    processor = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = set(processor.get("flags", "").split())
     units = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
     versions += [f"{name} {value}" for name, value in (extra or {}).items()]
     return [
-        f"{found.get('model name', platform.machine())}, {cpu_count()} cores, {', '.join(units)}",
+        f"{processor.get('model name', platform.machine())}, {cpu_count()} cores, {', '.join(units)}",
         f"TF_ENABLE_ONEDNN_OPTS={os.environ.get('TF_ENABLE_ONEDNN_OPTS', '(not set: 1 in our trainings)')}",
         f"Python {platform.python_version()}, {', '.join(versions)}",
-        f"{datetime.date.today():%Y-%m-%d}; load when it ended: {os.getloadavg()[0]:.1f}",
+        f"{datetime.date.today():%Y-%m-%d}; load at the end: {os.getloadavg()[0]:.1f}",
     ]
 
 
-def tell_threads(count: int | None) -> str:
+def describe_threads(count: int | None) -> str:
     return f"{count} thread{'s' * (count > 1)}" if count else "all threads"
 
 
 def onednn_by_default() -> bool:
-    """Whether TensorFlow, left alone, takes oneDNN's kernels on this processor (its util.cc)."""
+    """Return whether TensorFlow uses oneDNN kernels by default on this processor (its util.cc)."""
     flags = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").exists() else set()
     return bool(flags & {"avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"})
 
 
 def write_table(name: str, title: str, frame: pd.DataFrame, notes: list[str]) -> None:
-    """Write results/<name>.csv and .md, and print the latter."""
+    """Write results/<name>.csv and results/<name>.md, and print the Markdown."""
     RESULTS.mkdir(exist_ok=True)
     frame.to_csv(RESULTS / f"{name}.csv", index=False, lineterminator="\n")
     cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
@@ -57,21 +58,21 @@ def write_table(name: str, title: str, frame: pd.DataFrame, notes: list[str]) ->
 
 
 def product_ceiling(clock=time.perf_counter, size: int = 2048, rounds: int = 7) -> dict[str, float]:
-    """GFLOP/s of a large matrix product, for float32 and bfloat16: what the machine could do at best."""
+    """Return the GFLOP/s of a large matrix product in float32 and bfloat16, the upper limit of this machine."""
     from wbcstudy.nets.backend import load_keras
 
     load_keras()
     import tensorflow as tf
 
     rates = {}
-    for kind in ("float32", "bfloat16"):
-        a = tf.cast(tf.random.normal((size, size)), kind)
+    for dtype in ("float32", "bfloat16"):
+        a = tf.cast(tf.random.normal((size, size)), dtype)
         times = []
         for _ in range(rounds):
             start = clock()
             tf.linalg.matmul(a, a).numpy()
             times.append(clock() - start)
-        rates[kind] = 2 * size**3 / statistics.median(times) / 1e9
+        rates[dtype] = 2 * size**3 / statistics.median(times) / 1e9
     return rates
 
 

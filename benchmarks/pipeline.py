@@ -1,4 +1,4 @@
-"""Images per second of the input pipeline alone, against what the fastest network takes.
+"""Images per second of the input pipeline, compared with the fastest network.
 
 .venv/bin/python benchmarks/pipeline.py
 """
@@ -38,14 +38,14 @@ def main() -> None:
         for turn in range(args.rounds + 2):
             side.step(count=turn >= 2)
         side.close()
-        rows.append(row(f"{encoder} trains", args.batch / side.median))
-    fastest = max(one["images_per_s"] for one in rows if one["stage"].endswith("trains"))
-    for one in rows:
-        one["times_the_fastest_network"] = round(one["images_per_s"] / fastest, 2)
+        rows.append(make_row(f"{encoder} trains", args.batch / side.median))
+    fastest = max(row["images_per_s"] for row in rows if row["stage"].endswith("trains"))
+    for row in rows:
+        row["times_the_fastest_network"] = round(row["images_per_s"] / fastest, 2)
     notes = [
-        f"{args.size} px, batch {args.batch}; median of {args.rounds}, both threads of the machine for either side.",
-        "Files are read once, before the first epoch; batches are made in every epoch, beside the training.",
-        f"Batches alone are made {alone / fastest:.1f} times as fast as the fastest of these networks takes them.",
+        f"{args.size} px, batch {args.batch}; median of {args.rounds}, all threads of the machine.",
+        "Files are read once, before the first epoch. Batches are made in every epoch, in parallel with training.",
+        f"Batches are made {alone / fastest:.1f} times as fast as the fastest of these networks uses them.",
         *describe_machine(),
     ]
     write_table("pipeline", "The input pipeline", pd.DataFrame(rows), notes)
@@ -55,26 +55,26 @@ def shape_of(args) -> list[str]:
     return ["--size", str(args.size), "--batch", str(args.batch)]
 
 
-def row(stage: str, rate: float) -> dict:
+def make_row(stage: str, rate: float) -> dict:
     return {"stage": stage, "images_per_s": round(rate, 1)}
 
 
 def measure_reading(args):
-    """Decode and resize, as `read_cases` does, from images of 300 px."""
+    """Measure `read_cases` (decode and resize) on images of 300 px."""
     from wbcstudy.data.arrays import read_cases
     from wbcstudy.data.datasets import load_dataset
     from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 
-    with tempfile.TemporaryDirectory() as place:
-        write_synthetic_dataset(Path(place) / "cells", cases=args.cases, seed=0, size_px=300)
-        dataset = load_dataset(str(Path(place) / "cells"))
+    with tempfile.TemporaryDirectory() as folder:
+        write_synthetic_dataset(Path(folder) / "cells", cases=args.cases, seed=0, size_px=300)
+        dataset = load_dataset(str(Path(folder) / "cells"))
         ids = [case.case_id for case in dataset.cases]
         times = []
         for _ in range(args.rounds):
             start = time.perf_counter()
             read_cases(dataset, ids, args.size)
             times.append(time.perf_counter() - start)
-    return [row("decode and resize a case", len(ids) / statistics.median(times))]
+    return [make_row("decode and resize a case", len(ids) / statistics.median(times))]
 
 
 def measure_batches(args):
@@ -96,7 +96,7 @@ def measure_batches(args):
             for batch in make_batches(*pair, config, epoch):
                 assert batch[0].shape[1] == args.size
             times.append(time.perf_counter() - start)
-        yield row(f"augment and batch, {name}", args.cases * 4 / statistics.median(times[1:]))
+        yield make_row(f"augment and batch, {name}", args.cases * 4 / statistics.median(times[1:]))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Where a grid's time goes, and how time and memory grow with images, their size and the number of runs.
+"""The parts of a study's time, and how time and memory grow with images, image size and runs.
 
     .venv/bin/python benchmarks/study.py parts params/demo.yaml
     .venv/bin/python benchmarks/study.py finished outputs/segmentation_wbc_2
     .venv/bin/python benchmarks/study.py growth
     .venv/bin/python benchmarks/study.py summary
 
-The times are those that papermill notes in the executed notebooks, so nothing is measured but what a user runs.
+Times are those that papermill records in the executed notebooks of ordinary studies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pandas as pd
 import yaml
 from machine import RESULTS, describe_machine, write_table
 
-# Headings of notebooks/2_train.ipynb -> part of a run. What is under no heading here is "figures and record".
+# Headings of notebooks/2_train.ipynb -> part of a run. All other cells are "figures and record".
 HEADINGS = {
     "Where does this run write to?": "imports",
     "Which images does it learn from, and which does it never see?": "images",
@@ -37,31 +37,31 @@ HEADINGS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    parts = kinds.add_parser("parts", help="where the time of one study goes")
+    measurements = parser.add_subparsers(dest="measurement", required=True)
+    parts = measurements.add_parser("parts", help="parts of the time of one study")
     parts.add_argument("params", nargs="?", type=Path, default=Path("params/demo.yaml"))
-    parts.add_argument("--jobs", nargs="+", default=["1", "auto"], help="the study once with each")
-    growth = kinds.add_parser("growth", help="studies of several numbers of images, sizes and runs")
+    parts.add_argument("--jobs", nargs="+", default=["1", "auto"], help="run the study once with each value")
+    growth = measurements.add_parser("growth", help="studies with different numbers of images, image sizes and runs")
     growth.add_argument("--cases", nargs="+", type=int, default=[100, 500, 1000, 5000])
     growth.add_argument("--sizes", nargs="+", type=int, default=[64, 128, 192])
     growth.add_argument("--runs", nargs="+", type=int, default=[1, 2, 4])
-    growth.add_argument("--cache-mb", type=float, default=10, help="images past this are read from a file")
-    summary = kinds.add_parser("summary", help="how long the summary and report of 18 finished runs take")
-    summary.add_argument("--encoders", nargs="+", help="all nine without it")
-    finished = kinds.add_parser("finished", help="where the time went of a study that was run, per training")
-    finished.add_argument("study", type=Path, help="its folder in outputs/")
-    finished.add_argument("--least", type=float, default=300, help="only runs of so many seconds or more")
+    growth.add_argument("--cache-mb", type=float, default=10, help="larger datasets are read from a file")
+    summary = measurements.add_parser("summary", help="time of the summary and report of 18 finished runs")
+    summary.add_argument("--encoders", nargs="+", help="default: all nine")
+    finished = measurements.add_parser("finished", help="parts of the time of a finished study, per training")
+    finished.add_argument("study", type=Path, help="folder of the study in outputs/")
+    finished.add_argument("--least", type=float, default=300, help="shortest run to include, in s")
     args = parser.parse_args()
     measure = {"parts": measure_parts, "finished": measure_finished, "growth": measure_growth}
-    (measure | {"summary": measure_summary})[args.kind](args)
+    (measure | {"summary": measure_summary})[args.measurement](args)
 
 
 def measure_parts(args) -> None:
     settings = yaml.safe_load(args.params.read_text(encoding="utf-8"))
     rows, walls, notes = [], {}, []
     for jobs in args.jobs:
-        with tempfile.TemporaryDirectory() as place:
-            walls[jobs], outputs = run_study(Path(place), settings, jobs=jobs)
+        with tempfile.TemporaryDirectory() as folder:
+            walls[jobs], outputs = run_study(Path(folder), settings, jobs=jobs)
             shares = [split_run(path) for path in sorted(outputs.glob("runs/*/train.ipynb"))]
             around = {name: duration(outputs / f"{name}.ipynb") for name in ("dataset", "summary")}
         frame = pd.DataFrame(shares)
@@ -72,17 +72,19 @@ def measure_parts(args) -> None:
         ]
         other = 1 - frame[["training"]].sum().sum() / total
         notes.append(
-            f"--jobs {jobs}: {len(frame)} runs of {total / len(frame):.0f} s; the study took {walls[jobs]:.0f} s, "
-            f"of which the dataset notebook {around['dataset']:.0f} s, summary and report {around['summary']:.0f} s. "
-            f"All but training: {100 * other:.0f} % of a run."
+            f"--jobs {jobs}: {len(frame)} runs of {total / len(frame):.0f} s. The study took {walls[jobs]:.0f} s, "
+            f"including {around['dataset']:.0f} s for the dataset notebook and {around['summary']:.0f} s for the "
+            f"summary and report. Time outside training: {100 * other:.0f} % of a run."
         )
     if len(walls) == 2:
-        one, several = walls.values()
-        notes.append(f"--jobs {args.jobs[1]} against --jobs {args.jobs[0]}: {one / several:.2f} times the throughput.")
+        first, second = walls.values()
+        notes.append(
+            f"Throughput with --jobs {args.jobs[1]}: {first / second:.2f} times that with --jobs {args.jobs[0]}."
+        )
     name = "study_parts" if args.params.stem == "demo" else f"study_parts_{args.params.stem}"
     frame = pd.DataFrame(rows)
     frame["share"] = frame["share"].round(3)
-    write_table(name, f"Where the time of {args.params.name} goes", frame, [*notes, *describe_machine()])
+    write_table(name, f"Parts of the time of {args.params.name}", frame, [*notes, *describe_machine()])
 
 
 def measure_finished(args) -> None:
@@ -91,7 +93,7 @@ def measure_finished(args) -> None:
         if not path.with_name("run.json").exists():
             continue
         record = json.loads(path.with_name("run.json").read_text(encoding="utf-8"))
-        # Of a training that was taken up again, the notebook has the last sitting only.
+        # The notebook of a resumed training has only its last part.
         if record["status"] == "complete" and record["wall_seconds"] >= max(args.least, record["fit_seconds"]):
             parts = split_run(path)
             seconds = sum(parts.values())
@@ -99,15 +101,15 @@ def measure_finished(args) -> None:
             rows.append({"run": record["run"], "seconds": round(seconds), "all_but_training_s": round(around, 1)})
             rows[-1]["share"] = round(around / seconds, 3)
     if not rows:
-        raise SystemExit(f"{args.study} has no finished run of {args.least:g} s or more in one sitting.")
+        raise SystemExit(f"{args.study} has no finished run of {args.least:g} s or more without an interruption.")
     frame = pd.DataFrame(rows)
     notes = [
-        f"Runs of {args.least:g} s or more that were trained in one sitting; whatever else the machine did meanwhile.",
-        f"All but training: {100 * frame['share'].median():.1f} % of a run (median), at most "
+        f"Runs of {args.least:g} s or more that were not interrupted. The machine also had other load.",
+        f"Time outside training: {100 * frame['share'].median():.1f} % of a run (median), at most "
         f"{100 * frame['share'].max():.1f} %.",
         *describe_machine(),
     ]
-    write_table(f"study_finished_{args.study.name}", f"All but training, of {args.study.name}", frame, notes)
+    write_table(f"study_finished_{args.study.name}", f"Time outside training, {args.study.name}", frame, notes)
 
 
 def measure_growth(args) -> None:
@@ -117,18 +119,18 @@ def measure_growth(args) -> None:
     plan += [("image size", size, {"image_size": size}) for size in args.sizes]
     plan += [("runs", count, {"seeds": list(range(count))}) for count in args.runs]
     rows = []
-    for what, value, change in plan:
+    for factor, value, change in plan:
         change = dict(change)
-        with tempfile.TemporaryDirectory() as place:
-            place = Path(place)
-            make_images(place / "cells", change.pop("cases", args.cases[0]))
-            settings = base | {"dataset": str(place / "cells")} | change
-            wall, outputs = run_study(place, settings, jobs="1", cache_mb=args.cache_mb)
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            make_images(folder / "cells", change.pop("cases", args.cases[0]))
+            settings = base | {"dataset": str(folder / "cells")} | change
+            wall, outputs = run_study(folder, settings, jobs="1", cache_mb=args.cache_mb)
             records = [json.loads(path.read_text()) for path in outputs.glob("runs/*/run.json")]
             epochs = [pd.read_csv(path)["seconds"].iloc[-1] for path in outputs.glob("runs/*/history.csv")]
         rows.append(
             {
-                "grows": what,
+                "grows": factor,
                 "value": value,
                 "study_s": round(wall, 1),
                 "run_s": round(float(np.mean([record["wall_seconds"] for record in records])), 1),
@@ -138,28 +140,28 @@ def measure_growth(args) -> None:
         )
         print(rows[-1], file=sys.stderr, flush=True)
         notes = [
-            f"MobileNet, two epochs, {args.cases[0]} images of {args.sizes[0]} px, one run, one at a time, unless the "
-            f"row says otherwise. More than {args.cache_mb:g} MB of resized images are read from a file.",
-            "second_epoch_s: an epoch's training and validation, without tracing.",
+            f"Unless the row says otherwise: MobileNet, two epochs, {args.cases[0]} images of {args.sizes[0]} px, one "
+            f"run at a time. More than {args.cache_mb:g} MB of resized images are read from a file.",
+            "second_epoch_s: training and validation of one epoch, without tracing.",
             *describe_machine(),
         ]
-        write_table("study_growth", "How a study grows", pd.DataFrame(rows), notes)
+        write_table("study_growth", "Growth of a study", pd.DataFrame(rows), notes)
 
 
 def measure_summary(args) -> None:
-    """Eighteen runs of one short epoch have records of the same size as eighteen long ones."""
+    """Measure the report of 18 runs of one epoch; their records have the same size as those of long runs."""
     from wbcstudy.registry import ENCODERS
 
-    with tempfile.TemporaryDirectory() as place:
-        place = Path(place)
-        make_images(place / "cells", 30)
-        settings = {"dataset": str(place / "cells"), "encoders": args.encoders or list(ENCODERS), "epochs": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        make_images(folder / "cells", 30)
+        settings = {"dataset": str(folder / "cells"), "encoders": args.encoders or list(ENCODERS), "epochs": 1}
         settings |= {"losses": ["cross_entropy", "dice"], "image_size": 64, "augmented_copies": 1}
-        run_study(place, settings, jobs="auto")
-        again = [run_study(place, settings, jobs="auto", command="report") for _ in range(3)]
-        found = len(list(again[0][1].glob("runs/*/run.json")))
-    row = {"runs": found, "report_s": round(float(np.median([wall for wall, _ in again])), 1)}
-    notes = ["`wbcstudy report` of a finished study: notebook 4, tables, figures, HTML; median of three."]
+        run_study(folder, settings, jobs="auto")
+        again = [run_study(folder, settings, jobs="auto", command="report") for _ in range(3)]
+        runs = len(list(again[0][1].glob("runs/*/run.json")))
+    row = {"runs": runs, "report_s": round(float(np.median([wall for wall, _ in again])), 1)}
+    notes = ["`wbcstudy report` of a finished study: notebook 4, tables, figures and HTML; median of three."]
     write_table("study_summary", "Summary and report", pd.DataFrame([row]), [*notes, *describe_machine()])
 
 
@@ -169,11 +171,11 @@ def make_images(folder: Path, cases: int) -> None:
     write_synthetic_dataset(folder, cases=cases, seed=0, size_px=64)
 
 
-def run_study(place: Path, settings: dict, *, jobs: str, cache_mb: float | None = None, command: str = "run"):
-    """Seconds on the wall of a study in a folder of its own, and the folder of its results."""
-    params = place / "benchmark.yaml"
+def run_study(folder: Path, settings: dict, *, jobs: str, cache_mb: float | None = None, command: str = "run"):
+    """Run a study in a folder; return its wall time in s and the folder of its results."""
+    params = folder / "benchmark.yaml"
     params.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    environment = os.environ | {"WBCSTUDY_OUTPUTS": str(place / "outputs"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = os.environ | {"WBCSTUDY_OUTPUTS": str(folder / "outputs"), "TF_CPP_MIN_LOG_LEVEL": "3"}
     if cache_mb is not None:
         environment["WBCSTUDY_CACHE_MB"] = str(cache_mb)
     options = ["--jobs", jobs] if command == "run" and jobs != "auto" else []
@@ -184,11 +186,11 @@ def run_study(place: Path, settings: dict, *, jobs: str, cache_mb: float | None 
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(done.stdout[-3000:])
-    return time.perf_counter() - start, place / "outputs" / "benchmark"
+    return time.perf_counter() - start, folder / "outputs" / "benchmark"
 
 
 def split_run(path: Path) -> dict[str, float]:
-    """Seconds of each part of a run: kernel start-up, then the cells by the heading above them."""
+    """Return the seconds of each part of a run: kernel start-up, then the cells by the heading above them."""
     notebook = nbformat.read(path, 4)
     parts = dict.fromkeys(["start-up", *HEADINGS.values(), "tracing", "figures and record"], 0.0)
     heading = ""

@@ -1,6 +1,6 @@
-"""The same in PyTorch with segmentation-models-pytorch: one step per line that it reads, or a whole fit.
+"""One PyTorch network (segmentation-models-pytorch): one step for each line it reads, or a complete training.
 
-Runs in an interpreter of its own (`--torch-python`), which needs torch and segmentation-models-pytorch, not wbcstudy.
+Runs in another Python (`--torch-python`), which needs torch and segmentation-models-pytorch but not wbcstudy.
 Channels-last memory, Adam, cross-entropy; bfloat16 by autocast, or float32.
 """
 
@@ -15,8 +15,8 @@ import time
 import types
 from pathlib import Path
 
-# torchvision's compiled part must fit torch's build, and nothing here uses it: a wheel made for GPUs will do beside a
-# torch made for processors, as long as it does not declare the operators that it lacks.
+# The compiled part of torchvision must match torch's build, but nothing here uses it. Without its operator
+# registration, a torchvision wheel for GPUs also works with a torch for CPUs.
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
 
 import numpy as np  # noqa: E402
@@ -37,7 +37,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 class Network(torch.nn.Module):
-    """A U-Net that takes RGB 0-255, as ours does."""
+    """A U-Net that takes RGB 0-255, like ours."""
 
     def __init__(self, encoder: str) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("encoder", choices=sorted(ENCODERS))
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--width", type=int, help="as --size without it")
+    parser.add_argument("--width", type=int, help="default: --size")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--segment", action="store_true", help="predict instead of training")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fit", type=Path, help="arrays and plan as benchmarks/fit.py writes them; then a whole fit")
+    parser.add_argument("--fit", type=Path, help="arrays and plan of benchmarks/fit.py, for a complete training")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     network = Network(args.encoder).to(memory_format=torch.channels_last)
@@ -74,10 +74,10 @@ def main() -> None:
         fit(trainer, args.fit)
         return
     rng = np.random.default_rng(0)
-    place = (args.size, args.width or args.size)
-    images = torch.from_numpy(rng.uniform(0, 255, (args.batch, 3, *place)).astype(np.float32))
+    shape = (args.size, args.width or args.size)
+    images = torch.from_numpy(rng.uniform(0, 255, (args.batch, 3, *shape)).astype(np.float32))
     images = images.to(memory_format=torch.channels_last)
-    masks = torch.from_numpy(rng.integers(0, 3, (args.batch, *place)))
+    masks = torch.from_numpy(rng.integers(0, 3, (args.batch, *shape)))
     step = (lambda: trainer.predict(images)) if args.segment else (lambda: trainer.step(images, masks))
     clock = time.perf_counter if args.clock == "wall" else time.process_time
     for _ in sys.stdin:
@@ -114,7 +114,7 @@ class Trainer:
 
 
 def fit(trainer: Trainer, source: Path) -> None:
-    """Train as benchmarks/fit.py says: its images, its order, its augmentation; the best epoch's weights are tested."""
+    """Train with the images, order and augmentation of benchmarks/fit.py, and test the best epoch."""
     data = np.load(source)
     images, masks = (torch.from_numpy(data[f"train_{of}"]) for of in ("images", "masks"))
     images = images.permute(0, 3, 1, 2)
@@ -139,9 +139,9 @@ def fit(trainer: Trainer, source: Path) -> None:
 
 
 def augment(images, masks, transforms, brightness):
-    """The transforms of `wbcstudy.nets.augment`, as PyTorch does them: one grid per image."""
+    """Apply the transforms of `wbcstudy.nets.augment` with one sampling grid per image."""
     size = images.shape[-1]
-    # Pixel places -> grid_sample's -1 to 1 between the outer edges, where TensorFlow's REFLECT mirrors too.
+    # From pixels to grid_sample's range: -1 to 1 between the outer edges, where TensorFlow's REFLECT also mirrors.
     a, b, c, d, e, f = transforms[:, :6].T
     row = torch.stack([a, b, ((a + b) * (size - 1) + 2 * c + 1) / size - 1], 1)
     column = torch.stack([d, e, ((d + e) * (size - 1) + 2 * f + 1) / size - 1], 1)

@@ -1,8 +1,8 @@
-"""One training step of each encoder: ours, the paper-era way and PyTorch, interleaved, in one run.
+"""One training step of each encoder: wbcstudy, the paper's method and PyTorch, in turn, in one run.
 
     .venv/bin/python benchmarks/train_step.py --torch-python /path/to/other/bin/python
 
-Every kind runs in a process of its own and takes its steps in turn, so that a disturbance of the machine meets all.
+Each variant runs in a separate process and takes its steps in turn, so that other load affects all of them.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from machine import RESULTS, describe_machine, onednn_by_default, product_ceiling, tell_threads, write_table
+from machine import RESULTS, describe_machine, describe_threads, onednn_by_default, product_ceiling, write_table
 
 HERE = Path(__file__).parent
-# A kind that is this much slower than the fastest in its first step after the warm-up takes no more steps.
+# A variant that is this many times slower than the fastest in its first step after the warm-up takes no more steps.
 GIVE_UP = 3.0
 
 
-CLOCKS = {"wall": "time on the wall", "cpu": "processor time, since others used the machine too"}
+CLOCKS = {"wall": "wall time", "cpu": "processor time, since the machine had other load"}
 
 
 class Side:
-    """A process that takes a training step when it is told to."""
+    """A process that takes one training step per call of `step`."""
 
     def __init__(self, name: str, command: list[str]) -> None:
         self.name, self.seconds, self.peak_mb = name, [], 0.0
@@ -39,11 +39,11 @@ class Side:
     def step(self, count: bool = True) -> float:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        told = self._read()
-        self.peak_mb = told["peak_mb"]
+        result = self._read()
+        self.peak_mb = result["peak_mb"]
         if count:
-            self.seconds.append(told["seconds"])
-        return told["seconds"]
+            self.seconds.append(result["seconds"])
+        return result["seconds"]
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -69,18 +69,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--torch-python", help="an interpreter with torch and segmentation-models-pytorch")
-    parser.add_argument("--threads", type=int, help="of each process; all cores without it")
-    parser.add_argument(
-        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: where others use the machine too"
-    )
+    parser.add_argument("--torch-python", help="Python with torch and segmentation-models-pytorch")
+    parser.add_argument("--threads", type=int, help="threads per process; default: all cores")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: for a machine with other load")
     parser.add_argument("--torch-precisions", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--paper-onednn", action="store_true", help="the paper-era way with oneDNN's kernels as well")
-    parser.add_argument("--name", default="train_step", help="of the files in results/")
-    parser.add_argument("--append", action="store_true", help="keep what an earlier call measured of other encoders")
+    parser.add_argument("--paper-onednn", action="store_true", help="also the paper's method with oneDNN kernels")
+    parser.add_argument("--name", default="train_step", help="name of the files in results/")
+    parser.add_argument("--append", action="store_true", help="keep the other encoders of earlier calls")
     args = parser.parse_args()
     if args.threads:
-        # Read by TensorFlow (through wbcstudy) and by PyTorch, here and in the processes that are started.
+        # Read by TensorFlow (through wbcstudy) and PyTorch, here and in the child processes.
         os.environ.update({name: str(args.threads) for name in ("WBCSTUDY_THREADS", "OMP_NUM_THREADS")})
     versions, rows = {}, []
     ceiling = product_ceiling(time.perf_counter if args.clock == "wall" else time.process_time)
@@ -92,7 +90,7 @@ def main() -> None:
     if args.append and kept.exists():
         old = pd.read_csv(kept)
         frame = pd.concat([old[~old["encoder"].isin(frame["encoder"])], frame], ignore_index=True)
-    # One ceiling for all rows: a disturbed measurement of it makes shares too large.
+    # One ceiling for all rows: other load during its measurement would make shares too large.
     best = frame.groupby("precision")["ceiling_gflops"].transform("max")
     frame["share_of_ceiling"] = (frame["share_of_ceiling"] * frame["ceiling_gflops"] / best).round(3)
     frame["ceiling_gflops"] = best
@@ -101,24 +99,24 @@ def main() -> None:
 
 
 def measure(encoder: str, args, ceiling: dict[str, float], versions: dict[str, str]) -> dict:
-    kinds = ["ours", "paper"] + ["paper-onednn"] * args.paper_onednn
-    kinds += [f"torch {precision}" for precision in args.torch_precisions]
-    sides = [start(kind, encoder, args) for kind in kinds]
-    found = take_turns([side for side in sides if side], args.warmup, args.rounds, versions)
-    ours = found["ours"]
-    torch = {name: side.median for name, side in found.items() if name.startswith("torch")}
+    variants = ["ours", "paper"] + ["paper-onednn"] * args.paper_onednn
+    variants += [f"torch {precision}" for precision in args.torch_precisions]
+    sides = [start(variant, encoder, args) for variant in variants]
+    timed = take_turns([side for side in sides if side], args.warmup, args.rounds, versions)
+    ours = timed["ours"]
+    torch = {name: side.median for name, side in timed.items() if name.startswith("torch")}
     best = min(torch.values()) if torch else float("nan")
-    # Forward, and twice as much backward: by weights and by inputs.
+    # Forward, and twice as much backward: for weights and for inputs.
     work = 3 * 2 * ours.facts["multiply_adds"] * args.batch
     return {
         "encoder": encoder,
         "ours_s": round(ours.median, 4),
         "precision": ours.facts["precision"],
-        "paper_s": round(found["paper"].median, 4),
-        "paper_onednn_s": round(found["paper-onednn"].median, 4) if args.paper_onednn else float("nan"),
+        "paper_s": round(timed["paper"].median, 4),
+        "paper_onednn_s": round(timed["paper-onednn"].median, 4) if args.paper_onednn else float("nan"),
         "torch_float32_s": round(torch.get("torch float32", float("nan")), 4),
         "torch_bfloat16_s": round(torch.get("torch bfloat16", float("nan")), 4),
-        "over_paper": round(found["paper"].median / ours.median, 3),
+        "over_paper": round(timed["paper"].median / ours.median, 3),
         "over_torch": round(best / ours.median, 3),
         "share_of_ceiling": round(work / ours.median / 1e9 / ceiling[ours.facts["precision"]], 3),
         "ceiling_gflops": round(ceiling[ours.facts["precision"]]),
@@ -128,14 +126,14 @@ def measure(encoder: str, args, ceiling: dict[str, float], versions: dict[str, s
 
 
 def take_turns(sides: list[Side], warmup: int, rounds: int, versions: dict[str, str]) -> dict[str, Side]:
-    """Steps of all, interleaved; the sides by name."""
+    """Let all processes take their steps in turn; return name -> process."""
     for side in sides:
         for _ in range(warmup):
             side.step(count=False)
     fastest = min(side.step() for side in sides)
     slow = {side.name for side in sides if side.seconds[0] > GIVE_UP * fastest}
     for turn in range(1, rounds):
-        # Nobody always comes first.
+        # Another process is first in each round.
         for side in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
             if side.name not in slow:
                 side.step()
@@ -145,14 +143,14 @@ def take_turns(sides: list[Side], warmup: int, rounds: int, versions: dict[str, 
     return {side.name: side for side in sides}
 
 
-def start(kind: str, encoder: str, args, *more: str) -> Side | None:
+def start(variant: str, encoder: str, args, *more: str) -> Side | None:
     shape = ["--size", str(args.size), "--batch", str(args.batch), "--clock", args.clock, *more]
-    if not kind.startswith("torch"):
-        return Side(kind, [sys.executable, str(HERE / "keras_side.py"), kind, encoder, *shape])
+    if not variant.startswith("torch"):
+        return Side(variant, [sys.executable, str(HERE / "keras_side.py"), variant, encoder, *shape])
     if encoder == "unet" or not args.torch_python:
         return None
-    command = [args.torch_python, str(HERE / "torch_side.py"), encoder, *shape, "--precision", kind.split()[1]]
-    return Side(kind, command)
+    command = [args.torch_python, str(HERE / "torch_side.py"), encoder, *shape, "--precision", variant.split()[1]]
+    return Side(variant, command)
 
 
 def summarise(frame: pd.DataFrame, args, versions: dict[str, str]) -> None:
@@ -161,16 +159,16 @@ def summarise(frame: pd.DataFrame, args, versions: dict[str, str]) -> None:
         return f"{np.exp(np.log(values).mean()):.2f} (of {len(values)} encoders)" if len(values) else "not measured"
 
     notes = [
-        f"Median seconds of a training step, batch {args.batch}, {args.size} px; interleaved, a process for each kind, "
-        f"each with {tell_threads(args.threads)}; {CLOCKS[args.clock]}.",
-        f"over_paper: the paper-era way's time over ours; geometric mean {mean('over_paper')}.",
-        "paper_onednn_s: the paper-era way with oneDNN's kernels (TF_ENABLE_ONEDNN_OPTS=1), which TensorFlow itself "
-        f"{'takes' if onednn_by_default() else 'does not take'} on this processor.",
-        f"over_torch: the better of PyTorch's two times over ours; geometric mean {mean('over_torch')}.",
-        "share_of_ceiling: multiplications and additions per second, over those of a 2048x2048 matrix product in the "
-        "same precision (ceiling_gflops: the best of the calls that made this table).",
-        f"A kind {GIVE_UP:g} times slower than the fastest in its first step takes that step only.",
-        "PyTorch: channels-last, eager, Adam; the plain U-Net is not among its encoders.",
+        f"Median seconds of a training step, batch {args.batch}, {args.size} px. Each variant is a process with "
+        f"{describe_threads(args.threads)}, and steps are taken in turn; {CLOCKS[args.clock]}.",
+        f"over_paper: time of the paper's method / time of wbcstudy; geometric mean {mean('over_paper')}.",
+        "paper_onednn_s: the paper's method with oneDNN kernels (TF_ENABLE_ONEDNN_OPTS=1), which TensorFlow "
+        f"{'uses' if onednn_by_default() else 'does not use'} by default on this processor.",
+        f"over_torch: time of PyTorch in its faster precision / time of wbcstudy; geometric mean {mean('over_torch')}.",
+        "share_of_ceiling: multiplications and additions per second, as a share of those of a 2048x2048 matrix product "
+        "in the same precision (ceiling_gflops: the highest of all calls for this table).",
+        f"A variant {GIVE_UP:g} times slower than the fastest in its first step takes only this step.",
+        "PyTorch: channels-last, eager, Adam. It has no plain U-Net.",
         *describe_machine(versions),
     ]
     write_table(args.name, "A training step", frame, notes)
