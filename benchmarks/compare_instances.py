@@ -1,19 +1,19 @@
-"""Tell touching cells apart in several ways, with and without learned channels, and write what each scores.
+"""Compare methods that separate touching cells, with and without learned channels.
 
     python benchmarks/compare_instances.py synthetic              # some minutes on a free core
-    python benchmarks/compare_instances.py segmentation_wbc_2     # or _1: the public set, if it was fetched
+    python benchmarks/compare_instances.py segmentation_wbc_2     # or _1: the public dataset, after fetching it
     python benchmarks/compare_instances.py segmentation_wbc_2 --image-size 64      # less work
 
-Synthetic: the demo's network (`make study`; else trained now) segments fields of 768 x 1024 px with touching cells,
-at the scale that it was trained at. Public set: pairs of touching cells composed from two cases, one laid over the
-other's edge, at run time; cases of the test part only meet one another.
+Synthetic: the demo's network (from `make study`, or trained now) segments fields of 768 x 1024 px with touching cells,
+at the scale of its training. Public dataset: pairs of touching cells are composed from two cases, one placed over the
+edge of the other; test cases are combined only with each other.
 
-Learned channels are further outputs of the same U-Net, one number per pixel, learnt beside the labels from the same
-images: `distance` is the distance to the own cell's edge relative to the cell's deepest point, `boundary` the cell's
-outermost pixels. Their waists are chosen on other images than those scored; `split_cells` is as it comes.
+Learned channels are additional outputs of the same U-Net, one number per pixel, trained together with the labels on the
+same images: `distance` is the distance to the cell's edge as a share of the cell's largest, `boundary` marks the cell's
+outermost pixels. Their waists are chosen on other images than those that are scored; `split_cells` has its default.
 
-Writes <what>.csv and <what>_differences.csv in outputs/reference/instances/. Networks are kept in outputs/instances/,
-and a second call does not train them again.
+Writes <images>.csv and <images>_differences.csv to outputs/reference/instances/. Networks are kept in
+outputs/instances/, so a second call does not train them again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from instances import INSTANCE_SCORES, InstanceCounts, count_instances, score_instances, sum_counts
+from instances import SCORES, InstanceCounts, count_instances, score_instances, sum_counts
 from PIL import Image
 from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter
 from skimage.segmentation import watershed
@@ -57,12 +57,12 @@ ENCODER = "mobilenet"
 CHANNELS = ("distance", "boundary")
 WAISTS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 FIELD = {"height_px": 768, "width_px": 1024, "white_cells": (8, 14), "touching": 0.7}
-# Seeds of the fields on which waists are chosen, and of those that are scored.
+# Seeds of the fields on which waists are chosen, and of the fields that are scored.
 TUNING, TEST = range(10_000, 10_008), range(20_000, 20_024)
 BOUNDARY_PX = 1.5
 RESAMPLES = 2000
 PAIRS = 80
-# Of each part of a public set: Dataset 1 has three times as many as Dataset 2.
+# Cases of each part of the split; Dataset 1 has three times as many as Dataset 2.
 MOST_CASES = 64
 
 
@@ -76,8 +76,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a network says of one image, at the image's size: labels, and its channels, 0-1, by name."""
+class Prediction:
+    """The output for one image, at the image's size: uint8 (H, W) of labels, and channel name -> float (H, W), 0-1."""
 
     mask: np.ndarray
     channels: dict[str, np.ndarray]
@@ -87,21 +87,21 @@ class Seen:
 
 
 def make_channels(instances: np.ndarray) -> np.ndarray:
-    """What `CHANNELS` should be for one image: uint8 (H, W, 2), 255 for 1."""
+    """Return the target of `CHANNELS` for one image: uint8 (H, W, 2), 255 for 1."""
     channels = np.zeros((*instances.shape, 2), np.float32)
     for number, box in enumerate(find_objects(instances), 1):
         if box is None:
             continue
-        # A frame of what is not the cell; beyond the image a cell goes on.
-        where = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
-        inside = instances[where] == number
+        # With a border of background, except at the image's edge, where the cell continues.
+        window = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+        inside = instances[window] == number
         depth = distance_transform_edt(inside)
-        channels[where][inside] = np.stack([depth / depth.max(), depth <= BOUNDARY_PX], axis=-1)[inside]
+        channels[window][inside] = np.stack([depth / depth.max(), depth <= BOUNDARY_PX], axis=-1)[inside]
     return np.rint(255 * channels).astype(np.uint8)
 
 
 def with_channels(model):
-    """The same U-Net with a second output, float32 (B, H, W, 2) in 0-1."""
+    """Return the same U-Net with a second output, float32 (B, H, W, 2), 0-1."""
     keras = load_keras()
     features = model.get_layer("head_dropout").output
     logits = keras.layers.Conv2D(len(CHANNELS), 3, padding="same", name="channels_head")(features)
@@ -110,18 +110,20 @@ def with_channels(model):
 
 
 def train_with_channels(training: Part, validation: Part, config: RunConfig, report: Callable):
-    """The U-Net of `config` with a second head; labels and channels are learnt together, as `training.train` learns."""
+    """Train the U-Net of `config` with a second output, as `training.train` does."""
     keras = load_keras()
     model = with_channels(build_unet(config))
     losses = [build_loss(config.loss), keras.losses.BinaryCrossentropy()]
     model.compile(keras.optimizers.Adam(config.learning_rate), losses, jit_compile=False)
-    wanted, wanted_later = (np.stack([make_channels(one) for one in part.instances]) for part in (training, validation))
+    target, validation_target = (
+        np.stack([make_channels(cells) for cells in part.instances]) for part in (training, validation)
+    )
     best, kept = np.inf, None
     for epoch in range(1, config.epochs + 1):
         start = time.perf_counter()
-        for images, masks, channels in _batches(training, wanted, config, epoch):
+        for images, masks, channels in _batches(training, target, config, epoch):
             model.train_on_batch(images, [masks, channels])
-        targets = [validation.masks, wanted_later / np.float32(255)]
+        targets = [validation.masks, validation_target / np.float32(255)]
         loss = model.test_on_batch(validation.images.astype(np.float32), targets, return_dict=True)["loss"]
         if loss < best:
             best, kept = loss, model.get_weights()
@@ -130,20 +132,20 @@ def train_with_channels(training: Part, validation: Part, config: RunConfig, rep
     return model
 
 
-def _batches(part: Part, wanted: np.ndarray, config: RunConfig, epoch: int):
-    """The images, order and augmentation of `pipeline.make_batches`, and channels that are moved with them."""
+def _batches(part: Part, target: np.ndarray, config: RunConfig, epoch: int):
+    """Yield the batches of `batches.make_batches`, with augmented channels."""
     order = make_order(len(part.images), config, epoch)
     plan = make_augmentation(len(order), config.image_size, config, epoch)
     steps = -(-len(order) // config.batch_size)
     for start, stop in itertools.pairwise(np.arange(steps + 1) * len(order) // steps):
         cases, moves = order[start:stop], (plan.transforms[start:stop], plan.brightness[start:stop])
         images, masks = augment(part.images[cases], part.masks[cases], *moves)
-        channels = [augment(part.images[cases], wanted[cases, ..., k], *moves)[1].numpy() for k in range(len(CHANNELS))]
+        channels = [augment(part.images[cases], target[cases, ..., k], *moves)[1].numpy() for k in range(len(CHANNELS))]
         yield images, masks, np.stack(channels, axis=-1) / np.float32(255)
 
 
 def network(name: str, channels: bool, training: Part, validation: Part, config: RunConfig):
-    """A trained network: the study's own (`make study`), or from outputs/instances/, or trained now."""
+    """Return a trained network: of the study (`make study`), from outputs/instances/, or trained now."""
     folder = outputs_folder() / "instances"
     path = folder / f"{name}__{'channels' if channels else 'labels'}__seed{config.seed}.weights.h5"
     studied = outputs_folder() / name / "runs" / config.name / "model.keras"
@@ -172,7 +174,7 @@ def network(name: str, channels: bool, training: Part, validation: Part, config:
 
 
 def read_part(dataset, case_ids, image_size: int) -> Part:
-    """Cases with their cells: from the dataset's instance maps, or else the connected pieces of the masks."""
+    """Read cases with their cells, from instance maps or else from connected components of the masks."""
     arrays = read_cases(dataset, case_ids, image_size)
     instances = []
     for case_id, mask in zip(case_ids, arrays.masks, strict=True):
@@ -186,22 +188,22 @@ def read_part(dataset, case_ids, image_size: int) -> Part:
 
 
 def synthetic_fields(seeds) -> Part:
-    """Fields with touching cells."""
+    """Draw fields with touching cells."""
     smears = [make_smear(seed, slide=seed, **FIELD) for seed in seeds]
-    return Part(*([getattr(one, name) for one in smears] for name in ("image", "mask", "instances")))
+    return Part(*([getattr(smear, name) for smear in smears] for name in ("image", "mask", "instances")))
 
 
 def composed(part: Part, count: int, seed: int, *, crop: bool = False) -> Part:
-    """Pairs of touching cells: one image laid over the right edge of another, so that its cell lies on the other's.
+    """Compose pairs of touching cells: one image is placed over the right edge of another, so that the cells overlap.
 
     Args:
-        part: square images of one size S; those with exactly one cell, away from the border, are used.
+        part: square images of size S. Those with exactly one cell, not touching the border, are used.
         count: number of pairs.
-        seed: of the choice, turns and overlaps.
-        crop: whether to cut out S x S px around the contact, to learn from.
+        seed: seed of choices, rotations and overlaps.
+        crop: cut out S x S px around the contact, for training.
 
     Returns:
-        S x W px, W between S and 2 S and a multiple of 32 (columns of the right edge are repeated); cells 1 and 2.
+        Images of S x W px, W between S and 2 S and a multiple of 32 (the right column is repeated), with cells 1 and 2.
     """
     rng = np.random.default_rng(seed)
     good = [
@@ -214,13 +216,13 @@ def composed(part: Part, count: int, seed: int, *, crop: bool = False) -> Part:
         first, second = rng.choice(good, 2, replace=False)
         pair = _compose(rng, *(_turned(rng, part, k) for k in (first, second)))
         made.append(_around_contact(pair, part.images.shape[1]) if crop else _widened(pair))
-    lists = [list(kind) for kind in zip(*made, strict=True)]
-    return Part(*(np.stack(kind) for kind in lists)) if crop else Part(*lists)
+    lists = [list(arrays) for arrays in zip(*made, strict=True)]
+    return Part(*(np.stack(arrays) for arrays in lists)) if crop else Part(*lists)
 
 
 def _turned(rng, part: Part, k: int):
     turns, flip = rng.integers(4), rng.integers(2)
-    arrays = (np.rot90(kind[k], turns) for kind in (part.images, part.masks, part.instances))
+    arrays = (np.rot90(stack[k], turns) for stack in (part.images, part.masks, part.instances))
     return tuple(array[:, ::-1] if flip else array for array in arrays)
 
 
@@ -228,10 +230,10 @@ def _compose(rng, left, right):
     (image, mask, cells), (image2, mask2, cells2) = left, right
     size = len(mask)
     inside, inside2 = cells > 0, cells2 > 0
-    wanted = rng.uniform(0.005, 0.06) * min(inside.sum(), inside2.sum())
+    overlap = rng.uniform(0.005, 0.06) * min(inside.sum(), inside2.sum())
     for shift in range(size - 1, 0, -1):
         both = inside[:, shift:] & inside2[:, : size - shift]
-        if both.sum() >= wanted:
+        if both.sum() >= overlap:
             break
     width = size + shift
 
@@ -240,18 +242,18 @@ def _compose(rng, left, right):
         canvas[:, start : start + size] = array
         return canvas
 
-    # The second image in the first one's light, as bright plasma shows it.
-    light, light2 = (np.percentile(one[~cell], 85, axis=0) for one, cell in ((image, inside), (image2, inside2)))
+    # Match the brightness of the plasma.
+    light, light2 = (np.percentile(pixels[~cell], 85, axis=0) for pixels, cell in ((image, inside), (image2, inside2)))
     image2 = np.clip(image2 * light / light2, 0, 255)
     seam = (shift + size) / 2
     blend = np.clip((np.arange(width) - seam) / 6 + 0.5, 0, 1)[None, :, None]
     canvas = placed(image.astype(float), 0) * (1 - blend) + placed(image2, shift) * blend
     top, top2 = placed(inside, 0), placed(inside2, shift)
-    for picture, cell in ((placed(image.astype(float), 0), top), (placed(image2, shift), top2)):
+    for pixels, cell in ((placed(image.astype(float), 0), top), (placed(image2, shift), top2)):
         cover = np.where(cell, 1.0, gaussian_filter(cell.astype(float), 1.0))[..., None]
-        # Not beyond the picture that the cell is from.
-        cover = cover * (picture.sum(axis=-1, keepdims=True) > 0)
-        canvas = canvas * (1 - cover) + picture * cover
+        # Only within the image of this cell.
+        cover = cover * (pixels.sum(axis=-1, keepdims=True) > 0)
+        canvas = canvas * (1 - cover) + pixels * cover
     labels = np.where(top2, placed(mask2, shift), np.where(top, placed(mask, 0), BACKGROUND)).astype(np.uint8)
     numbers = np.where(top2, 2, np.where(top, 1, 0)).astype(np.int32)
     return np.rint(canvas).astype(np.uint8), labels, numbers
@@ -278,135 +280,132 @@ def _widened(pair):
 # ----------------------------------------------------------------------------------------------------------- measuring
 
 
-def look(model, images, scale: float) -> list[Seen]:
-    """Segment images, each whole, at `scale` times their size (to multiples of 32), and bring the answer back to it."""
-    seen = []
+def predict(model, images, scale: float) -> list[Prediction]:
+    """Segment whole images at `scale` times their size (rounded to 32 px), and resize the output to their size."""
+    predictions = []
     for image in images:
         height, width = image.shape[:2]
         size = [max(32, round(length * scale / 32) * 32) for length in (height, width)]
-        answer = model.predict_on_batch(resize_image(image, *size)[None].astype(np.float32))
-        probabilities, *channels = [one[0] for one in (answer if isinstance(answer, list) else [answer])]
+        outputs = model.predict_on_batch(resize_image(image, *size)[None].astype(np.float32))
+        probabilities, *channels = [output[0] for output in (outputs if isinstance(outputs, list) else [outputs])]
         mask = np.stack([_resized(probabilities[..., k], height, width) for k in range(3)]).argmax(axis=0)
-        found = {name: _resized(channels[0][..., k], height, width) for k, name in enumerate(CHANNELS) if channels}
-        seen.append(Seen(mask.astype(np.uint8), found))
-    return seen
+        resized = {name: _resized(channels[0][..., k], height, width) for k, name in enumerate(CHANNELS) if channels}
+        predictions.append(Prediction(mask.astype(np.uint8), resized))
+    return predictions
 
 
 def _resized(array: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(np.float32(array)).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def nuclei_cells(seen: Seen, waist: float) -> np.ndarray:
-    """The textbook's way: each connected nucleus is a seed, and a watershed of the distance map gives it its pixels."""
+def nuclei_cells(predicted: Prediction, waist: float) -> np.ndarray:
+    """Separate by a watershed on the distance map, with each connected nucleus as a seed."""
     from skimage.measure import label
 
-    nuclei = label(seen.mask == NUCLEUS, connectivity=2)
+    nuclei = label(predicted.mask == NUCLEUS, connectivity=2)
     areas = np.bincount(nuclei.ravel())
     nuclei[areas[nuclei] < 0.05 * np.median(areas[1:]) if len(areas) > 1 else nuclei > 0] = 0
-    cell = seen.mask != BACKGROUND
+    cell = predicted.mask != BACKGROUND
     return watershed(-distance_transform_edt(cell), nuclei, mask=cell)
 
 
-def edge_cells(seen: Seen, waist: float) -> np.ndarray:
-    """`split_cells` as it is."""
-    return split_cells(seen.mask, waist=waist)
+def edge_cells(predicted: Prediction, waist: float) -> np.ndarray:
+    """Separate by `split_cells`."""
+    return split_cells(predicted.mask, waist=waist)
 
 
-def distance_cells(seen: Seen, waist: float) -> np.ndarray:
-    """`split_cells` on the learned distance."""
-    return split_cells(seen.mask, distances=seen.channels["distance"].clip(0), waist=waist)
+def distance_cells(predicted: Prediction, waist: float) -> np.ndarray:
+    """Separate by `split_cells` on the learned distance."""
+    return split_cells(predicted.mask, distances=predicted.channels["distance"].clip(0), waist=waist)
 
 
-def boundary_cells(seen: Seen, waist: float) -> np.ndarray:
-    """`split_cells` on the distance to the nearest pixel that is background or learned boundary."""
-    inner = (seen.mask != BACKGROUND) & (seen.channels["boundary"] < 0.5)
-    return split_cells(seen.mask, distances=distance_transform_edt(inner), waist=waist)
+def boundary_cells(predicted: Prediction, waist: float) -> np.ndarray:
+    """Separate by `split_cells` on the distance to background or learned boundary."""
+    inner = (predicted.mask != BACKGROUND) & (predicted.channels["boundary"] < 0.5)
+    return split_cells(predicted.mask, distances=distance_transform_edt(inner), waist=waist)
 
 
-WAYS = {
-    "connected components": lambda seen, waist: connected_cells(seen.mask),
+METHODS = {
+    "connected components": lambda predicted, waist: connected_cells(predicted.mask),
     "seeds from nuclei": nuclei_cells,
     "split_cells": edge_cells,
 }
 LEARNED = {"learned distance": distance_cells, "learned boundary": boundary_cells}
 
 
-def count_all(way: Callable, seen: list[Seen], part: Part, waist: float) -> list[InstanceCounts]:
-    """Counts of each image."""
-    return [count_instances(cells, way(one, waist)) for one, cells in zip(seen, part.instances, strict=True)]
+def count_all(method: Callable, predictions: list[Prediction], part: Part, waist: float) -> list[InstanceCounts]:
+    """Return the counts of each image."""
+    pairs = zip(predictions, part.instances, strict=True)
+    return [count_instances(cells, method(predicted, waist)) for predicted, cells in pairs]
 
 
-def choose_waist(way: Callable, seen: list[Seen], part: Part) -> float:
-    """The waist with the highest PQ; of equals, the one nearest to that of `split_cells`."""
-    scores = {waist: score_instances(sum_counts(count_all(way, seen, part, waist)))["pq"] for waist in WAISTS}
+def choose_waist(method: Callable, predictions: list[Prediction], part: Part) -> float:
+    """Return the waist with the highest PQ; of equal ones, the one closest to the default of `split_cells`."""
+    scores = {waist: score_instances(sum_counts(count_all(method, predictions, part, waist)))["pq"] for waist in WAISTS}
     return max(scores, key=lambda waist: (round(scores[waist], 4), -abs(waist - WAIST)))
 
 
 def interval(values: Callable[[np.ndarray], float], count: int) -> tuple[float, float]:
-    """95 % percentile bootstrap over images."""
+    """Return the 95 % percentile bootstrap interval over images."""
     rng = np.random.default_rng(0)
     drawn = [values(rng.integers(count, size=count)) for _ in range(RESAMPLES)]
     return tuple(float(value) for value in np.nanquantile(drawn, [0.025, 0.975]))
 
 
 def pq_of(counts: np.ndarray, chosen) -> float:
-    """PQ of some images, from an array of counts (images, 8)."""
+    """Return the PQ of some images, from an array of counts (images, 8)."""
     tp, fp, fn, iou_sum = counts[chosen].sum(axis=0)[:4]
     return iou_sum / (tp + fp / 2 + fn / 2) if tp + fp + fn else np.nan
 
 
 @dataclass
 class Table:
-    """Rows of the two tables, as they are measured."""
+    """The rows of both tables."""
 
     name: str
     scores: list[dict] = field(default_factory=list)
     differences: list[dict] = field(default_factory=list)
 
-    def measure(self, about: dict, plain, learned, tuning: Part, test: Part, scale: float) -> None:
-        """All ways, on the U-Net of one seed without (`plain`) and with channels (`learned`)."""
-        perfect = [Seen(mask, {}) for mask in test.masks]
-        for way, split in WAYS.items():
-            self._add(about, "expert's masks", way, WAIST, count_all(split, perfect, test, WAIST))
+    def measure(self, columns: dict, plain, learned, tuning: Part, test: Part, scale: float) -> None:
+        """Measure all methods on the U-Net of one seed without (`plain`) and with channels (`learned`)."""
+        perfect = [Prediction(mask, {}) for mask in test.masks]
+        for name, method in METHODS.items():
+            self._add(columns, "expert's masks", name, WAIST, count_all(method, perfect, test, WAIST))
         counts = {}
-        for masks, model, ways in (
-            ("U-Net", plain, WAYS),
+        for masks, model, methods in (
+            ("U-Net", plain, METHODS),
             ("U-Net with channels", learned, {"split_cells": edge_cells} | LEARNED),
         ):
-            tuned, seen = look(model, tuning.images, scale), look(model, test.images, scale)
-            for way, split in ways.items():
-                waist = choose_waist(split, tuned, tuning) if way in LEARNED else WAIST
-                counts[masks, way] = count_all(split, seen, test, waist)
-                self._add(about, masks, way, waist, counts[masks, way])
+            tuned, predicted = predict(model, tuning.images, scale), predict(model, test.images, scale)
+            for name, method in methods.items():
+                waist = choose_waist(method, tuned, tuning) if name in LEARNED else WAIST
+                counts[masks, name] = count_all(method, predicted, test, waist)
+                self._add(columns, masks, name, waist, counts[masks, name])
         for key, rows in counts.items():
             if key != ("U-Net", "split_cells"):
-                self._compare(about, *key, rows, counts["U-Net", "split_cells"])
+                self._compare(columns, *key, rows, counts["U-Net", "split_cells"])
 
-    def _add(self, about, masks, way, waist, rows) -> None:
+    def _add(self, columns, masks, method, waist, rows) -> None:
         total, table = sum_counts(rows), np.asarray(rows, float)
         low, high = interval(lambda chosen: pq_of(table, chosen), len(rows))
-        waist = waist if way == "split_cells" or way in LEARNED else np.nan
-        row = about | {"masks": masks, "way": way, "waist": waist}
+        waist = waist if method == "split_cells" or method in LEARNED else np.nan
+        row = columns | {"masks": masks, "way": method, "waist": waist}
         row |= {"images": len(rows), "cells": total.tp + total.fn, "cells_found": total.tp + total.fp}
         row |= {name: round(value, 4) for name, value in score_instances(total).items()}
         self.scores.append(row | {"pq_low": round(low, 4), "pq_high": round(high, 4)})
-        print("  ", masks, "|", way, "|", {name: self.scores[-1][name] for name in INSTANCE_SCORES}, flush=True)
+        print("  ", masks, "|", method, "|", {name: self.scores[-1][name] for name in SCORES}, flush=True)
 
-    def _compare(self, about, masks, way, rows, base) -> None:
-        one, other = np.asarray(rows, float), np.asarray(base, float)
-        low, high = interval(lambda chosen: pq_of(one, chosen) - pq_of(other, chosen), len(rows))
+    def _compare(self, columns, masks, method, rows, base) -> None:
+        first, second = np.asarray(rows, float), np.asarray(base, float)
+        low, high = interval(lambda chosen: pq_of(first, chosen) - pq_of(second, chosen), len(rows))
         every = slice(None)
-        difference = pq_of(one, every) - pq_of(other, every)
-        row = about | {
-            "masks": masks,
-            "way": way,
-            "against": "U-Net, split_cells",
-            "pq_difference": round(difference, 4),
-        }
-        self.differences.append(row | {"low": round(low, 4), "high": round(high, 4)})
+        difference = pq_of(first, every) - pq_of(second, every)
+        row = columns | {"masks": masks, "way": method, "against": "U-Net, split_cells"}
+        row |= {"pq_difference": round(difference, 4), "low": round(low, 4), "high": round(high, 4)}
+        self.differences.append(row)
 
     def write(self) -> None:
-        """Write what there is."""
+        """Write both tables."""
         folder = project_root() / "outputs" / "reference" / "instances"
         for suffix, rows in (("", self.scores), ("_differences", self.differences)):
             with atomic_write(folder / f"{self.name}{suffix}.csv") as part:
@@ -418,13 +417,13 @@ class Table:
 
 
 def measure_synthetic(seeds) -> None:
-    """Networks trained as the demo's, on fields with touching cells."""
+    """Measure the demo's network on fields with touching cells."""
     study = read_study(project_root() / "params" / "demo.yaml")
     config = next(run for run in study.runs() if (run.encoder, run.loss) == (ENCODER, "cross_entropy"))
     dataset, split = _split(config)
     training, validation = (read_part(dataset, ids, config.image_size) for ids in (split.train, split.validation))
     tuning, test = synthetic_fields(TUNING), synthetic_fields(TEST)
-    # Micrometres per pixel: of the fields, over those of the images as the network was shown them.
+    # Micrometres per pixel of the fields, divided by those of the resized training images.
     side = read_side(dataset)
     scale = pixel_size(FIELD["height_px"], FIELD["width_px"]) / (dataset.spec.pixel_size_um * side / config.image_size)
     print(f"fields are segmented at {scale:.3f} of their size", flush=True)
@@ -432,7 +431,7 @@ def measure_synthetic(seeds) -> None:
 
 
 def measure_real(name: str, seeds, image_size: int) -> None:
-    """Networks that learn from single real cells and composed pairs, on composed pairs of other cases."""
+    """Train on single real cells and composed pairs, and measure on composed pairs of other cases."""
     config = RunConfig(
         dataset=name, image_size=image_size, epochs=10, augmented_copies=2, encoder=ENCODER, loss="cross_entropy"
     )
@@ -440,8 +439,8 @@ def measure_real(name: str, seeds, image_size: int) -> None:
     parts = [read_part(dataset, ids[:MOST_CASES], config.image_size) for ids in split.parts]
     pairs = [composed(part, len(part.images), seed, crop=True) for seed, part in enumerate(parts[:2])]
     training, validation = (
-        Part(*(np.concatenate([getattr(one, kind), getattr(pair, kind)]) for kind in ("images", "masks", "instances")))
-        for one, pair in zip(parts, pairs, strict=False)
+        Part(*(np.concatenate([getattr(part, name), getattr(pair, name)]) for name in ("images", "masks", "instances")))
+        for part, pair in zip(parts, pairs, strict=False)
     )
     tuning, test = composed(parts[1], PAIRS // 2, 2), composed(parts[2], PAIRS, 3)
     _measure(
@@ -458,13 +457,13 @@ def measure_real(name: str, seeds, image_size: int) -> None:
     )
 
 
-def _measure(what, source, study, config, seeds, training, validation, tuning, test, scale) -> None:
-    table = Table(what)
+def _measure(images, source, study, config, seeds, training, validation, tuning, test, scale) -> None:
+    table = Table(images)
     for seed in seeds:
         own = config.model_copy(update={"seed": seed})
         plain, learned = (network(study, channels, training, validation, own) for channels in (False, True))
-        about = {"images_from": source, "network": config.encoder, "seed": seed}
-        table.measure(about, plain, learned, tuning, test, scale)
+        columns = {"images_from": source, "network": config.encoder, "seed": seed}
+        table.measure(columns, plain, learned, tuning, test, scale)
         table.write()
 
 
@@ -482,22 +481,24 @@ def _split(config: RunConfig):
 
 
 def read_side(dataset) -> int:
-    """Height of the dataset's first image in px."""
+    """Return the height of the dataset's first image in px."""
     with Image.open(dataset.cases[0].image_path) as image:
         return image.height
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("synthetic", "segmentation_wbc_1", "segmentation_wbc_2"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="trainings of each network")
-    parser.add_argument("--image-size", type=int, default=96, help="of the public set's images, in px")
+    parser.add_argument("images", choices=("synthetic", "segmentation_wbc_1", "segmentation_wbc_2"))
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="seeds; one training of each network per seed"
+    )
+    parser.add_argument("--image-size", type=int, default=96, help="size of the public images in px")
     options = parser.parse_args()
-    if options.what == "synthetic":
+    if options.images == "synthetic":
         measure_synthetic(options.seeds)
     else:
-        measure_real(options.what, options.seeds, options.image_size)
+        measure_real(options.images, options.seeds, options.image_size)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Compare studies that differ in a setting, on the same images: what does the setting change?
+"""Compare studies that differ in one setting, on the same images.
 
     python benchmarks/compare_settings.py transfer_2to1 transfer_2to1_reinhard transfer_2to1_colour
 
-The first study is the yardstick. Runs of one name (encoder, loss, fold, seed) are compared, on their own test images
-and on every other dataset that both were scored on (`also_score`). Writes settings.csv and settings.md to
-outputs/reference/<first study>/, after `keep_reference.py`, which clears that folder.
+The first study is the baseline. Runs with the same name (encoder, loss, fold, seed) are compared on their own test
+images and on every other dataset on which both were scored (`also_score`). Writes settings.csv and settings.md to
+outputs/reference/<first study>/. Run `wbcstudy reference keep` before, since it clears this folder.
 """
 
 import argparse
@@ -27,12 +27,11 @@ REGIONS = ("nucleus", "cytoplasm")
 
 
 def compare(first: StudyFolder, second: StudyFolder) -> pd.DataFrame:
-    """One row per encoder with loss, set of images and region.
+    """Return one row per encoder with loss, set of images and region.
 
     Returns:
         study, method, images, region, networks (of each study), n (cases), first and second (mean Dice), difference
-        (second minus first: Hodges and Lehmann's typical one of a case), ci_low, ci_high, p (Wilcoxon, each row by
-        itself).
+        (second minus first: Hodges-Lehmann estimate over the cases), ci_low, ci_high, p (Wilcoxon test, not adjusted).
     """
     studies = [{run.name: run for run in load_runs(study) if run.complete} for study in (first, second)]
     shared = sorted(set(studies[0]) & set(studies[1]))
@@ -40,15 +39,15 @@ def compare(first: StudyFolder, second: StudyFolder) -> pd.DataFrame:
         raise StudyError(
             f"{first.name} and {second.name} have no finished run in common.",
             expected="runs of the same encoder, loss, fold and seed in both",
-            fix="Run both studies first; their encoders, losses, folds and seeds should overlap.",
+            fix="Run both studies first, with common encoders, losses, folds and seeds.",
         )
     pairs = [(studies[0][name], studies[1][name]) for name in shared]
     for a, b in pairs:
         if a.record.get("split_hash") != b.record.get("split_hash"):
             raise StudyError(
-                f"{first.name} and {second.name} divide their images differently.",
-                expected="one split",
-                fix="Give both the same dataset, folds, fractions and split_seed.",
+                f"{first.name} and {second.name} have different splits.",
+                expected="the same split",
+                fix="Use the same dataset, folds, fractions and split_seed in both.",
             )
     others = read_other_datasets(first)
     groups = {other.name: (other.groups, set(other.shared)) for other in others}
@@ -68,9 +67,9 @@ def compare(first: StudyFolder, second: StudyFolder) -> pd.DataFrame:
 
 def _rows(method: str, images: str, pairs: list[tuple[Run, Run]], study: str, groups, left_out, dataset) -> list[dict]:
     frames = []
-    for place, label in enumerate(("first", "second")):
+    for position, label in enumerate(("first", "second")):
         for pair in pairs:
-            run = pair[place]
+            run = pair[position]
             scores = read_score_file(run.folder.transfer(dataset).scores) if dataset else run.scores
             frames.append(scores.assign(run=f"{label}__fold{run.config.fold}__seed{run.config.seed}"))
     both = pd.concat(frames, ignore_index=True)
@@ -78,23 +77,22 @@ def _rows(method: str, images: str, pairs: list[tuple[Run, Run]], study: str, gr
     rows = []
     for region in REGIONS:
         means = both[both["region"] == region].groupby(both["run"].str.partition("__")[0])["dice"].mean()
-        (found,) = paired_differences(both, region, groups=groups).to_dict("records")
+        (result,) = paired_differences(both, region, groups=groups).to_dict("records")
         rows.append(
             {"study": study, "method": method, "images": images, "region": region, "networks": len(pairs)}
-            | {"n": found["n"], "first": means["first"], "second": means["second"]}
-            | {"difference": -found["difference"], "ci_low": -found["ci_high"], "ci_high": -found["ci_low"]}
-            | {"p": found["p"]}
+            | {"n": result["n"], "first": means["first"], "second": means["second"]}
+            | {"difference": -result["difference"], "ci_low": -result["ci_high"], "ci_high": -result["ci_low"]}
+            | {"p": result["p"]}
         )
     return rows
 
 
 def as_markdown(table: pd.DataFrame, first: str) -> str:
-    """The table for a reader."""
-    lines = [f"Compared with `{first}`, on the same images, same split and seeds (mean Dice over the images).", ""]
-    lines += [
-        "| study | network | images | region | networks | n | before | with it | typical gain [95 % interval] | p |"
-    ]
-    lines += ["|---|---|---|---|---|---|---|---|---|---|"]
+    """Return the table as Markdown."""
+    lines = [f"Compared with `{first}`: same images, split and seeds. Mean Dice over the images.", ""]
+    heads = ["study", "network", "images", "region", "networks", "n", "Dice, baseline", "Dice, study"]
+    heads += ["gain per image [95 % interval]", "p"]
+    lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in table.itertuples():
         p = "< 0.001" if row.p < 0.001 else f"{row.p:.3f}"
         gain = f"{row.difference:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}]"
@@ -102,23 +100,26 @@ def as_markdown(table: pd.DataFrame, first: str) -> str:
             f"| `{row.study}` | {method_title(row.method)} | {row.images} | {row.region} | {row.networks} | {row.n} "
             f"| {row.first:.3f} | {row.second:.3f} | {gain} | {p} |"
         )
-    lines += ["", "The networks are taken as given: with one network a row, another training could change it."]
+    lines += [
+        "",
+        "The tests do not include the variation between trainings.",
+    ]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Read the studies' names, compare, write, and print."""
+    """Compare the studies and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("first", help="name of the study to compare with")
-    parser.add_argument("others", nargs="+", help="names of studies with other settings")
-    asked = parser.parse_args()
-    first = StudyFolder.of(asked.first)
+    parser.add_argument("first", help="name of the baseline study")
+    parser.add_argument("others", nargs="+", help="names of the studies to compare with it")
+    args = parser.parse_args()
+    first = StudyFolder.of(args.first)
     try:
-        parts = [compare(first, StudyFolder.of(name)) for name in asked.others]
+        parts = [compare(first, StudyFolder.of(name)) for name in args.others]
         table = pd.concat(parts, ignore_index=True)
-        place = project_root() / "outputs" / "reference" / first.name
-        _write(place / "settings.csv", table.to_csv(index=False, float_format="%.6g"))
-        _write(place / "settings.md", as_markdown(table, first.name))
+        folder = project_root() / "outputs" / "reference" / first.name
+        _write(folder / "settings.csv", table.to_csv(index=False, float_format="%.6g"))
+        _write(folder / "settings.md", as_markdown(table, first.name))
     except StudyError as error:
         sys.exit(str(error))
     print(as_markdown(table, first.name))

@@ -1,12 +1,12 @@
-"""How fast `wbcstudy segment` is on many fields, and whether its memory stays as it is.
+"""Speed and memory of `wbcstudy segment` on a folder of many fields.
 
     python benchmarks/measure_segment.py demo --images 1000       # after `make study`
 
-Draws some fields of 1024 x 768 px, puts them into a folder under many names, segments the folder with the command in a
-process of its own, and looks at that process while it works. Writes outputs/reference/segment/<name>.csv: a row for
-each share of the images that is done, with the memory in use then (resident set size), the most that it was before, and
-the processor time (user and system, of all threads) so far. Other programs on the machine change the time on the clock,
-hence it is left out. Since the fields' cells are known, PQ and count error of the drawn fields are in it, too.
+Draws some fields of 1024 x 768 px, copies them under many names, segments the folder in a separate process, and
+watches this process. Writes outputs/reference/segment/<name>.csv: one row for each share of finished images, with the
+memory in use (resident set size), its maximum so far, and the processor time so far (user and system, all threads).
+Wall time is left out, since it depends on other load. The table also has panoptic quality and count error of the drawn
+fields.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from wbcstudy.inference.network import find_run
 SHARES = (0.02, 0.1, 0.25, 0.5, 0.75, 1.0)
 FIELD = {"height_px": 768, "width_px": 1024, "white_cells": (8, 14), "touching": 0.7}
 _FIRST_SEED = 30_000
-_LOOK_EVERY_S = 0.2
+_INTERVAL_S = 0.2
 
 
 def draw_folder(folder: Path, images: int, distinct: int) -> dict[str, np.ndarray]:
-    """Fill a folder with fields: `distinct` of them drawn, the others the same under other names.
+    """Fill a folder with fields: `distinct` drawn ones, the others are copies.
 
     Returns:
         Name -> cells of the drawn fields, integer (H, W).
@@ -59,9 +59,9 @@ def draw_folder(folder: Path, images: int, distinct: int) -> dict[str, np.ndarra
 
 
 def watch(command: list[str], records: Path, images: int) -> list[dict]:
-    """Run a command to its end; what it needed, each time that a share of the images was done."""
-    wanted = [(share, max(1, round(share * images))) for share in SHARES]
-    rows, most, done = [], 0.0, 0
+    """Run a command, and return one row per share of finished images: memory and processor time."""
+    pending = [(share, max(1, round(share * images))) for share in SHARES]
+    rows, peak, done = [], 0.0, 0
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while process.poll() is None:
@@ -69,52 +69,52 @@ def watch(command: list[str], records: Path, images: int) -> list[dict]:
                 memory, times = process.memory_info().rss / 1e6, process.cpu_times()
             except psutil.NoSuchProcess:
                 break
-            most = max(most, memory)
+            peak = max(peak, memory)
             done = len(list(records.iterdir())) if records.is_dir() else 0
-            while wanted and done >= wanted[0][1]:
+            while pending and done >= pending[0][1]:
                 spent = times.user + times.system
-                rows.append({"share": wanted.pop(0)[0], "images": done, "memory_mb": round(memory)})
-                rows[-1] |= {"most_mb": round(most), "processor_s": round(spent, 1)}
-            time.sleep(_LOOK_EVERY_S)
+                rows.append({"share": pending.pop(0)[0], "images": done, "memory_mb": round(memory)})
+                rows[-1] |= {"most_mb": round(peak), "processor_s": round(spent, 1)}
+            time.sleep(_INTERVAL_S)
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait(60)
-    if process.returncode != 0 or wanted:
+    if process.returncode != 0 or pending:
         sys.exit(f"`{' '.join(command[2:])}` ended with {process.returncode} after {done} of {images} images.")
     return rows
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a run or a study, as for `wbcstudy segment --model`")
+    parser.add_argument("model", help="as for `wbcstudy segment --model`")
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--distinct", type=int, default=20, help="fields that are drawn; the others are copies")
-    parser.add_argument("--way", default="auto", help="as for `wbcstudy segment`; whole is less work for the network")
-    parser.add_argument("--name", help="of the CSV file; the model's if left out")
+    parser.add_argument("--distinct", type=int, default=20, help="number of drawn fields; the others are copies")
+    parser.add_argument("--way", default="auto", help="as for `wbcstudy segment`")
+    parser.add_argument("--name", help="name of the CSV file; default: the model's")
     options = parser.parse_args()
-    # Stopped, it ends what it started, and leaves no folder behind.
+    # On SIGTERM, end the child process and delete the folder.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run, _ = find_run(options.model)
-    with tempfile.TemporaryDirectory() as place:
-        fields, out = Path(place) / "fields", Path(place) / "out"
+    with tempfile.TemporaryDirectory() as folder:
+        fields, out = Path(folder) / "fields", Path(folder) / "out"
         known = draw_folder(fields, options.images, min(options.distinct, options.images))
-        words = ["segment", str(fields), "--model", options.model, "--out", str(out), "--way", options.way]
-        rows = watch([sys.executable, "-m", "wbcstudy.cli", *words], out / "records", options.images)
+        arguments = ["segment", str(fields), "--model", options.model, "--out", str(out), "--way", options.way]
+        rows = watch([sys.executable, "-m", "wbcstudy.cli", *arguments], out / "records", options.images)
         cells = len(pd.read_csv(out / "cells.csv"))
-        found = [
-            count_instances(one, read_instances(out / "instances" / f"{name}.png").astype(int))
-            for name, one in known.items()
+        counts = [
+            count_instances(expected, read_instances(out / "instances" / f"{name}.png").astype(int))
+            for name, expected in known.items()
         ]
         ways = pd.read_csv(out / "images.csv")["way"].unique()
     frame = pd.DataFrame(rows)
-    # Loading the network and starting up are no part of an image's time.
+    # Without start-up and loading of the network.
     first, last = frame.iloc[0], frame.iloc[-1]
     rate = (last["images"] - first["images"]) / (last["processor_s"] - first["processor_s"])
     frame.insert(0, "network", run.config.encoder)
     frame.insert(1, "way", " ".join(ways))
-    scores = score_instances(sum_counts(found))
+    scores = score_instances(sum_counts(counts))
     frame["cells_found"], frame["fields_drawn"] = cells, len(known)
     frame["pq"], frame["count_error"] = round(scores["pq"], 4), round(scores["count_error"], 4)
     frame["images_per_processor_s"] = round(float(rate), 3)

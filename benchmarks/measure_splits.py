@@ -1,10 +1,10 @@
-"""Say how much a score depends on which cases are tested: two yardsticks over several splits of the same images.
+"""How much scores depend on which cases are tested: two fast methods over several splits of the same images.
 
     python benchmarks/measure_splits.py segmentation_wbc_1 segmentation_wbc_2
 
-A study has one split, so its scores carry the luck of that split, which no number of seeds shows. Each row is one
-split: the mean Dice over its test cases, after clean-up, of the method without training (three-level Otsu) and of the
-smoothed-colour forest fitted on all other cases. Writes outputs/reference/splits/<dataset>.csv.
+A study has one split, so its scores depend on this split, however many seeds it has. Each row is one split: the mean
+Dice over its test cases, cleaned up, of a method without training (three-level Otsu) and of the smoothed-colour forest
+trained on all other cases. Writes outputs/reference/splits/<dataset>.csv.
 """
 
 import argparse
@@ -29,7 +29,7 @@ IMAGE_SIZE = 256
 
 
 def measure(name: str) -> pd.DataFrame:
-    """One row per split: split_seed, then for each method the mean Dice of nucleus and cytoplasm."""
+    """Return one row per split: split_seed, test_cases, and the mean Dice of each method and region."""
     dataset = load_dataset(name)
     cases = read_cases(dataset, [case.case_id for case in dataset.cases], IMAGE_SIZE)
     images, masks = np.asarray(cases.images), np.asarray(cases.masks)
@@ -45,7 +45,7 @@ def measure(name: str) -> pd.DataFrame:
             method = build_method(method_name)
             method.fit(list(images[~tested]), list(masks[~tested]), np.random.default_rng(0))
             predicted = [clean_up(method.predict(image)) for image in images[tested]]
-            ids = [case_id for case_id, chosen in zip(cases.case_ids, tested, strict=True) if chosen]
+            ids = [case_id for case_id, is_tested in zip(cases.case_ids, tested, strict=True) if is_tested]
             scores = score_masks(method_name, ids, [None] * len(ids), masks[tested], predicted)
             mean = scores.groupby("region").dice.mean()
             row |= {f"{method_name}_{region}": round(mean[region], 4) for region in ("nucleus", "cytoplasm")}
@@ -55,9 +55,9 @@ def measure(name: str) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Measure the datasets that are named."""
+    """Measure the given datasets and write a table for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("datasets", nargs="+", help="names (`wbcstudy data list`) or paths of a dataset.yaml")
+    parser.add_argument("datasets", nargs="+", help="names (`wbcstudy data list`) or paths of dataset.yaml files")
     for name in parser.parse_args().datasets:
         frame = measure(name)
         with atomic_write(

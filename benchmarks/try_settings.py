@@ -1,10 +1,10 @@
-"""Try settings of a training on the validation cases of a dataset; its test cases are never read.
+"""Try training settings on the validation cases of a dataset. Its test cases are never read.
 
     python benchmarks/try_settings.py --dataset segmentation_wbc_1 --encoder mobilenet --training-images 64 \
         --set epochs=20 --set learning_rate_schedule=cosine
 
-One row per trial is added to outputs/reference/settings/trials.csv, those that did not help too. Two trials may run at
-once (`WBCSTUDY_THREADS=1`).
+Every trial adds one row to outputs/reference/settings/trials.csv, whether it helped or not. Two trials can run at the
+same time (`WBCSTUDY_THREADS=1`).
 """
 
 import argparse
@@ -33,15 +33,15 @@ TRIALS = project_root() / "outputs" / "reference" / "settings" / "trials.csv"
 
 
 def try_settings(config: RunConfig, training_images: int | None) -> dict:
-    """Train once and look at the validation cases.
+    """Train once and score the validation cases.
 
     Args:
         config: the settings.
-        training_images: how many of the training cases to learn from, the first of the split; None for all.
+        training_images: number of training cases, the first of the split; None for all.
 
     Returns:
-        One row: the settings, and of the best epoch (lowest validation loss) its number, loss and pooled Dice; the
-        means over the last three epochs show how much of that is luck.
+        One row: the settings, and number, loss and pooled Dice of the best epoch (lowest validation loss). The means
+        over the last three epochs show how much these depend on the choice of the epoch.
     """
     start_training(config.seed)
     data = load_dataset(config.dataset)
@@ -70,7 +70,7 @@ def try_settings(config: RunConfig, training_images: int | None) -> dict:
 
 
 def main() -> None:
-    """Read the settings, train, add a row."""
+    """Train with the given settings and add a row to the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="segmentation_wbc_1")
     parser.add_argument("--encoder", default="mobilenet")
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes")
     args = parser.parse_args()
     if args.training_images is not None and args.training_images < 1:
-        parser.error(f"--training-images {args.training_images}: a number from 1 on; leave it out for all of them")
+        parser.error(f"--training-images {args.training_images}: give a number from 1 on, or leave it out for all")
     values = {"dataset": args.dataset, "encoder": args.encoder, "loss": args.loss, "image_size": 128}
     for text in args.changes:
         name, equals, value = text.partition("=")
@@ -92,7 +92,7 @@ def main() -> None:
     config = make_config(RunConfig, values, "--set")
     row = pd.DataFrame([try_settings(config, args.training_images)])
     TRIALS.parent.mkdir(parents=True, exist_ok=True)
-    # One line at the end of the file: another trial may end at the same time.
+    # Append one line only: another trial may end at the same time.
     with TRIALS.open("a", encoding="utf-8") as file:
         file.write(row.to_csv(index=False, header=not file.tell()))
     print(row.to_string(index=False))

@@ -61,7 +61,7 @@ def start_training(seed: int) -> None:
 
     TensorFlow takes oneDNN's kernels by itself only where the processor has units for networks. Trainings are faster
     with them elsewhere too; what shows the network one image at a time (`wbcstudy segment`) is slower, and keeps
-    TensorFlow's choice (benchmarks/README.md). Kernels differ in the last digits, and so do trainings with them.
+    TensorFlow's choice (benchmarks/notes.md). Kernels differ in the last digits, and so do trainings with them.
     `$TF_ENABLE_ONEDNN_OPTS`, where it is set, is obeyed. A process in which TensorFlow runs already keeps its kernels.
 
     Args:

@@ -23,7 +23,7 @@ def choose_jobs(configs: Sequence[RunConfig | BaselineConfig]) -> int:
     """Return the number of runs to do in parallel: limited by cores, runs and free memory.
 
     Several trainings with one thread each finish a grid sooner than one training with all threads, since the
-    convolutions of small images do not parallelise well (benchmarks/README.md). With a GPU, trainings run one at a
+    convolutions of small images do not parallelise well (benchmarks/notes.md). With a GPU, trainings run one at a
     time: they would compete for the card and its memory.
 
     Args:
