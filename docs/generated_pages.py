@@ -65,8 +65,9 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, **_):
-    """Replace each `<!-- csv: path -->` by a table of that file, so that no number is typed."""
-    return re.sub(r"<!-- csv: (\S+) -->", lambda found: csv_table(ROOT / found[1]), markdown)
+    """Replace each `<!-- csv: path -->` by a table of that file, and keep intervals in tables on one line."""
+    markdown = re.sub(r"<!-- csv: (\S+) -->", lambda match: csv_table(ROOT / match[1]), markdown)
+    return re.sub(r"(\d) \[([-+.\d]+), ([-+.\d]+)\]", "\\1\u00a0[\\2,\u00a0\\3]", markdown)
 
 
 def csv_table(path: Path) -> str:

@@ -105,6 +105,8 @@ def test_a_command_within_a_sentence_is_valid():
 
 def test_every_other_line_is_a_target_or_a_known_program():
     makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z]+)`", TEXT):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     papermill = {"-p": RunConfig.model_fields}
     for program, *words in COMMANDS:
         if program == "make":
