@@ -36,8 +36,9 @@ study: env  ## Run the demo study (or STUDY=params/other.yaml) and say where the
 test: env  ## Run all tests
 	@$(BIN)/python -m pytest
 
-lab: env  ## Open the notebooks in JupyterLab
-	@cd notebooks && ../$(BIN)/jupyter lab --ServerApp.tornado_settings='$(UPLOADS)' $(OPTIONS)
+lab: env  ## Open JupyterLab with copies of the notebooks, in my_notebooks/
+	@WBCSTUDY_ROOT='$(CURDIR)' $(BIN)/wbcstudy copy-notebooks
+	@cd my_notebooks && ../$(BIN)/jupyter lab --ServerApp.tornado_settings='$(UPLOADS)' $(OPTIONS)
 
 # Only this computer can reach it, and on it only who has the address with its token. The page loads nothing from the net.
 app: env  ## Explore studies and segment an image of your own, in the browser

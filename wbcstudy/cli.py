@@ -157,6 +157,15 @@ def export(
     _show(f"Written: {export_network(model, form, out)}")
 
 
+@app.command("copy-notebooks", hidden=True)
+def _copy_notebooks() -> None:
+    """Copy the notebooks to my_notebooks/ for `make lab`. Changed copies are kept."""
+    from wbcstudy.study.notebooks import copy_notebooks
+
+    for message in copy_notebooks():
+        _show(message)
+
+
 @app.command("page", hidden=True)
 def _page(notebook: Path, page: Path) -> None:
     """Write an executed notebook as a self-contained HTML page."""

@@ -21,6 +21,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.results import write_record
 from wbcstudy.runs.start import NEW_STUDY
+from wbcstudy.study.notebooks import describe_notebook
 
 _PACKAGES = ("tensorflow", "keras", "segmentation-models", "numpy", "pandas", "scikit-learn", "papermill", "snakemake")
 
@@ -49,7 +50,7 @@ def finish_run(
     Returns:
         Contents of run.json.
     """
-    record = _describe_run(config, dataset, splits) | {"seed": config.seed} | training
+    record = _describe_run(folder, config, dataset, splits) | {"seed": config.seed} | training
     record |= {"trained_on": describe_scale(dataset, splits[config.fold].train)}
     record |= {"scores": scores, "validation": validation}
     write_record(folder, record)
@@ -83,7 +84,7 @@ def finish_baseline(
     Returns:
         Contents of run.json.
     """
-    record = _describe_run(config, dataset, splits) | {"method": method} | measured | {"scores": scores}
+    record = _describe_run(folder, config, dataset, splits) | {"method": method} | measured | {"scores": scores}
     write_record(folder, record)
     return record
 
@@ -144,7 +145,9 @@ def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
     return error
 
 
-def _describe_run(config: RunConfig | BaselineConfig, dataset: Dataset, splits: tuple[Split, ...]) -> dict[str, Any]:
+def _describe_run(
+    folder: RunFolder, config: RunConfig | BaselineConfig, dataset: Dataset, splits: tuple[Split, ...]
+) -> dict[str, Any]:
     split = splits[config.fold]
     return {
         "status": "complete",
@@ -153,6 +156,7 @@ def _describe_run(config: RunConfig | BaselineConfig, dataset: Dataset, splits: 
         "config": config.model_dump(mode="json"),
         "code_version": __version__,
         "commit": _commit(),
+        "notebook": describe_notebook(folder.act),
         "dataset": describe_dataset(dataset),
         "split_hash": split_hash(splits),
         "split": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},

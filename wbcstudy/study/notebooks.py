@@ -1,0 +1,148 @@
+"""Copy the shipped notebooks for JupyterLab, and record which notebook made a run.
+
+The grid always runs the notebooks in `notebooks/`. JupyterLab opens copies, so that changes never reach the grid.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from wbcstudy.errors import StudyError
+from wbcstudy.files import project_root, read_json, write_json
+
+# The notebook of each kind of run folder (`RunFolder.act`).
+_SHIPPED = {"train": "2_train.ipynb", "baseline": "3_baseline.ipynb"}
+# Folder of the copies, which git ignores.
+_COPIES = "my_notebooks"
+
+
+def copy_notebooks() -> list[str]:
+    """Copy `notebooks/` to `my_notebooks/`, and update copies without changes. A changed copy is never overwritten.
+
+    Returns:
+        A line for each changed copy whose shipped notebook is newer.
+    """
+    messages = []
+    for path in sorted((project_root() / "notebooks").glob("*.ipynb")):
+        shipped, copy = read_json(path) or {}, project_root() / _COPIES / path.name
+        digest = _hash_sources(_read_sources(path))
+        if copy.exists():
+            original = ((read_json(copy) or {}).get("metadata") or {}).get("wbcstudy_copy_of")
+            if original == digest:
+                continue
+            if original is None or original != _hash_sources(_read_sources(copy)):
+                messages.append(
+                    f"{_COPIES}/{path.name} has your changes and is kept. notebooks/{path.name} is newer: to get it, "
+                    "rename your copy and run `make lab` again."
+                )
+                continue
+        shipped["metadata"] |= {"wbcstudy_copy_of": digest}
+        write_json(copy, shipped)
+    return messages
+
+
+def describe_notebook(act: str) -> dict[str, Any] | None:
+    """Return what run.json records about the running notebook, or None outside a notebook.
+
+    Compares the cells that this kernel has executed with those of the shipped notebook. Cells that only assign settings
+    do not count: run.json has the settings. A cell that was executed again counts once.
+
+    Args:
+        act: kind of run, "train" or "baseline".
+
+    Returns:
+        name: path of the notebook, relative to the checkout if possible; None if unknown.
+        sha256: hash of the executed code cells.
+        shipped: whether this is the hash of the notebook in `notebooks/`; None if there is no checkout.
+    """
+    shell = getattr(builtins, "get_ipython", lambda: None)()
+    if shell is None:
+        return None
+    digest = _hash_code(shell.history_manager.input_hist_raw)
+    shipped = _shipped_hash(act)
+    path = _papermill_input() or shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+    return {
+        "name": _short_name(Path(path)) if path else None,
+        "sha256": digest,
+        "shipped": None if shipped is None else digest == shipped,
+    }
+
+
+def changed_notebooks(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return run -> notebook of the runs that another notebook than the shipped one made, from their run.json.
+
+    The notebook is "not recorded" where its name is unknown. Runs without a record of their notebook are left out.
+    """
+    made_by = {str(record.get("run")): record.get("notebook") or {} for record in records}
+    changed = {run: notebook for run, notebook in made_by.items() if notebook.get("shipped") is False}
+    return {run: notebook.get("name") or "not recorded" for run, notebook in changed.items()}
+
+
+def _shipped_hash(act: str) -> str | None:
+    try:
+        sources = _read_sources(project_root() / "notebooks" / _SHIPPED[act], cell_type="code")
+    except StudyError:
+        return None
+    return _hash_code(sources) if sources else None
+
+
+def _read_sources(notebook: Path, cell_type: str | None = None) -> list[str]:
+    """Return the sources of a notebook's cells; none of a file that is not a notebook."""
+    cells = (read_json(notebook) or {}).get("cells")
+    try:
+        return ["".join(cell["source"]) for cell in cells if cell_type in (None, cell["cell_type"])]
+    except (TypeError, KeyError):
+        return []
+
+
+def _hash_code(sources: Iterable[str]) -> str:
+    stripped = dict.fromkeys(source.strip() for source in sources)
+    return _hash_sources(source for source in stripped if not _is_settings(source))
+
+
+def _hash_sources(sources: Iterable[str]) -> str:
+    return hashlib.sha256("\n\n".join(sources).encode()).hexdigest()
+
+
+def _is_settings(source: str) -> bool:
+    """Return whether a cell does nothing but assign constants, as the parameters cell and papermill's copy of it do."""
+    try:
+        statements = ast.parse(source).body
+        return all(isinstance(line, ast.Assign) and _is_constant(line.value) for line in statements)
+    except SyntaxError:
+        return False
+
+
+def _is_constant(value: ast.expr) -> bool:
+    try:
+        ast.literal_eval(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _papermill_input() -> Path | None:
+    """Return the notebook that papermill, the parent process of its kernels, was called with."""
+    import psutil
+
+    try:
+        parent = psutil.Process().parent()
+        command, folder = parent.cmdline(), Path(parent.cwd())
+    except (psutil.Error, AttributeError):
+        return None
+    if not any(Path(word).name.startswith("papermill") for word in command[:3]):
+        return None
+    return next((folder / word for word in command if word.endswith(".ipynb")), None)
+
+
+def _short_name(path: Path) -> str:
+    try:
+        return path.resolve().relative_to(project_root()).as_posix()
+    except (ValueError, StudyError):
+        return path.name
