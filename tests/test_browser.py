@@ -152,9 +152,10 @@ def make_command(target: str) -> tuple[list[str], dict[str, str]]:
         text=True,
         check=True,
     )
-    (line,) = done.stdout.replace("\\\n", "").strip().splitlines()
-    assert line.startswith("cd notebooks && ")
-    words = shlex.split(line.removeprefix("cd notebooks && "))
+    line = done.stdout.replace("\\\n", "").strip().splitlines()[-1]
+    folder = {"lab": "my_notebooks", "app": "notebooks"}[target]
+    assert line.startswith(f"cd {folder} && ")
+    words = shlex.split(line.removeprefix(f"cd {folder} && "))
     environment = dict(word.split("=", 1) for word in words if word.isupper() or re.match(r"[A-Z_]+=", word))
     program, *rest = words[len(environment) :]
     return [sys.executable, "-m", Path(program).name, *rest], environment
@@ -271,6 +272,8 @@ def test_the_training_notebook_runs_to_its_figures_with_parameters_changed_in_ju
     run = StudyFolder(desk.outputs / "trained").run("mobilenet__cross_entropy__fold0__seed0")
     assert run.read_status() == "complete"
     assert run.read_record()["config"]["epochs"] == 1
+    made_by = run.read_record()["notebook"]
+    assert made_by["name"] == "2_train.ipynb" and made_by["shipped"], "other settings do not change the notebook"
 
     page.keyboard.press("Control+s")
     page.get_by_text("Saving completed").wait_for()
