@@ -1,4 +1,4 @@
-"""Votes counted by hand, and what selection keeps."""
+"""Votes counted by hand, and selection."""
 
 import numpy as np
 import pytest
@@ -46,8 +46,8 @@ def test_margins_of_a_hand_made_forest(tiny):
     margins = ensemble_margins(votes, labels)
     for row in range(24):
         counts = votes[row].tolist()
-        total, right = sum(counts), counts.pop(labels[row])
-        expected = (right - max(counts)) / total if total else np.nan
+        total, correct = sum(counts), counts.pop(labels[row])
+        expected = (correct - max(counts)) / total if total else np.nan
         assert margins[row] == pytest.approx(expected, nan_ok=True)
 
 
@@ -63,9 +63,9 @@ def test_one_label_alone_has_margin_one():
 
 def test_in_bag_votes_would_say_little(tiny):
     forest, features, labels = tiny
-    everybody = np.mean([tree.predict(features) == labels for tree in forest.estimators_])
+    all_trees = np.mean([tree.predict(features) == labels for tree in forest.estimators_])
     outside = out_of_bag_votes(forest, features)
-    assert everybody > outside[np.arange(24), labels].sum() / outside.sum()
+    assert all_trees > outside[np.arange(24), labels].sum() / outside.sum()
 
 
 def test_selection_drops_noise_and_keeps_the_lowest_margins_of_each_label():
@@ -87,16 +87,16 @@ def test_selection_keeps_the_documented_share_of_each_label(margins, share, seed
     kept = select_instances(margins, labels, share)
     assert np.array_equal(kept, np.unique(kept))
     for label in np.unique(labels):
-        mine, chosen = labels == label, kept[labels[kept] == label]
-        right = np.count_nonzero(mine & (margins >= 0))
-        wanted = int(np.ceil(share * mine.sum() - 1e-9))
-        if right:
-            assert chosen.size == min(wanted, right)
+        instances, chosen = labels == label, kept[labels[kept] == label]
+        correct = np.count_nonzero(instances & (margins >= 0))
+        limit = int(np.ceil(share * instances.sum() - 1e-9))
+        if correct:
+            assert chosen.size == min(limit, correct)
             assert margins[chosen].min() >= 0
-            left = np.setdiff1d(np.flatnonzero(mine & (margins >= 0)), chosen)
+            left = np.setdiff1d(np.flatnonzero(instances & (margins >= 0)), chosen)
             assert left.size == 0 or margins[left].min() >= margins[chosen].max()
         else:
-            assert chosen.size == wanted > 0, "a label does not vanish"
+            assert chosen.size == limit > 0, "a label vanished"
 
 
 def test_a_label_that_is_all_noise_keeps_its_best():

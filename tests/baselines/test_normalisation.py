@@ -1,11 +1,11 @@
-"""Colour normalisations: what each must leave alone, and what it must take out."""
+"""Colour normalisations: what each must keep and what it must remove."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wbcstudy.baselines.normalisation import NORMALISATIONS, comprehensive, normalise
+from wbcstudy.baselines.normalisation import NORMALISATIONS, _comprehensive, normalise
 from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
 
@@ -19,7 +19,7 @@ def smear():
 
 
 @pytest.mark.parametrize("name", NORMALISATIONS)
-def test_values_stay_in_range_and_the_image_is_not_touched(name):
+def test_values_stay_in_range_and_the_image_is_not_changed(name):
     image = make_smear(1, 64, 48).image
     before = image.copy()
     out = normalise(image, name)
@@ -31,7 +31,7 @@ def test_values_stay_in_range_and_the_image_is_not_touched(name):
 @pytest.mark.parametrize("name", NORMALISATIONS)
 @pytest.mark.parametrize("value", [0, 117, 255])
 @pytest.mark.parametrize("shape", [(1, 1, 3), (4, 5, 3)])
-def test_an_image_of_one_value_stays_of_one_value(name, value, shape):
+def test_a_flat_image_stays_flat(name, value, shape):
     out = normalise(np.full(shape, value, np.uint8), name)
     assert np.isfinite(out).all() and np.ptp(out) < 1e-6
 
@@ -60,13 +60,13 @@ def test_shading_does_not_matter(smear, name, seed):
     assert np.abs(normalise(smear * shade, name) - normalise(smear, name)).max() < 2e-3
 
 
-def test_comprehensive_settles_on_equal_channels_and_pixels_of_sum_one(smear):
-    settled = comprehensive(smear, tolerance=1e-7)
-    assert np.allclose(settled.mean((0, 1)), 1 / 3, atol=1e-5)
-    assert np.allclose(settled.sum(2), 1, atol=1e-4)
-    assert np.abs(comprehensive(settled) - settled).max() < 1e-4
+def test_comprehensive_converges_to_equal_channels_and_pixels_of_sum_one(smear):
+    converged = _comprehensive(smear, tolerance=1e-7)
+    assert np.allclose(converged.mean((0, 1)), 1 / 3, atol=1e-5)
+    assert np.allclose(converged.sum(2), 1, atol=1e-4)
+    assert np.abs(_comprehensive(converged) - converged).max() < 1e-4
     # "Typically 4 or 5 iterations", says the paper of 1998.
-    assert np.abs(comprehensive(smear, tolerance=0, max_rounds=6) - settled).max() < 2e-3
+    assert np.abs(_comprehensive(smear, tolerance=0, max_rounds=6) - converged).max() < 2e-3
 
 
 def test_grey_world_by_hand():
@@ -83,12 +83,6 @@ def test_equalisation_keeps_order():
     channel = np.array([5, 9, 9, 200], np.uint8)
     out = normalise(np.stack([channel] * 3, -1)[None], "equalisation")
     assert np.allclose(out[0, :, 0], [0.125, 0.5, 0.5, 0.875])
-
-
-@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (0, 4, 3)])
-def test_what_is_no_image_is_refused(shape):
-    with pytest.raises(StudyError, match="shape"):
-        normalise(np.zeros(shape, np.uint8), "affine")
 
 
 def test_an_unknown_name_lists_the_known():

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from wbcstudy.baselines.colour import feature_names
-from wbcstudy.baselines.ivsel import ComponentPicker, InstanceVariableSelection
+from wbcstudy.baselines.ivsel import InstanceVariableSelection, _ComponentPicker
 from wbcstudy.baselines.methods import METHODS, build_method
 from wbcstudy.baselines.pixels import features_of
 from wbcstudy.baselines.saidi2018 import MarginSelection
@@ -32,7 +32,7 @@ def smears():
 
 @pytest.fixture(scope="module")
 def training(smears):
-    return [one.image for one in smears[:4]], [one.mask for one in smears[:4]]
+    return [smear.image for smear in smears[:4]], [smear.mask for smear in smears[:4]]
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,12 @@ def test_a_field_of_several_white_cells_is_segmented(fitted, name):
     assert prediction.shape == (768, 1024) and prediction.dtype == np.uint8
     assert dice(field.mask == NUCLEUS, prediction == NUCLEUS) > 0.85
     assert dice(field.mask == CYTOPLASM, prediction == CYTOPLASM) > 0.75
-    found = [np.mean(prediction[field.nuclei == cell.instance] == NUCLEUS) > 0.5 for cell in field.cells]
-    assert len(found) >= 4 and np.mean(found) > 0.7, "cells away from the middle count too"
+    detected = [np.mean(prediction[field.nuclei == cell.instance] == NUCLEUS) > 0.5 for cell in field.cells]
+    assert len(detected) >= 4 and np.mean(detected) > 0.7
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_seed_gives_the_same_mask_and_a_clone_knows_the_parameters(fitted, training, smears, name):
+def test_the_same_seed_gives_the_same_mask_and_a_clone_has_the_parameters(fitted, training, smears, name):
     again = clone(fitted[name])
     assert again.get_params() == fitted[name].get_params()
     with pytest.raises(NotFittedError):
@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_mask_and_a_clone_knows_the_parameters(fitt
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_growing_only_leaves_out(fitted, smears, name):
+def test_growing_only_removes_pixels(fitted, smears, name):
     method = clone(fitted[name]).set_params(growing=False)
     method.__dict__ |= {key: value for key, value in vars(fitted[name]).items() if key.endswith("_")}
     classes, grown = method.predict(smears[4].image), fitted[name].predict(smears[4].image)
@@ -75,7 +75,7 @@ def test_growing_only_leaves_out(fitted, smears, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_image_without_cells_gives_background_and_odd_training_sets_are_taken(name, smears):
+def test_images_without_cells_give_background_and_are_allowed_in_training(name, smears):
     method = quick(name, trees=5)
     blank = np.full((48, 64, 3), 235, np.uint8)
     nowhere = np.zeros((48, 64), np.uint8)
@@ -100,7 +100,7 @@ def test_nuclei_without_a_point_of_interest_are_counted_and_logged(training, cap
     assert not bad.predict(training[0][0]).any()
 
 
-def test_there_are_no_more_training_pixels_than_allowed(training):
+def test_the_number_of_training_pixels_is_limited(training):
     method = MarginSelection(trees=3, share=1.0, max_pixels=120, sigma_px=1.0)
     method.fit(*training, np.random.default_rng(0))
     assert method.selected_.max() < 120
@@ -114,7 +114,7 @@ def test_emis_learns_from_a_share_of_the_pixels(training, share):
     assert 0 <= method.noise_share_ < 0.3
 
 
-def test_ivsel_uses_its_chosen_components_alone(fitted, smears):
+def test_ivsel_uses_its_selected_components_only(fitted, smears):
     method = fitted["settouti2020_ivsel"]
     names = feature_names()
     assert 1 <= len(method.variables_) <= len(names)
@@ -128,8 +128,8 @@ def test_ivsel_uses_its_chosen_components_alone(fitted, smears):
         assert held - ranked[-1] < method.importance_share_
 
 
-def test_ivsel_takes_more_components_when_few_are_not_enough(training):
-    # Half the importance lies in one or two components; no loss of accuracy is accepted.
+def test_ivsel_selects_more_components_if_few_are_not_enough(training):
+    # One or two components hold half the importance; no loss of accuracy is accepted.
     params = {"trees": 10, "importance_share": 0.15, "tolerance": 0.0, "pixels_per_label": 100}
     strict = InstanceVariableSelection(**params).fit(*training, np.random.default_rng(0))
     loose = InstanceVariableSelection(**params | {"tolerance": 1.0}).fit(*training, np.random.default_rng(0))
@@ -138,15 +138,15 @@ def test_ivsel_takes_more_components_when_few_are_not_enough(training):
     assert strict.accuracies_[1] >= strict.accuracies_[0] or strict.importance_share_ == 1.0
 
 
-def test_chosen_components_are_picked_by_name():
+def test_components_are_picked_by_name():
     colours = np.random.default_rng(0).integers(0, 256, (40, 3), dtype=np.uint8)
     variables = ("luma", "green", "lab_a")
     everything = features_of(colours, ("rgb", "hsv", "lab", "luv", "ycbcr", "hed", "nrg"))
     expected = everything[:, [feature_names().index(name) for name in variables]]
-    np.testing.assert_allclose(ComponentPicker(variables)(colours), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(_ComponentPicker(variables)(colours), expected, rtol=1e-4, atol=1e-3)
 
 
-def test_wrong_parameters_are_named(training):
+def test_errors_name_the_invalid_parameter(training):
     for params, name in (
         ({"classifier": "svm"}, "svm"),
         ({"trees": 0}, "trees"),
@@ -161,7 +161,7 @@ def test_wrong_parameters_are_named(training):
         InstanceVariableSelection(importance_share=0).fit(*training, np.random.default_rng(0))
 
 
-def test_rows_of_the_table_say_what_they_are():
+def test_rows_of_the_table():
     assert METHODS["settouti2020_tree"].fixed["classifier"] == "tree"
     for name in NAMES:
         row = METHODS[name]

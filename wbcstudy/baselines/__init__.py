@@ -1,1 +1,1 @@
-"""The earlier methods of Table 3."""
+"""Earlier methods of Table 3, one module per paper."""

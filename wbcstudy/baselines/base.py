@@ -1,4 +1,4 @@
-"""What every earlier method is: a scikit-learn estimator from images to label masks."""
+"""Base class of the earlier methods: scikit-learn estimators that map images to label masks."""
 
 from collections.abc import Sequence
 
@@ -13,41 +13,42 @@ _NAMES = {label: name for name, label in LABELS.items()}
 
 
 class Method(BaseEstimator):
-    """An earlier method of segmentation.
+    """An earlier segmentation method.
 
-    A method writes `_fit` and `_predict`; the checks that all methods share are here. Parameters are stored unchanged
-    by `__init__`, so that `sklearn.base.clone` and `get_params` work, and what was learnt has a trailing underscore.
+    A subclass is a dataclass whose fields are its parameters, and implements `_fit` and `_predict`; this class checks
+    their input. `__init__` stores parameters unchanged, as `sklearn.base.clone` and `get_params` need it. Fitted
+    attributes have a trailing underscore.
 
     Attributes:
-        required_labels: labels without which the method cannot learn; `fit` refuses training masks that lack one.
-        labels_: labels that the training masks hold, in rising order (after `fit`).
+        required_labels: labels that the training masks must contain.
+        labels_: labels in the training masks, in rising order (after `fit`).
     """
 
     required_labels: tuple[int, ...] = ()
 
     def fit(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], rng: np.random.Generator) -> "Method":
-        """Learn from images with their masks.
+        """Fit the method to images with their masks.
 
         Args:
-            images: uint8 (H, W, 3) RGB each; sizes may differ from image to image.
-            masks: uint8 (H, W) of labels each (`wbcstudy.labels`), as large as its image. Images without a nucleus or
-                without any cell are allowed as long as `required_labels` occur somewhere.
-            rng: source of all randomness; methods that do not learn at random leave it alone.
+            images: uint8 (H, W, 3) RGB each; sizes may differ.
+            masks: uint8 (H, W) of labels each (`wbcstudy.labels`), of the same size as the image. Images without a
+                nucleus or any cell are allowed if the `required_labels` occur in other images.
+            rng: source of all randomness; deterministic methods do not use it.
 
         Returns:
-            The method itself.
+            The fitted method.
 
         Raises:
-            StudyError: no images, an image or mask of another type or size, a value that is no label, or a label
-                missing that the method needs.
+            StudyError: no images, an image or mask of another type or size, a value that is no label, or a missing
+                required label.
         """
-        present = check_training(images, masks)
+        present = _check_training(images, masks)
         for label in self.required_labels:
             if label not in present:
                 raise StudyError(
-                    f"{type(self).__name__} cannot learn: no training mask has a pixel of {_NAMES[label]!r}.",
-                    expected="training masks that hold " + ", ".join(_NAMES[one] for one in self.required_labels),
-                    fix="Take other or more training cases, or look at the masks with `wbcstudy data check`.",
+                    f"Cannot fit {type(self).__name__}: no training mask has a pixel of {_NAMES[label]!r}.",
+                    expected="training masks with " + ", ".join(_NAMES[label] for label in self.required_labels),
+                    fix="Use more or other training cases, or inspect the masks with `wbcstudy data check`.",
                 )
         self._fit(images, masks, rng)
         self.labels_ = present
@@ -60,28 +61,28 @@ class Method(BaseEstimator):
             image: uint8 (H, W, 3) RGB, of any size.
 
         Returns:
-            uint8 (H, W) of labels; all background where nothing was found.
+            uint8 (H, W) of labels; all background if no cell was found.
 
         Raises:
             NotFittedError: before `fit`.
-            StudyError: not such an image.
+            StudyError: not an RGB image.
         """
         if not hasattr(self, "labels_"):
-            raise NotFittedError(f"This {type(self).__name__} has not learnt yet: call fit(images, masks, rng) first.")
+            raise NotFittedError(f"This {type(self).__name__} is not fitted yet: call fit(images, masks, rng) first.")
         check_image(image)
         return np.asarray(self._predict(image), dtype=np.uint8)
 
     def _fit(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], rng: np.random.Generator) -> None:
-        """Learn; the arguments are checked."""
+        """Fit to checked images and masks."""
         raise NotImplementedError
 
     def _predict(self, image: np.ndarray) -> np.ndarray:
-        """Integer labels (H, W) of one image, which is checked."""
+        """Return integer labels (H, W) of one checked image."""
         raise NotImplementedError
 
 
 def check_image(image: np.ndarray) -> None:
-    """Raise a `StudyError` unless the argument is a uint8 (H, W, 3) array with at least one pixel."""
+    """Check that an image is a uint8 (H, W, 3) array with at least one pixel; raise a `StudyError` otherwise."""
     shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
     if shape is None or len(shape) != 3 or shape[2] != 3 or dtype != np.uint8 or not all(shape):
         raise StudyError(
@@ -91,24 +92,19 @@ def check_image(image: np.ndarray) -> None:
         )
 
 
-def check_training(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> tuple[int, ...]:
-    """Check images and masks to learn from.
+def region_dice(reference: np.ndarray, prediction: np.ndarray) -> float:
+    """Return the Dice coefficient of two boolean masks; NaN if both are empty."""
+    total = np.count_nonzero(reference) + np.count_nonzero(prediction)
+    return 2 * np.count_nonzero(reference & prediction) / total if total else float("nan")
 
-    Args:
-        images: as for `Method.fit`.
-        masks: as for `Method.fit`.
 
-    Returns:
-        The labels that occur in any mask, in rising order.
-
-    Raises:
-        StudyError: see `Method.fit`.
-    """
+def _check_training(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> tuple[int, ...]:
+    """Check the training cases as `Method.fit` documents it, and return the labels that occur, in rising order."""
     if len(images) == 0 or len(images) != len(masks):
         raise StudyError(
-            f"Cannot learn from {len(images)} images and {len(masks)} masks.",
-            expected="at least one image, and one mask for each",
-            fix="Pass the training cases' images and masks in the same order.",
+            f"Cannot fit to {len(images)} images and {len(masks)} masks.",
+            expected="at least one image, and one mask per image",
+            fix="Pass the images and masks of the training cases in the same order.",
         )
     counts = np.zeros(256, np.int64)
     for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
@@ -117,47 +113,38 @@ def check_training(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) ->
         if mask.shape != image.shape[:2] or mask.dtype != np.uint8:
             raise StudyError(
                 f"Training mask {number} is {mask.dtype} of shape {mask.shape}; its image has shape {image.shape}.",
-                expected="a uint8 mask as high and wide as its image",
+                expected="a uint8 mask of the size of its image",
                 fix="Read image and mask as one case, with wbcstudy.data.arrays.read_cases.",
             )
         counts += np.bincount(mask.ravel(), minlength=256)
     if counts[NUM_LABELS:].any():
         value = NUM_LABELS + int(np.flatnonzero(counts[NUM_LABELS:])[0])
         raise StudyError(
-            f"The training masks hold the value {value}.",
+            f"The training masks have the value {value}.",
             expected=", ".join(f"{label} ({name})" for name, label in LABELS.items()),
             fix="Read masks with wbcstudy.data.arrays.read_cases, which turns grey levels into labels.",
         )
     return tuple(int(label) for label in np.flatnonzero(counts))
 
 
-def draw_pixels(mask: np.ndarray, per_label: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw as many pixels of each label, without repetition.
-
-    Args:
-        mask: integer labels, any shape.
-        per_label: how many pixels of each label; a label that has fewer gives all it has.
-        rng: source of randomness.
-
-    Returns:
-        int64 (N,) indices into `mask.ravel()`, label by label.
-    """
+def _draw_pixels(mask: np.ndarray, per_label: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw the same number of pixels of each label (or all, if a label has fewer): positions in `mask.ravel()`."""
     flat = np.ravel(mask)
     drawn = []
     for label in np.unique(flat):
-        where = np.flatnonzero(flat == label)
-        drawn.append(rng.choice(where, min(per_label, where.size), replace=False, shuffle=False))
-    return np.concatenate(drawn) if drawn else np.zeros(0, np.int64)
+        positions = np.flatnonzero(flat == label)
+        drawn.append(rng.choice(positions, min(per_label, positions.size), replace=False, shuffle=False))
+    return np.concatenate(drawn)
 
 
 def draw_training_pixels(images, masks, features, per_label: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Draw training pixels from all images, as many of each label from each image.
+    """Draw training pixels: the same number of each label from each image, without repetition.
 
     Args:
         images: as for `Method.fit`.
         masks: as for `Method.fit`.
         features: function from an image to its features, float (H, W, F).
-        per_label: how many pixels per label and image.
+        per_label: number of pixels per label and image; a label with fewer pixels gives all.
         rng: source of randomness.
 
     Returns:
@@ -165,8 +152,8 @@ def draw_training_pixels(images, masks, features, per_label: int, rng) -> tuple[
     """
     rows, labels = [], []
     for image, mask in zip(images, masks, strict=True):
-        where = draw_pixels(mask, per_label, rng)
+        drawn = _draw_pixels(mask, per_label, rng)
         values = features(image)
-        rows.append(values.reshape(-1, values.shape[-1])[where].astype(np.float32))
-        labels.append(np.ravel(mask)[where])
+        rows.append(values.reshape(-1, values.shape[-1])[drawn].astype(np.float32))
+        labels.append(np.ravel(mask)[drawn])
     return np.concatenate(rows), np.concatenate(labels)

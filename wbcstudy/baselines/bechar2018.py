@@ -1,15 +1,16 @@
-"""Superpixels, classified by what a few labelled and many unlabelled images teach (reference 13)."""
+"""[13] Superpixels, classified from a few labelled and many unlabelled images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
-from wbcstudy.baselines.base import Method
-from wbcstudy.baselines.superpixels import describe, superpixel_labels
+from wbcstudy.baselines.superpixels import SuperpixelMethod, superpixel_labels
 from wbcstudy.errors import StudyError
+from wbcstudy.registry import unknown_name
 
 
 def _tree(trees: int, seed: int):
@@ -39,13 +40,13 @@ def _setred(trees: int, seed: int):
 def _sslearn_coforest(trees: int, seed: int):
     from sklearn.tree import DecisionTreeClassifier
 
-    # One tree for all would draw its bootstraps from NumPy's global generator: a list of them repeats.
+    # A list of trees: with a single tree, sslearn would draw the bootstraps from NumPy's global generator.
     forest = [DecisionTreeClassifier(max_features="sqrt") for _ in range(trees)]
     return _sslearn().CoForest(forest, n_estimators=trees, random_state=seed)
 
 
 def _sslearn_setred(trees: int, seed: int):
-    # Its graph is a dense matrix over all labelled examples, which grow from round to round: ten rounds are affordable.
+    # Its graph is a dense matrix over all labelled examples, which grows in each round: ten rounds are affordable.
     return _sslearn().Setred(_tree(trees, seed), rejection_threshold=0.1, max_iterations=10, random_state=seed)
 
 
@@ -56,13 +57,13 @@ def _sslearn():
         raise StudyError(
             "The comparison with sslearn needs the package 'sslearn', which is not installed.",
             expected="an environment with sslearn 1.1",
-            fix="Run `.venv/bin/pip install sslearn`, or take the method out of `baselines`.",
+            fix="Run `.venv/bin/pip install sslearn`, or remove the method from `baselines`.",
         ) from error
     return sslearn.wrapper
 
 
 # Name -> function from (number of trees, seed) to a classifier.
-LEARNERS: Mapping[str, Callable] = MappingProxyType(
+_LEARNERS: Mapping[str, Callable] = MappingProxyType(
     {
         "tree": _tree,
         "forest": _forest,
@@ -75,87 +76,62 @@ LEARNERS: Mapping[str, Callable] = MappingProxyType(
 _SUPERVISED = ("tree", "forest")
 
 
-class FewLabelsSuperpixels(Method):
+@dataclass(eq=False, repr=False)
+class FewLabelsSuperpixels(SuperpixelMethod):
     """Superpixel classification with few labelled images: tree or forest, SETRED or co-Forest.
 
     Bechar, Settouti, Daho: Semi-supervised Super-pixels classification for White Blood Cells segmentation. 3rd
     International Conference on Pattern Analysis and Intelligent Systems (PAIS), 2018, pp. 1-8.
 
     1. Some training images keep their masks, the others are used without: whole images, since superpixels of one image
-       are alike. How many is reconstructed.
+       are similar. The numbers are reconstructed.
     2. Cut each image into superpixels by SLIC and describe each by its colours. The features are reconstructed: those
        of reference 12, without normalisation, in four colour spaces together.
     3. Train a classifier: supervised, on the labelled superpixels alone, one classifier ("tree") or many ("forest");
        or semi-supervised, one that teaches itself ("setred") or many that teach each other ("coforest"). The pairs are
        the paper's; their settings are in `wbcstudy.baselines.semi_supervised`.
 
-    The four are to be compared with each other, and not with methods that see all masks.
+    Compare the four with each other, not with methods that use all masks.
 
     Args:
-        learner: a key of `LEARNERS`; those named sslearn_... are that package's versions, for comparison.
-        labelled_images: training images whose masks are used, drawn at random.
-        unlabelled_images: further training images, used without their masks, at most.
-        superpixels_per_image: superpixels to learn from in each image, at most, drawn at random.
-        spaces: colour spaces, keys of `wbcstudy.baselines.colour.COMPONENTS`.
-        statistics: a key of `wbcstudy.baselines.superpixels.STATISTICS`.
-        segments: wanted superpixels per 256 x 256 px.
-        compactness: of SLIC.
-        sigma_px: smoothing before SLIC, in px.
+        learner: "tree", "forest", "coforest" or "setred"; "sslearn_coforest" and "sslearn_setred" are the versions of
+            the package sslearn, for comparison.
+        labelled_images: number of training images whose masks are used, drawn at random.
+        unlabelled_images: maximum number of further training images, used without their masks.
+        superpixels_per_image: maximum number of superpixels for training in each image, drawn at random.
         trees: number of trees of the forests.
 
+    The other parameters are those of `SuperpixelMethod`.
+
     Attributes:
-        labelled_: int, numbers of the training images whose masks were used.
-        unlabelled_: int, numbers of those used without.
-        scaler_: `StandardScaler` of the features; distances of SETRED need one scale.
+        labelled_: int, positions of the training images whose masks were used.
+        unlabelled_: int, positions of the images used without masks.
+        scaler_: `StandardScaler` of the features; the distances of SETRED need a common scale.
         classifier_: the trained classifier.
     """
 
-    def __init__(
-        self,
-        learner="coforest",
-        labelled_images=8,
-        unlabelled_images=32,
-        superpixels_per_image=300,
-        spaces=("rgb", "hsv", "lab", "ycbcr"),
-        statistics="first_order",
-        segments=600,
-        compactness=10.0,
-        sigma_px=1.0,
-        trees=50,
-    ):
-        self.learner = learner
-        self.labelled_images = labelled_images
-        self.unlabelled_images = unlabelled_images
-        self.superpixels_per_image = superpixels_per_image
-        self.spaces = spaces
-        self.statistics = statistics
-        self.segments = segments
-        self.compactness = compactness
-        self.sigma_px = sigma_px
-        self.trees = trees
-
-    def superpixels(self, image: np.ndarray) -> np.ndarray:
-        """The superpixels that `predict` labels: uint8 (H, W, 3) image -> int32 (H, W), for the oracle ceiling."""
-        return self._describe(image)[0]
+    learner: str = "coforest"
+    labelled_images: int = 8
+    unlabelled_images: int = 32
+    superpixels_per_image: int = 300
+    trees: int = 50
 
     def _fit(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], rng: np.random.Generator) -> None:
         from sklearn.preprocessing import StandardScaler
 
         from wbcstudy.baselines.semi_supervised import UNLABELLED
 
-        if self.learner not in LEARNERS:
-            raise StudyError(
-                f"Unknown learner {self.learner!r}.", expected=", ".join(LEARNERS), fix="Use one of these names."
-            )
+        if self.learner not in _LEARNERS:
+            raise unknown_name(self.learner, _LEARNERS, "learner")
         if self.labelled_images < 1:
             raise StudyError(
-                f"labelled_images = {self.labelled_images!r}: nothing to learn labels from.",
+                f"labelled_images = {self.labelled_images!r}: no labels to learn from.",
                 expected="a whole number, 1 or more",
                 fix="Change labelled_images.",
             )
         order = rng.permutation(len(images))
-        # Drawn before the learner is looked at: with one seed, all learners learn from the same superpixels.
-        classifier_seed, draw_seed = (int(one) for one in rng.integers(2**31, size=2))
+        # Drawn independently of the learner: with one seed, all learners use the same superpixels.
+        classifier_seed, draw_seed = (int(seed) for seed in rng.integers(2**31, size=2))
         draw = np.random.default_rng(draw_seed)
         self.labelled_ = order[: self.labelled_images]
         self.unlabelled_ = order[self.labelled_images :][: self.unlabelled_images]
@@ -165,25 +141,14 @@ class FewLabelsSuperpixels(Method):
         for k in np.concatenate([self.labelled_, self.unlabelled_]):
             patches, features = self._describe(images[k])
             kept = draw.permutation(len(features))[: self.superpixels_per_image]
-            known = len(rows) < len(self.labelled_)
-            label = superpixel_labels(masks[k], patches)[kept] if known else np.full(len(kept), UNLABELLED)
+            labelled = len(rows) < len(self.labelled_)
+            label = superpixel_labels(masks[k], patches)[kept] if labelled else np.full(len(kept), UNLABELLED)
             rows.append(features[kept])
             labels.append(label.astype(np.int64))
         self.scaler_ = StandardScaler().fit(np.concatenate(rows))
-        learner = LEARNERS[self.learner](self.trees, classifier_seed)
+        learner = _LEARNERS[self.learner](self.trees, classifier_seed)
         self.classifier_ = learner.fit(self.scaler_.transform(np.concatenate(rows)), np.concatenate(labels))
 
     def _predict(self, image: np.ndarray) -> np.ndarray:
         patches, features = self._describe(image)
         return np.asarray(self.classifier_.predict(self.scaler_.transform(features)))[patches]
-
-    def _describe(self, image):
-        return describe(
-            image,
-            normalisation="none",
-            spaces=self.spaces,
-            statistics=self.statistics,
-            segments=self.segments,
-            compactness=self.compactness,
-            sigma_px=self.sigma_px,
-        )

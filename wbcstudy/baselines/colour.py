@@ -1,4 +1,4 @@
-"""Colour of each pixel, in seven spaces, with smoothed copies."""
+"""Colour features of each pixel: seven colour spaces, and smoothed copies."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -8,7 +8,7 @@ import numpy as np
 from wbcstudy.baselines.base import check_image
 from wbcstudy.errors import StudyError
 
-#: Components of each colour space, in the order of the features.
+# Components of each colour space, in the order of the features.
 COMPONENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "rgb": ("red", "green", "blue"),
@@ -24,27 +24,27 @@ SPACES = tuple(COMPONENTS)
 
 
 def colour_features(image: np.ndarray, spaces: Sequence[str] = SPACES, sigmas_px: Sequence[float] = ()) -> np.ndarray:
-    """Colour components of each pixel, followed by Gaussian-smoothed copies.
+    """Compute colour components of each pixel, followed by Gaussian-smoothed copies.
 
-    The components keep scikit-image's ranges: RGB, HSV and the shares 0 to 1; L 0 to 100, a, b, u and v about -130 to
+    The components have scikit-image's ranges: RGB, HSV and the shares 0 to 1; L 0 to 100, a, b, u and v about -130 to
     225; luma 16 to 235, Cb and Cr 16 to 240; stains (Ruifrok and Johnston 2001) as optical densities, 0 or more. The
-    shares r/(r+g+b) and g/(r+g+b) of a black pixel are 1/3, those of grey. Hue is an angle and jumps from 1 to 0 at
+    shares r/(r+g+b) and g/(r+g+b) of a black pixel are 1/3, as those of grey. Hue is an angle and jumps from 1 to 0 at
     red; a smoothed hue is the mean of the numbers, not of the angles.
 
     Args:
         image: uint8 (H, W, 3) RGB.
-        spaces: keys of `COMPONENTS`, in the wanted order.
-        sigmas_px: for each, all components smoothed with a Gaussian of this standard deviation, in px of this image;
-            the border is mirrored. Empty for no smoothed copies.
+        spaces: keys of `COMPONENTS`, in the order of the features.
+        sigmas_px: standard deviations of the Gaussians, in px of this image; each adds a smoothed copy of all
+            components. The border is mirrored. Empty for no smoothed copies.
 
     Returns:
-        float32 (H, W, F), with F as `feature_names(spaces, sigmas_px)` is long.
+        float32 (H, W, F), where F is the length of `feature_names(spaces, sigmas_px)`.
 
     Raises:
-        StudyError: not such an image, an unknown or missing colour space, or a sigma that is not above 0.
+        StudyError: not an RGB image, an unknown or missing colour space, or a sigma that is not above 0.
     """
     check_image(image)
-    _check(spaces, sigmas_px)
+    _check_parameters(spaces, sigmas_px)
     plain = colour_components(image.astype(np.float32) / 255, spaces)
     if not len(sigmas_px):
         return plain
@@ -52,7 +52,7 @@ def colour_features(image: np.ndarray, spaces: Sequence[str] = SPACES, sigmas_px
 
     copies = [plain]
     for sigma in sigmas_px:
-        # Channel by channel on contiguous planes: three times faster than one call on interleaved ones.
+        # Channel by channel on contiguous planes: three times as fast as one call on interleaved ones.
         planes = [
             gaussian_filter(np.ascontiguousarray(plain[..., k]), sigma, truncate=3) for k in range(plain.shape[-1])
         ]
@@ -61,11 +61,11 @@ def colour_features(image: np.ndarray, spaces: Sequence[str] = SPACES, sigmas_px
 
 
 def colour_components(rgb: np.ndarray, spaces: Sequence[str]) -> np.ndarray:
-    """Colour components of an image whose values are no longer whole numbers, say after a colour normalisation.
+    """Compute the colour components of an image in floating point, such as a normalised one.
 
     Args:
         rgb: float (H, W, 3), 0-1.
-        spaces: as for `colour_features`; the components' ranges are said there.
+        spaces: as for `colour_features`, which documents the ranges of the components.
 
     Returns:
         float32 (H, W, F).
@@ -73,27 +73,27 @@ def colour_components(rgb: np.ndarray, spaces: Sequence[str]) -> np.ndarray:
     Raises:
         StudyError: an unknown or missing colour space.
     """
-    _check(spaces, ())
+    _check_parameters(spaces, ())
     converters = _converters()
     return np.concatenate([converters[space](rgb) for space in spaces], axis=-1).astype(np.float32, copy=False)
 
 
 def feature_names(spaces: Sequence[str] = SPACES, sigmas_px: Sequence[float] = ()) -> tuple[str, ...]:
-    """Names of `colour_features`' components, in order: "green", …, "green_s2" for those smoothed with 2 px.
+    """Return the names of the features, in order: "green", ..., "green_s2" for a component smoothed with 2 px.
 
     Raises:
         StudyError: an unknown or missing colour space, or a sigma that is not above 0.
     """
-    _check(spaces, sigmas_px)
+    _check_parameters(spaces, sigmas_px)
     plain = tuple(name for space in spaces for name in COMPONENTS[space])
     return plain + tuple(f"{name}_s{sigma:g}" for sigma in sigmas_px for name in plain)
 
 
-def _check(spaces, sigmas_px) -> None:
+def _check_parameters(spaces, sigmas_px) -> None:
     unknown = [space for space in spaces if space not in COMPONENTS]
     if unknown or not len(spaces) or isinstance(spaces, str):
         raise StudyError(
-            f"Unknown colour space {unknown[0]!r}." if unknown else "No colour space was named.",
+            f"Unknown colour space {unknown[0]!r}." if unknown else "No colour space is given.",
             expected=f"a list of one or more of {', '.join(SPACES)}",
             fix="Change `spaces`.",
         )

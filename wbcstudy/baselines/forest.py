@@ -1,4 +1,7 @@
-"""Yardstick: a random forest that sees colour and the colour around."""
+"""Strong simple baseline: a random forest on the colour of each pixel and its surroundings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -6,42 +9,35 @@ from wbcstudy.baselines.base import Method, draw_training_pixels
 from wbcstudy.baselines.colour import colour_features
 
 
+@dataclass(eq=False, repr=False)
 class ColourForest(Method):
     """A random forest on the colour of each pixel and of its smoothed surroundings.
 
-    Not from the paper: what ordinary machine learning reaches on these images today, in minutes and without a GPU.
+    Not from the paper: the result of standard machine learning, in minutes and without a GPU.
 
     1. Features of each pixel: colour components, and the same after Gaussian smoothing with several widths.
-    2. From each training image, as many pixels of each label.
-    3. A random forest (L. Breiman, Machine Learning 45, 2001); a pixel gets the label of the highest mean probability.
+    2. The same number of training pixels of each label from each image.
+    3. A random forest (L. Breiman, Machine Learning 45, 2001); a pixel gets the label with the highest mean
+       probability.
 
     Args:
         spaces: colour spaces, keys of `wbcstudy.baselines.colour.COMPONENTS`.
         sigmas_px: widths of the smoothing, in px of the images.
         per_label: training pixels per label and image.
-        max_images: most training images to draw pixels from; drawn at random where there are more.
+        max_images: maximum number of training images; drawn at random if there are more.
         trees: number of trees.
-        min_leaf: fewest training pixels in a leaf.
+        min_leaf: minimum number of training pixels in a leaf.
 
     Attributes:
         forest_: the fitted `sklearn.ensemble.RandomForestClassifier`.
     """
 
-    def __init__(
-        self,
-        spaces=("rgb", "hsv", "lab"),
-        sigmas_px=(2, 4, 8),
-        per_label=150,
-        max_images=100,
-        trees=60,
-        min_leaf=3,
-    ):
-        self.spaces = spaces
-        self.sigmas_px = sigmas_px
-        self.per_label = per_label
-        self.max_images = max_images
-        self.trees = trees
-        self.min_leaf = min_leaf
+    spaces: Sequence[str] = ("rgb", "hsv", "lab")
+    sigmas_px: Sequence[float] = (2, 4, 8)
+    per_label: int = 150
+    max_images: int = 100
+    trees: int = 60
+    min_leaf: int = 3
 
     def _fit(self, images, masks, rng):
         from sklearn.ensemble import RandomForestClassifier

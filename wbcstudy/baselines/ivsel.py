@@ -1,11 +1,12 @@
-"""IVsel: training pixels and colour components chosen together [11]."""
+"""[11] IVsel: training pixels and colour components selected together."""
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from wbcstudy.baselines.colour import COMPONENTS, SPACES, feature_names
+from wbcstudy.baselines.colour import COMPONENTS, feature_names
 from wbcstudy.baselines.margins import check_share, out_of_bag_votes, select_variables
 from wbcstudy.baselines.pixels import check_number, features_of
 from wbcstudy.baselines.saidi2018 import MarginSelection
@@ -13,75 +14,41 @@ from wbcstudy.baselines.saidi2018 import MarginSelection
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False)
 class InstanceVariableSelection(MarginSelection):
-    """Instance and variable selection, then pixel classification with growing.
+    """Instance and variable selection, then pixel classification with region growing.
 
     N. Settouti, M. Saidi, M. E. A. Bechar, M. El Habib Daho and M. A. Chikh: An instance and variable selection
     approach in pixel-based classification for automatic white blood cells segmentation. Pattern Analysis and
-    Applications 23, 1709-1726 (2020). Reference [11] of the paper. That pixels are selected by the margin and
+    Applications 23, 1709-1726 (2020). Reference [11] of the paper. The selection of pixels by the margin and of
     components by their importance in the same forest is the reference's; shares, the check of step 3 and growing are
     reconstructed.
 
     1. A random forest learns the label of training pixels from all components of all colour spaces.
-    2. The same forest says which pixels to keep, by out-of-bag margins as for [10], and which components: the most
-       important ones (mean decrease of impurity) that together hold a share of all importance.
-    3. A forest of all pixels and the chosen components is checked out of bag: if its accuracy is lower than that of
+    2. The same forest selects the pixels, by out-of-bag margins as for [10], and the components: the most important
+       ones (mean decrease of impurity) that together hold a share of the total importance.
+    3. A forest of all pixels and the selected components is checked out of bag: if its accuracy is lower than that of
        the forest of step 1 by more than `tolerance`, the share is raised to .99, then to all components.
-    4. A new forest learns from the chosen pixels and components; regions grow from points of interest as for [9].
+    4. A new forest learns from the selected pixels and components; regions grow from points of interest as for [9].
 
-    Components say much the same, so the importance is spread over many, and which of them are chosen changes from seed
-    to seed: see `variables_`.
+    Components are highly correlated, so the importance is spread over many, and the selection changes from seed to
+    seed: see `variables_`.
 
     Args:
-        importance_share: share of the importance that the chosen components hold, above 0 up to 1.
-        tolerance: out-of-bag accuracy that may be lost by leaving components out, as a fraction from 0 to 1.
-        share: see `MarginSelection`, as for the parameters below.
-        trees: number of trees of all forests.
-        min_leaf: fewest training pixels in a leaf, in all.
-        spaces: from which components are chosen.
-        sigma_px: in px of the image.
-        pixels_per_label: from each image.
-        max_pixels: from all images.
-        growing: False to leave growing out.
-        opening_px: in px of the image.
-        height_px: in px of the image.
+        importance_share: share of the importance that the selected components hold, above 0 up to 1.
+        tolerance: accepted loss of out-of-bag accuracy, as a fraction from 0 to 1.
+
+    The other parameters are those of `MarginSelection` and `GrowingMethod`; components are selected from `spaces`.
 
     Attributes:
-        variables_: names of the chosen components, the most important first.
-        importances_: name -> importance of every component in the first forest; they add up to 1.
-        importance_share_: share that was used in the end.
-        accuracies_: out-of-bag accuracy of the first forest and of the chosen components' forest.
+        variables_: names of the selected components, the most important first.
+        importances_: name -> importance of every component in the first forest, with sum 1.
+        importance_share_: the share that was used in the end.
+        accuracies_: out-of-bag accuracy of the first forest and of the forest of the selected components.
     """
 
-    def __init__(
-        self,
-        importance_share: float = 0.95,
-        tolerance: float = 0.01,
-        share: float = 0.2,
-        trees: int = 30,
-        min_leaf: int = 5,
-        spaces: Sequence[str] = SPACES,
-        sigma_px: float = 0.0,
-        pixels_per_label: int = 200,
-        max_pixels: int = 36_000,
-        growing: bool = True,
-        opening_px: float = 3.0,
-        height_px: float = 2.0,
-    ) -> None:
-        super().__init__(
-            share=share,
-            trees=trees,
-            min_leaf=min_leaf,
-            spaces=spaces,
-            sigma_px=sigma_px,
-            pixels_per_label=pixels_per_label,
-            max_pixels=max_pixels,
-            growing=growing,
-            opening_px=opening_px,
-            height_px=height_px,
-        )
-        self.importance_share = importance_share
-        self.tolerance = tolerance
+    importance_share: float = 0.95
+    tolerance: float = 0.01
 
     def _learn(self, colours: np.ndarray, labels: np.ndarray, random_state: int) -> None:
         check_share("importance_share", self.importance_share)
@@ -91,20 +58,20 @@ class InstanceVariableSelection(MarginSelection):
         first = self._forest(random_state).fit(features, labels)
         before = _accuracy(self._select(first, features, labels), first.classes_, labels)
         importances = first.feature_importances_
-        for share in (self.importance_share, *(wider for wider in (0.99, 1.0) if wider > self.importance_share)):
+        for share in (self.importance_share, *(larger for larger in (0.99, 1.0) if larger > self.importance_share)):
             chosen = select_variables(importances, share)
             if chosen.size == len(names):
                 after = before
                 break
             smaller = self._forest(random_state).fit(features[:, chosen], labels)
             after = _accuracy(out_of_bag_votes(smaller, features[:, chosen]), smaller.classes_, labels)
-            # NaN, where too few trees leave nothing out of bag, is no reason to go on.
+            # NaN (too few trees for out-of-bag votes) does not raise the share.
             if not after < before - self.tolerance:
                 break
         self.importances_ = dict(zip(names, importances.tolist(), strict=True))
         self.variables_ = tuple(names[k] for k in chosen)
         self.importance_share_, self.accuracies_ = share, (before, after)
-        self.features_ = ComponentPicker(self.variables_)
+        self.features_ = _ComponentPicker(self.variables_)
         rows = self.selected_
         self.classifier_ = self._forest(random_state).fit(features[rows][:, chosen], labels[rows])
         _log.info(
@@ -120,8 +87,8 @@ class InstanceVariableSelection(MarginSelection):
         )
 
 
-class ComponentPicker:
-    """Function from colours to some of their components; spaces that none of them comes from are not computed.
+class _ComponentPicker:
+    """Function from colours to some of their components; only the colour spaces in use are computed.
 
     Args:
         variables: names of components (`colour.feature_names`), in the order of the features.
@@ -129,11 +96,11 @@ class ComponentPicker:
 
     def __init__(self, variables: Sequence[str]) -> None:
         self.spaces = tuple(space for space, names in COMPONENTS.items() if set(names) & set(variables))
-        known = feature_names(self.spaces)
-        self.columns = [known.index(name) for name in variables]
+        names = feature_names(self.spaces)
+        self.columns = [names.index(name) for name in variables]
 
     def __call__(self, colours: np.ndarray) -> np.ndarray:
-        """Components, float32 (N, V), of colours, uint8 (N, 3)."""
+        """Compute the components, float32 (N, V), of colours, uint8 (N, 3)."""
         return features_of(colours, self.spaces)[:, self.columns]
 
 

@@ -1,8 +1,9 @@
-"""Mask R-CNN (reference 14), an optional extra: it needs torchvision and, to be worth its row, a GPU."""
+"""[14] Mask R-CNN, an optional extra: it needs torchvision and, for a useful result, a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,10 +11,11 @@ from wbcstudy.baselines.base import Method
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
-# The network's own classes; 0 is its background. A cell is nucleus and cytoplasm together, so that it is one piece.
+# Classes of the network; 0 is its background. A cell is nucleus and cytoplasm together, so that it is one piece.
 _CELL, _NUCLEUS = 1, 2
 
 
+@dataclass(eq=False, repr=False)
 class MaskRcnn(Method):
     """Mask R-CNN with a ResNet-50 and a feature pyramid, trained from scratch.
 
@@ -22,32 +24,31 @@ class MaskRcnn(Method):
 
     1. Each connected cell (nucleus and cytoplasm together) and each connected nucleus is an instance with a box.
     2. Train Mask R-CNN by stochastic gradient descent.
-    3. Predict: instances surer than `min_score` are painted, cells first and nuclei over them; what is cell and not
-       nucleus is cytoplasm.
+    3. Predict: draw the instances with at least `min_score`, cells first and nuclei over them. Cell pixels without a
+       nucleus are cytoplasm.
 
     The authors' changes to the architecture and their pre- and post-processing are not known; this is torchvision's
-    network as it stands, without their pre-trained weights. From scratch on some seventy images it is undertrained. On
-    a machine with a GPU: install torchvision, raise `epochs` to about 100, and pass the method's name in `baselines`.
+    unchanged network, without their pre-trained weights. From scratch, on some seventy images, it is undertrained. On a
+    machine with a GPU: install torchvision, raise `epochs` to about 100, and list the method in `baselines`.
 
     Args:
         image_size_px: side to which the network resizes an image.
-        epochs: passes over the training images.
-        batch_size: images in one step.
-        learning_rate: of stochastic gradient descent with momentum 0.9.
-        min_score: instances below it are not painted, 0-1.
-        device: "cpu", "cuda", or None for a GPU where there is one.
+        epochs: number of passes over the training images.
+        batch_size: images per step.
+        learning_rate: learning rate of stochastic gradient descent with momentum 0.9.
+        min_score: minimum score of an instance, 0-1.
+        device: "cpu", "cuda", or None for a GPU if there is one.
 
     Attributes:
         network_: the trained network.
     """
 
-    def __init__(self, image_size_px=256, epochs=20, batch_size=2, learning_rate=0.005, min_score=0.5, device=None):
-        self.image_size_px = image_size_px
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.min_score = min_score
-        self.device = device
+    image_size_px: int = 256
+    epochs: int = 20
+    batch_size: int = 2
+    learning_rate: float = 0.005
+    min_score: float = 0.5
+    device: str | None = None
 
     def _fit(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], rng: np.random.Generator) -> None:
         torch, detection = _torch()
@@ -60,7 +61,7 @@ class MaskRcnn(Method):
             min_size=self.image_size_px,
             max_size=self.image_size_px,
         ).to(device)
-        parameters = [one for one in self.network_.parameters() if one.requires_grad]
+        parameters = [parameter for parameter in self.network_.parameters() if parameter.requires_grad]
         optimiser = torch.optim.SGD(parameters, lr=self.learning_rate, momentum=0.9, weight_decay=5e-4)
         self.network_.train()
         for _ in range(self.epochs):
@@ -69,7 +70,7 @@ class MaskRcnn(Method):
                 batch = order[start : start + self.batch_size]
                 inputs = [_image_tensor(torch, images[k]).to(device) for k in batch]
                 targets = [
-                    {name: torch.from_numpy(value).to(device) for name, value in instance_targets(masks[k]).items()}
+                    {name: torch.from_numpy(value).to(device) for name, value in _instance_targets(masks[k]).items()}
                     for k in batch
                 ]
                 loss = sum(self.network_(inputs, targets).values())
@@ -81,40 +82,39 @@ class MaskRcnn(Method):
     def _predict(self, image: np.ndarray) -> np.ndarray:
         torch, _ = _torch()
         with torch.no_grad():
-            found = self.network_([_image_tensor(torch, image).to(self._device(torch))])[0]
-        sure = (found["scores"] >= self.min_score).cpu().numpy()
-        painted = found["masks"][:, 0].cpu().numpy() >= 0.5
-        classes = found["labels"].cpu().numpy()
+            instances = self.network_([_image_tensor(torch, image).to(self._device(torch))])[0]
+        confident = (instances["scores"] >= self.min_score).cpu().numpy()
+        pieces = instances["masks"][:, 0].cpu().numpy() >= 0.5
+        classes = instances["labels"].cpu().numpy()
         mask = np.full(image.shape[:2], BACKGROUND, np.uint8)
         for instance_class, label in ((_CELL, CYTOPLASM), (_NUCLEUS, NUCLEUS)):
-            mask[painted[sure & (classes == instance_class)].any(0)] = label
+            mask[pieces[confident & (classes == instance_class)].any(0)] = label
         return mask
 
     def _device(self, torch):
         return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def instance_targets(mask: np.ndarray) -> dict[str, np.ndarray]:
-    """A mask's instances in the form torchvision's detection networks learn from.
+def _instance_targets(mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Convert a mask to instances in the format of torchvision's detection networks.
 
     Args:
         mask: uint8 (H, W) of labels.
 
     Returns:
-        "boxes": float32 (n, 4), x0, y0, x1, y1 in px, the far edges exclusive; "labels": int64 (n,), 1 for a cell and
+        "boxes": float32 (n, 4), x0, y0, x1, y1 in px, x1 and y1 exclusive; "labels": int64 (n,), 1 for a cell and
         2 for a nucleus; "masks": uint8 (n, H, W). n is 0 for a mask without cells.
     """
-    from skimage.measure import label
+    from skimage.measure import label, regionprops
 
     boxes, labels, masks = [], [], []
     for instance_class, region in ((_CELL, mask != BACKGROUND), (_NUCLEUS, mask == NUCLEUS)):
         pieces = label(region, connectivity=2)
-        for number in range(1, pieces.max() + 1):
-            piece = pieces == number
-            rows, columns = np.flatnonzero(piece.any(1)), np.flatnonzero(piece.any(0))
-            boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+        for piece in regionprops(pieces):
+            top, left, bottom, right = piece.bbox
+            boxes.append((left, top, right, bottom))
             labels.append(instance_class)
-            masks.append(piece)
+            masks.append(pieces == piece.label)
     return {
         "boxes": np.array(boxes, np.float32).reshape(-1, 4),
         "labels": np.array(labels, np.int64),
@@ -134,6 +134,6 @@ def _torch():
         raise StudyError(
             "Mask R-CNN needs the packages 'torch' and 'torchvision', which are not installed.",
             expected="an environment with torchvision 0.20 or newer",
-            fix="Run `.venv/bin/pip install torchvision`, or take khouani2020 out of `baselines`.",
+            fix="Run `.venv/bin/pip install torchvision`, or remove khouani2020 from `baselines`.",
         ) from error
     return torch, detection

@@ -1,8 +1,7 @@
-"""Which training pixels and which variables are worth keeping, asked of a random forest.
+"""Selection of training pixels and variables by a random forest.
 
-The trees of a forest vote, and how clear the vote for an instance's own label is, is its margin. Votes count only from
-trees that did not learn from the instance: grown-out trees know their own instances by heart, and with them nearly
-every margin is 1.
+The margin of an instance measures how clearly the trees of a forest vote for its label. Only trees that did not learn
+from the instance vote: fully grown trees memorise their own instances, and with them nearly every margin would be 1.
 """
 
 import numpy as np
@@ -11,17 +10,17 @@ from wbcstudy.baselines.pixels import check_number
 
 
 def out_of_bag_votes(forest, features: np.ndarray) -> np.ndarray:
-    """Votes of the trees that did not learn from an instance.
+    """Count the votes of the trees that did not learn from an instance.
 
-    Scikit-learn's `oob_decision_function_` averages probabilities; where pixels of one colour have two labels, leaves
-    are mixed and that is no count of votes.
+    scikit-learn's `oob_decision_function_` averages probabilities, which differ from votes if leaves are mixed (pixels
+    of one colour with two labels).
 
     Args:
         forest: random forest with bootstrap samples, fitted on `features`.
         features: float (N, F), in the order of fitting.
 
     Returns:
-        int64 (N, K): votes for each of `forest.classes_`; a row of zeros where every tree learnt from the instance.
+        int64 (N, K): votes for each of `forest.classes_`; a row of zeros if every tree learnt from the instance.
     """
     features = np.asarray(features, dtype=np.float32)
     votes = np.zeros((len(features), len(forest.classes_)), np.int64)
@@ -30,41 +29,41 @@ def out_of_bag_votes(forest, features: np.ndarray) -> np.ndarray:
         outside[drawn] = False
         rows = np.flatnonzero(outside)
         if rows.size:
-            # Trees of a forest predict the class's position.
+            # The trees of a forest predict positions in `forest.classes_`.
             votes[rows, tree.predict(features[rows]).astype(np.intp)] += 1
     return votes
 
 
 def ensemble_margins(votes: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """How clearly each instance was voted right: (votes for its label - most votes for another) / votes.
+    """Compute the margin of each instance: (votes for its label - most votes for another label) / votes.
 
     Args:
         votes: int (N, K).
-        positions: int (N,): each instance's own label, as a position 0..K-1.
+        positions: int (N,): label of each instance, as a position 0..K-1.
 
     Returns:
-        float64 (N,) from -1 (all for one wrong label) to 1 (all right); NaN where nobody voted.
+        float64 (N,) from -1 (all votes for one wrong label) to 1 (all votes correct); NaN without votes.
     """
     rows = np.arange(len(votes))
     total = votes.sum(axis=1)
-    right = votes[rows, positions]
+    correct = votes[rows, positions]
     others = votes.copy()
     others[rows, positions] = 0
-    difference = (right - others.max(axis=1)).astype(float)
+    difference = (correct - others.max(axis=1)).astype(float)
     return np.divide(difference, total, out=np.full(len(votes), np.nan), where=total > 0)
 
 
 def select_instances(margins: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
-    """Of each label, the instances that are right but closest to being wrong.
+    """Select the correctly classified instances with the lowest margins of each label.
 
     Instances with a negative margin count as noise. Of the others the lowest margins are kept, up to
-    `ceil(share * instances of the label)`, so that the labels keep their proportions. Of equal margins the first in
-    order are kept. A label of noise alone keeps its highest margins instead: it must not vanish.
+    `ceil(share * instances of the label)`, so that the labels keep their proportions. Equal margins are kept in their
+    order. A label that is all noise keeps its highest margins instead, so that it does not vanish.
 
     Args:
-        margins: float (N,), NaN where unknown; those are never kept, unless a label has nothing else.
+        margins: float (N,), NaN if unknown; these are kept only if a label has no others.
         labels: int (N,).
-        share: of each label's instances, above 0 up to 1.
+        share: maximum share of each label's instances, above 0 up to 1.
 
     Returns:
         int64 indices of the kept instances, in rising order.
@@ -75,29 +74,29 @@ def select_instances(margins: np.ndarray, labels: np.ndarray, share: float) -> n
     check_share("share", share)
     kept = []
     for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        wanted = int(np.ceil(share * mine.size - 1e-9))
-        known = np.where(np.isnan(margins[mine]), -np.inf, margins[mine])
-        right = mine[known >= 0]
-        if right.size:
-            kept.append(right[np.argsort(margins[right], kind="stable")[:wanted]])
+        instances = np.flatnonzero(labels == label)
+        limit = int(np.ceil(share * instances.size - 1e-9))
+        known = np.where(np.isnan(margins[instances]), -np.inf, margins[instances])
+        correct = instances[known >= 0]
+        if correct.size:
+            kept.append(correct[np.argsort(margins[correct], kind="stable")[:limit]])
         else:
-            kept.append(mine[np.argsort(-known, kind="stable")[:wanted]])
-    return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
+            kept.append(instances[np.argsort(-known, kind="stable")[:limit]])
+    return np.sort(np.concatenate(kept))
 
 
 def select_variables(importances: np.ndarray, share: float) -> np.ndarray:
-    """The fewest variables that together hold a share of the importance.
+    """Select the smallest number of variables that together hold a share of the importance.
 
-    Taking those above the mean fails where one variable dominates: it alone is left.
+    Selecting all variables above the mean fails if one variable dominates: only that one would remain.
 
     Args:
         importances: float (F,), 0 or more.
-        share: of their sum, above 0 up to 1. A share of 1 keeps all variables, those of no importance too.
+        share: share of their sum, above 0 up to 1. A share of 1 keeps all variables, also those without importance.
 
     Returns:
-        int64 positions of the kept variables, the most important first (of equals the first); all of them where no
-        variable has any importance.
+        int64 positions of the kept variables, the most important first (ties in order); all of them if no variable has
+        any importance.
 
     Raises:
         StudyError: a share outside these limits.
@@ -107,7 +106,7 @@ def select_variables(importances: np.ndarray, share: float) -> np.ndarray:
     total = importances.sum()
     if share == 1 or not total > 0:
         return order
-    # The tolerance is for sums like .1 + .2, which should reach .3.
+    # With a tolerance for rounding: .1 + .2 must reach .3.
     enough = np.cumsum(importances[order]) >= (share - 1e-9) * total
     return order[: int(np.argmax(enough)) + 1]
 

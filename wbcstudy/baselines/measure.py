@@ -1,44 +1,37 @@
-"""One earlier method on one split: choose its parameters, fit it, segment the test cases."""
+"""Measure one earlier method on one split: choose its parameters, fit it, segment the test cases."""
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from wbcstudy.baselines.methods import MethodRow, build_method, search_parameters
-
-
-class Arrays(Protocol):
-    """Images and masks of one part of the split.
-
-    Attributes:
-        images: uint8 (N, S, S, 3), RGB.
-        masks: uint8 (N, S, S), labels.
-    """
-
-    images: np.ndarray
-    masks: np.ndarray
+from wbcstudy.baselines.base import region_dice
+from wbcstudy.baselines.methods import MethodRow, build_method
+from wbcstudy.data.arrays import Arrays
+from wbcstudy.errors import StudyError
+from wbcstudy.labels import CYTOPLASM, NUCLEUS
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a method came to.
+    """Predictions and times of one method on one split.
 
     Args:
-        seeds: those it was fitted with; one for a method that does not learn at random.
-        params: what was chosen on the validation cases; empty where nothing was searched.
+        seeds: seeds of the fits; one for a deterministic method.
+        params: parameters chosen on the validation cases; empty if there is no search.
         search: one row per setting tried, with its validation scores.
         predictions: seed -> uint8 (N, S, S), labels of the test cases.
-        fit_seconds: processor time to fit once, mean over the seeds.
+        fit_seconds: processor time of one fit, mean over the seeds.
         seconds_per_image: processor time to segment one test image, mean over images and seeds.
-        total_seconds: processor time of everything, the search included.
+        total_seconds: processor time of everything, including the search.
 
-    Processor time is what one core would need alone: other work on the machine does not change it.
+    Processor time is the time that one core would need alone; other work on the machine does not change it.
     """
 
     seeds: tuple[int, ...]
@@ -50,7 +43,7 @@ class Measured:
     total_seconds: float
 
     def facts(self) -> dict[str, Any]:
-        """For run.json: seeds, params, fit_seconds, seconds_per_image, total_seconds."""
+        """Return the entries of run.json: seeds, params, fit_seconds, seconds_per_image, total_seconds."""
         return {
             "seeds": list(self.seeds),
             "params": self.params,
@@ -61,27 +54,32 @@ class Measured:
 
 
 def measure(
-    row: MethodRow, training: Arrays, validation: Arrays, test: Arrays, seeds: Sequence[int], show=print
+    row: MethodRow,
+    training: Arrays,
+    validation: Arrays,
+    test: Arrays,
+    seeds: Sequence[int],
+    show: Callable[[str], object] = print,
 ) -> Measured:
-    """Run one method as the U-Nets are run: nothing is chosen on the test cases.
+    """Run one method under the same rules as the U-Nets: nothing is chosen on the test cases.
 
-    Parameters are chosen on the validation cases after fitting on training cases; the method with the chosen ones is
-    then fitted on both, since it needs no validation any more.
+    Parameters are chosen on the validation cases after fitting on training cases. The method with the chosen parameters
+    is then fitted on both.
 
     Args:
         row: the method.
-        training: to fit on, N > 0.
-        validation: to choose parameters on, N > 0.
-        test: to segment; its masks are not looked at.
-        seeds: one fit each, where the method learns at random; the first otherwise.
+        training: training cases, N > 0.
+        validation: cases to choose parameters on, N > 0.
+        test: cases to segment; their masks are not used.
+        seeds: one fit per seed if the training is random; otherwise the first seed only.
         show: called with one line per step.
 
     Raises:
-        StudyError: the method cannot learn from these cases, or needs a package that is not installed.
+        StudyError: the method cannot be fitted to these cases, or needs a missing package.
     """
     begin = time.process_time()
     seeds = tuple(seeds if row.learns else seeds[:1])
-    params, tried = search_parameters(
+    params, tried = _search_parameters(
         row,
         (np.asarray(training.images), np.asarray(training.masks)),
         (np.asarray(validation.images), np.asarray(validation.masks)),
@@ -89,24 +87,110 @@ def measure(
     )
     if tried:
         show(f"{len(tried)} settings tried; best on validation: {params}")
-    images, masks = (np.concatenate([getattr(training, of), getattr(validation, of)]) for of in ("images", "masks"))
-    predictions, fit_s, predict_s = {}, [], []
+    images = np.concatenate([training.images, validation.images])
+    masks = np.concatenate([training.masks, validation.masks])
+    predictions, fit_seconds, predict_seconds = {}, [], []
     for seed in seeds:
         method = build_method(row.name, **params)
         start = time.process_time()
         method.fit(list(images), list(masks), np.random.default_rng(seed))
         fitted = time.process_time()
         predictions[seed] = np.stack([method.predict(image) for image in test.images])
-        fit_s.append(fitted - start)
-        predict_s.append((time.process_time() - fitted) / len(test.images))
-        show(f"seed {seed}: fitted in {fit_s[-1]:.1f} s, {predict_s[-1]:.3f} s per image")
-    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
+        fit_seconds.append(fitted - start)
+        predict_seconds.append((time.process_time() - fitted) / len(test.images))
+        show(f"seed {seed}: fitted in {fit_seconds[-1]:.1f} s, {predict_seconds[-1]:.3f} s per image")
     return Measured(
         seeds=seeds,
-        params=plain,
+        params={name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()},
         search=pd.DataFrame(tried),
         predictions=predictions,
-        fit_seconds=float(np.mean(fit_s)),
-        seconds_per_image=float(np.mean(predict_s)),
+        fit_seconds=float(np.mean(fit_seconds)),
+        seconds_per_image=float(np.mean(predict_seconds)),
         total_seconds=time.process_time() - begin,
     )
+
+
+def _search_parameters(
+    row: MethodRow,
+    training: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
+    validation: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
+    rng: np.random.Generator,
+    *,
+    max_training: int = 40,
+    max_validation: int = 20,
+) -> tuple[dict, list[dict]]:
+    """Try each combination of a row's `search` and return the best.
+
+    All settings use the same training cases and the same seed. The score of a setting is the mean over validation
+    images of (nucleus Dice + cytoplasm Dice) / 2 of the raw output; a region that is neither in the reference nor in
+    the prediction is left out. The first of equal settings wins.
+
+    Args:
+        row: a row of `METHODS`.
+        training: images and masks for fitting, as for `Method.fit`.
+        validation: images and masks for scoring.
+        rng: draws the cases if there are more than the limits, and the common seed of the settings.
+        max_training: maximum number of training cases.
+        max_validation: maximum number of validation cases.
+
+    Returns:
+        The best setting (parameters of `search` only; empty without `search`, and then nothing runs), and one dict per
+        setting tried: its parameters, `nucleus`, `cytoplasm` and `score` (Dice, mean over images), `fit_seconds`,
+        `predict_seconds` (per image).
+
+    Raises:
+        StudyError: there is a search but no validation case.
+    """
+    if not row.search:
+        return {}, []
+    if len(validation[0]) == 0:
+        raise StudyError(
+            f"The parameters of {row.name!r} cannot be chosen without validation cases.",
+            expected="one validation case or more",
+            fix="Raise `validation_fraction`, or pass the parameters yourself.",
+        )
+    training, validation = _draw_cases(training, max_training, rng), _draw_cases(validation, max_validation, rng)
+    seed = int(rng.integers(2**32))
+    tried = []
+    for values in itertools.product(*row.search.values()):
+        params = dict(zip(row.search, values, strict=True))
+        method = build_method(row.name, **params)
+        start = time.perf_counter()
+        method.fit(*training, np.random.default_rng(seed))
+        fitted = time.perf_counter()
+        predictions = [method.predict(image) for image in validation[0]]
+        end = time.perf_counter()
+        dice = {
+            region: _defined_mean(
+                [
+                    region_dice(mask == label, prediction == label)
+                    for mask, prediction in zip(validation[1], predictions, strict=True)
+                ]
+            )
+            for region, label in (("nucleus", NUCLEUS), ("cytoplasm", CYTOPLASM))
+        }
+        tried.append(
+            {
+                **params,
+                **dice,
+                "score": _defined_mean(list(dice.values())),
+                "fit_seconds": fitted - start,
+                "predict_seconds": (end - fitted) / len(predictions),
+            }
+        )
+    best = max(tried, key=lambda setting: np.nan_to_num(setting["score"], nan=-1))
+    return {name: best[name] for name in row.search}, tried
+
+
+def _draw_cases(cases, limit: int, rng: np.random.Generator):
+    images, masks = cases
+    if len(images) <= limit:
+        return cases
+    chosen = sorted(rng.choice(len(images), limit, replace=False))
+    return [images[k] for k in chosen], [masks[k] for k in chosen]
+
+
+def _defined_mean(values: list[float]) -> float:
+    """Return the mean without NaN; NaN if all are NaN."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")

@@ -1,4 +1,4 @@
-"""Yardstick: what two thresholds reach."""
+"""Simple baseline: three levels of green by Otsu's criterion."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
 
 class OtsuLevels(Method):
-    """Three-level Otsu on green: dark is nucleus, middling is cytoplasm, bright is background.
+    """Three-level Otsu on green: the darkest level is nucleus, the middle one cytoplasm, the brightest background.
 
-    Not from the paper: the least that any method must beat. It learns nothing and has no parameter.
+    Not from the paper: a lower bound for every method. It learns nothing and has no parameters.
 
     1. Two thresholds on the green channel by Otsu's criterion for three levels (N. Otsu, IEEE Trans. Systems, Man, and
        Cybernetics 9, 1979). An image with fewer than three different values of green is all background.
@@ -19,32 +19,32 @@ class OtsuLevels(Method):
         pass
 
     def _predict(self, image):
-        low, high = otsu_thresholds(image[..., 1], 3)
         green = image[..., 1]
+        low, high = otsu_thresholds(green, 3)
         return np.where(green <= low, NUCLEUS, np.where(green <= high, CYTOPLASM, BACKGROUND))
 
 
 def otsu_thresholds(channel: np.ndarray, levels: int, where: np.ndarray | None = None) -> np.ndarray:
-    """Thresholds between levels by Otsu's criterion.
+    """Compute the thresholds between levels by Otsu's criterion.
 
     Args:
         channel: numbers, any shape.
-        levels: how many levels, 2 to 5.
-        where: boolean of the same shape, to look at these pixels only; None for all.
+        levels: number of levels, 2 to 5.
+        where: boolean of the same shape, the pixels to use; None for all.
 
     Returns:
-        float (levels - 1,), rising: a level ends with its threshold (`<=`). Minus infinity where the pixels have too
-        few different values to tell the levels apart, so that nothing is in a lower level.
+        float (levels - 1,), rising: a level ends with its threshold (`<=`). Minus infinity if the pixels have fewer
+        different values than levels, so that nothing is in a lower level.
     """
     from skimage.filters import threshold_multiotsu
 
     values = channel[where] if where is not None else channel.ravel()
-    nothing = np.full(levels - 1, -np.inf)
+    undefined = np.full(levels - 1, -np.inf)
     if values.size == 0 or not values.min() < values.max():
-        return nothing
+        return undefined
     try:
-        # The search tries all combinations of bins, so more levels get coarser bins.
-        found = threshold_multiotsu(values[None], classes=levels, nbins=256 if levels <= 3 else 64)
+        # The search tries all combinations of bins, so more levels use coarser bins.
+        thresholds = threshold_multiotsu(values[None], classes=levels, nbins=256 if levels <= 3 else 64)
     except ValueError:  # fewer different values than levels
-        return nothing
-    return np.asarray(found, float)
+        return undefined
+    return np.asarray(thresholds, float)

@@ -1,42 +1,51 @@
-"""What the methods that classify pixels share: one colour at a time, and regions grown from points of interest."""
+"""Shared base of the methods that classify pixels by colour and grow regions from points of interest."""
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from wbcstudy.baselines.base import Method, draw_training_pixels
-from wbcstudy.baselines.colour import colour_features
+from wbcstudy.baselines.colour import SPACES, colour_features
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS, NUM_LABELS
 
 _log = logging.getLogger(__name__)
 
-# Training cases on which a fitted method looks for nuclei without a point of interest; more would only cost time.
+# Training cases in which nuclei without a point of interest are counted after fitting; more would only cost time.
 _SEED_CHECK_CASES = 8
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class GrowingMethod(Method):
-    """Pixels classified by their colour, and regions grown from the points of interest.
-
-    A subclass writes `_learn`. Its `__init__` stores at least these parameters:
+    """Classify pixels by their colour, and grow regions from points of interest. A subclass implements `_learn`.
 
     Args:
         spaces: colour spaces of the features, keys of `colour.COMPONENTS`.
         sigma_px: standard deviation of the Gaussian that smooths the image first, in px of the image; 0 for none.
-        pixels_per_label: most training pixels of each label from each image.
-        max_pixels: most training pixels of all labels and images; above it, fewer are drawn from each image.
-        growing: whether to grow regions; if not, the class of each pixel is the result.
+        pixels_per_label: maximum number of training pixels of each label from each image.
+        max_pixels: maximum number of training pixels of all labels and images; fewer are drawn from each image if
+            necessary.
+        growing: whether to grow regions; otherwise the class of each pixel is the result.
         opening_px: radius of the disk that opens the rough nucleus, in px of the image; 0 for no opening.
-        height_px: least height of a point of interest above its surroundings in the distance transform, in px of the
+        height_px: minimum height of a point of interest above its surroundings in the distance transform, in px of the
             image. Parts of a nucleus whose depths differ by less share a point.
 
     Attributes:
         classifier_: fitted scikit-learn classifier of colour features.
-        features_: function from colours, uint8 (N, 3), to the features that `classifier_` takes, float32 (N, F).
-        nuclei_: connected nuclei in the training masks that were looked at.
-        missed_nuclei_: those of them in which no point of interest lies, so that growing does not start there.
+        features_: function from colours, uint8 (N, 3), to the features of `classifier_`, float32 (N, F).
+        nuclei_: number of connected nuclei in the training masks that were checked.
+        missed_nuclei_: number of these nuclei without a point of interest, in which growing does not start.
     """
+
+    spaces: Sequence[str] = SPACES
+    sigma_px: float = 0.0
+    pixels_per_label: int = 200
+    max_pixels: int = 36_000
+    growing: bool = True
+    opening_px: float = 3.0
+    height_px: float = 2.0
 
     required_labels = (NUCLEUS,)
 
@@ -51,34 +60,34 @@ class GrowingMethod(Method):
             check_number(name, getattr(self, name), 0)
         share = max(1, self.max_pixels // (NUM_LABELS * len(images)))
         colours, labels = draw_training_pixels(
-            images, masks, lambda image: smooth(image, self.sigma_px), min(self.pixels_per_label, share), rng
+            images, masks, lambda image: _smooth(image, self.sigma_px), min(self.pixels_per_label, share), rng
         )
         self._learn(colours.astype(np.uint8), labels, int(rng.integers(2**31)))
-        self._check_seeds(images, masks)
+        self._count_missed_nuclei(images, masks)
 
     def _predict(self, image: np.ndarray) -> np.ndarray:
         classes = self._classify(image)
-        return grow(classes, self._seeds(classes)) if self.growing else classes
+        return _grow_cells(classes, self._seeds(classes)) if self.growing else classes
 
     def _classify(self, image: np.ndarray) -> np.ndarray:
-        """The class of each pixel before growing, uint8 (H, W)."""
-        return classify_colours(
-            smooth(image, self.sigma_px), lambda colours: self.classifier_.predict(self.features_(colours))
+        """Return the class of each pixel before growing, uint8 (H, W)."""
+        return _classify_colours(
+            _smooth(image, self.sigma_px), lambda colours: self.classifier_.predict(self.features_(colours))
         )
 
     def _seeds(self, classes: np.ndarray) -> np.ndarray:
-        return ultimate_erosion(open_region(classes == NUCLEUS, self.opening_px), self.height_px)
+        return _ultimate_erosion(_open_region(classes == NUCLEUS, self.opening_px), self.height_px)
 
-    def _check_seeds(self, images, masks) -> None:
+    def _count_missed_nuclei(self, images, masks) -> None:
         from scipy.ndimage import label
 
         self.nuclei_ = self.missed_nuclei_ = 0
         chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), _SEED_CHECK_CASES)).astype(int))
         for k in chosen:
             nuclei, count = label(masks[k] == NUCLEUS)
-            found = np.unique(nuclei[self._seeds(self._classify(images[k]))])
+            with_seed = np.unique(nuclei[self._seeds(self._classify(images[k]))])
             self.nuclei_ += count
-            self.missed_nuclei_ += count - np.count_nonzero(found)
+            self.missed_nuclei_ += count - np.count_nonzero(with_seed)
         level = logging.WARNING if 2 * self.missed_nuclei_ > self.nuclei_ else logging.INFO
         _log.log(
             level,
@@ -90,16 +99,32 @@ class GrowingMethod(Method):
         )
 
 
-def smooth(image: np.ndarray, sigma_px: float) -> np.ndarray:
-    """Smooth each channel with a Gaussian and round, so that the image keeps a limited number of colours.
+def features_of(colours: np.ndarray, spaces: Sequence[str]) -> np.ndarray:
+    """Compute the colour components of single colours.
 
     Args:
-        image: uint8 (H, W, 3).
-        sigma_px: standard deviation in px; 0 returns the image itself. The border is mirrored.
+        colours: uint8 (N, 3) RGB, at least one.
+        spaces: keys of `colour.COMPONENTS`.
 
     Returns:
-        uint8 (H, W, 3).
+        float32 (N, F), as `colour_features` returns them for an image.
     """
+    return colour_features(colours[:, np.newaxis], spaces)[:, 0]
+
+
+def check_number(name: str, value: object, low: float, high: float = np.inf) -> None:
+    """Raise a `StudyError` unless a parameter is a number from `low` to `high`."""
+    try:
+        inside = low <= value <= high
+    except TypeError:
+        inside = False
+    if not inside:
+        limits = f"{low:g} or more" if high == np.inf else f"from {low:g} to {high:g}"
+        raise StudyError(f"The parameter {name} is {value!r}.", expected=f"a number, {limits}", fix=f"Change `{name}`.")
+
+
+def _smooth(image: np.ndarray, sigma_px: float) -> np.ndarray:
+    """Smooth each channel of a uint8 image with a Gaussian and round, which keeps the number of colours small."""
     if sigma_px == 0:
         return image
     from scipy.ndimage import gaussian_filter
@@ -108,23 +133,10 @@ def smooth(image: np.ndarray, sigma_px: float) -> np.ndarray:
     return np.rint(np.stack(planes, axis=-1)).astype(np.uint8)
 
 
-def features_of(colours: np.ndarray, spaces: Sequence[str]) -> np.ndarray:
-    """Colour components of single colours, as `colour_features` gives them for an image.
-
-    Args:
-        colours: uint8 (N, 3) RGB, at least one.
-        spaces: keys of `colour.COMPONENTS`.
-
-    Returns:
-        float32 (N, F).
-    """
-    return colour_features(colours[:, np.newaxis], spaces)[:, 0]
-
-
-def classify_colours(image: np.ndarray, classify: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _classify_colours(image: np.ndarray, classify: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Classify pixels by colour, each distinct colour once.
 
-    The result is that of classifying every pixel; images have a third as many colours as pixels, or fewer.
+    The result equals that of classifying every pixel; images have at most a third as many colours as pixels.
 
     Args:
         image: uint8 (H, W, 3).
@@ -134,50 +146,44 @@ def classify_colours(image: np.ndarray, classify: Callable[[np.ndarray], np.ndar
         uint8 (H, W) of labels.
     """
     codes = image.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    distinct, where = np.unique(codes, return_inverse=True)
+    distinct, inverse = np.unique(codes, return_inverse=True)
     colours = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=-1).astype(np.uint8)
-    return np.asarray(classify(colours), dtype=np.uint8)[where].reshape(image.shape[:2])
+    return np.asarray(classify(colours), dtype=np.uint8)[inverse].reshape(image.shape[:2])
 
 
-def open_region(region: np.ndarray, radius_px: float) -> np.ndarray:
-    """Open a region with a disk; what lies beyond the image counts as region, so that cut cells keep their edge.
+def _open_region(region: np.ndarray, radius_px: float) -> np.ndarray:
+    """Open with a disk. Outside the image counts as region, so that a cell at the border keeps its edge."""
+    from skimage.morphology import isotropic_dilation, isotropic_erosion
 
-    Args:
-        region: bool (H, W).
-        radius_px: radius of the disk; below 1 the region is returned as it is.
-    """
     if radius_px < 1 or not region.any() or region.all():
         return region
-    from scipy.ndimage import distance_transform_edt
-
-    # By distance transforms, since their cost does not grow with the radius.
-    eroded = distance_transform_edt(region) > radius_px
-    return distance_transform_edt(~eroded) <= radius_px if eroded.any() else eroded
+    eroded = isotropic_erosion(region, radius_px)
+    return isotropic_dilation(eroded, radius_px) if eroded.any() else eroded
 
 
-def ultimate_erosion(region: np.ndarray, height_px: float) -> np.ndarray:
-    """Points of interest: what is left of each part of a region just before erosion would take it away.
+def _ultimate_erosion(region: np.ndarray, height_px: float) -> np.ndarray:
+    """Find the points of interest: the last pixels of each part of a region that erosion would remove.
 
-    These are the regional maxima of the Euclidean distance to the outside; those that rise less than `height_px` over
-    the saddle to a deeper one are left out, since every ragged edge makes some.
+    These are the regional maxima of the Euclidean distance to the outside. Maxima that rise less than `height_px` above
+    the saddle to a deeper one are left out, since ragged edges cause many of them.
 
     Args:
         region: bool (H, W).
-        height_px: least height in px; pieces nowhere as deep as that get no point. 0 for all regional maxima.
+        height_px: minimum height in px; pieces of a smaller depth get no point. 0 for all regional maxima.
 
     Returns:
-        bool (H, W): one connected spot, often of a few px, for each point.
+        bool (H, W): one connected spot, often of a few px, per point.
     """
     from scipy.ndimage import distance_transform_edt, find_objects, label
     from skimage.morphology import h_maxima, local_maxima
 
     seeds = np.zeros(region.shape, bool)
-    # Without any outside (all of the image is region) distances would be undefined; the frame is the outside.
+    # If the region fills the image, distances are undefined; the frame is the outside then.
     depth = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] if region.all() else distance_transform_edt(region)
     pieces, _ = label(region, structure=np.ones((3, 3)))
-    # Piece by piece, since finding maxima takes long in large images of few nuclei.
+    # Piece by piece, since maxima of large images with few nuclei take long.
     for number, box in enumerate(find_objects(pieces), start=1):
-        # A frame of outside keeps maxima at the box's edge apart from the box's border.
+        # The frame separates maxima at the edge of the box from its border.
         piece = np.pad(np.where(pieces[box] == number, depth[box], 0), 1)
         if piece.max() >= height_px:
             spots = h_maxima(piece, height_px) if height_px > 0 else local_maxima(piece)
@@ -185,43 +191,20 @@ def ultimate_erosion(region: np.ndarray, height_px: float) -> np.ndarray:
     return seeds
 
 
-def grow(classes: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+def _grow_cells(classes: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Grow nuclei from seeds over neighbours classified as nucleus, then cells over those classified as cytoplasm.
 
-    Neighbours share a side. Taking in neighbours until none is left ends with the connected pieces that hold a seed,
-    whatever the order; that is also the morphological reconstruction of the class map from the seeds.
-
     Args:
-        classes: integer labels (H, W), one for each pixel.
+        classes: integer labels (H, W), the class of each pixel.
         seeds: bool (H, W); seeds on pixels of another class than nucleus do not grow.
 
     Returns:
-        uint8 (H, W) of labels; all background where no seed lies on a nucleus. Pixels classified as nucleus that no
-        nucleus reaches are background.
+        uint8 (H, W) of labels (4 neighbours). Nucleus pixels that are not reached become background.
     """
-    nucleus = _pieces_touched(classes == NUCLEUS, seeds)
-    cell = _pieces_touched(nucleus | (classes == CYTOPLASM), nucleus)
+    from scipy.ndimage import binary_propagation
+
+    nucleus = binary_propagation(seeds & (classes == NUCLEUS), mask=classes == NUCLEUS)
+    cell = binary_propagation(nucleus, mask=classes == CYTOPLASM)
     grown = np.where(cell, CYTOPLASM, BACKGROUND).astype(np.uint8)
     grown[nucleus] = NUCLEUS
     return grown
-
-
-def _pieces_touched(region: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import label
-
-    pieces, count = label(region)
-    touched = np.zeros(count + 1, bool)
-    touched[pieces[seeds]] = True
-    touched[0] = False
-    return touched[pieces]
-
-
-def check_number(name: str, value: object, least: float, most: float = np.inf) -> None:
-    """Raise a `StudyError` unless a parameter is a number from `least` to `most`."""
-    try:
-        inside = least <= value <= most
-    except TypeError:
-        inside = False
-    if not inside:
-        limits = f"{least:g} or more" if most == np.inf else f"from {least:g} to {most:g}"
-        raise StudyError(f"The parameter {name} is {value!r}.", expected=f"a number, {limits}", fix=f"Change `{name}`.")

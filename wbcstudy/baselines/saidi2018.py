@@ -1,40 +1,35 @@
-"""EMIS: fewer training pixels, chosen by the ensemble margin [10]."""
+"""[10] EMIS: fewer training pixels, selected by the ensemble margin."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from wbcstudy.baselines.colour import SPACES
 from wbcstudy.baselines.margins import ensemble_margins, out_of_bag_votes, select_instances
 from wbcstudy.baselines.pixels import GrowingMethod, check_number, features_of
 
 
+@dataclass(eq=False, repr=False)
 class MarginSelection(GrowingMethod):
-    """Ensemble margin instance selection, then pixel classification with growing.
+    """Ensemble margin instance selection, then pixel classification with region growing.
 
     M. Saidi, M. E. A. Bechar, N. Settouti and M. A. Chikh: Instances selection algorithm by ensemble margin. Journal of
     Experimental & Theoretical Artificial Intelligence 30, 457-478 (2018). doi:10.1080/0952813X.2017.1409283. Reference
     [10] of the paper, which describes it in one sentence; steps 2 to 4 are reconstructed.
 
     1. A random forest learns the label of training pixels from their colour, as for [9].
-    2. Each training pixel's margin is counted over the trees that did not learn from it: (votes for its label - most
-       votes for another) / votes.
-    3. Pixels with a negative margin are noise and go. Of the others each label keeps those with the lowest margins,
-       near the borders between labels, up to a share of its pixels.
-    4. A new forest learns from the pixels kept; regions grow from points of interest as for [9].
+    2. The margin of each training pixel is computed from the trees that did not learn from it: (votes for its label -
+       most votes for another label) / votes.
+    3. Pixels with a negative margin are noise and are removed. Of the others, each label keeps those with the lowest
+       margins, near the borders between labels, up to a share of its pixels.
+    4. A new forest learns from the selected pixels; regions grow from points of interest as for [9].
 
     Args:
-        share: of each label's training pixels, how many are kept at most; above 0 up to 1.
+        share: maximum share of each label's training pixels that are kept; above 0 up to 1.
         trees: number of trees of both forests.
-        min_leaf: fewest training pixels in a leaf, in both.
-        spaces: see `GrowingMethod`, as for the parameters below.
-        sigma_px: in px of the image.
-        pixels_per_label: from each image.
-        max_pixels: from all images.
-        growing: False to leave growing out.
-        opening_px: in px of the image.
-        height_px: in px of the image.
+        min_leaf: minimum number of training pixels in a leaf, in both.
+
+    The other parameters are those of `GrowingMethod`.
 
     Attributes:
         selected_: int64 positions of the kept pixels among the drawn ones.
@@ -42,29 +37,9 @@ class MarginSelection(GrowingMethod):
         selected_share_: share of the drawn pixels that were kept.
     """
 
-    def __init__(
-        self,
-        share: float = 0.2,
-        trees: int = 30,
-        min_leaf: int = 5,
-        spaces: Sequence[str] = SPACES,
-        sigma_px: float = 0.0,
-        pixels_per_label: int = 200,
-        max_pixels: int = 36_000,
-        growing: bool = True,
-        opening_px: float = 3.0,
-        height_px: float = 2.0,
-    ) -> None:
-        self.share = share
-        self.trees = trees
-        self.min_leaf = min_leaf
-        self.spaces = spaces
-        self.sigma_px = sigma_px
-        self.pixels_per_label = pixels_per_label
-        self.max_pixels = max_pixels
-        self.growing = growing
-        self.opening_px = opening_px
-        self.height_px = height_px
+    share: float = 0.2
+    trees: int = 30
+    min_leaf: int = 5
 
     def _learn(self, colours: np.ndarray, labels: np.ndarray, random_state: int) -> None:
         self.features_ = partial(features_of, spaces=self.spaces)

@@ -1,8 +1,8 @@
-"""Two classifiers that learn from few labels and many examples without: co-Forest and SETRED.
+"""Two semi-supervised classifiers: co-Forest and SETRED.
 
-Both follow scikit-learn: a y of -1 is an example without a label, as for `sklearn.semi_supervised`. Both are written
-here because no kept library has them as published (in `sslearn` 1.1.0 a co-Forest tree labels its own examples and
-loses its bootstrap, and SETRED's cut-edge statistic is a random draw instead of the neighbours' labels).
+Both follow scikit-learn: a y of -1 is an example without a label, as for `sklearn.semi_supervised`. No maintained
+library has them as published (in `sslearn` 1.1.0 a co-Forest tree labels its own examples and loses its bootstrap, and
+SETRED's cut-edge statistic is a random draw instead of the neighbours' labels).
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _SEEDS = np.iinfo(np.int32).max
 
 
 class _SemiSupervised(ClassifierMixin, BaseEstimator):
-    """What the two share: which examples have a label."""
+    """Shared base: separates labelled from unlabelled examples."""
 
     def _split(self, x, y):
-        """Labelled examples, their class numbers, and the examples without a label; sets `classes_`."""
+        """Return labelled examples, their class numbers, and unlabelled examples; set `classes_`."""
         x, y = validate_data(self, x, y)
         check_classification_targets(y)
-        known = y != UNLABELLED if y.dtype.kind in "iuf" else np.ones(len(y), bool)
-        if not known.any():
+        labelled = y != UNLABELLED if y.dtype.kind in "iuf" else np.ones(len(y), bool)
+        if not labelled.any():
             raise ValueError("No example has a label: every y is -1.")
-        self.classes_, numbers = np.unique(y[known], return_inverse=True)
-        return x[known], numbers, x[~known]
+        self.classes_, numbers = np.unique(y[labelled], return_inverse=True)
+        return x[labelled], numbers, x[~labelled]
 
     def predict(self, X):
-        """The most probable class of each example.
+        """Return the most probable class of each example.
 
         Args:
             X: float (n, F).
@@ -42,7 +42,7 @@ class _SemiSupervised(ClassifierMixin, BaseEstimator):
         Returns:
             (n,) of `classes_`.
         """
-        probability = self.predict_proba(X)  # first, for it refuses what has not learnt
+        probability = self.predict_proba(X)  # first, since it checks that the classifier is fitted
         return self.classes_[probability.argmax(1)]
 
 
@@ -54,31 +54,32 @@ class CoForestClassifier(_SemiSupervised):
 
     1. Grow N random trees, each on a bootstrap of the labelled examples.
     2. In each round and for each tree: its *concomitant ensemble* are all other trees. Their error e is estimated on
-       the labelled examples, where only trees vote that have not learnt from the example (out of bag).
-    3. If e fell since the tree last changed (from e'; 0.5 at first), draw unlabelled examples, fewer than e' W' / e.
-       Those that more than the share theta of the ensemble agree on, get its label; W is the sum of these shares.
+       the labelled examples, by the votes of the trees that did not learn from the example (out of bag).
+    3. If e fell since the tree last changed (from e'; 0.5 at first), draw fewer than e' W' / e unlabelled examples.
+       An example gets the ensemble's label if more than a share theta of the ensemble agrees; W is the sum of these
+       shares.
     4. If e W < e' W', grow the tree again on its own bootstrap and these examples. Trees of a round change together.
-    5. End when no tree changes.
+    5. Stop when no tree changes.
 
-    Reconstructed: W' = min(|U| / 10, 100) before the first change, for the printed start of 0 would draw nothing; a
-    tree keeps its bootstrap when it grows again, so that "out of bag" stays true.
+    Reconstructed: W' = min(|U| / 10, 100) before the first change, since the published start of 0 would draw nothing; a
+    tree keeps its bootstrap when it grows again, so that its out-of-bag examples stay the same.
 
     Args:
         n_estimators: N, number of trees, 2 or more.
         theta: share of the ensemble that must agree for a label, 0-1.
-        max_rounds: rounds at most; the rounds end by themselves, as e falls in each.
-        max_features: features a tree looks at in each node, as for scikit-learn's trees.
-        min_samples_leaf: smallest leaf, as for scikit-learn's trees.
+        max_rounds: maximum number of rounds; they usually stop earlier, since e falls in each.
+        max_features: features per node, as for scikit-learn's trees.
+        min_samples_leaf: minimum number of examples in a leaf, as for scikit-learn's trees.
         random_state: None, an integer or a `RandomState`.
 
     Attributes:
         classes_: the labels, sorted.
         estimators_: the trees.
-        in_bag_: bool (N, labelled examples), what each tree's bootstrap holds.
-        taught_: an int array a tree, numbers of the unlabelled examples it last learnt from; `taught_y_`, their classes
-            by number.
-        history_: one dict a round: "error", "weight", "drawn" (number drawn), "changed", each (N,).
-        n_rounds_: number of rounds, the last of which changed nothing.
+        in_bag_: bool (N, labelled examples), whether the tree's bootstrap contains the example.
+        taught_: one int array per tree, positions of the unlabelled examples that it last learnt from; `taught_y_`,
+            their class numbers.
+        history_: one dict per round: "error", "weight", "drawn" (number drawn), "changed", each (N,).
+        n_rounds_: number of rounds.
     """
 
     def __init__(
@@ -92,14 +93,14 @@ class CoForestClassifier(_SemiSupervised):
         self.random_state = random_state
 
     def fit(self, X, y):
-        """Learn.
+        """Fit to labelled and unlabelled examples.
 
         Args:
             X: float (n, F).
-            y: (n,) labels; -1 for an example without one. At least one has a label.
+            y: (n,) labels; -1 for an example without a label. At least one example has a label.
         """
         if self.n_estimators < 2:
-            raise ValueError(f"n_estimators = {self.n_estimators}: a tree needs at least one other to be taught by.")
+            raise ValueError(f"n_estimators = {self.n_estimators}: co-Forest needs at least 2 trees.")
         rng = check_random_state(self.random_state)
         x, y, unlabelled = self._split(X, y)
         number, trees = len(x), range(self.n_estimators)
@@ -115,7 +116,7 @@ class CoForestClassifier(_SemiSupervised):
         on_unlabelled = self._votes(unlabelled)
         for _ in range(self.max_rounds if len(unlabelled) else 0):
             now = {
-                "error": np.array([out_of_bag_error(on_labelled, self.in_bag_, y, tree) for tree in trees]),
+                "error": np.array([_out_of_bag_error(on_labelled, self.in_bag_, y, tree) for tree in trees]),
                 "weight": np.zeros(self.n_estimators),
                 "drawn": np.zeros(self.n_estimators, np.int64),
                 "changed": np.zeros(self.n_estimators, bool),
@@ -125,14 +126,14 @@ class CoForestClassifier(_SemiSupervised):
                 if not now["error"][tree] < error[tree]:
                     continue
                 drawn = rng.permutation(len(unlabelled))[
-                    : draw_limit(error[tree], weight[tree], now["error"][tree], len(unlabelled))
+                    : _draw_limit(error[tree], weight[tree], now["error"][tree], len(unlabelled))
                 ]
-                label, share = concomitant_vote(counts, on_unlabelled, tree, drawn)
-                sure = share > self.theta
-                now["drawn"][tree], now["weight"][tree] = len(drawn), share[sure].sum()
-                if sure.any() and now["error"][tree] * now["weight"][tree] < error[tree] * weight[tree]:
+                label, share = _concomitant_vote(counts, on_unlabelled, tree, drawn)
+                agreed = share > self.theta
+                now["drawn"][tree], now["weight"][tree] = len(drawn), share[agreed].sum()
+                if agreed.any() and now["error"][tree] * now["weight"][tree] < error[tree] * weight[tree]:
                     now["changed"][tree] = True
-                    self.taught_[tree], self.taught_y_[tree] = drawn[sure], label[sure]
+                    self.taught_[tree], self.taught_y_[tree] = drawn[agreed], label[agreed]
             self.history_.append(now)
             if not now["changed"].any():
                 break
@@ -149,7 +150,7 @@ class CoForestClassifier(_SemiSupervised):
         return self
 
     def predict_proba(self, X):
-        """Share of the trees that vote for each class.
+        """Return the share of the trees that vote for each class.
 
         Args:
             X: float (n, F).
@@ -177,38 +178,38 @@ class CoForestClassifier(_SemiSupervised):
 
 
 def _count(votes, classes):
-    """Votes for each class: (trees, n) class numbers -> int (classes, n)."""
-    return np.stack([(votes == one).sum(0) for one in range(classes)])
+    """Count the votes for each class: (trees, n) class numbers -> int (classes, n)."""
+    return np.stack([(votes == number).sum(0) for number in range(classes)])
 
 
-def out_of_bag_error(votes, in_bag, y, tree) -> float:
-    """Error of a tree's concomitant ensemble on the labelled examples (co-Forest, step 2).
+def _out_of_bag_error(votes, in_bag, y, tree) -> float:
+    """Return the error of a tree's concomitant ensemble on the labelled examples (co-Forest, step 2).
 
     Args:
-        votes: int (N, n), the class each tree votes for.
+        votes: int (N, n), class number of each tree's vote.
         in_bag: bool (N, n), whether the tree has learnt from the example.
-        y: int (n,), the true classes.
+        y: int (n,), the true class numbers.
         tree: the tree that does not vote.
 
     Returns:
         Share of wrong majority votes (a tie goes to the first class) among the examples that at least one other tree
-        has not learnt from; 1 where there is none, so that such an ensemble teaches nothing.
+        has not learnt from; 1 without these examples, so that the ensemble teaches nothing.
     """
     allowed = ~in_bag
     allowed[tree] = False
-    counts = np.stack([((votes == one) & allowed).sum(0) for one in range(int(max(votes.max(), y.max())) + 1)])
+    counts = np.stack([((votes == number) & allowed).sum(0) for number in range(int(max(votes.max(), y.max())) + 1)])
     judged = allowed.any(0)
     return float(np.mean(counts.argmax(0)[judged] != y[judged])) if judged.any() else 1.0
 
 
-def concomitant_vote(counts, votes, tree, examples) -> tuple[np.ndarray, np.ndarray]:
-    """What all trees but one say about examples (co-Forest, step 3).
+def _concomitant_vote(counts, votes, tree, examples) -> tuple[np.ndarray, np.ndarray]:
+    """Return the majority vote of all trees but one (co-Forest, step 3).
 
     Args:
         counts: int (C, n), votes of all trees for each class.
-        votes: int (N, n), the class each tree votes for.
+        votes: int (N, n), class number of each tree's vote.
         tree: the tree that does not vote.
-        examples: int (k,), which of the n examples.
+        examples: int (k,), positions among the n examples.
 
     Returns:
         Class numbers (k,) and the share of the N - 1 trees that vote for them (k,).
@@ -218,8 +219,8 @@ def concomitant_vote(counts, votes, tree, examples) -> tuple[np.ndarray, np.ndar
     return others.argmax(0), others.max(0) / (len(votes) - 1)
 
 
-def draw_limit(error_before: float, weight_before: float, error: float, available: int) -> int:
-    """How many examples co-Forest may draw: the most that keeps their weight below e' W' / e.
+def _draw_limit(error_before: float, weight_before: float, error: float, available: int) -> int:
+    """Return the maximum number of examples that co-Forest may draw, which keeps their weight below e' W' / e.
 
     Args:
         error_before: e', positive.
@@ -234,36 +235,36 @@ def draw_limit(error_before: float, weight_before: float, error: float, availabl
 
 
 class SetredClassifier(_SemiSupervised):
-    """SETRED: self-training that throws out labels at odds with the neighbours'.
+    """SETRED: self-training that rejects labels which contradict those of the neighbours.
 
     Li, Zhou: SETRED: self-training with editing, PAKDD 2005, LNCS 3518, pp. 611-621.
 
     1. Train the learner on the labelled examples.
-    2. In each round, the learner labels unlabelled examples; of each class the surest are candidates, as many as the
-       class's share among the labelled examples asks for (at least one).
-    3. Join labelled examples and candidates in a relative neighbourhood graph, edges weighing 1 / (1 + distance). A
-       candidate's statistic is the weight of its edges to examples with another label (*cut* edges). If labels were
-       drawn at random by class shares, its mean and variance were known (`cut_edge_statistic`): keep the candidate if
-       the statistic is so small that this has a probability below theta.
-    4. Train again on all that was labelled or kept. End when nothing is left to label, or after `max_rounds` rounds.
+    2. In each round, the learner labels unlabelled examples. The most confident examples of each class are candidates,
+       in proportion to the class's share among the labelled examples (at least one).
+    3. Join labelled examples and candidates in a relative neighbourhood graph, with edge weights 1 / (1 + distance).
+       The statistic of a candidate is the weight of its edges to examples with another label (*cut* edges). Its mean
+       and variance under random labels are known (`cut_edge_statistic`): keep the candidate if the probability of a
+       value this small is below theta.
+    4. Train again on all labelled and kept examples. Stop when no unlabelled example is left, or after `max_rounds`.
 
-    Reconstructed: candidates a round; a rejected candidate is not proposed again; edges longer than that to the
-    `n_neighbors`-th neighbour are left out, which keeps the graph affordable (the edges within are exact).
+    Reconstructed: the number of candidates per round; a rejected candidate is not proposed again; edges beyond the
+    `n_neighbors`-th neighbour are left out, which keeps the graph affordable (the other edges are exact).
 
     Args:
         estimator: the learner, with `predict_proba`; None for a decision tree with leaves of at least 5 examples.
         theta: significance level, 0-1.
-        max_rounds: rounds at most.
-        candidates: wanted candidates a round.
-        n_neighbors: neighbours among which edges are looked for.
+        max_rounds: maximum number of rounds.
+        candidates: number of candidates per round.
+        n_neighbors: number of nearest neighbours that may be joined.
         random_state: None, an integer or a `RandomState`.
 
     Attributes:
         classes_: the labels, sorted.
         estimator_: the learner, trained.
-        history_: one dict a round: "proposed" and "kept", each the candidates' numbers among the unlabelled examples.
+        history_: one dict per round: "proposed" and "kept", positions among the unlabelled examples.
         n_rounds_: number of rounds.
-        added_: int (k,), numbers of the unlabelled examples that were kept; `added_y_` their classes by number.
+        added_: int (k,), positions of the unlabelled examples that were kept; `added_y_`, their class numbers.
     """
 
     def __init__(self, estimator=None, theta=0.1, max_rounds=40, candidates=100, n_neighbors=10, random_state=None):
@@ -275,11 +276,11 @@ class SetredClassifier(_SemiSupervised):
         self.random_state = random_state
 
     def fit(self, X, y):
-        """Learn.
+        """Fit to labelled and unlabelled examples.
 
         Args:
-            X: float (n, F); distances are Euclidean, so bring features to one scale first.
-            y: (n,) labels; -1 for an example without one. At least one has a label.
+            X: float (n, F); distances are Euclidean, so the features need a common scale.
+            y: (n,) labels; -1 for an example without a label. At least one example has a label.
         """
         rng = check_random_state(self.random_state)
         x, y, unlabelled = self._split(X, y)
@@ -309,7 +310,7 @@ class SetredClassifier(_SemiSupervised):
         return self
 
     def predict_proba(self, X):
-        """The learner's probabilities.
+        """Return the learner's probabilities.
 
         Args:
             X: float (n, F).
@@ -327,9 +328,9 @@ class SetredClassifier(_SemiSupervised):
         self.estimator_ = learner.fit(x, y)
 
     def _propose(self, unlabelled, left, quota, rng):
-        left = rng.permutation(left)  # a tree gives many examples the same probability: ties go by lot
+        left = rng.permutation(left)  # a tree gives many examples the same probability: ties are random
         probability = self.estimator_.predict_proba(unlabelled[left])
-        label, sureness = probability.argmax(1), probability.max(1)
-        order = np.argsort(-sureness, kind="stable")
-        chosen = np.concatenate([order[label[order] == one][: quota[one]] for one in range(len(quota))])
+        label, confidence = probability.argmax(1), probability.max(1)
+        order = np.argsort(-confidence, kind="stable")
+        chosen = np.concatenate([order[label[order] == number][: quota[number]] for number in range(len(quota))])
         return left[chosen], label[chosen]

@@ -1,0 +1,40 @@
+"""Choosing parameters on validation cases."""
+
+import numpy as np
+import pytest
+
+from tests.helpers.constant_method import IMAGE, MASK, ConstantMethod, nucleus_mask
+from wbcstudy.baselines.measure import _search_parameters
+from wbcstudy.baselines.methods import METHODS, MethodRow
+from wbcstudy.errors import StudyError
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+
+
+def test_the_search_scores_on_validation_cases_and_keeps_the_best(monkeypatch):
+    built = []
+
+    def build(name, **params):
+        built.append(ConstantMethod(**params))
+        return built[-1]
+
+    monkeypatch.setattr("wbcstudy.baselines.measure.build_method", build)
+    row = MethodRow("toy", "Toy", "", "", "", True, search={"label": (BACKGROUND, CYTOPLASM, NUCLEUS)})
+    reference = np.full((8, 9), CYTOPLASM, np.uint8)
+    reference[:4] = NUCLEUS  # a constant nucleus has Dice 2 * 36 / (36 + 72) for it, and 0 for the cytoplasm
+    training = ([IMAGE] * 9, [nucleus_mask()] * 9)
+    best, tried = _search_parameters(row, training, ([IMAGE], [reference]), np.random.default_rng(0), max_training=4)
+    assert best == {"label": CYTOPLASM}  # equal to the nucleus, and first
+    assert [setting["score"] for setting in tried] == pytest.approx([0, 1 / 3, 1 / 3])
+    assert tried[2]["nucleus"] == pytest.approx(2 / 3) and tried[2]["cytoplasm"] == 0
+    assert {method.fit_arguments_[0] for method in built} == {4}
+    assert len({method.fit_arguments_[1] for method in built}) == 1, "settings differ by their random numbers"
+
+    # No cell in reference and prediction: undefined, so any other score is better.
+    empty = _search_parameters(row, training, ([IMAGE], [MASK]), np.random.default_rng(0))[1]
+    assert np.isnan(empty[0]["score"]) and empty[1]["score"] == 0
+    with pytest.raises(StudyError, match="without validation cases"):
+        _search_parameters(row, training, ([], []), np.random.default_rng(0))
+
+
+def test_nothing_to_search_runs_nothing():
+    assert _search_parameters(METHODS["otsu_levels"], ([], []), ([], []), np.random.default_rng(0)) == ({}, [])
