@@ -16,7 +16,7 @@ from wbcstudy.data import fetch
 from wbcstudy.data.check import check_dataset
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.duplicates import find_duplicates
-from wbcstudy.data.fetch import fetch_segmentation_wbc, read_manifest
+from wbcstudy.data.fetch import fetch_segmentation_wbc
 from wbcstudy.errors import StudyError
 
 
@@ -158,20 +158,20 @@ class TestWrongArchives:
         "name",
         ["../evil.txt", "/etc/evil", "a/../../evil", "C:/evil", "c:evil", "..\\evil", "\\\\host\\evil", "a/b/.."],
     )
-    def test_names_that_lead_outside(self, small, tmp_path, name):
+    def test_nothing_is_written_outside_the_folder(self, small, tmp_path, name):
         archive = write_zip(tmp_path / "a.zip", small_files())
         with zipfile.ZipFile(archive, "a") as content:
             content.writestr(name, b"x")
-        self.refused(small, tmp_path, archive, "would be written outside the target folder")
+        get(small, tmp_path, archive=archive)
         assert not list(tmp_path.rglob("*evil*"))
 
-    def test_links(self, small, tmp_path):
-        link = zipfile.ZipInfo("segmentation_WBC-master/link")
+    def test_a_link_in_place_of_a_file_is_refused(self, small, tmp_path):
+        archive = write_zip(tmp_path / "a.zip", {name: b for name, b in small_files().items() if name != "LICENSE"})
+        link = zipfile.ZipInfo("segmentation_WBC-master/LICENSE")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        archive = write_zip(tmp_path / "a.zip", small_files())
         with zipfile.ZipFile(archive, "a") as content:
             content.writestr(link, "/etc/passwd")
-        self.refused(small, tmp_path, archive, "is a link")
+        self.refused(small, tmp_path, archive, "differs from the published archive in LICENSE")
 
     def test_a_bomb_is_not_unpacked(self, small, tmp_path):
         archive = write_zip(tmp_path / "a.zip", small_files() | {"LICENSE": b"\0" * 50_000_000})
@@ -261,7 +261,7 @@ class TestDownload:
 
 
 def test_the_shipped_manifest():
-    sums = read_manifest(fetch._MANIFEST)
+    sums = fetch._read_manifest(fetch._MANIFEST)
     ends = Counter(name.split("/")[0] + name[-4:] for name in sums if "/" in name)
     assert ends == {"Dataset 1.bmp": 300, "Dataset 1.png": 300, "Dataset 2.bmp": 100, "Dataset 2.png": 100}
     assert all(len(digest) == 64 for _, digest in sums.values())
@@ -303,5 +303,5 @@ class TestRealImages:
         from pathlib import Path
 
         script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "make_manifest.py"))
-        assert script["write_manifest"](archive, tmp_path / "m.csv") == len(read_manifest(fetch._MANIFEST))
+        assert script["write_manifest"](archive, tmp_path / "m.csv") == len(fetch._read_manifest(fetch._MANIFEST))
         assert (tmp_path / "m.csv").read_bytes() == fetch._MANIFEST.read_bytes()

@@ -28,7 +28,7 @@ from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.config_io import read_study, write_yaml
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
-from wbcstudy.data.fetch import fetch_segmentation_wbc, read_manifest
+from wbcstudy.data.fetch import fetch_segmentation_wbc
 from wbcstudy.data.images import read_image, read_mask
 from wbcstudy.data.spec import read_spec
 from wbcstudy.data.splits import load_or_make_splits
@@ -43,7 +43,9 @@ SPEC = {"name": "small", "images": "images/{case}.bmp", "masks": "masks/{case}.p
 SPEC |= {"labels": GREYS, "cases": "cases.csv"}
 CASES = ("001", "002", "003", "004")
 # Elements of the check page. Any other element, or an attribute, comes from a case name that was not escaped.
-_PAGE_TAGS = set("html meta title style h1 h2 p code table thead tbody tr th td ul li br small i".split())
+_PAGE_TAGS = set(
+    "html head meta title style body header h1 h2 p dl dt dd div table thead tbody tr th td ul li br i".split()
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,15 @@ def check_page(text: str) -> None:
     class Elements(HTMLParser):
         def handle_starttag(self, tag, attributes):
             check(tag in _PAGE_TAGS, f"an element {tag}")
-            names = {name for name, _ in attributes} - {"class", "style", "lang", "charset", "name", "content"}
+            names = {name for name, _ in attributes} - {
+                "class",
+                "style",
+                "lang",
+                "charset",
+                "name",
+                "content",
+                "http-equiv",
+            }
             check(not names, f"attributes {names} of {tag}")
 
     Elements().feed(text)
@@ -183,7 +193,7 @@ def _read_archive(inputs: Path, outputs: Path) -> str:
         raise
     unpacked = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     written = {f"Dataset {k}/{name}" for k in (1, 2) for name in ("cases.csv", "dataset.yaml")}
-    check(unpacked == written | set(read_manifest(manifest)), "files differ from the manifest")
+    check(unpacked == written | set(_archive_files()), "files differ from the manifest")
     check(
         all((folder / name).read_bytes() == body for name, body in _archive_files().items()),
         "bytes differ from the archive",

@@ -22,7 +22,7 @@ _CACHE_MB = 1000.0
 class Arrays:
     """Cases at one size.
 
-    Images and masks that need more memory than `cache_mb()` are kept on disk, as a `DiskArray`.
+    Images and masks that need more memory than WBCSTUDY_CACHE_MB are kept on disk, as a `DiskArray`.
 
     Args:
         case_ids: N ids.
@@ -60,7 +60,7 @@ def read_cases(dataset: Dataset, case_ids: Sequence[str], image_size: int) -> Ar
     cases = [dataset.case(case_id) for case_id in case_ids]
     shape = (len(cases), image_size, image_size)
     # Images take three times the memory of masks; both are kept in the same way.
-    in_memory = len(cases) * image_size**2 * 4 <= cache_mb() * 1e6
+    in_memory = len(cases) * image_size**2 * 4 <= _cache_mb() * 1e6
     images, masks = (np.zeros(s, np.uint8) if in_memory else DiskArray(s) for s in ((*shape, 3), shape))
     for k, case in enumerate(cases):
         image, mask = read_case(dataset, case)
@@ -68,7 +68,7 @@ def read_cases(dataset: Dataset, case_ids: Sequence[str], image_size: int) -> Ar
     return Arrays(tuple(case_ids), tuple(case.cell_type for case in cases), images, masks)
 
 
-def cache_mb() -> float:
+def _cache_mb() -> float:
     """Return the memory for one part of a split, in MB (10**6 bytes). Larger parts are kept on disk.
 
     Raises:

@@ -255,7 +255,7 @@ def _outside(path: Path, folder: Path) -> StudyError:
 
 def _unprintable(path: Path) -> StudyError:
     return StudyError(
-        f"The file name {str(path)!r} has unprintable characters.",
+        f"The file name {str(path)!r} has characters that cannot be printed.",
         expected="file names of printable characters in UTF-8",
         fix="Rename image and mask of this case.",
     )
