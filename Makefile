@@ -3,11 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STUDY ?= params/demo.yaml
-# Trainings at a time; auto is what suits the machine.
+# Number of parallel trainings; auto fits the machine.
 JOBS ?= auto
-# More words for `make lab` and `make app`, for example OPTIONS='--no-browser --port=9000'.
+# More options for `make lab` and `make app`, for example OPTIONS='--no-browser --port=9000'.
 OPTIONS ?=
-# Images of up to 200 MB can be uploaded.
+# Size limit of uploaded images: 200 MB.
 UPLOADS := {"websocket_max_message_size": 200000000}
 
 .DEFAULT_GOAL := help
@@ -16,21 +16,21 @@ UPLOADS := {"websocket_max_message_size": 200000000}
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-env: .venv/.installed  ## Set up: a virtual environment in .venv with the pinned dependencies
+env: .venv/.installed  ## Install the pinned dependencies into a virtual environment, .venv
 
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-	  echo "wbcstudy needs Python 3.11; found: $$($(PYTHON) --version 2>&1)."; \
-	  echo "Install Python 3.11, or name it: make env PYTHON=/path/to/python3.11"; exit 2; }
+	  echo "wbcstudy needs Python 3.11. This is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Install Python 3.11, or pass its path: make env PYTHON=/path/to/python3.11"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "This Python has no venv module. On Debian and Ubuntu: sudo apt install python3.11-venv"; exit 2; }
-	@echo "Installing the pinned dependencies into .venv (about 3 GB, some minutes) ..."
+	@echo "Installing the pinned dependencies into .venv (about 3 GB, takes a few minutes) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-study: env  ## Run the demo study (or STUDY=params/other.yaml) and say where the report is
+study: env  ## Run the demo study, or another one: make study STUDY=params/other.yaml
 	@$(BIN)/wbcstudy run $(STUDY) --jobs $(JOBS)
 
 test: env  ## Run all tests
@@ -40,8 +40,8 @@ lab: env  ## Open JupyterLab with copies of the notebooks, in my_notebooks/
 	@WBCSTUDY_ROOT='$(CURDIR)' $(BIN)/wbcstudy copy-notebooks
 	@cd my_notebooks && ../$(BIN)/jupyter lab --ServerApp.tornado_settings='$(UPLOADS)' $(OPTIONS)
 
-# Only this computer can reach it, and on it only who has the address with its token. The page loads nothing from the net.
-app: env  ## Explore studies and segment an image of your own, in the browser
+# Reachable from this computer only, with the token in the address. The page makes no requests to the internet.
+app: env  ## Explore studies and segment your own images in the browser
 	@cd notebooks && JUPYTER_PATH=../wbcstudy/templates ../$(BIN)/voila 5_explore.ipynb --Voila.ip=127.0.0.1 --token --template=wbcstudy \
 	  --Voila.tornado_settings='$(UPLOADS)' $(OPTIONS)
 
@@ -51,7 +51,7 @@ lint: env  ## Check style, words and dependencies: ruff, deptry, the word list o
 docs: env  ## Build the documentation into build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo "Open build/docs/index.html"
 
-lock: env  ## Pin the newest dependencies into requirements.lock (needs the `uv` command)
+lock: env  ## Pin the newest versions of the dependencies in requirements.lock (needs `uv`)
 	@uv pip compile pyproject.toml --extra test --extra docs --extra export --extra slurm --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
@@ -61,5 +61,5 @@ licences: env  ## Write docs/licences.csv, and check that all licences are compa
 results: env  ## Write the tables of docs/results.md from outputs/reference/
 	@$(BIN)/python scripts/write_results.py
 
-clean:  ## Remove the environment and caches, never results
+clean:  ## Delete the environment and caches, but no results
 	@rm -rf .venv .pytest_cache .ruff_cache build *.egg-info

@@ -1,14 +1,14 @@
 # The study's table of contents. `wbcstudy run params/X.yaml` prepares the run folders, calls Snakemake with
-# `--directory outputs/X`, and shows the progress; every path below is relative to that folder.
+# `--directory outputs/X`, and shows the progress. All paths below are relative to that folder.
 #
 #   dataset   notebooks/1_dataset   Figure 1 and the counts
 #   train     notebooks/2_train     one papermill call per (encoder, loss, fold, seed)
-#   baseline  notebooks/3_baseline  the same for each (earlier method, fold)
-#   transfer  (no notebook)         each finished network's scores on each dataset under `also_score`
+#   baseline  notebooks/3_baseline  one papermill call per (earlier method, fold)
+#   transfer  (no notebook)         scores of each finished network on each dataset under `also_score`
 #   summary   notebooks/4_summary   Tables 1-3, Figure 2, the report
 #
-# A rule's output is the one file that its notebook writes last, so what lies half-done is never taken for finished.
-# A training that fails leaves a run.json that says so: the others go on, and the report shows the failure.
+# The output of a rule is the file that its notebook writes last, so unfinished work never counts as finished.
+# A failed training writes a run.json with its error. The others continue, and the report shows the failure.
 import os
 import shlex
 import sys
@@ -20,39 +20,39 @@ ROOT = Path(workflow.basedir)
 RUNS = Path("selected_runs.txt").read_text(encoding="utf-8").split()
 BASELINES = Path("selected_baselines.txt").read_text(encoding="utf-8").split()
 TRANSFERS = Path("selected_transfers.txt").read_text(encoding="utf-8").split()
-# This Python and its packages, whatever the PATH of a cluster node says.
+# The Python that runs Snakemake, since the PATH of a cluster node may name another one.
 PYTHON = shlex.quote(sys.executable)
 WBCSTUDY = f"{PYTHON} -m wbcstudy.cli"
 PAPERMILL = (
     f"{PYTHON} -m papermill --kernel python3 --log-output --no-progress-bar --cwd {shlex.quote(str(ROOT))}"
 )
-# On a cluster (`--executor slurm`), the profile says what a training of each encoder needs of a node.
+# On a cluster (`--executor slurm`), the profile lists the resources of a training by encoder.
 PROFILE = os.environ.get("WBCSTUDY_PROFILE")
 NEEDS = read_needs(Path(PROFILE)) if PROFILE else {}
 if PROFILE:
-    # As many threads as the job was given cores, wherever it runs.
+    # As many threads as the job has cores.
     shell.prefix(
         "export WBCSTUDY_THREADS=${{SLURM_CPUS_PER_TASK:-1}} OMP_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}} "
         "OPENBLAS_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}}; "
     )
 
 
-def need(run, what, otherwise):
-    """What a run's training asks for, from the profile's encoders.yaml."""
-    return (NEEDS.get("default", {}) | NEEDS.get(run.split("__")[0], {})).get(what, otherwise)
+def need(run, resource, default):
+    """Return a resource of a run's training, from the profile's encoders.yaml."""
+    return (NEEDS.get("default", {}) | NEEDS.get(run.split("__")[0], {})).get(resource, default)
 
 
-def look_at_images_before(record):
-    """What a run waits for: images that cannot be read should stop a study before its first training.
+def checked_dataset(record):
+    """Return dataset.json, since unreadable images should stop a study before its first training.
 
-    Nothing for a finished run: Snakemake would make it again after a lost dataset.json was, and `ancient`, which is
-    about times, does not keep it from that.
+    A finished run needs no input. Otherwise Snakemake would repeat it whenever dataset.json is missing, even with
+    `ancient`, which only ignores file times.
     """
     return [] if Path(record).exists() else ancient("dataset.json")
 
 
 FINISHED = expand("runs/{run}/run.json", run=RUNS) + expand("baselines/{method}/run.json", method=BASELINES)
-FINISHED += expand("{place}/run.json", place=TRANSFERS)
+FINISHED += expand("{transfer}/run.json", transfer=TRANSFERS)
 
 
 wildcard_constraints:
@@ -63,7 +63,7 @@ wildcard_constraints:
 
 rule all:
     input:
-        # Named here too: Snakemake does not miss a file that only an existing report was made from.
+        # Listed here too: Snakemake does not notice a missing input of an existing report.
         FINISHED,
         "logs/summary.done",
 
@@ -81,15 +81,15 @@ rule dataset:
         "{WBCSTUDY} page dataset.ipynb dataset.html >> {log} 2>&1"
 
 
-# A page that cannot be written is no reason to lose a training: hence `|| true` below.
+# `|| true`: a page that cannot be written must not fail the training.
 rule train:
     input:
-        lambda wildcards: look_at_images_before(f"runs/{wildcards.run}/run.json"),
+        lambda wildcards: checked_dataset(f"runs/{wildcards.run}/run.json"),
     output:
         "runs/{run}/run.json",
     log:
         "logs/{run}.log",
-    # Once more where papermill itself was killed: the training goes on from its last finished epoch.
+    # Retry if papermill itself was killed. The training resumes after its last finished epoch.
     retries: 1
     threads: lambda wildcards: need(wildcards.run, "cpus", 1)
     resources:
@@ -106,7 +106,7 @@ rule train:
 
 rule baseline:
     input:
-        lambda wildcards: look_at_images_before(f"baselines/{wildcards.method}/run.json"),
+        lambda wildcards: checked_dataset(f"baselines/{wildcards.method}/run.json"),
     output:
         "baselines/{method}/run.json",
     log:
@@ -121,7 +121,7 @@ rule baseline:
         ">> {log} 2>&1 || true; }}"
 
 
-# Adding a dataset to a finished study trains nothing again: only what is missing is scored.
+# After adding a dataset to a finished study, only the missing scores are computed.
 rule transfer:
     input:
         "runs/{run}/run.json",
@@ -138,7 +138,7 @@ rule summary:
     input:
         "dataset.json",
         FINISHED,
-    # Not the report itself: a report that cannot be built leaves the earlier one where it is.
+    # Not the report itself: Snakemake would delete the previous report before building the new one.
     output:
         touch("logs/summary.done"),
     log:
