@@ -1,4 +1,4 @@
-"""Measurements of single cells: one row per cell of a segmented image."""
+"""Measure single cells: one row per cell of a segmented image."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.errors import StudyError
-from wbcstudy.inference.split_cells import count_parts
+from wbcstudy.inference.split_cells import check_mask, count_parts
 from wbcstudy.labels import CYTOPLASM, NUCLEUS, NUM_LABELS
 
-__all__ = ["CELL_COLUMNS", "measure_cells"]
-
-_COLOURS = ("red", "green", "blue")
-
-CELL_COLUMNS = (
+_CHANNELS = ("red", "green", "blue")
+_COLUMNS = (
     "cell_id",
     "x_px",
     "y_px",
@@ -35,19 +32,18 @@ CELL_COLUMNS = (
     "nucleus_circularity",
     "cell_eccentricity",
     "nucleus_eccentricity",
-    *(f"{region}_{colour}" for region in ("nucleus", "cytoplasm") for colour in _COLOURS),
-    *(f"{region}_od_{colour}" for region in ("nucleus", "cytoplasm") for colour in _COLOURS),
+    *(f"{region}_{channel}" for region in ("nucleus", "cytoplasm") for channel in _CHANNELS),
+    *(f"{region}_od_{channel}" for region in ("nucleus", "cytoplasm") for channel in _CHANNELS),
     "touches_border",
     "mean_confidence",
 )
-"""Columns of `measure_cells`, in order."""
 
-# Lobes of a segmented nucleus are joined by a strand thinner than this share of the thinner lobe.
-LOBE_WAIST = 0.6
-# A crumb of a nucleus is no lobe.
-_LEAST_LOBE = 0.05
-_BLUR_PX, _FRAME_PX = 1.0, 5
-# Which background pixels are empty plasma, in light that passes nothing but glass.
+# Lobes of a segmented nucleus are connected by a strand thinner than this share of the thinner lobe.
+_LOBE_WAIST = 0.6
+# Smallest area of a lobe, as a share of the nucleus.
+_SMALLEST_LOBE = 0.05
+_BLUR_PX, _MARGIN_PX = 1.0, 5
+# Background pixels of this brightness are taken as empty plasma.
 _BRIGHT_PERCENTILE = 95
 
 
@@ -61,70 +57,72 @@ def measure_cells(
 ) -> pd.DataFrame:
     """Measure each cell of an image.
 
-    A pixel is a square of side 1 px and area 1 px; the centre of the first pixel (top left) is (0, 0), x grows to the
-    right and y downwards. A cell is the pixels of one number in `instances`; its nucleus and its cytoplasm are those of
-    them that the mask calls so.
+    A pixel is a square of side 1 px and area 1 px. The centre of the first pixel (top left) is (0, 0), x grows to the
+    right and y downwards. A cell is the pixels with one number in `instances`; its nucleus and cytoplasm are those with
+    that label in `mask`.
 
-    - `cell_id`: its number in `instances`. Rows are in this order.
+    - `cell_id`: the cell's number in `instances`. Rows are in this order.
     - `x_px`, `y_px`: centroid of the cell, the mean of its pixels' coordinates.
-    - `left_px`, `top_px`, `width_px`, `height_px`: bounding box; it covers the columns left_px to
-      left_px + width_px - 1, and the rows likewise.
+    - `left_px`, `top_px`, `width_px`, `height_px`: bounding box. It covers the columns left_px to
+      left_px + width_px - 1, and rows likewise.
     - `cell_area_px`, `nucleus_area_px`, `cytoplasm_area_px`: numbers of pixels. `..._area_um2`: times pixel_um^2, NaN
       without `pixel_um`.
     - `nucleus_to_cytoplasm_ratio`: nucleus_area_px / cytoplasm_area_px, the N:C ratio by area. NaN without cytoplasm.
-    - `nuclear_lobes`: the parts of the nucleus that are apart or joined by a strand that is thinner than 0.6 of the
-      thinner one of the two (cut as `split_cells` cuts cells, at waists of the distance to the edge); parts below 5 %
-      of the nucleus do not count. 0 without a nucleus. Lobes that lie on each other in the image count once.
-    - `cell_circularity`, `nucleus_circularity`: 4 pi A / P^2 (Cox 1927), 1 for a disc, less for anything else: pi / 4
-      for a square, 1 / 2 for two discs apart. A and P are those of the outline with subpixels, where the region blurred
-      by a Gaussian of 1 px passes 1/2 (marching squares; Lorensen and Cline 1987); edges along holes and along the
-      image's border count. NaN without such an outline: for an empty region, or one of a few pixels.
-    - `cell_eccentricity`, `nucleus_eccentricity`: sqrt(1 - b^2 / a^2) of the ellipse of the same second moments, a and
-      b its half axes: 0 for a disc, towards 1 for a line. NaN below 3 px.
+    - `nuclear_lobes`: number of parts of the nucleus that are separate or connected by a strand thinner than 0.6 of the
+      thinner part (cut like cells in `split_cells`). Parts below 5 % of the nucleus do not count, and overlapping lobes
+      count once. 0 without a nucleus.
+    - `cell_circularity`, `nucleus_circularity`: 4 pi A / P^2 (Cox 1927): 1 for a disc, pi / 4 for a square, 1 / 2 for
+      two separate discs. A and P are those of the subpixel outline, where the region blurred by a Gaussian of 1 px
+      passes 1/2 (marching squares; Lorensen and Cline 1987), including edges of holes and along the image's border.
+      NaN without an outline: for an empty region, or one of a few pixels.
+    - `cell_eccentricity`, `nucleus_eccentricity`: sqrt(1 - b^2 / a^2), a and b being the half axes of the ellipse with
+      the same second moments: 0 for a disc, towards 1 for a line. NaN below 3 px.
     - `nucleus_red`, ... `cytoplasm_blue`: mean of the pixels, 0-255. NaN for an empty region.
     - `nucleus_od_red`, ... `cytoplasm_od_blue`: optical density, the mean of -log10(I / I0) over the region's pixels, I
-      being the pixel's value, 1 at least (Beer-Lambert law; Ruifrok and Johnston 2001). I0 is the light that passes
-      an empty place: the 95th percentile of the pixels outside of all cells, for each colour, and 255 where there are
+      being the pixel's value, at least 1 (Beer-Lambert law; Ruifrok and Johnston 2001). I0 is the light through
+      an empty part of the slide: per channel the 95th percentile of the pixels outside of cells, or 255 if there are
       none. Negative where a region is brighter than that. NaN for an empty region.
-    - `touches_border`: whether a pixel of the cell is in the image's first or last row or column: its areas and shape
-      are then those of a part.
-    - `mean_confidence`: mean over the cell's pixels of the probability that the network gives to the pixel's label in
-      the mask. NaN without `probabilities`.
+    - `touches_border`: whether a pixel of the cell is in the image's first or last row or column. Areas and shapes are
+      then those of the visible part.
+    - `mean_confidence`: mean over the cell's pixels of the predicted probability of the pixel's label in the mask. NaN
+      without `probabilities`.
 
     Args:
         image: RGB 0-255, uint8 (H, W, 3).
-        mask: labels of `wbcstudy.labels`, integer (H, W).
-        instances: cells, integer (H, W), 0 for background, as `split_cells` makes them.
+        mask: labels, integer (H, W).
+        instances: cells, integer (H, W), 0 for background, as from `split_cells`.
         pixel_um: side of a pixel in micrometres.
         probabilities: of the labels, float32 (H, W, 3).
 
     Returns:
-        One row per cell, columns `CELL_COLUMNS`; no rows for no cells. Integer columns hold integers.
+        One row per cell, with the columns above; no rows if there are no cells.
 
     Raises:
-        StudyError: arrays that do not belong together, or a pixel size that is not a positive number.
+        StudyError: arrays that do not fit together, or a pixel size that is not a positive number.
     """
-    image, mask, instances = (np.asarray(array) for array in (image, mask, instances))
+    image, instances = np.asarray(image), np.asarray(instances)
+    mask = check_mask(mask)
     _check(image, mask, instances, pixel_um, probabilities)
     if not instances.any():
-        return _frame([])
+        return _to_frame([])
     from scipy.ndimage import find_objects
 
-    # A truth value is no number of a cell to SciPy.
+    # SciPy does not take booleans as numbers of objects.
     instances = instances.astype(int) if instances.dtype == bool else instances
     light = _light(image, instances)
     rows = []
     for number, box in enumerate(find_objects(instances), 1):
-        if box is None:  # a number that no cell has
+        if box is None:  # no cell has this number
             continue
         inside = instances[box] == number
-        part = mask[box]
+        labels = mask[box]
+        nucleus, cytoplasm = inside & (labels == NUCLEUS), inside & (labels == CYTOPLASM)
         row = {"cell_id": number} | _position(inside, box, instances.shape)
-        row |= _shape(inside, inside & (part == NUCLEUS), inside & (part == CYTOPLASM), pixel_um)
-        row |= _stain(image[box], inside & (part == NUCLEUS), inside & (part == CYTOPLASM), light)
-        row["mean_confidence"] = _confidence(probabilities, box, inside, part)
+        row |= _shape(inside, nucleus, cytoplasm, pixel_um)
+        row |= _colours(image[box], nucleus, light, "nucleus") | _colours(image[box], cytoplasm, light, "cytoplasm")
+        row["mean_confidence"] = _confidence(probabilities, box, inside, labels)
         rows.append(row)
-    return _frame(rows)
+    return _to_frame(rows)
 
 
 def _position(inside: np.ndarray, box: tuple[slice, slice], shape: tuple[int, int]) -> dict:
@@ -148,7 +146,7 @@ def _shape(cell: np.ndarray, nucleus: np.ndarray, cytoplasm: np.ndarray, pixel_u
         **{f"{region}_area_px": area for region, area in areas.items()},
         **{f"{region}_area_um2": area * scale for region, area in areas.items()},
         "nucleus_to_cytoplasm_ratio": areas["nucleus"] / areas["cytoplasm"] if areas["cytoplasm"] else math.nan,
-        "nuclear_lobes": count_parts(nucleus, waist=LOBE_WAIST, min_share=_LEAST_LOBE),
+        "nuclear_lobes": count_parts(nucleus, waist=_LOBE_WAIST, min_share=_SMALLEST_LOBE),
         "cell_circularity": _circularity(cell),
         "nucleus_circularity": _circularity(nucleus),
         "cell_eccentricity": _eccentricity(cell),
@@ -160,13 +158,13 @@ def _circularity(region: np.ndarray) -> float:
     from scipy.ndimage import gaussian_filter
     from skimage.measure import find_contours
 
-    # Counting a drawn edge's steps would make a disc's perimeter depend on its size, and a square's on its turn.
-    blurred = gaussian_filter(np.pad(region, _FRAME_PX).astype(np.float32), _BLUR_PX)
+    # Steps of a pixel edge would make perimeters depend on the size of a disc and the rotation of a square.
+    blurred = gaussian_filter(np.pad(region, _MARGIN_PX).astype(np.float32), _BLUR_PX)
     length = area = 0.0
     for outline in find_contours(blurred, 0.5):
         (y, x), steps = outline[:-1].T, np.diff(outline, axis=0)
         length += np.hypot(*steps.T).sum()
-        # Signed, so that holes are taken off.
+        # Signed, so that holes are subtracted.
         area += (y * steps[:, 1] - x * steps[:, 0]).sum() / 2
     return 4 * math.pi * abs(area) / length**2 if length else math.nan
 
@@ -175,63 +173,59 @@ def _eccentricity(region: np.ndarray) -> float:
     y, x = np.nonzero(region)
     if len(x) < 3:
         return math.nan
-    # Each pixel is a square, whose own second moment is 1/12: a single row of pixels has a width too.
+    # A pixel is a square with a second moment of 1/12, so that a single row of pixels has a width.
     moments = np.cov(np.stack([x, y]), bias=True) + np.eye(2) / 12
     small, large = np.linalg.eigvalsh(moments)
     return math.sqrt(max(0.0, 1 - small / large))
 
 
-def _stain(image: np.ndarray, nucleus: np.ndarray, cytoplasm: np.ndarray, light: np.ndarray) -> dict:
-    row = {}
-    for name, region in (("nucleus", nucleus), ("cytoplasm", cytoplasm)):
-        pixels = image[region].astype(float)
-        empty = np.full(3, math.nan)
-        colour = pixels.mean(axis=0) if len(pixels) else empty
-        density = -np.log10(np.maximum(pixels, 1) / light).mean(axis=0) if len(pixels) else empty
-        row |= {f"{name}_{key}": value for key, value in zip(_COLOURS, colour, strict=True)}
-        row |= {f"{name}_od_{key}": value for key, value in zip(_COLOURS, density, strict=True)}
-    return row
+def _colours(image: np.ndarray, region: np.ndarray, light: np.ndarray, name: str) -> dict:
+    pixels = image[region].astype(float)
+    undefined = np.full(3, math.nan)
+    means = pixels.mean(axis=0) if len(pixels) else undefined
+    densities = -np.log10(np.maximum(pixels, 1) / light).mean(axis=0) if len(pixels) else undefined
+    return {f"{name}_{channel}": value for channel, value in zip(_CHANNELS, means, strict=True)} | {
+        f"{name}_od_{channel}": value for channel, value in zip(_CHANNELS, densities, strict=True)
+    }
 
 
 def _light(image: np.ndarray, instances: np.ndarray) -> np.ndarray:
     outside = image[instances == 0]
     if not len(outside):
         return np.full(3, 255.0)
-    # From counts of the 256 values: np.percentile would sort the whole field.
-    counts = (np.bincount(channel, minlength=256) for channel in outside.T)
+    # From the histogram: np.percentile would sort all pixels.
+    histograms = (np.bincount(channel, minlength=256) for channel in outside.T)
     rank = _BRIGHT_PERCENTILE / 100 * len(outside)
-    return np.array([max(np.searchsorted(np.cumsum(each), rank), 1) for each in counts], float)
+    return np.array([max(np.searchsorted(np.cumsum(histogram), rank), 1) for histogram in histograms], float)
 
 
-def _confidence(probabilities, box, inside: np.ndarray, part: np.ndarray) -> float:
+def _confidence(probabilities, box, inside: np.ndarray, labels: np.ndarray) -> float:
     if probabilities is None:
         return math.nan
-    given = np.take_along_axis(np.asarray(probabilities)[box], part[..., None].astype(np.intp), axis=-1)[..., 0]
-    return float(given[inside].mean(dtype=float))
+    predicted = np.asarray(probabilities)[box]
+    confidence = np.take_along_axis(predicted, labels[..., None].astype(np.intp), axis=-1)[..., 0]
+    return float(confidence[inside].mean(dtype=float))
 
 
-def _frame(rows: list[dict]) -> pd.DataFrame:
-    whole = {name for name in CELL_COLUMNS if name.endswith("_px") and name not in ("x_px", "y_px")}
-    whole |= {"cell_id", "nuclear_lobes"}
-    kinds = {name: "int64" if name in whole else "float64" for name in CELL_COLUMNS} | {"touches_border": "bool"}
-    return pd.DataFrame(rows, columns=list(CELL_COLUMNS)).astype(kinds)
+def _to_frame(rows: list[dict]) -> pd.DataFrame:
+    integers = {name for name in _COLUMNS if name.endswith("_px")} - {"x_px", "y_px"} | {"cell_id", "nuclear_lobes"}
+    dtypes = {name: "int64" if name in integers else "float64" for name in _COLUMNS} | {"touches_border": "bool"}
+    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dtypes)
 
 
 def _check(image, mask, instances, pixel_um, probabilities) -> None:
-    def wrong(what: str, expected: str) -> StudyError:
-        return StudyError(what, expected=expected, fix="Pass the arrays of one and the same image.")
+    def misfit(message: str, expected: str) -> StudyError:
+        return StudyError(message, expected=expected, fix="Pass the arrays of the same image.")
 
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise wrong(f"The image is {image.dtype} of shape {image.shape}.", "uint8 RGB of shape (H, W, 3)")
-    for array, what in ((mask, "mask"), (instances, "instance map")):
+        raise misfit(f"The image is {image.dtype} of shape {image.shape}.", "uint8 RGB of shape (H, W, 3)")
+    for array, name in ((mask, "mask"), (instances, "instance map")):
         if array.shape != image.shape[:2] or array.dtype.kind not in "iub":
-            raise wrong(f"The {what} is {array.dtype} of shape {array.shape}.", f"integers of shape {image.shape[:2]}")
+            raise misfit(f"The {name} is {array.dtype} of shape {array.shape}.", f"integers of shape {image.shape[:2]}")
     if instances.size and instances.min() < 0:
-        raise wrong(f"The instance map holds {instances.min()}.", "0 for background and positive numbers for cells")
-    if mask.size and (mask.min() < 0 or mask.max() >= NUM_LABELS):
-        raise wrong(f"The mask holds values from {mask.min()} to {mask.max()}.", f"labels from 0 to {NUM_LABELS - 1}")
+        raise misfit(f"The instance map holds {instances.min()}.", "0 for background and positive numbers for cells")
     if probabilities is not None and np.shape(probabilities) != (*image.shape[:2], NUM_LABELS):
-        raise wrong(f"The probabilities are of shape {np.shape(probabilities)}.", f"{(*image.shape[:2], NUM_LABELS)}")
+        raise misfit(f"The probabilities are of shape {np.shape(probabilities)}.", f"{(*image.shape[:2], NUM_LABELS)}")
     if pixel_um is not None and not (math.isfinite(pixel_um) and pixel_um > 0):
         raise StudyError(
             f"pixel_um = {pixel_um!r} cannot be used.",
