@@ -1,4 +1,4 @@
-"""A run's network in other programs: whatever the format, the same probabilities."""
+"""Exported networks predict the same probabilities as the run's network."""
 
 import json
 import zipfile
@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.colour_run import paint, round_cells, write_colour_run
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
-from wbcstudy.inference.export import FORMS, build_plain, export_network, missing_packages
+from wbcstudy.inference.export import _FORMATS, _build_plain, export_network, missing_packages
 from wbcstudy.inference.network import load_network
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.unet import build_unet
@@ -24,7 +24,9 @@ def needs(form):
 
 
 def every_form(*but):
-    return pytest.mark.parametrize("form", [pytest.param(name, marks=needs(name)) for name in FORMS if name not in but])
+    return pytest.mark.parametrize(
+        "form", [pytest.param(name, marks=needs(name)) for name in _FORMATS if name not in but]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +34,8 @@ def run(tmp_path_factory):
     return write_colour_run(tmp_path_factory.mktemp("outputs"), size=32)
 
 
-def answers(form, path, images):
-    """What another program gets from the file, which knows nothing of this package."""
+def predict_with(form, path, images):
+    """Predict with the file alone, as another program does."""
     if form == "keras":
         return np.asarray(load_keras().saving.load_model(path, compile=False, custom_objects={})(images))
     if form == "savedmodel":
@@ -52,15 +54,15 @@ def test_the_file_gives_what_the_run_gives_at_any_size(form, run, tmp_path):
     path = export_network(run, form, tmp_path / NAMES[form])
     images = np.stack([paint(MASK), paint(MASK)[::-1]]).astype(np.float32)
     expected = np.asarray(load_network(run).model(images))
-    assert np.allclose(answers(form, path, images), expected, atol=1e-5)
-    assert (answers(form, path, images)[0].argmax(axis=-1) == MASK).all()
+    assert np.allclose(predict_with(form, path, images), expected, atol=1e-5)
+    assert (predict_with(form, path, images)[0].argmax(axis=-1) == MASK).all()
 
 
 @every_form("bioimageio")
 def test_what_must_be_known_lies_beside_the_file(form, run, tmp_path):
     path = export_network(run, form, tmp_path / NAMES[form])
     facts = json.loads((path / "wbcstudy.json" if path.is_dir() else path.with_name(path.name + ".json")).read_text())
-    assert facts["image_size_px"] == 32 and facts["preprocessing"] == "none needed: it is inside"
+    assert facts["image_size_px"] == 32 and facts["preprocessing"] == "none, it is part of the network"
     assert "RGB 0-255" in facts["input"] and "background, cytoplasm, nucleus" in facts["output"]
 
 
@@ -84,18 +86,18 @@ def test_plain_layers_in_float32_compute_what_the_network_computes(encoder):
 
     config = RunConfig(encoder=encoder, precision="float32")
     model = build_unet(config)
-    plain = build_plain(model)
+    plain = _build_plain(model)
     image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
     assert np.allclose(np.asarray(model(image)), np.asarray(plain(image)), atol=1e-4)
     assert {type(layer).__module__.split(".")[0] for layer in plain.layers} == {"keras"}
-    mixed = build_plain(build_unet(config.model_copy(update={"precision": "bfloat16"})))
+    mixed = _build_plain(build_unet(config.model_copy(update={"precision": "bfloat16"})))
     assert {layer.dtype_policy.name for layer in mixed.layers} == {"float32"}
     assert isinstance(mixed, keras.Model)
 
 
 def test_a_file_that_computes_something_else_never_gets_its_name(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("wbcstudy.inference.export._run", lambda model, image: np.zeros((*image.shape[:3], 3)))
-    with pytest.raises(StudyError, match="gives other probabilities"):
+    monkeypatch.setattr("wbcstudy.inference.export._predict", lambda model, image: np.zeros((*image.shape[:3], 3)))
+    with pytest.raises(StudyError, match="predicts other probabilities"):
         export_network(run, "keras", tmp_path / "cells.keras")
     assert not list(tmp_path.iterdir())
 
@@ -125,4 +127,4 @@ def test_a_network_that_normalises_stains_goes_where_no_layer_is_needed(tmp_path
         export_network(run, "keras", tmp_path / "cells.keras")
     path = export_network(run, "savedmodel", tmp_path / "cells")
     images = paint(MASK)[None].astype(np.float32)
-    assert np.allclose(answers("savedmodel", path, images), np.asarray(load_network(run).model(images)), atol=1e-4)
+    assert np.allclose(predict_with("savedmodel", path, images), np.asarray(load_network(run).model(images)), atol=1e-4)

@@ -1,9 +1,8 @@
-"""A network as a package of the BioImage Model Zoo (https://bioimage.io), which Fiji, QuPath and DeepImageJ read."""
+"""Write a BioImage Model Zoo package (https://bioimage.io), which Fiji, QuPath and DeepImageJ read."""
 
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,37 +22,38 @@ _PROJECT = "wbcstudy"
 def write_package(
     path: Path, onnx_file: Path, network: Network, facts: dict[str, Any], image: np.ndarray, expected: np.ndarray
 ) -> None:
-    """Write a package and let `bioimageio.core` run it: it must give the probabilities that the network gives.
+    """Write a package and test it with `bioimageio.core`, which compares its probabilities with the network's.
 
     Args:
         path: the .zip to write.
         onnx_file: the network as ONNX, input `image`, output `probabilities`.
         network: the network.
-        facts: what `export.describe` says of it.
-        image: the example, uint8 (1, S, S, 3).
+        facts: description of the network, as exported with it.
+        image: example image, uint8 (1, S, S, 3).
         expected: its probabilities, float32 (1, S, S, 3).
 
     Raises:
-        StudyError: the package does not pass; the message holds what bioimageio.core says.
+        StudyError: the package fails the test; the message holds the problems that bioimageio.core reports.
     """
-    _be_quiet()
-    _mend_serializers()
+    _patch_serializers()
     from bioimageio.core import test_model
     from bioimageio.spec import save_bioimageio_package
+    from loguru import logger
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    logger.disable("bioimageio")
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         (folder / "README.md").write_text(_readme(facts), encoding="utf-8")
         np.save(folder / "image.npy", image.astype(np.float32))
         np.save(folder / "probabilities.npy", expected)
-        described = _describe(folder, onnx_file, network)
-        save_bioimageio_package(described, output_path=path)
-        tested = test_model(path, weight_format="onnx", absolute_tolerance=1e-3)
-    if tested.status != "passed":
-        problems = [f"{detail.name}: {error.msg}" for detail in tested.details for error in detail.errors]
+        save_bioimageio_package(_describe(folder, onnx_file, network), output_path=path)
+        result = test_model(path, weight_format="onnx", absolute_tolerance=1e-3)
+    if result.status != "passed":
+        problems = [f"{detail.name}: {error.msg}" for detail in result.details for error in detail.errors]
         raise StudyError(
-            f"bioimageio.core does not accept the package: {'; '.join(problems)[:600] or tested.status}",
-            expected="a package that passes its own test",
+            f"The package fails the test of bioimageio.core: {'; '.join(problems)[:600] or result.status}",
+            expected="a package that passes",
             fix="Use --format onnx, and please report this.",
         )
 
@@ -63,15 +63,15 @@ def _describe(folder: Path, onnx_file: Path, network: Network):
 
     config = network.run.config
     size = spec.ParameterizedSize(min=network.training.image_size, step=SIZE_STEP_PX)
-    channel = [spec.Identifier(name) for name in ("red", "green", "blue")]
-    read = spec.InputTensorDescr(
+    channels = [spec.Identifier(name) for name in ("red", "green", "blue")]
+    image = spec.InputTensorDescr(
         id=spec.TensorId("image"),
-        description="RGB 0-255, not normalised: the preprocessing is part of the network",
+        description="RGB 0-255, not normalised: preprocessing is part of the network",
         axes=[
             spec.BatchAxis(),
             spec.SpaceInputAxis(id=spec.AxisId("y"), size=size),
             spec.SpaceInputAxis(id=spec.AxisId("x"), size=size),
-            spec.ChannelAxis(channel_names=channel),
+            spec.ChannelAxis(channel_names=channels),
         ],
         data=spec.IntervalOrRatioDataDescr(type="float32", range=(0, 255)),
         test_tensor=spec.FileDescr(source=folder / "image.npy"),
@@ -81,7 +81,7 @@ def _describe(folder: Path, onnx_file: Path, network: Network):
         same = spec.SizeReference(tensor_id=spec.TensorId("image"), axis_id=spec.AxisId(axis))
         return spec.SpaceOutputAxis(id=spec.AxisId(axis), size=same)
 
-    given = spec.OutputTensorDescr(
+    probabilities = spec.OutputTensorDescr(
         id=spec.TensorId("probabilities"),
         description=f"probabilities of {', '.join(LABELS)}, which sum to 1",
         axes=[
@@ -94,17 +94,19 @@ def _describe(folder: Path, onnx_file: Path, network: Network):
         test_tensor=spec.FileDescr(source=folder / "probabilities.npy"),
     )
     dataset = network.run.record.get("dataset") or {}
-    cite = [spec.CiteEntry(text=dataset["citation"][:500], url=_link(dataset["citation"]))] if _citable(dataset) else []
-    title = f"White blood cells - {network_title(config.encoder)} - {loss_title(config.loss)}"
+    citation = dataset.get("citation") or ""
+    link = next((word.rstrip(".,;") for word in citation.split() if word.startswith("https://")), None)
+    cite = [spec.CiteEntry(text=citation[:500], url=link)] if link else []
+    name = f"White blood cells - {network_title(config.encoder)} - {loss_title(config.loss)}"
     return spec.ModelDescr(
-        name=title,
-        description="Nucleus and cytoplasm of white blood cells on stained smears; a run of a wbcstudy comparison.",
+        name=name,
+        description="Nucleus and cytoplasm of white blood cells on stained smears, segmented by a U-Net.",
         authors=[spec.Author(name=_PROJECT)],
         cite=cite,
         tags=["white-blood-cells", "semantic-segmentation", "2d", "rgb", "unet", "nucleus", "cytoplasm", "cytology"],
         documentation=spec.FileDescr(source=folder / "README.md"),
-        inputs=[read],
-        outputs=[given],
+        inputs=[image],
+        outputs=[probabilities],
         weights=spec.WeightsDescr(onnx=spec.OnnxWeightsDescr(source=onnx_file, opset_version=_opset(onnx_file))),
         version=spec.Version(__version__),
     )
@@ -116,30 +118,22 @@ def _opset(onnx_file: Path) -> int:
     return max(entry.version for entry in onnx.load(str(onnx_file)).opset_import if entry.domain in ("", "ai.onnx"))
 
 
-def _citable(dataset: dict[str, Any]) -> bool:
-    return bool(_link(dataset.get("citation") or ""))
-
-
-def _link(citation: str) -> str | None:
-    return next((word.rstrip(".,;") for word in citation.split() if word.startswith("https://")), None)
-
-
 def _readme(facts: dict[str, Any]) -> str:
     dataset, scores = facts["dataset"], facts["test_scores"]
     lines = [
         f"# {facts['name']}",
         "",
-        "Segments nucleus and cytoplasm of white blood cells on stained smears. One run of a comparison of U-Net "
-        f"encoders by wbcstudy {facts['wbcstudy']}.",
+        "Segments nucleus and cytoplasm of white blood cells on stained smears. A network from a comparison of U-Net "
+        f"encoders with wbcstudy {facts['wbcstudy']}.",
         "",
-        f"- **Input**: {facts['input']}. {facts['preprocessing'].capitalize()}.",
+        f"- **Input**: {facts['input']}. Preprocessing: {facts['preprocessing']}.",
         f"- **Output**: {facts['output']}.",
         f"- **Scale**: {facts['scale']}",
         f"- **Trained on**: {dataset.get('title', 'not recorded')}.",
     ]
     lines += [f"- **Please cite**: {dataset['citation']}"] if dataset.get("citation") else []
     lines += [f"- **Licence of the training images**: {dataset['licence']}"] if dataset.get("licence") else []
-    lines += ["", "## Validation", "", "Dice on test images that the network has not seen:", ""]
+    lines += ["", "## Validation", "", "Dice on the test set:", ""]
     lines += [
         f"- {region}: {counts['dice']:.3f}" for region, counts in scores.items() if counts.get("dice") is not None
     ]
@@ -147,12 +141,12 @@ def _readme(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _mend_serializers() -> None:
-    """Let bioimageio.spec 0.5.12, which bioimageio.core 0.11 asks for, work with pydantic 2.14.
+def _patch_serializers() -> None:
+    """Make bioimageio.spec 0.5.12, which bioimageio.core 0.11 requires, work with pydantic 2.14.
 
-    Two of its functions hand pydantic's serializer a second argument, which older versions ignored and this one takes
-    for something else. Its release 0.5.14 leaves that argument out, but no release of bioimageio.core uses that yet.
-    The functions are already part of compiled schemas, therefore their code is exchanged and not the functions.
+    Two of its functions pass pydantic's serializer a second argument, which older versions ignored. bioimageio.spec
+    0.5.14 does not pass it, but no release of bioimageio.core uses that yet. Compiled schemas hold the functions
+    already, therefore their code is replaced and not the functions.
     """
     from bioimageio.spec import __version__ as version
 
@@ -165,19 +159,9 @@ def _mend_serializers() -> None:
         return handler(value)
 
     def serialize_file(value, handler, info):
-        described = handler(value)
-        described["source"] = _package(value.source, info, sha256=value.sha256)  # noqa: F821, a name of that module
-        return described
+        serialized = handler(value)
+        serialized["source"] = _package(value.source, info, sha256=value.sha256)  # noqa: F821, a name of io_packaging
+        return serialized
 
     io_packaging.package_file_descr_serializer.__code__ = serialize_file.__code__
     v0_4.package_weights.__code__ = serialize.__code__
-
-
-def _be_quiet() -> None:
-    """Without the log that bioimageio writes of each step."""
-    logging.getLogger("bioimageio").setLevel(logging.ERROR)
-    try:
-        from loguru import logger
-    except ImportError:
-        return
-    logger.disable("bioimageio")
