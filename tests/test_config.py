@@ -1,11 +1,11 @@
-"""Settings: what is refused, and in which words; what a study consists of."""
+"""Settings: the messages of invalid ones, and the runs of a study."""
 
 from pathlib import Path
 
 import pytest
 import yaml
 
-from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
+from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig, split_run_name
 from wbcstudy.config_io import (
     changed_settings,
     config_from_parameters,
@@ -21,7 +21,7 @@ PARAMS = Path(__file__).parents[1] / "params"
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ({"encoderz": ["resnet18"]}, "Did you mean 'encoders'"),
         ({"encoders": ["resnet5"]}, "Did you mean 'resnet50'"),
@@ -43,10 +43,10 @@ PARAMS = Path(__file__).parents[1] / "params"
         ({"losses": None}, "Expected: a list, for example [cross_entropy, dice]"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_told_in_words(values, words):
+def test_the_message_explains_an_invalid_setting(values, message):
     with pytest.raises(StudyError) as caught:
         make_config(StudyConfig, values, "params/x.yaml")
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith("params/x.yaml")
 
 
@@ -58,20 +58,20 @@ def test_yaml_text_for_a_number_in_scientific_notation_is_understood(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [", "1: 2\n", "\x00", "dataset: !!python/object:os.system x"])
-def test_a_file_that_is_no_study_is_told_in_words(tmp_path, text):
+def test_a_file_that_is_not_a_study_is_an_error(tmp_path, text):
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(StudyError, match="Expected"):
         read_study(path)
 
 
-def test_a_field_that_stands_twice_is_refused(tmp_path):
+def test_a_duplicate_key_is_an_error(tmp_path):
     (tmp_path / "ours.yaml").write_text("epochs: 10\npatience: 3\nepochs: 50\n")
-    with pytest.raises(StudyError, match="epochs stands there twice"):
+    with pytest.raises(StudyError, match="duplicate key 'epochs'"):
         read_study(tmp_path / "ours.yaml")
 
 
-def test_a_study_is_called_as_its_file_is(tmp_path):
+def test_the_name_of_a_study_is_the_name_of_its_file(tmp_path):
     (tmp_path / "my study.yaml").write_text("epochs: 3\n")
     with pytest.raises(StudyError, match="Rename the file"):
         read_study(tmp_path / "my study.yaml")
@@ -82,7 +82,7 @@ def test_a_study_is_called_as_its_file_is(tmp_path):
     assert read_study(tmp_path / "ours.yaml").name == "ours"
 
 
-def test_a_missing_file_is_told_in_words(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(StudyError, match="Cannot read"):
         read_study(tmp_path / "none.yaml")
 
@@ -102,6 +102,13 @@ def test_the_runs_of_a_study_are_its_grid_and_have_distinct_names():
     assert all(run.folds == 3 and run.study == study.name for run in runs)
 
 
+def test_a_run_name_is_split_into_its_parts():
+    run = RunConfig(encoder="mobilenetv2", loss="binary_cross_entropy", fold=4, folds=5, seed=123)
+    assert split_run_name(run.name) == ("mobilenetv2__binary_cross_entropy", 4, 123)
+    assert split_run_name("otsu_levels__fold1__seed2") == ("otsu_levels", 1, 2)
+    assert split_run_name("otsu") is None
+
+
 def test_the_plain_unet_of_a_pretrained_study_starts_from_random_weights():
     study = StudyConfig(encoders=("unet", "vgg16"), encoder_weights="imagenet", freeze_encoder=True)
     weights = {run.encoder: (run.encoder_weights, run.freeze_encoder) for run in study.runs()}
@@ -116,7 +123,7 @@ def test_a_configuration_reads_back_from_its_file(tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(PARAMS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_study_that_we_ship_can_be_read(path):
+def test_every_study_in_params_can_be_read(path):
     assert read_study(path).name == path.stem
 
 

@@ -1,7 +1,7 @@
-"""What a study and one of its runs are made of: frozen, typed, flat, and unknown keys are refused.
+"""Settings of a study and of its runs: frozen, typed and flat; unknown keys are refused.
 
-`params/<study>.yaml` is a `StudyConfig`, one field a line. Every (encoder, loss, fold, seed) of it becomes a
-`RunConfig`, whose fields are the parameters of `notebooks/2_train.ipynb`, name for name.
+`params/<study>.yaml` is a `StudyConfig`, one field per line. Each (encoder, loss, fold, seed) becomes a `RunConfig`,
+whose fields are the parameters of `notebooks/2_train.ipynb`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES, pick
 
-# Five halvings in every encoder: 2 ** 5.
+# Every encoder halves the image five times: 2 ** 5.
 SIZE_STEP_PX = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class DataSettings(BaseModel):
-    """The fields about images and their split, which trainings and earlier methods share."""
+    """Settings of the images and their split, for trainings and earlier methods."""
 
-    # defer_build: the classes that are only inherited from need no validator.
+    # defer_build: base classes need no validator.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, defer_build=True)
 
     dataset: str = Field(
@@ -32,19 +32,21 @@ class DataSettings(BaseModel):
         256, ge=32, le=4096, description="Side in px to which images and masks are resized; a multiple of 32."
     )
     test_fraction: float = Field(
-        0.2, gt=0, lt=1, description="Share of all cases kept for the test; used when folds is 1."
+        0.2, gt=0, lt=1, description="Share of the cases in the test set; used only when folds is 1."
     )
     validation_fraction: float = Field(
-        0.2, gt=0, lt=1, description="Share of the remaining cases on which early stopping looks."
+        0.2, gt=0, lt=1, description="Share of the other cases in the validation set, which is used for early stopping."
     )
-    split_seed: int = Field(0, ge=0, description="Seed of the split, the same for every run of a study.")
+    split_seed: int = Field(
+        0, ge=0, description="Seed of the split into training, validation and test set; one split per study."
+    )
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth(cls, value: Any, info: ValidationInfo) -> Any:
-        # To Python, true is 1: `epochs: true` would train one.
-        truths = [one for one in (value if isinstance(value, list | tuple) else [value]) if isinstance(one, bool)]
-        if truths and cls.model_fields[info.field_name].annotation is not bool:
+    def _no_booleans(cls, value: Any, info: ValidationInfo) -> Any:
+        # In Python, true is 1: `epochs: true` would train one epoch.
+        values = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, bool) for item in values) and cls.model_fields[info.field_name].annotation is not bool:
             raise ValueError("a number or text, not true or false")
         return value
 
@@ -61,61 +63,58 @@ class DataSettings(BaseModel):
 
 
 class _Settings(DataSettings):
-    """The fields that a study and a run share."""
+    """Settings of a training, for a study and a run."""
 
-    batch_size: int = Field(8, ge=1, le=1024, description="Images per training step; lower it when memory runs out.")
-    augmented_copies: int = Field(
-        4, ge=1, le=1000, description="Augmented passes over the training images that make one epoch."
+    batch_size: int = Field(8, ge=1, le=1024, description="Images per training step; lower it if memory runs out.")
+    augmented_copies: int = Field(4, ge=1, le=1000, description="Augmented passes over the training images per epoch.")
+    epochs: int = Field(
+        100, ge=1, le=100_000, description="Maximum number of epochs; early stopping usually ends the training sooner."
     )
-    epochs: int = Field(100, ge=1, le=100_000, description="Epochs at most; early stopping usually ends sooner.")
-    patience: int = Field(10, ge=1, description="Epochs without a lower validation loss after which training stops.")
-    learning_rate: float = Field(1.0e-3, gt=0, le=1, description="Adam's learning rate.")
+    patience: int = Field(
+        10, ge=1, description="Training stops after this many epochs without a lower validation loss."
+    )
+    learning_rate: float = Field(1.0e-3, gt=0, le=1, description="Learning rate of the Adam optimiser.")
     learning_rate_schedule: Literal["constant", "cosine"] = Field(
-        "constant",
-        description="Learning rate: constant, or cosine (rises in the first epoch, then falls to 0).",
+        "constant", description="Schedule: constant, or cosine (rises in the first epoch, then falls to 0)."
     )
     encoder_weights: str = Field(
         "none",
         min_length=1,
-        description="Start of the encoder: 'imagenet', the path of a .h5 file, or 'none' (random).",
+        description="Initial weights of the encoder: imagenet, none (random) or the path of a .h5 file.",
     )
     freeze_encoder: bool = Field(
-        False, description="Train the decoder only; the encoder's batch norm then keeps its stored statistics."
+        False, description="Train the decoder only; batch norm in the encoder keeps its stored statistics."
     )
     dropout: float = Field(
-        0.2,
-        ge=0,
-        lt=1,
-        description="Share of features dropped before the head (in the plain U-Net: also at its bottom).",
+        0.2, ge=0, lt=1, description="Dropout rate before the last layer; in the plain U-Net also at the bottom."
     )
     batch_norm_momentum: float = Field(
         0.9,
         ge=0,
         lt=1,
-        description="Momentum of the running mean and variance; 0.99 needs hundreds of steps to settle.",
+        description="Momentum of the running mean and variance; 0.99 needs hundreds of steps to converge.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="Arithmetic of the convolutions: float32, bfloat16 or auto (bfloat16 on hardware made for it).",
+        description="Precision of convolutions: float32, bfloat16 or auto (bfloat16 if the hardware has units for it).",
     )
     rotation_degrees: float = Field(
-        180.0, ge=0, le=180, description="Augmentation: largest rotation either way, in degrees."
+        180.0, ge=0, le=180, description="Augmentation: maximum rotation in either direction, in degrees."
     )
-    zoom: float = Field(0.1, ge=0, lt=1, description="Augmentation: largest zoom in or out, as a share of the side.")
+    zoom: float = Field(
+        0.1, ge=0, lt=1, description="Augmentation: maximum zoom in or out, as a share of the image side."
+    )
     brightness: float = Field(
-        0.1, ge=0, lt=1, description="Augmentation: largest change of brightness, as a share of 255."
+        0.1, ge=0, lt=1, description="Augmentation: maximum change of brightness, as a share of 255."
     )
     colour_augmentation: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Augmentation: largest turn of hue (share of 180 degrees) and change of saturation.",
+        0.0, ge=0, lt=1, description="Augmentation: maximum change of hue (share of 180 degrees) and of saturation."
     )
     stain_normalisation: Literal["none", "reinhard", "macenko"] = Field(
-        "none", description="Bring every image to the training images' colours: none, reinhard or macenko."
+        "none", description="Adjust the colours of each image to the training images: none, reinhard or macenko."
     )
     test_time_flips: bool = Field(
-        False, description="Test with the mean of eight predictions, of the image flipped and turned."
+        False, description="Average the predictions for eight flipped and rotated copies of each test image."
     )
 
     @model_validator(mode="after")
@@ -131,15 +130,15 @@ class _Settings(DataSettings):
 class RunConfig(_Settings):
     """One training: the parameters of `notebooks/2_train.ipynb`."""
 
-    study: str = Field("by_hand", description="Name of the study, the folder under outputs/.")
+    study: str = Field("by_hand", description="Name of the study, its folder under outputs/.")
     encoder: str = Field("resnet18", description="Encoder of the U-Net (`wbcstudy encoders` lists them).")
-    loss: str = Field(
-        "cross_entropy", description="Loss that is minimised: cross_entropy, dice or binary_cross_entropy."
+    loss: str = Field("cross_entropy", description="Loss function: cross_entropy, dice or binary_cross_entropy.")
+    fold: int = Field(0, ge=0, description="Index of the cross-validation fold, from 0.")
+    folds: int = Field(
+        1, ge=1, le=100, description="Number of cross-validation folds; 1 is a single split by test_fraction."
     )
-    fold: int = Field(0, ge=0, description="Index of the cross-validation part.")
-    folds: int = Field(1, ge=1, le=100, description="Number of parts; 1 is a single split by test_fraction.")
     seed: int = Field(
-        0, ge=0, lt=2**32, description="One integer for all generators: weights, order, augmentation, dropout."
+        0, ge=0, lt=2**32, description="Seed of all random generators: weights, image order, augmentation, dropout."
     )
 
     @field_validator("study")
@@ -161,24 +160,26 @@ class RunConfig(_Settings):
     def _consistent(self):
         _check_fold(self)
         if ENCODERS[self.encoder].backbone is None and self.encoder_weights != "none":
-            raise ValueError(f"encoder_weights: none for {self.encoder!r}, of which no pretrained weights exist")
+            raise ValueError(f"encoder_weights: none for {self.encoder!r}, which has no pretrained weights")
         return self
 
     @property
     def name(self) -> str:
-        """Name of the run, its folder and its parameter file."""
-        return run_name(self.encoder, self.loss, self.fold, self.seed)
+        """Name of the run and its folder."""
+        return f"{self.encoder}__{self.loss}__fold{self.fold}__seed{self.seed}"
 
 
 class BaselineConfig(DataSettings):
     """One earlier method on one fold: the parameters of `notebooks/3_baseline.ipynb`."""
 
-    study: str = Field("by_hand", description="Name of the study, the folder under outputs/.")
-    method: str = Field("otsu_levels", description="The earlier method (`wbcstudy methods` lists them).")
-    fold: int = Field(0, ge=0, description="Index of the cross-validation part.")
-    folds: int = Field(1, ge=1, le=100, description="Number of parts; 1 is a single split by test_fraction.")
+    study: str = Field("by_hand", description="Name of the study, its folder under outputs/.")
+    method: str = Field("otsu_levels", description="Earlier method (`wbcstudy methods` lists them).")
+    fold: int = Field(0, ge=0, description="Index of the cross-validation fold, from 0.")
+    folds: int = Field(
+        1, ge=1, le=100, description="Number of cross-validation folds; 1 is a single split by test_fraction."
+    )
     seeds: tuple[int, ...] = Field(
-        (0, 1, 2, 3, 4), description="Seeds of a method that learns at random; the others need none and use the first."
+        (0, 1, 2, 3, 4), description="Seeds of a method with random training; other methods use only the first."
     )
 
     @field_validator("study", "method")
@@ -197,27 +198,28 @@ class BaselineConfig(DataSettings):
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """Name of the method's folder."""
         return f"{self.method}__fold{self.fold}"
 
 
 class StudyConfig(_Settings):
-    """All the trainings that one report reads: `params/<study>.yaml`."""
+    """All trainings of one report: `params/<study>.yaml`."""
 
-    name: str = Field("demo", exclude=True, description="The file's stem; not a field of the file.")
-    encoders: tuple[str, ...] = Field(("resnet18",), description="Encoders to train, by name.")
+    name: str = Field("demo", exclude=True, description="Stem of the file's name; not a field of the file.")
+    encoders: tuple[str, ...] = Field(("resnet18",), description="Encoders to train.")
     losses: tuple[str, ...] = Field(("cross_entropy", "dice"), description="Losses to train each encoder with.")
     folds: int = Field(
-        1, ge=1, le=100, description="Parts of the cross-validation; 1 is a single split by test_fraction."
+        1, ge=1, le=100, description="Number of cross-validation folds; 1 is a single split by test_fraction."
     )
-    seeds: tuple[int, ...] = Field((0,), description="One training of each encoder, loss and fold per seed.")
-    baselines: tuple[str, ...] = Field((), description="Earlier methods to measure beside the U-Nets.")
+    seeds: tuple[int, ...] = Field((0,), description="Seeds: each encoder, loss and fold is trained once per seed.")
+    baselines: tuple[str, ...] = Field(
+        (), description="Earlier methods to compare with the U-Nets (`wbcstudy methods` lists them)."
+    )
     baseline_seeds: tuple[int, ...] = Field(
-        (0, 1, 2, 3, 4), description="Seeds of the earlier methods that learn at random."
+        (0, 1, 2, 3, 4), description="Seeds of the earlier methods with random training."
     )
     also_score: tuple[str, ...] = Field(
-        (),
-        description="Other datasets, by name or path, that the finished networks are scored on; none learns from them.",
+        (), description="Other datasets, by name or path, on which the trained networks are evaluated."
     )
 
     @field_validator("name")
@@ -228,7 +230,7 @@ class StudyConfig(_Settings):
     @field_validator("encoders")
     @classmethod
     def _known_encoders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # None at all is a study of earlier methods alone.
+        # Without encoders, the study has earlier methods only.
         return tuple(_known(name, ENCODERS, "encoder") for name in (_distinct(value, "encoders") if value else ()))
 
     @field_validator("losses")
@@ -254,15 +256,15 @@ class StudyConfig(_Settings):
     @model_validator(mode="after")
     def _something_to_do(self):
         if not self.encoders and not self.baselines:
-            raise ValueError("at least one of encoders, or one of baselines")
+            raise ValueError("at least one encoder or one baseline")
         if self.dataset in self.also_score:
-            raise ValueError(f"other datasets than the one that is trained on ({self.dataset}) under also_score")
+            raise ValueError(f"datasets other than the training dataset ({self.dataset}) in also_score")
         if self.also_score and not self.encoders:
-            raise ValueError("no also_score without encoders, since it is networks that are scored elsewhere")
+            raise ValueError("at least one encoder with also_score, which evaluates the trained networks")
         return self
 
     def baseline_runs(self) -> list[BaselineConfig]:
-        """Every earlier method on every fold, in the order method, fold."""
+        """Return each earlier method on each fold, ordered by method and fold."""
         shared = self.model_dump(include=set(DataSettings.model_fields))
         return [
             BaselineConfig(
@@ -273,10 +275,10 @@ class StudyConfig(_Settings):
         ]
 
     def runs(self) -> list[RunConfig]:
-        """Every run of the study, in the order encoder, loss, fold, seed.
+        """Return the runs of the study, ordered by encoder, loss, fold and seed.
 
-        The plain U-Net has no pretrained weights anywhere, so in a study with weights it starts from random ones and
-        is not frozen, as in the paper.
+        The plain U-Net has no pretrained weights. In a study with weights, it starts from random weights and is not
+        frozen, as in the paper.
         """
         shared = self.model_dump(include=set(_Settings.model_fields))
         from_scratch = {"encoder_weights": "none", "freeze_encoder": False}
@@ -297,19 +299,13 @@ class StudyConfig(_Settings):
         ]
 
 
-def run_name(encoder: str, loss: str, fold: int, seed: int) -> str:
-    """`resnet50__cross_entropy__fold0__seed0`: the one place where run names are made."""
-    return f"{encoder}__{loss}__fold{fold}__seed{seed}"
-
-
 def split_run_name(name: str) -> tuple[str, int, int] | None:
-    """What was trained or measured, the fold and the seed, from a run's name.
+    """Split a run's name into method, fold and seed; None for a name of another form.
 
-    The first part is `<encoder>__<loss>`, or the name of an earlier method (`otsu_levels__fold0__seed0`). None for a
-    name of another form.
+    The method is `<encoder>__<loss>` or the name of an earlier method.
     """
-    found = re.fullmatch(r"(.+)__fold(\d+)__seed(\d+)", name)
-    return (found[1], int(found[2]), int(found[3])) if found else None
+    match = re.fullmatch(r"(.+)__fold(\d+)__seed(\d+)", name)
+    return (match[1], int(match[2]), int(match[3])) if match else None
 
 
 class UnknownName(ValueError):
@@ -320,18 +316,18 @@ class UnknownName(ValueError):
         self.error = error
 
 
-def _known(name: str, table, kind: str) -> str:
+def _known(name: str, table, noun: str) -> str:
     try:
-        return pick(table, name, kind).name
+        return pick(table, name, noun).name
     except StudyError as error:
         raise UnknownName(error) from None
 
 
-def _distinct(values: tuple, what: str) -> tuple:
+def _distinct(values: tuple, field: str) -> tuple:
     if not values:
-        raise ValueError(f"at least one of {what}")
+        raise ValueError(f"at least one of {field}")
     if len(set(values)) != len(values):
-        raise ValueError(f"{what} without repetition")
+        raise ValueError(f"{field} without repetition")
     return values
 
 

@@ -1,4 +1,4 @@
-"""Settings from a study's YAML and from a notebook's parameters, compared, and written again."""
+"""Read settings from YAML and from a notebook's parameters, compare them, and write them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from wbcstudy.registry import unknown_name
 
 
 def find_study_file(path: str | Path) -> Path:
-    """A study's YAML, counted from the current folder or, where it is not there, from the checkout.
+    """Return the path of a study's YAML: from the current folder or, if it does not exist there, from the checkout.
 
-    A notebook opened in JupyterLab runs in notebooks/, where `params/demo.yaml` is not.
+    A notebook opened in JupyterLab runs in notebooks/, where there is no `params/demo.yaml`.
     """
     path = expand_home(path)
     return path if path.exists() or path.is_absolute() else project_root() / path
@@ -39,114 +39,123 @@ def read_study(path: str | Path) -> StudyConfig:
     if str(values.get("name", path.stem)) != path.stem:
         raise StudyError(
             f"{path}: name: {show_value(values['name'])} is not the file's name.",
-            expected=f"no `name`: the study is called as its file is, {path.stem}",
-            fix="Take the line out, or rename the file.",
+            expected=f"no `name`: the file's name is the study's name, {path.stem}",
+            fix="Delete the line, or rename the file.",
         )
     return make_config(StudyConfig, values | {"name": path.stem}, source=str(path))
 
 
-def read_run(path: str | Path, kind: type[DataSettings] = RunConfig):
-    """Read a `params.yaml` of a run or, with `kind=BaselineConfig`, of an earlier method.
+def read_run(path: str | Path, config_class: type[DataSettings] = RunConfig):
+    """Read the `params.yaml` of a run or, with `BaselineConfig`, of an earlier method.
 
     Raises:
-        StudyError: as `read_study` does.
+        StudyError: as `read_study`.
     """
     path = Path(path)
-    return make_config(kind, _read_yaml(path), source=str(path))
+    return make_config(config_class, _read_yaml(path), source=str(path))
 
 
-def make_config(kind: type[DataSettings], values: dict[str, Any], source: str = "parameters"):
-    """Build a configuration, turning the first broken rule into a message for a person.
+def make_config(config_class: type[DataSettings], values: dict[str, Any], source: str = "parameters"):
+    """Build a configuration; the first invalid value becomes a `StudyError`.
 
     Args:
-        kind: `StudyConfig`, `RunConfig` or `BaselineConfig`.
-        values: field names and values.
-        source: where they come from, for the message.
+        config_class: `StudyConfig`, `RunConfig` or `BaselineConfig`.
+        values: field name -> value.
+        source: origin of the values, for the message.
 
     Raises:
-        StudyError: unknown field (the nearest is suggested) or a value that breaks its rule.
+        StudyError: an unknown field (the nearest is suggested) or an invalid value.
     """
-    known = [name for name in kind.model_fields if not (kind is StudyConfig and name == "name")]
+    fields = config_class.model_fields
+    known = [name for name in fields if not (config_class is StudyConfig and name == "name")]
     for key in values:
-        if key not in kind.model_fields:
+        if key not in fields:
             error = unknown_name(key, known, "parameter")
             raise StudyError(f"{source}: {error.message}", expected=error.expected, fix=error.fix)
     try:
-        return kind(**values)
+        return config_class(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        got = f"{field}: {show_value(first['input'])}" if field else "the combination of values"
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, UnknownName):
-            error = cause.error
-            raise StudyError(f"{source}: {error.message}", expected=error.expected, fix=error.fix) from None
-        rule = str(cause) if cause else first["msg"]
-        if first["type"] == "tuple_type":
-            rule = f"a list, for example [{_example(first['input'], kind.model_fields[first['loc'][0]].default)}]"
-        hint = ""
-        if isinstance(first["input"], str) and re.fullmatch(r"\d+e[+-]?\d+", first["input"]):
-            hint = " (YAML reads 1e-4 as text: write 1.0e-4)"
-        meaning = kind.model_fields[first["loc"][0]].description if first["loc"] else None
-        fix = f"Change {field or 'one of the two'} in {source}." + (f" {field}: {meaning}" if meaning else "")
-        if kind is StudyConfig and field == "name":
-            fix = "Rename the file: a study is called as its file is."
-        raise StudyError(f"{source}: {got} cannot be used.", expected=rule + hint, fix=fix) from None
+        raise _explain(error.errors()[0], config_class, source) from None
+
+
+def _explain(problem: dict[str, Any], config_class: type[DataSettings], source: str) -> StudyError:
+    """Turn one error of pydantic into a `StudyError`."""
+    cause, given = problem.get("ctx", {}).get("error"), problem["input"]
+    if isinstance(cause, UnknownName):
+        error = cause.error
+        return StudyError(f"{source}: {error.message}", expected=error.expected, fix=error.fix)
+    rule = str(cause) if cause else problem["msg"]
+    if not problem["loc"]:
+        return StudyError(
+            f"{source}: the combination of values cannot be used.",
+            expected=rule,
+            fix=f"Change one of the two in {source}.",
+        )
+    name = ".".join(str(part) for part in problem["loc"])
+    field = config_class.model_fields[problem["loc"][0]]
+    if problem["type"] == "tuple_type":
+        rule = f"a list, for example [{_example(given, field.default)}]"
+    if isinstance(given, str) and re.fullmatch(r"\d+e[+-]?\d+", given):
+        rule += " (YAML reads 1e-4 as text: write 1.0e-4)"
+    fix = f"Change {name} in {source}. {name}: {field.description}"
+    if config_class is StudyConfig and name == "name":
+        fix = "Rename the file: its name is the study's name."
+    return StudyError(f"{source}: {name}: {show_value(given)} cannot be used.", expected=rule, fix=fix)
 
 
 def _example(given: Any, default: Any) -> str:
-    """What could stand in a list's brackets: the one value that was given, or what does by default."""
+    """Return an example for a list's content: the single value that was given, or the default."""
     if (isinstance(given, str) and given.split() == [given]) or type(given) is int:
         return show_value(given).strip("'\"")
     return ", ".join(map(str, default)) if isinstance(default, tuple) else "..."
 
 
-def config_from_parameters(kind: type[DataSettings], variables: dict[str, Any]):
-    """The configuration of a notebook, from the variables of its parameters cell.
+def config_from_parameters(config_class: type[DataSettings], variables: dict[str, Any]):
+    """Build the configuration of a notebook from the variables of its parameters cell.
 
-    papermill only warns about a parameter that the notebook does not have, and then trains the default. Here the
-    cell that it injected is read again and such a parameter is refused; so is one in the notebook's own cell, where a
-    name that is misspelt would leave the right one as it was.
+    papermill only warns about an unknown parameter, and then trains the default. Here the cell that it injected is read
+    again and the parameter is refused. A misspelt name in the notebook's own cell, which would leave the right variable
+    unchanged, is refused too.
 
     Args:
-        kind: `RunConfig` or `BaselineConfig`.
+        config_class: `RunConfig` or `BaselineConfig`.
         variables: the notebook's `globals()`.
 
     Raises:
-        StudyError: unknown parameter, or a value that breaks its rule.
+        StudyError: an unknown parameter or an invalid value.
     """
-    fields = set(kind.model_fields)
+    fields = set(config_class.model_fields)
     cells = [(cell, set(_assigned_names(cell))) for cell in variables.get("In", [])]
-    # The notebook's own may have been run several times: the last counts.
+    # The notebook's own cell may have been run several times: the last one counts.
     own = [names for _, names in cells if len(names & fields) > len(fields) / 2][-1:]
     injected = [names for cell, names in cells if cell.startswith("# Parameters")]
     names = fields.union(*own, *injected) & set(variables)
-    return make_config(kind, {name: variables[name] for name in sorted(names)}, source="the parameters cell")
+    return make_config(config_class, {name: variables[name] for name in sorted(names)}, source="the parameters cell")
 
 
 def _assigned_names(source: str) -> list[str]:
     try:
         statements = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
     except SyntaxError:
-        # A magic command, or a cell that did not run.
+        # A magic command, or an invalid cell.
         return []
     return [target.id for node in statements for target in node.targets if isinstance(target, ast.Name)]
 
 
 def changed_settings(before: dict[str, Any], config: DataSettings) -> list[str]:
-    """In what a configuration differs from an earlier one.
+    """Compare a configuration with an earlier one.
 
     Args:
-        before: the earlier one's fields, as `model_dump(mode="json")` gives them. Fields that it lacks came with a
-            later version and had their default's effect before, so they count as that.
-        config: the present one.
+        before: the earlier settings, from `model_dump(mode="json")`. A missing field was added in a later version and
+            counts as its default.
+        config: the current settings.
 
     Returns:
-        One clause for each changed field, like "epochs was 60, is now 100"; empty if both train the same.
+        One clause per changed field, like "epochs was 60, is now 100"; empty if the settings are equal.
     """
     fields = type(config).model_fields
     defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
-    # As JSON has them: a tuple is a list there.
+    # In JSON, a tuple is a list.
     before, now = to_jsonable_python(defaults) | before, config.model_dump(mode="json")
     return [
         f"{name} was {before.get(name)!r}, is now {now.get(name)!r}"
@@ -156,7 +165,7 @@ def changed_settings(before: dict[str, Any], config: DataSettings) -> list[str]:
 
 
 def yaml_text(config: DataSettings) -> str:
-    """A configuration as papermill and `read_run` read it, each field with its help as a comment."""
+    """Return a configuration as YAML for papermill and `read_run`, with each field's description as a comment."""
     fields = type(config).model_fields
     values = config.model_dump(mode="json").items()
     return "".join(
@@ -165,11 +174,11 @@ def yaml_text(config: DataSettings) -> str:
 
 
 def write_yaml(config: DataSettings, path: Path) -> None:
-    """Write `yaml_text`."""
+    """Write a configuration as YAML, see `yaml_text`."""
     path.write_text(yaml_text(config), encoding="utf-8")
 
 
-# The runs of a study share most values, and PyYAML takes its time.
+# Cached: the runs of a study share most values, and PyYAML is slow.
 @functools.lru_cache(maxsize=10_000)
 def _yaml_value(text: str) -> str:
     value = yaml.safe_dump(json.loads(text), default_flow_style=True, width=1000, allow_unicode=True)
@@ -177,14 +186,16 @@ def _yaml_value(text: str) -> str:
     return value.removesuffix("...\n").strip()
 
 
-class _OneOfEach(yaml.SafeLoader):
-    """YAML of which no field stands twice; of two, PyYAML takes the last without a word."""
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuse duplicate keys, of which PyYAML silently takes the last."""
 
     def construct_mapping(self, node, deep=False):
-        names = [self.construct_object(key) for key, _ in node.value]
-        twice = [name for name in dict.fromkeys(map(str, names)) if list(map(str, names)).count(name) > 1]
-        if twice:
-            raise yaml.constructor.ConstructorError(problem=f"{twice[0]} stands there twice")
+        keys: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(self.construct_object(key_node))
+            if key in keys:
+                raise yaml.constructor.ConstructorError(problem=f"duplicate key '{key}'")
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -194,21 +205,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(
             f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.",
-            expected="a text file with one 'field: value' a line",
+            expected="a text file with one 'field: value' per line",
             fix="Check the path; params/demo.yaml is an example.",
         ) from None
     try:
-        values = yaml.load(text, _OneOfEach)
+        values = yaml.load(text, _UniqueKeyLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise StudyError(
             f"{path} is not valid YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            expected="one 'field: value' a line",
+            expected="one 'field: value' per line",
             fix="Compare it with params/demo.yaml; text with ': ' or '#' needs quotes.",
         ) from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise StudyError(
             f"{path} holds {type(values).__name__}, not fields.",
-            expected="one 'field: value' a line",
+            expected="one 'field: value' per line",
             fix="Compare it with params/demo.yaml.",
         )
     return values

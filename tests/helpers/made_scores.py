@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from wbcstudy.config import run_name
 from wbcstudy.scoring.metrics import add_ratios
 
 PIXELS = 10_000_000
@@ -13,7 +12,7 @@ def scores_from_dice(table, region="nucleus", cell_types=None):
     """Scores whose Dice are given: {run or (encoder, loss, fold, seed): {case: dice or None}}."""
     rows = []
     for run, scores in table.items():
-        name = run if isinstance(run, str) else run_name(*run)
+        name = run if isinstance(run, str) else "{}__{}__fold{}__seed{}".format(*run)
         for case, dice in scores.items():
             cell_type = (cell_types or {}).get(case)
             # Reference and prediction of PIXELS / 2 each: dice = 2 tp / PIXELS.

@@ -55,12 +55,12 @@ def test_precision_auto_accepts_the_precision_of_a_finished_run(tmp_path):
         check_same_settings(other, RunConfig(study="s", loss="dice", precision="float32"))
 
 
-@pytest.mark.parametrize("comment", ["  # Adam's learning rate.", "  # Worded otherwise in that version."])
+@pytest.mark.parametrize("comment", ["  # Learning rate of the Adam optimiser.", "  # Another wording."])
 def test_a_setting_of_a_later_version_counts_as_its_default(tmp_path, comment):
     folder = start_run(RunConfig(study="s"), tmp_path)
     lines = folder.params.read_text().splitlines(keepends=True)
     lines = [line for line in lines if not line.startswith("learning_rate_schedule")]
-    text = "".join(lines).replace("  # Adam's learning rate.", comment)
+    text = "".join(lines).replace("  # Learning rate of the Adam optimiser.", comment)
     folder.params.write_text(text)
     with pytest.raises(StudyError, match="learning_rate_schedule was 'constant', is now 'cosine'"):
         start_run(RunConfig(study="s", learning_rate_schedule="cosine"), tmp_path)

@@ -3,21 +3,10 @@ import pandas as pd
 import pytest
 
 from tests.helpers.made_scores import scores_from_dice
-from wbcstudy.config import run_name, split_run_name
 from wbcstudy.errors import StudyError
 from wbcstudy.scoring.methods import add_methods, average_groups, case_table, group_names
 
 DICE, ENTROPY = "resnet18__dice", "resnet18__cross_entropy"
-
-
-def test_a_run_name_is_read_as_it_was_made():
-    assert split_run_name(run_name("mobilenetv2", "binary_cross_entropy", 4, 123)) == (
-        "mobilenetv2__binary_cross_entropy",
-        4,
-        123,
-    )
-    assert split_run_name("otsu_levels__fold1__seed2") == ("otsu_levels", 1, 2)
-    assert split_run_name("otsu") is None
 
 
 def test_folds_are_laid_end_to_end_and_seeds_averaged_case_by_case():
