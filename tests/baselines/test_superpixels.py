@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from wbcstudy.baselines.superpixels import (
-    STATISTICS,
+    _STATISTICS,
     _make_superpixels,
     _superpixel_features,
     superpixel_labels,
@@ -38,11 +38,11 @@ def test_features_equal_a_slow_loop(seed, number):
             assert np.allclose(features[patch, 4 * channel : 4 * channel + 4], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("statistics", STATISTICS)
+@pytest.mark.parametrize("statistics", _STATISTICS)
 def test_every_set_of_statistics_has_its_columns(statistics):
     values = np.random.default_rng(0).random((6, 6, 3))
     features = _superpixel_features(values, np.arange(36).reshape(6, 6) // 9, statistics)
-    assert features.shape == (4, 3 * len(STATISTICS[statistics])) and np.isfinite(features).all()
+    assert features.shape == (4, 3 * len(_STATISTICS[statistics])) and np.isfinite(features).all()
 
 
 def test_histogram_bins_are_shares():

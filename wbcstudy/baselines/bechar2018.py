@@ -87,7 +87,7 @@ class FewLabelsSuperpixels(SuperpixelMethod):
        are similar. The numbers are reconstructed.
     2. Cut each image into superpixels by SLIC and describe each by its colours. The features are reconstructed: those
        of reference 12, without normalisation, in four colour spaces together.
-    3. Train a classifier: supervised, on the labelled superpixels alone, one classifier ("tree") or many ("forest");
+    3. Train a classifier: supervised, on the labelled superpixels only, one classifier ("tree") or many ("forest");
        or semi-supervised, one that teaches itself ("setred") or many that teach each other ("coforest"). The pairs are
        the paper's; their settings are in `wbcstudy.baselines.semi_supervised`.
 

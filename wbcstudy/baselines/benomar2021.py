@@ -18,7 +18,7 @@ _CHANNELS = {
     "red - blue": (1, 0, -1),
     "green - blue": (0, 1, -1),
 }
-# Candidate cuts of a channel: number of Otsu's levels, and position of the threshold below which cells are.
+# Candidate cuts of a channel: number of Otsu's levels, and position of the threshold; cells are below it.
 _CUTS = ((2, 0), (3, 0), (3, 1))
 
 

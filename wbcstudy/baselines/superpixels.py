@@ -17,7 +17,7 @@ from wbcstudy.registry import unknown_name
 
 # Statistics of the colours in one patch. Reference 12 compares first-order statistics with three other techniques that
 # are not known; the other three here are common ones.
-STATISTICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+_STATISTICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "mean": ("mean",),
         "moments": ("mean", "std", "skew"),
@@ -25,7 +25,7 @@ STATISTICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "histogram": tuple(f"bin{k}" for k in range(8)),
     }
 )
-_HISTOGRAM_BINS = len(STATISTICS["histogram"])
+_HISTOGRAM_BINS = len(_STATISTICS["histogram"])
 # Below this share of the values' range, a spread is rounding, and skewness and kurtosis would be noise.
 _FLAT = 1e-4
 
@@ -36,7 +36,7 @@ class SuperpixelMethod(Method):
 
     Args:
         spaces: colour spaces, keys of `wbcstudy.baselines.colour.COMPONENTS`.
-        statistics: a key of `STATISTICS`.
+        statistics: "mean", "moments", "first_order" or "histogram".
         segments: number of superpixels per 256 x 256 px; a larger image has more in proportion, so that a patch keeps
             its size in px (600: a side of about 10 px).
         compactness: weight of distance against similarity in Lab colour in SLIC.
@@ -85,7 +85,7 @@ def _superpixel_features(values: np.ndarray, superpixels: np.ndarray, statistics
     Args:
         values: float (H, W, C) channels; for "histogram" in 0-1.
         superpixels: int (H, W), 0..K-1.
-        statistics: a key of `STATISTICS`. Standard deviations divide by the number of pixels; kurtosis is the excess
+        statistics: a key of `_STATISTICS`. Standard deviations divide by the number of pixels; kurtosis is the excess
             over that of a Gaussian; skewness and kurtosis of a constant patch are 0. Histogram bins are shares.
 
     Returns:
@@ -94,9 +94,9 @@ def _superpixel_features(values: np.ndarray, superpixels: np.ndarray, statistics
     Raises:
         StudyError: unknown statistics.
     """
-    if statistics not in STATISTICS:
-        raise unknown_name(statistics, STATISTICS, "statistics")
-    names = STATISTICS[statistics]
+    if statistics not in _STATISTICS:
+        raise unknown_name(statistics, _STATISTICS, "statistics")
+    names = _STATISTICS[statistics]
     patch, count = superpixels.ravel(), np.bincount(superpixels.ravel()).astype(np.float64)
     flat = values.reshape(-1, values.shape[2]).astype(np.float64)
     out = np.empty((len(count), flat.shape[1], len(names)), np.float32)

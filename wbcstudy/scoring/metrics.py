@@ -70,9 +70,9 @@ def _float(count: ArrayLike) -> np.ndarray:
     return np.asarray(count, dtype=float)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray):
-    result = np.full(np.broadcast(part, whole).shape, np.nan)
-    return np.divide(part, whole, out=result, where=whole != 0)[()]
+def _ratio(numerator: np.ndarray, denominator: np.ndarray):
+    result = np.full(np.broadcast(numerator, denominator).shape, np.nan)
+    return np.divide(numerator, denominator, out=result, where=denominator != 0)[()]
 
 
 class Counts(NamedTuple):

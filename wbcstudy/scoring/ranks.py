@@ -56,7 +56,7 @@ def friedman_nemenyi(
     Returns:
         The result. A case with a missing or undefined score is left out for all methods. Two methods are compared by
         Wilcoxon's test instead. If the overall test is not significant (p >= alpha), all methods form one group,
-        whatever the critical difference, as Demšar advises.
+        regardless of the critical difference, as Demšar advises.
 
     Raises:
         StudyError: as `case_table`.
