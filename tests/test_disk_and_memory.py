@@ -42,40 +42,42 @@ def call(*words, outputs, **more):
 
 
 @pytest.mark.slow
-def test_a_study_on_a_full_disk_says_so_and_goes_on_when_there_is_room(small_disk, methods_study, tmp_path):
-    place = small_disk.path
-    # Room for the settings, and for a part of what the notebooks write.
+def test_a_study_on_a_full_disk_stops_with_a_message_and_resumes_when_there_is_space(
+    small_disk, methods_study, tmp_path
+):
+    outputs = small_disk.path
+    # Enough for the settings, but not for all files of the notebooks.
     small_disk.resize("200k")
-    full = call("-m", "wbcstudy.cli", "run", methods_study, outputs=place)
+    full = call("-m", "wbcstudy.cli", "run", methods_study, outputs=outputs)
     assert full.returncode in (1, 2)
     assert "is full" in full.stdout or "No space left" in full.stderr, full.stdout + full.stderr
     assert "Traceback" not in full.stdout + full.stderr and "Unexpected" not in full.stderr
-    study = StudyFolder(place / "methods")
+    study = StudyFolder(outputs / "methods")
     assert not study.report.exists()
     small_disk.resize("200m")
-    # At the same time as another study, which neither waits for it nor changes anything of it.
-    beside = shutil.copy(methods_study, tmp_path / "beside.yaml")
+    # In parallel with another study.
+    copy = shutil.copy(methods_study, tmp_path / "copy.yaml")
     with ThreadPoolExecutor() as pool:
-        both = [pool.submit(call, "-m", "wbcstudy.cli", "run", file, outputs=place) for file in (methods_study, beside)]
-    for done in (one.result() for one in both):
+        both = [pool.submit(call, "-m", "wbcstudy.cli", "run", file, outputs=outputs) for file in (methods_study, copy)]
+    for done in (future.result() for future in both):
         assert done.returncode == 0, done.stdout + done.stderr
-    other = StudyFolder(place / "beside")
+    other = StudyFolder(outputs / "copy")
     assert study.report.exists() and other.report.exists()
-    scores = [one.baseline("otsu_levels__fold0").scores.read_bytes() for one in (study, other)]
+    scores = [folder.baseline("otsu_levels__fold0").scores.read_bytes() for folder in (study, other)]
     assert scores[0] == scores[1]
-    assert not list(place.rglob(".part-*"))
+    assert not list(outputs.rglob(".part-*"))
 
 
-def test_the_disk_that_is_full_is_named(small_disk, monkeypatch):
+def test_a_full_disk_is_named(small_disk, monkeypatch):
     small_disk.fill()
     message = study_run._explain(StudyFolder(small_disk.path), time.time())
     assert "is full (0.0 MB free)" in message and "Free some space" in message
 
 
 @pytest.mark.parametrize(
-    ("what", "error", "advice"),
+    ("code", "error", "advice"),
     [
-        # What Linux does to a process when memory is short.
+        # Linux kills a process when memory runs out.
         (
             "import os; os.kill(os.getpid(), 9)",
             "process was killed",
@@ -85,7 +87,7 @@ def test_the_disk_that_is_full_is_named(small_disk, monkeypatch):
         ("raise OSError(28, 'No space left on device')", "No space left", "Free some disk space"),
     ],
 )
-def test_a_notebook_that_ran_out_of_memory_or_disk_has_failed_with_advice(tmp_path, what, error, advice):
+def test_a_notebook_that_ran_out_of_memory_or_disk_has_failed_with_advice(tmp_path, code, error, advice):
     import nbformat
 
     config = RunConfig(study="s")
@@ -94,7 +96,7 @@ def test_a_notebook_that_ran_out_of_memory_or_disk_has_failed_with_advice(tmp_pa
     write_yaml(config, folder.params)
     cells = [
         nbformat.v4.new_code_cell("study = 'x'", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(what),
+        nbformat.v4.new_code_cell(code),
     ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "train.ipynb")
     log = tmp_path / "s" / "logs" / f"{config.name}.log"
@@ -108,7 +110,7 @@ def test_a_notebook_that_ran_out_of_memory_or_disk_has_failed_with_advice(tmp_pa
 
 
 def as_nobody(tmp_path) -> list[str]:
-    """What to write before a command so that it may only do what any user may."""
+    """Words before a command that run it without root's permissions."""
     if os.geteuid():
         return []
     if not shutil.which("setpriv"):
@@ -124,30 +126,30 @@ def as_nobody(tmp_path) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o500])
-def test_outputs_without_permission_are_told_in_words(tmp_path, methods_study, mode):
+def test_an_output_folder_without_permission(tmp_path, methods_study, mode):
     before = as_nobody(tmp_path)
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     outputs.chmod(mode)
     try:
         done = call("-m", "wbcstudy.cli", "run", methods_study, outputs=outputs, before=before)
-        told = call("-m", "wbcstudy.cli", "status", methods_study, outputs=outputs, before=before)
+        status = call("-m", "wbcstudy.cli", "status", methods_study, outputs=outputs, before=before)
     finally:
         outputs.chmod(0o700)
     assert done.returncode == 2 and "Permission denied" in done.stderr, done.stdout + done.stderr
-    assert "Unexpected" not in done.stderr + told.stderr and told.returncode in (0, 2)
+    assert "Unexpected" not in done.stderr + status.stderr and status.returncode in (0, 2)
     assert not list(outputs.iterdir())
 
 
-def test_results_that_may_only_be_read_can_be_looked_at_and_are_not_changed(tmp_path, methods_study):
+def test_read_only_results_can_be_shown_and_are_not_changed(tmp_path, methods_study):
     before = as_nobody(tmp_path)
     study = StudyFolder(tmp_path / "outputs" / "methods")
     study.path.mkdir(parents=True)
     write_json(study.dataset, {})
     done = call("-m", "wbcstudy.cli", "run", methods_study, outputs=tmp_path / "outputs", before=before)
     assert done.returncode == 2 and "Cannot write to" in done.stderr, done.stdout + done.stderr
-    told = call("-m", "wbcstudy.cli", "status", methods_study, outputs=tmp_path / "outputs", before=before)
-    assert told.returncode == 0 and "waiting" in told.stdout, told.stderr
+    status = call("-m", "wbcstudy.cli", "status", methods_study, outputs=tmp_path / "outputs", before=before)
+    assert status.returncode == 0 and "waiting" in status.stdout, status.stderr
     assert [path.name for path in study.path.iterdir()] == ["dataset.json"]
 
 
@@ -164,8 +166,8 @@ def test_images_that_may_not_be_read_are_named(tmp_path, methods_study):
 
 
 @pytest.mark.slow
-def test_after_a_clock_was_set_back_nothing_finished_is_made_again(tmp_path, places, monkeypatch):
-    """All that is finished lies in the future; so does what a report is made of, but not the report."""
+def test_after_a_clock_was_set_back_nothing_finished_is_repeated(tmp_path, places, monkeypatch):
+    """Finished runs and the inputs of the report are dated in the future, the report is not."""
     study = tmp_path / "later.yaml"
     study.write_text(yaml.safe_dump({"encoders": ["unet"], "losses": ["dice"]}))
     plan = read_plan(study)

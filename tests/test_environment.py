@@ -84,7 +84,7 @@ def test_the_built_package_holds_all_its_files(tmp_path):
 
 
 def test_make_help_lists_the_targets():
-    told = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    output = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
     assert {"study", "test", "lab", "help"} <= {
-        line.split()[1] for line in told.splitlines() if line.startswith("  make")
+        line.split()[1] for line in output.splitlines() if line.startswith("  make")
     }

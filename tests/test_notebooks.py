@@ -1,4 +1,4 @@
-"""Notebooks are pages of prose around about ten calls, stored clean; their execution is tested in test_study.py."""
+"""Notebooks are short pages of prose and calls, stored without outputs; test_study.py tests their execution."""
 
 import ast
 import io
@@ -24,7 +24,7 @@ def is_parameters(cell):
 
 
 def code_cells(notebook):
-    """Code cells but the parameters cell, whose length is that of the settings."""
+    """Code cells without the parameters cell, which has one line per setting."""
     return [cell for cell in notebook.cells if cell.cell_type == "code" and not is_parameters(cell)]
 
 
@@ -32,7 +32,7 @@ def code_lines(source):
     return [line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
 
 
-def test_the_acts_are_there():
+def test_the_notebooks_exist():
     assert {"1_dataset", "2_train", "4_summary"} <= {path.stem for path in NOTEBOOKS}
 
 
@@ -61,7 +61,7 @@ class TestEveryNotebook:
     def test_has_one_parameters_cell_with_help_on_each_line(self, path):
         (cell,) = [cell for cell in read(path).cells if is_parameters(cell)]
         for line in cell.source.splitlines():
-            assert "  # " in line, f"{line!r} has no help"
+            assert "  # " in line, f"{line!r} has no comment"
 
 
 def test_the_training_parameters_are_the_run_configuration():
@@ -69,5 +69,5 @@ def test_the_training_parameters_are_the_run_configuration():
     values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cell.source).body}
     assert values == {name: field.default for name, field in RunConfig.model_fields.items()}
     tokens = tokenize.generate_tokens(io.StringIO(cell.source).readline)
-    told = [token.string.removeprefix("# ") for token in tokens if token.type == tokenize.COMMENT]
-    assert told == [RunConfig.model_fields[name].description for name in values]
+    comments = [token.string.removeprefix("# ") for token in tokens if token.type == tokenize.COMMENT]
+    assert comments == [RunConfig.model_fields[name].description for name in values]

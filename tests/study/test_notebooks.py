@@ -55,7 +55,7 @@ def test_a_run_from_a_changed_copy_is_marked_and_one_from_the_shipped_notebook_i
     change(copy, "1 + 1", "1 + 2")
     changed = run_papermill(checkout, copy)
     assert changed["shipped"] is False and changed["sha256"] != shipped["sha256"]
-    # The grid runs the shipped notebook, whatever happened to the copy.
+    # The grid runs the shipped notebook, not the copy.
     assert run_papermill(checkout, checkout / "notebooks" / "2_train.ipynb") == shipped
 
 

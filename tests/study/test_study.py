@@ -1,4 +1,4 @@
-"""The whole way, as a user goes it: one command from images to the report. Small, but nothing is left out."""
+"""A small study from images to the report, run from the command line as a user runs it."""
 
 import contextlib
 import csv
@@ -25,19 +25,19 @@ from wbcstudy.runs.results import SCORE_COLUMNS, read_predictions
 pytestmark = pytest.mark.slow
 
 ODD_TITLE = "Cells <script>alert('x')</script> & more"
-# Names of a case, a type and a slide that a page must show and not obey.
+# Names of a case, a cell type and a slide that a page must escape.
 ODD_CASE, ODD_TYPE = "<img src=x onerror=alert(1)>", "</td><script>alert(2)</script>"
 ODD_GROUP = "'\"><svg onload=alert(3)>"
 PATIENCE_S = 600
 
 
 class Study:
-    """A study of three short trainings, of which one is made to fail at first."""
+    """A study of three short trainings and an earlier method. One training fails at first."""
 
-    def __init__(self, place: Path) -> None:
-        self.place, self.second_call = place, None
-        self.file = place / "small study.yaml".replace(" ", "_")
-        cells = write_synthetic_dataset(place / "cells", cases=15, seed=3, size_px=64, slides=5)
+    def __init__(self, path: Path) -> None:
+        self.path, self.second_call = path, None
+        self.file = path / "small_study.yaml"
+        cells = write_synthetic_dataset(path / "cells", cases=15, seed=3, size_px=64, slides=5)
         described = yaml.safe_load((cells / "dataset.yaml").read_text())
         (cells / "dataset.yaml").write_text(yaml.safe_dump(described | {"title": ODD_TITLE}))
         give_odd_names(cells)
@@ -49,12 +49,12 @@ class Study:
             "batch_size": 4,
             "augmented_copies": 1,
             "epochs": 2,
-            # Mask R-CNN needs a package that is no part of the pinned set.
+            # Mask R-CNN needs a package that is not in the pinned set.
             "baselines": ["settouti2020_tree", "khouani2020"],
             "baseline_seeds": [0, 1],
         }
         self.write()
-        self.folder = StudyFolder(place / "outputs" / self.file.stem)
+        self.folder = StudyFolder(path / "outputs" / self.file.stem)
 
     def write(self, **changed) -> None:
         self.file.write_text(yaml.safe_dump(self.settings | changed))
@@ -66,27 +66,27 @@ class Study:
     def environment(self) -> dict[str, str]:
         return os.environ | {
             "WBCSTUDY_ROOT": str(ROOT),
-            "WBCSTUDY_OUTPUTS": str(self.place / "outputs"),
-            "WBCSTUDY_DATA": str(self.place / "data"),
-            # Equal numbers need an equal number of threads, by hand as in a batch.
+            "WBCSTUDY_OUTPUTS": str(self.path / "outputs"),
+            "WBCSTUDY_DATA": str(self.path / "data"),
+            # Equal results need an equal number of threads.
             "WBCSTUDY_THREADS": "1",
         }
 
-    def call(self, *words) -> subprocess.CompletedProcess:
+    def call(self, *arguments) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, *map(str, words)],
+            [sys.executable, *map(str, arguments)],
             capture_output=True,
             text=True,
-            cwd=self.place,
+            cwd=self.path,
             env=self.environment,
             check=False,
         )
 
     def interrupt(self, loss: str) -> None:
-        """Start one run, call the study a second time meanwhile, and kill all but the notebook in mid-training."""
+        """Start one run, call the study again meanwhile, then kill all processes but the notebook during training."""
         command = [sys.executable, "-m", "wbcstudy.cli", "run", self.file, "--only", f"*__{loss}__*"]
         child = subprocess.Popen(
-            list(map(str, command)), stdout=subprocess.DEVNULL, cwd=self.place, env=self.environment
+            list(map(str, command)), stdout=subprocess.DEVNULL, cwd=self.path, env=self.environment
         )
         until = time.monotonic() + PATIENCE_S
         while not self.run_folder(loss).history.exists():
@@ -102,23 +102,23 @@ class Study:
         child.wait()
 
     def left_running(self) -> list[psutil.Process]:
-        """Processes that still work for this study."""
-        found = []
+        """Processes of this study that are still running."""
+        processes = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("WBCSTUDY_OUTPUTS") == self.environment["WBCSTUDY_OUTPUTS"]:
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
-    def wbcstudy(self, *words) -> subprocess.CompletedProcess:
-        return self.call("-m", "wbcstudy.cli", *words)
+    def wbcstudy(self, *arguments) -> subprocess.CompletedProcess:
+        return self.call("-m", "wbcstudy.cli", *arguments)
 
     def written(self, loss: str) -> int:
         return self.run_folder(loss).record.stat().st_mtime_ns
 
 
 def give_odd_names(cells: Path) -> None:
-    """A case, all lymphocytes and a slide get names that look like HTML."""
+    """Give a case, the lymphocytes and a slide names that look like HTML."""
     table = pd.read_csv(cells / "cases.csv", dtype=str)
     odd, slide = table["case_id"][0], table["group"][0]
     for path in [*(cells / "images").glob(f"{odd}.*"), *(cells / "masks").glob(f"{odd}.*")]:
@@ -133,7 +133,7 @@ def give_odd_names(cells: Path) -> None:
 def study(tmp_path_factory):
     study = Study(tmp_path_factory.mktemp("study"))
     study.interrupt("cross_entropy")
-    # A checkpoint of some other training makes the third run fail, as a user's mix-up would.
+    # The checkpoint of another training makes the third run fail, as if a user had mixed up files.
     foreign = study.run_folder("binary_cross_entropy").checkpoint
     foreign.mkdir(parents=True)
     np.savez(foreign / "state.npz", about=np.array(json.dumps({"settings": {}, "images": "others", "rows": []})))
@@ -146,33 +146,33 @@ def study(tmp_path_factory):
 
 
 class TestAGridThatWasKilled:
-    def test_a_second_call_meanwhile_says_so_and_ends(self, study):
+    def test_a_second_call_meanwhile_is_refused(self, study):
         assert study.second_call.returncode == 2
         assert "is already running" in study.second_call.stderr
 
-    def test_goes_on_after_its_last_epoch(self, study):
+    def test_resumes_after_its_last_epoch(self, study):
         assert study.interrupted_after in (1, 2)
-        # The orphan may have finished another epoch before it noticed that it was alone.
+        # The notebook may have finished another epoch before it noticed that the grid was killed.
         assert re.search(r"MobileNet, cross-entropy: starting, resuming at epoch [23]", study.first.stdout)
         assert study.run_folder("cross_entropy").read_status() == "complete"
 
-    def test_is_finished_before_anything_new_is_begun(self, study):
-        # Dice stands between these two in the study, and had not been begun.
+    def test_is_finished_before_new_runs_start(self, study):
+        # Dice comes between these two in the study, but had not started.
         starts = [line for line in study.first.stdout.splitlines() if "MobileNet" in line and "starting" in line]
         assert "Dice" in starts[2], starts
 
-    def test_leaves_no_process_behind(self, study):
+    def test_leaves_no_process_running(self, study):
         _, alive = psutil.wait_procs(study.left_running(), timeout=20)
         assert not alive
 
 
 class TestAGridWithAFailure:
-    def test_ends_with_an_error_but_with_a_report(self, study):
+    def test_ends_with_an_error_but_builds_the_report(self, study):
         assert study.first.returncode == 1, study.first.stdout + study.first.stderr
         assert "FAILED" in study.first.stdout
         assert "Report: outputs/small_study/report/index.html" in study.first.stdout
 
-    def test_shows_progress_that_a_person_can_follow(self, study):
+    def test_shows_its_progress(self, study):
         lines = study.first.stdout.splitlines()
         (line,) = [line for line in lines if line.startswith("[2/4] MobileNet, Dice loss: epoch 2 of at most 2, loss ")]
         assert "validation loss" in line and "left" in line
@@ -185,14 +185,14 @@ class TestAGridWithAFailure:
         assert "<script>alert" not in study.first_report
         assert "Cells &lt;script&gt;alert" in study.first_report
 
-    def test_running_again_tries_only_what_is_missing(self, study):
+    def test_running_again_does_only_the_missing_run(self, study):
         assert study.second.returncode == 0, study.second.stdout + study.second.stderr
         assert "4 runs, 3 already finished" in study.second.stdout
         assert {loss: study.written(loss) for loss in study.first_written} == study.first_written
         assert study.run_folder("binary_cross_entropy").read_status() == "complete"
 
 
-class TestTheFilesThatOthersRead:
+class TestTheResultFiles:
     def test_a_run_folder_is_complete(self, study):
         folder = study.run_folder("dice")
         files = {path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file()}
@@ -202,14 +202,31 @@ class TestTheFilesThatOthersRead:
         assert not folder.checkpoint.exists()
         assert not [name for name in files if ".part-" in name]
 
-    def test_the_record_says_everything(self, study):
+    def test_the_record_has_all_keys(self, study):
         record = study.run_folder("dice").read_record()
         assert record["status"] == "complete"
         assert set(record) >= {
-            *("study", "run", "config", "code_version", "dataset", "split_hash", "packages", "device", "seed"),
+            *(
+                "study",
+                "run",
+                "config",
+                "code_version",
+                "notebook",
+                "dataset",
+                "split_hash",
+                "packages",
+                "device",
+                "seed",
+            ),
             *("best_epoch", "epochs", "fit_seconds", "wall_seconds", "peak_memory_mb", "scores", "validation"),
         }
         assert record["split"] == {"train": 9, "validation": 3, "test": 3}
+
+    def test_the_record_names_the_shipped_notebook(self, study):
+        notebooks = [study.run_folder("dice").read_record()["notebook"]]
+        notebooks += [study.folder.baseline("settouti2020_tree__fold0").read_record()["notebook"]]
+        assert [notebook["shipped"] for notebook in notebooks] == [True, True]
+        assert [notebook["name"] for notebook in notebooks] == ["notebooks/2_train.ipynb", "notebooks/3_baseline.ipynb"]
 
     def test_the_history_has_one_row_per_epoch(self, study):
         with study.run_folder("dice").history.open() as file:
@@ -227,12 +244,12 @@ class TestTheFilesThatOthersRead:
             assert mask.size == nucleus.loc[case, ["tp", "fp", "fn", "tn"]].sum()
 
     def test_the_split_has_no_group_on_two_sides(self, study):
-        group = pd.read_csv(study.place / "cells" / "cases.csv").set_index("case_id")["group"]
+        group = pd.read_csv(study.path / "cells" / "cases.csv").set_index("case_id")["group"]
         fold = json.loads(study.folder.split.read_text())["folds"][0]
         parts = [set(group[fold[part]]) for part in ("train", "validation", "test")]
         assert sum(map(len, parts)) == len(set.union(*parts))
 
-    def test_tables_and_figures_are_there(self, study):
+    def test_tables_and_figures_exist(self, study):
         for stem in ("table1", "table2", "table3"):
             for suffix in ("csv", "html", "tex"):
                 assert (study.folder.tables / f"{stem}.{suffix}").stat().st_size
@@ -249,7 +266,7 @@ class TestTheFilesThatOthersRead:
 
 
 class TestTheEarlierMethods:
-    def test_a_method_is_scored_on_the_same_cases_for_every_seed_and_clean_up(self, study):
+    def test_a_method_is_scored_on_the_same_cases_for_every_seed_and_variant(self, study):
         folder = study.folder.baseline("settouti2020_tree__fold0")
         assert folder.read_status() == "complete"
         test = json.loads(study.folder.split.read_text())["folds"][0]["test"]
@@ -259,7 +276,7 @@ class TestTheEarlierMethods:
             assert sorted(set(scores["case_id"])) == sorted(test)
         assert not pd.read_csv(folder.path / "search.csv").empty
 
-    def test_table_3_keeps_quoted_and_measured_apart(self, study):
+    def test_table_3_separates_quoted_and_measured_numbers(self, study):
         table = pd.read_csv(study.folder.tables / "table3.csv")
         assert set(table["kind"]) == {"quoted", "measured"}
         measured = table[table["kind"] == "measured"]
@@ -268,7 +285,7 @@ class TestTheEarlierMethods:
             assert set(rows["variant"]) == {"raw", "cleaned", "central"}
             assert rows["dice"].notna().any() and rows["seconds_per_image"].notna().all()
 
-    def test_a_method_without_its_package_is_left_out_and_said_to_be(self, study):
+    def test_a_method_without_its_package_is_skipped_with_a_message(self, study):
         assert "Skipping khouani2020: the package torchvision is not installed" in study.first.stdout
         assert "not run" in (study.folder.tables / "table3.html").read_text()
         assert (study.folder.figures / "figure3.png").exists()
@@ -291,29 +308,28 @@ class TestASecondStart:
         assert "epochs: 2" in study.run_folder("dice").params.read_text()
 
     def test_changed_images_are_refused(self, study):
-        mask = sorted((study.place / "cells" / "masks").glob("*.png"))[0]
+        mask = sorted((study.path / "cells" / "masks").glob("*.png"))[0]
         before = mask.read_bytes()
-        mask.write_bytes(sorted((study.place / "cells" / "masks").glob("*.png"))[1].read_bytes())
+        mask.write_bytes(sorted((study.path / "cells" / "masks").glob("*.png"))[1].read_bytes())
         done = study.wbcstudy("run", study.file)
         mask.write_bytes(before)
         assert done.returncode == 2
         assert "split.json" in done.stderr and "Traceback" not in done.stderr
 
-    def test_two_at_once_are_kept_apart(self, study):
+    def test_a_second_call_is_refused(self, study):
         with (study.folder.path / ".lock").open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             done = study.wbcstudy("run", study.file)
         assert done.returncode == 2
         assert "is already running" in done.stderr
 
-    def test_status_tells_how_far_each_run_is(self, study):
-        told = study.wbcstudy("status", study.file).stdout
-        assert told.count("complete") == 4
+    def test_status_shows_each_run(self, study):
+        assert study.wbcstudy("status", study.file).stdout.count("complete") == 4
 
 
 class TestAnotherDataset:
-    def test_that_is_added_later_is_scored_on_and_nothing_is_trained_again(self, study):
-        away = write_synthetic_dataset(study.place / "away", cases=4, seed=9, size_px=48, slides=4, name="away")
+    def test_added_later_is_scored_without_training_again(self, study):
+        away = write_synthetic_dataset(study.path / "away", cases=4, seed=9, size_px=48, slides=4, name="away")
         before = {loss: study.written(loss) for loss in study.settings["losses"]}
         study.write(also_score=[str(away)])
         done = study.wbcstudy("run", study.file, "--only", "*__dice__*")
@@ -333,12 +349,12 @@ class TestAnotherDataset:
 
 
 def test_a_run_repeated_by_hand_gives_equal_scores(study):
-    # Of the run that was killed in mid-training: it must have become what it would have been.
+    # The run that was killed during training: its result must not depend on the interruption.
     params = study.run_folder("cross_entropy").params
     notebook = ROOT / "notebooks" / "2_train.ipynb"
     done = study.call("-m", "papermill", notebook, "again.ipynb", "-f", params, "-p", "study", "again", "-k", "python3")
     assert done.returncode == 0, done.stderr[-2000:]
-    again = RunFolder(study.place / "outputs" / "again" / "runs" / params.parent.name)
+    again = RunFolder(study.path / "outputs" / "again" / "runs" / params.parent.name)
     assert again.scores.read_bytes() == study.run_folder("cross_entropy").scores.read_bytes()
     losses = ["epoch", "loss", "val_loss"]
     pd.testing.assert_frame_equal(
@@ -353,7 +369,7 @@ def test_a_misspelt_parameter_by_hand_stops_before_training(study):
     done = study.call("-m", "papermill", notebook, "typo.ipynb", "-p", "epoch", "1", "-k", "python3")
     assert done.returncode != 0
     assert "Did you mean 'epochs'" in done.stderr
-    assert not (study.place / "outputs" / "by_hand").exists()
+    assert not (study.path / "outputs" / "by_hand").exists()
 
 
 def test_the_report_opens_in_a_browser_without_a_request_or_an_error(study):
@@ -370,8 +386,8 @@ def test_the_report_opens_in_a_browser_without_a_request_or_an_error(study):
         page.on("request", lambda request: requests.append(request.url))
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        study.wbcstudy("data", "check", study.place / "cells", "--html", study.place / "check.html")
-        pages = [study.folder.report, study.run_folder("dice").page, study.place / "check.html"]
+        study.wbcstudy("data", "check", study.path / "cells", "--html", study.path / "check.html")
+        pages = [study.folder.report, study.run_folder("dice").page, study.path / "check.html"]
         pages += [study.folder.path / "dataset.html", study.folder.path / "summary.html"]
         for target in pages:
             page.goto(target.as_uri())

@@ -15,7 +15,7 @@ _RUN_BYTES_PER_PIXEL = 9000
 _BASELINE_MB = 1500
 # Share of the free memory to use; the rest is left for other programs.
 _MEMORY_SHARE = 0.8
-# In a container, the limits of its own control group.
+# Resource limits of a container.
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 

@@ -48,7 +48,7 @@ def copy_notebooks() -> list[str]:
 
 
 def describe_notebook(act: str) -> dict[str, Any] | None:
-    """Return what run.json records about the running notebook, or None outside a notebook.
+    """Describe the running notebook for run.json; None outside a notebook.
 
     Compares the cells that this kernel has executed with those of the shipped notebook. Cells that only assign settings
     do not count: run.json has the settings. A cell that was executed again counts once.

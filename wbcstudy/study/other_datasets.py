@@ -105,9 +105,9 @@ def prepare_other_datasets(study: StudyFolder, trained: Dataset, sources: Sequen
 def score_on_dataset(path: Path, name: str) -> dict[str, Any]:
     """Score one run's network on every case of another dataset, exactly as on its own test set.
 
-    Images are resized to the run's `image_size`, whatever their scale. Writes scores.csv, predictions.npz and, last,
-    run.json to `<run>/transfer/<dataset>/`. Scores that this network already has are kept. An error is recorded in
-    run.json, as for a training; the next `wbcstudy run` tries again.
+    Images are resized to the run's `image_size`, regardless of their scale. Writes scores.csv, predictions.npz and,
+    last, run.json to `<run>/transfer/<dataset>/`. Scores that this network already has are kept. An error is recorded
+    in run.json, as for a training; the next `wbcstudy run` tries again.
 
     Args:
         path: folder of the run, `outputs/<study>/runs/<run>`.
