@@ -24,7 +24,6 @@ class Plan:
     """A study and its selected runs.
 
     Args:
-        source: YAML file of the study.
         study: settings.
         folder: `outputs/<study>/`.
         runs: selected runs.
@@ -32,7 +31,6 @@ class Plan:
         finished_only: leave out networks that are not yet scored on other datasets.
     """
 
-    source: Path
     study: StudyConfig
     folder: StudyFolder
     runs: tuple[RunConfig, ...]
@@ -98,7 +96,7 @@ def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
     methods = [
         config for config in selected if isinstance(config, BaselineConfig) and method_row(config.method).available
     ]
-    plan = Plan(source, study, StudyFolder.of(study.name), runs, tuple(methods))
+    plan = Plan(study, StudyFolder.of(study.name), runs, tuple(methods))
     for run_folder, config in plan.work.values():
         check_same_settings(run_folder, config)
     return plan
