@@ -5,6 +5,8 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
+from fnmatch import fnmatch
 
 import pytest
 
@@ -26,6 +28,14 @@ def test_every_import_is_declared_and_every_dependency_is_used():
     command = [sys.executable, "-m", "deptry", "--no-ansi", "."]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_data_file_of_the_package_is_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = settings["tool"]["setuptools"]["package-data"]["wbcstudy"]
+    files = [path for path in (ROOT / "wbcstudy").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert len(files) > 5
+    assert not [path for path in files if not any(fnmatch(path.name, pattern[3:]) for pattern in patterns)]
 
 
 def test_the_list_of_licences_matches_the_lock_file():

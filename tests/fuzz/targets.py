@@ -28,12 +28,12 @@ from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.config_io import read_study, write_yaml
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
-from wbcstudy.data.fetch import fetch_segmentation_wbc
+from wbcstudy.data.fetch import fetch_segmentation_wbc, read_manifest
 from wbcstudy.data.images import read_image, read_mask
 from wbcstudy.data.spec import read_spec
 from wbcstudy.data.splits import load_or_make_splits
 from wbcstudy.errors import StudyError
-from wbcstudy.files import project_root
+from wbcstudy.files import POLICY, project_root
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import read_predictions, read_score_file, write_predictions
 from wbcstudy.scoring.evaluation import score_masks, write_scores
@@ -42,10 +42,6 @@ GREYS = {"background": 0, "cytoplasm": 128, "nucleus": 255}
 SPEC = {"name": "small", "images": "images/{case}.bmp", "masks": "masks/{case}.png"}
 SPEC |= {"labels": GREYS, "cases": "cases.csv"}
 CASES = ("001", "002", "003", "004")
-# Elements of the check page. Any other element, or an attribute, comes from a case name that was not escaped.
-_PAGE_TAGS = set(
-    "html head meta title style body header h1 h2 p dl dt dd div table thead tbody tr th td ul li br i".split()
-)
 
 
 @dataclass(frozen=True)
@@ -125,23 +121,22 @@ def read_folder(inputs: Path, outputs: Path) -> str:
 
 
 def check_page(text: str) -> None:
-    """Raise if the page has an element or attribute that its template does not have."""
+    """Raise if a page has an element or attribute that its template does not have: text that was not escaped."""
+    expected = _page_elements((project_root() / "wbcstudy" / "templates" / "check.html").read_text(encoding="utf-8"))
+    unexpected = _page_elements(text) - expected - _page_elements(POLICY)
+    check(not unexpected, f"elements or attributes {sorted(unexpected)}")
 
-    class Elements(HTMLParser):
+
+def _page_elements(text: str) -> set[tuple[str, str]]:
+    """Return (element, attribute) pairs of a page; the attribute is "" for the element itself."""
+    pairs = set()
+
+    class Parser(HTMLParser):
         def handle_starttag(self, tag, attributes):
-            check(tag in _PAGE_TAGS, f"an element {tag}")
-            names = {name for name, _ in attributes} - {
-                "class",
-                "style",
-                "lang",
-                "charset",
-                "name",
-                "content",
-                "http-equiv",
-            }
-            check(not names, f"attributes {names} of {tag}")
+            pairs.update({(tag, ""), *((tag, name) for name, _ in attributes)})
 
-    Elements().feed(text)
+    Parser().feed(text)
+    return pairs
 
 
 def _read_study(inputs: Path, outputs: Path) -> str:
@@ -193,7 +188,7 @@ def _read_archive(inputs: Path, outputs: Path) -> str:
         raise
     unpacked = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     written = {f"Dataset {k}/{name}" for k in (1, 2) for name in ("cases.csv", "dataset.yaml")}
-    check(unpacked == written | set(_archive_files()), "files differ from the manifest")
+    check(unpacked == written | set(read_manifest(manifest)), "files differ from the manifest")
     check(
         all((folder / name).read_bytes() == body for name, body in _archive_files().items()),
         "bytes differ from the archive",
