@@ -12,6 +12,7 @@ import numpy as np
 from wbcstudy import __version__
 from wbcstudy.config import SIZE_STEP_PX
 from wbcstudy.errors import StudyError
+from wbcstudy.inference.export import OPSET
 from wbcstudy.inference.network import Network
 from wbcstudy.labels import LABELS
 from wbcstudy.registry import loss_title, network_title
@@ -107,15 +108,9 @@ def _describe(folder: Path, onnx_file: Path, network: Network):
         documentation=spec.FileDescr(source=folder / "README.md"),
         inputs=[image],
         outputs=[probabilities],
-        weights=spec.WeightsDescr(onnx=spec.OnnxWeightsDescr(source=onnx_file, opset_version=_opset(onnx_file))),
+        weights=spec.WeightsDescr(onnx=spec.OnnxWeightsDescr(source=onnx_file, opset_version=OPSET)),
         version=spec.Version(__version__),
     )
-
-
-def _opset(onnx_file: Path) -> int:
-    import onnx
-
-    return max(entry.version for entry in onnx.load(str(onnx_file)).opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def _readme(facts: dict[str, Any]) -> str:

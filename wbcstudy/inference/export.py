@@ -31,7 +31,7 @@ from wbcstudy.wording import join_words
 # Probabilities may differ by rounding in another order; a wrong channel order or a missing layer differs by far more.
 _TOLERANCE = 1e-3
 # Supported by every runtime in Fiji, QuPath and DeepImageJ.
-_OPSET = 15
+OPSET = 15
 
 
 def export_network(model: Network | str | Path, form: str, out: str | Path) -> Path:
@@ -152,7 +152,7 @@ def _write_onnx(plain, network: Network, path: Path, image: np.ndarray) -> np.nd
 
     try:
         with _quiet():
-            plain.export(str(path), format="onnx", verbose=False, opset_version=_OPSET)
+            plain.export(str(path), format="onnx", verbose=False, opset_version=OPSET)
     except Exception as error:  # the converter raises many types for unknown operations
         raise StudyError(
             f"{network.name} cannot be written as ONNX: {str(error).splitlines()[0][:200] if str(error) else error!r}",

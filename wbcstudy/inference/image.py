@@ -62,19 +62,7 @@ def segment_image(
     scale: float | None = None,
     pixel_um: float | None = None,
 ) -> Segmentation:
-    """Segment one image, separate touching cells and measure each cell.
-
-    Args:
-        image: an image file, or uint8 (H, W, 3) RGB or (H, W) grey.
-        model: a run, a study (its best run by validation) or a loaded network; see `network.load_network`.
-        way: "whole" or "tiles" to force one of them; by default `tiling.choose_tiling` decides.
-        scale: size of a cell in px, relative to the training images.
-        pixel_um: side of a pixel in micrometres. Adds areas in µm² to the cells, and sets the scale if the pixel size
-            of the training images is known.
-
-    Raises:
-        StudyError: an image or model that cannot be used.
-    """
+    """Segment one image as `wbcstudy.segment`, which has the same arguments; `model` may also be a loaded network."""
     network = load_network(model)
     pixels = _as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
     tiling = choose_tiling(pixels.shape[:2], network.training, way, scale, pixel_um)
