@@ -1,4 +1,4 @@
-"""A finished run whose network needs no training: it gives each pixel the label of the nearest of three colours."""
+"""A finished run whose network needs no training: it labels each pixel by the nearest of three colours."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from wbcstudy.config_io import write_yaml
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import write_record
 
-# Background, cytoplasm, nucleus: as far apart as a stained smear's, and as pale, violet and dark.
+# Background, cytoplasm and nucleus, similar to the colours of a stained smear.
 COLOURS = np.array([[235, 225, 215], [190, 160, 205], [105, 60, 140]], np.uint8)
 _SOFTNESS = 300.0
 
 
 def build_colour_network(stain=None):
-    """Of the squared distance to a colour c only 2 c.x - c.c differs between colours: a convolution of one pixel."""
+    """Build a 1x1 convolution: of the squared distance to a colour c, only 2 c.x - c.c differs between colours."""
     from wbcstudy.nets.backend import load_keras
     from wbcstudy.nets.preprocessing import register_layers
     from wbcstudy.nets.stain import LAYER, register_stain, set_target
@@ -38,18 +38,18 @@ def build_colour_network(stain=None):
 def write_colour_run(
     outputs: Path, study="colours", *, size=32, trained=None, dice=0.9, seed=0, stain=None, dataset="synthetic", **facts
 ) -> Path:
-    """Write `outputs/<study>/runs/<run>/` as a training leaves it.
+    """Write `outputs/<study>/runs/<run>/` as a training does.
 
     Args:
         outputs: folder of studies.
-        study: its name.
+        study: name of the study.
         size: image_size of the run.
         trained: side of its training images before resizing; `size` if None.
-        dice: on the validation images.
-        seed: of the run.
+        dice: Dice on the validation images.
+        seed: seed of the run.
         stain: stain normalisation of the network, or None.
-        dataset: which the run says it learnt from.
-        facts: more of what `trained_on` holds.
+        dataset: dataset of the run.
+        facts: further entries of `trained_on`.
 
     Returns:
         The run's folder.
@@ -60,7 +60,7 @@ def write_colour_run(
     write_yaml(config, folder.params)
     build_colour_network(stain).save(folder.model)
     counts = {"tp": 9, "fp": 1, "fn": 1, "tn": 9, "dice": dice}
-    # Counts that pool to the Dice that is asked for.
+    # Counts with this Dice.
     counts |= {"tp": round(1000 * dice), "fp": round(1000 * (1 - dice)), "fn": round(1000 * (1 - dice))}
     side = trained or size
     write_record(
@@ -77,12 +77,12 @@ def write_colour_run(
 
 
 def paint(mask: np.ndarray) -> np.ndarray:
-    """The image that the network turns into this mask."""
+    """Make the image for which the network predicts this mask."""
     return COLOURS[mask]
 
 
 def round_cells(height: int, width: int, centres, radius=9) -> np.ndarray:
-    """A mask of round cells with round nuclei, uint8 (H, W)."""
+    """Make a mask of round cells with round nuclei, uint8 (H, W)."""
     rows, columns = np.mgrid[:height, :width]
     mask = np.zeros((height, width), np.uint8)
     for row, column in centres:

@@ -1,4 +1,4 @@
-"""The widgets of the explore notebook, pressed without a browser; test_browser.py presses them in one."""
+"""The widgets of the explore notebook, without a browser; test_browser.py uses them in one."""
 
 import datetime
 import io
@@ -19,7 +19,7 @@ FIELD = round_cells(64, 200, [(30, 40), (30, 140)], radius=24)
 
 @pytest.fixture
 def studies(places):
-    """Two studies; of the first one, a run whose images are gone."""
+    """Two studies; the images of one run of the first study are missing."""
     for name in ("cells", "others"):
         data = write_synthetic_dataset(places / name, cases=4, seed=len(name), size_px=64, slides=4)
         write_colour_run(places / "outputs", name, trained=64, dataset=data)
@@ -30,13 +30,13 @@ def studies(places):
 
 
 def shown(box: widgets.Widget) -> dict[str, bytes]:
-    """Title -> content of the pictures that are to be seen."""
+    """Title -> content of the visible images."""
     rows = [row for row in [box, *box.children] if isinstance(row, widgets.Box)]
-    pictures = [one for row in rows for one in row.children if isinstance(one, widgets.VBox)]
+    boxes = [box for row in rows for box in row.children if isinstance(box, widgets.VBox)]
     return {
-        one.children[0].value[3:-4]: one.children[1].value
-        for one in pictures
-        if one.layout.display != "none" and isinstance(one.children[1], widgets.Image)
+        box.children[0].value[3:-4]: box.children[1].value
+        for box in boxes
+        if box.layout.display != "none" and isinstance(box.children[1], widgets.Image)
     }
 
 
@@ -56,13 +56,13 @@ def test_the_best_run_and_its_first_test_image_are_shown_first(studies):
     explorer = Explorer()
     assert explorer.study.options == ("cells", "others")
     assert next(value for _, value in explorer.run.options).endswith("seed0")
-    assert explorer.image.options == ("smear0001", "smear0003"), "only what the network has not seen"
+    assert explorer.image.options == ("smear0001", "smear0003"), "test images only"
     assert list(shown(explorer.comparison)) == ["Image", "Expert", "Prediction", "Difference"]
     assert "<table" in explorer.table.value and "resized to the input size" in explorer.message.value
     assert Explorer("others").study.value == "others"
 
 
-def test_pictures_follow_the_image_the_opacity_and_the_study(studies):
+def test_images_follow_the_image_the_opacity_and_the_study(studies):
     explorer = Explorer()
     first = shown(explorer.comparison)
     explorer.image.value = "smear0003"
@@ -76,7 +76,7 @@ def test_pictures_follow_the_image_the_opacity_and_the_study(studies):
     assert shown(explorer.comparison)["Image"] not in (first["Image"], second["Image"])
 
 
-def test_what_cannot_be_opened_is_told_and_shows_no_pictures_of_something_else(studies):
+def test_an_error_is_shown_instead_of_the_previous_images(studies):
     explorer = Explorer()
     explorer.run.index = 1
     assert "To fix:" in explorer.message.value and "gone" in explorer.message.value
@@ -97,7 +97,7 @@ def test_an_upload_is_segmented_measured_and_replaced(studies):
     assert shown(explorer.upload) == {} and explorer.upload_table.value == ""
 
 
-def test_pictures_of_a_large_field_are_small_enough_to_be_sent(places):
+def test_images_of_a_large_field_are_small_enough_to_be_sent(places):
     data = write_synthetic_dataset(places / "cells", cases=1, seed=0, size_px=64, slides=1)
     write_colour_run(places / "outputs", "cells", trained=800, dataset=data)
     # Plasma with the noise of a camera, which no format compresses well.

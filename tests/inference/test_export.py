@@ -59,7 +59,7 @@ def test_the_file_gives_what_the_run_gives_at_any_size(form, run, tmp_path):
 
 
 @every_form("bioimageio")
-def test_what_must_be_known_lies_beside_the_file(form, run, tmp_path):
+def test_a_description_is_written_next_to_the_file(form, run, tmp_path):
     path = export_network(run, form, tmp_path / NAMES[form])
     facts = json.loads((path / "wbcstudy.json" if path.is_dir() else path.with_name(path.name + ".json")).read_text())
     assert facts["image_size_px"] == 32 and facts["preprocessing"] == "none, it is part of the network"
@@ -102,15 +102,15 @@ def test_a_file_that_computes_something_else_never_gets_its_name(run, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_words_that_cannot_be_used(run, tmp_path, command):
+def test_invalid_arguments_are_refused(run, tmp_path, command):
     (tmp_path / "taken.keras").write_text("mine")
-    for form, name, told in (
+    for form, name, message in (
         ("kera", "new.keras", "Did you mean 'keras'"),
         ("keras", "taken.keras", "exists"),
         ("keras", "new.h5", "does not end in .keras"),
     ):
-        code, _, complained = command("export", run, "--format", form, "--out", tmp_path / name)
-        assert code == 2 and told in complained
+        code, _, errors = command("export", run, "--format", form, "--out", tmp_path / name)
+        assert code == 2 and message in errors
     assert [path.name for path in tmp_path.iterdir()] == ["taken.keras"]
     assert (tmp_path / "taken.keras").read_text() == "mine"
 

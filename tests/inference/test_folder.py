@@ -35,7 +35,7 @@ def files_below(path):
     return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-def test_every_image_gets_its_pictures_and_rows_under_a_name_of_its_own(slides, places):
+def test_every_image_gets_its_files_and_rows_under_a_unique_name(slides, places):
     done = segment_images([slides], "cells", places / "out", Settings(probabilities=True))
     assert (done.images, done.kept, done.cells, done.failed) == (3, 0, 6, {})
     for name in ("slide1/1", "slide2/1", "slide2/deep/2"):
@@ -70,7 +70,7 @@ def test_names_are_paths_and_a_suffix_only_where_it_is_needed(tmp_path):
     assert list(name_images([tmp_path / "a/2.jpg"])) == ["2"]
 
 
-def test_nothing_is_done_twice_and_an_interrupted_call_goes_on(slides, places, monkeypatch):
+def test_nothing_is_done_twice_and_an_interrupted_command_resumes(slides, places, monkeypatch):
     done, real = [], folder.predict_image
 
     def predict(image, network, way):
@@ -102,15 +102,15 @@ def test_a_changed_or_incomplete_image_is_done_again(slides, places):
     assert segment_images([slides], "cells", places / "out").kept == 1
 
 
-def test_the_results_are_no_input(slides, places):
+def test_results_are_not_taken_as_input(slides, places):
     out = slides / "results"
     assert segment_images([slides], "cells", out).images == 3
     assert segment_images([slides], "cells", out).images == 3
-    # Nor are they for another folder of results.
+    # Not for another output folder either.
     assert segment_images([slides], "cells", places / "out").images == 3
 
 
-def test_other_settings_or_a_foreign_folder_are_refused(slides, places):
+def test_other_settings_and_folders_without_results_are_refused(slides, places):
     segment_images([slides], "cells", places / "out")
     with pytest.raises(StudyError, match=r"pixel_um was None, is now 0\.1"):
         segment_images([slides], "cells", places / "out", Settings(pixel_um=0.1))
@@ -122,19 +122,19 @@ def test_other_settings_or_a_foreign_folder_are_refused(slides, places):
 def test_images_of_another_folder_are_refused_and_replace_nothing(slides, places, command):
     segment_images([slides / "slide1"], "cells", places / "out")
     before = files_below(places / "out")
-    code, _, complained = command("segment", slides / "slide2", "--model", "cells", "--out", places / "out")
-    assert code == 2 and f"images in {slides / 'slide1'}, not {slides / 'slide2'}" in complained
+    code, _, errors = command("segment", slides / "slide2", "--model", "cells", "--out", places / "out")
+    assert code == 2 and f"images in {slides / 'slide1'}, not {slides / 'slide2'}" in errors
     assert files_below(places / "out") == before
-    # One image more of the same folder is welcome.
+    # Another image of the same folder is segmented.
     Image.fromarray(paint(MASK)).save(slides / "slide1" / "2.png")
     assert segment_images([slides / "slide1"], "cells", places / "out").kept == 1
 
 
-def test_results_of_an_earlier_version_go_on_but_not_with_another_file_of_the_same_name(slides, places):
+def test_results_of_an_earlier_version_are_kept_but_not_for_another_file_of_the_same_name(slides, places):
     segment_images([slides / "slide1"], "cells", places / "out")
-    noted = json.loads((places / "out" / "segment.json").read_text())
-    del noted["images"]
-    (places / "out" / "segment.json").write_text(json.dumps(noted))
+    settings = json.loads((places / "out" / "segment.json").read_text())
+    del settings["images"]
+    (places / "out" / "segment.json").write_text(json.dumps(settings))
     assert segment_images([slides / "slide1"], "cells", places / "out").kept == 1
     before = files_below(places / "out")
     with pytest.raises(StudyError, match=r"holds results of .*slide1/1\.png, whose name '1' is also"):
@@ -142,11 +142,11 @@ def test_results_of_an_earlier_version_go_on_but_not_with_another_file_of_the_sa
     assert files_below(places / "out") == before
 
 
-def test_a_name_that_is_no_text_is_spelt_out_and_stops_nothing(slides, places, command):
+def test_a_name_that_is_not_text_is_escaped(slides, places, command):
     for name in (b"caf\xe9.png", b"caf\xe8.png"):
         os.link(slides / "slide1" / "1.png", os.fsencode(slides) + b"/" + name)
-    code, told, _ = command("segment", slides, "--model", "cells", "--out", places / "out")
-    assert code == 0 and "10 cells in 5 images" in told
+    code, output, _ = command("segment", slides, "--model", "cells", "--out", places / "out")
+    assert code == 0 and "10 cells in 5 images" in output
     images = pd.read_csv(places / "out" / "images.csv")
     assert "caf\\udce9" in set(images["image"])
     assert (places / "out" / "labels" / "caf\\udce9.png").is_file()
@@ -154,14 +154,14 @@ def test_a_name_that_is_no_text_is_spelt_out_and_stops_nothing(slides, places, c
 
 
 def deep_png(values):
-    """A PNG of 16 bits a channel, which Pillow does not write."""
+    """A PNG with 16 bits per channel, which Pillow cannot write."""
     height, width, _ = values.shape
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def test_images_of_fewer_bits_than_their_file_has_are_pointed_out(slides, places):
+def test_a_note_points_out_nearly_black_images(slides, places):
     (slides / "slide1" / "1.png").write_bytes(deep_png(paint(MASK).astype(np.uint16) << 6))
     # Reported again when the image is already done.
     for _ in range(2):
@@ -179,7 +179,7 @@ def huge_png(side):
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
 
 
-def test_bad_images_are_told_and_skipped(slides, places, command):
+def test_bad_images_are_reported_and_skipped(slides, places, command):
     good = (slides / "slide1" / "1.png").read_bytes()
     bad = {
         "text.png": (b"no image", "not a BMP, PNG, JPEG or TIFF file"),
@@ -191,39 +191,39 @@ def test_bad_images_are_told_and_skipped(slides, places, command):
     for name, (content, _) in bad.items():
         (slides / name).write_bytes(content)
     Image.fromarray(np.full((1, 1, 3), 230, np.uint8)).save(slides / "dot.png")
-    code, told, complained = command("segment", slides, "--model", "cells", "--out", places / "out")
+    code, output, errors = command("segment", slides, "--model", "cells", "--out", places / "out")
     assert code == 1
-    assert "6 cells in 4 images" in told and "5 images could not be segmented" in told
+    assert "6 cells in 4 images" in output and "5 images could not be segmented" in output
     for name, (_, why) in bad.items():
         stem = name.split(".")[0]
-        assert f"Skipped {stem}: " in complained and why in complained
+        assert f"Skipped {stem}: " in errors and why in errors
         assert json.loads((places / "out" / "records" / f"{stem}.json").read_text())["status"] == "failed"
-    assert "Traceback" not in told + complained
+    assert "Traceback" not in output + errors
     images = pd.read_csv(places / "out" / "images.csv").set_index("image")
     assert images["status"].value_counts().to_dict() == {"failed": 5, "complete": 4}
     assert images.loc["dot", "cells"] == 0
 
     for name in bad:
         (slides / name).unlink()
-    code, told, _ = command("segment", slides, "--model", "cells", "--out", places / "out")
-    assert code == 0 and "(4 already done)" in told
+    code, output, _ = command("segment", slides, "--model", "cells", "--out", places / "out")
+    assert code == 0 and "(4 already done)" in output
 
 
-def test_words_that_cannot_be_used(slides, places, command):
-    for words, told in (
+def test_invalid_arguments_are_refused(slides, places, command):
+    for arguments, message in (
         ((slides, "--model", "absent"), "no run or study 'absent'"),
         ((places / "absent", "--model", "cells"), "There is no"),
         ((slides / "slide1", "--model", "cells", "--way", "tile"), "Unknown way"),
         ((slides / "slide1", "--model", "cells", "--scale", "0"), "scale = 0"),
     ):
-        code, _, complained = command("segment", *words, "--out", places / "out")
-        assert code == 2 and told in complained and "To fix:" in complained
+        code, _, errors = command("segment", *arguments, "--out", places / "out")
+        assert code == 2 and message in errors and "To fix:" in errors
         assert not (places / "out").exists()
     (places / "empty").mkdir()
     assert "No image in" in command("segment", places / "empty", "--model", "cells", "--out", places / "out")[2]
 
 
-def test_a_disk_that_is_full_stops_the_call_and_leaves_no_half_files(slides, places, monkeypatch):
+def test_a_full_disk_stops_the_command_and_leaves_no_partial_files(slides, places, monkeypatch):
     real = folder.write_json
 
     def full(path, values):
@@ -238,7 +238,7 @@ def test_a_disk_that_is_full_stops_the_call_and_leaves_no_half_files(slides, pla
     assert segment_images([slides], "cells", places / "out").kept == 0
 
 
-def test_cells_of_an_unexpected_size_are_pointed_out(places):
+def test_a_note_points_out_cells_of_an_unexpected_size(places):
     write_colour_run(places / "outputs", "cells", cell_px=40)
     (places / "images").mkdir()
     Image.fromarray(paint(MASK)).save(places / "images" / "1.png")
@@ -247,7 +247,7 @@ def test_cells_of_an_unexpected_size_are_pointed_out(places):
     assert not any("--pixel-um only" in note for note in done.notes)
 
 
-def test_a_pixel_size_that_gives_no_scale_is_told(slides, places):
+def test_a_note_points_out_a_pixel_size_that_sets_no_scale(slides, places):
     done = segment_images([slides], "cells", places / "out", Settings(pixel_um=0.1))
     assert any("--pixel-um only adds areas in µm²" in note for note in done.notes)
 

@@ -109,18 +109,18 @@ def test_a_segmentation_draws_itself(run):
 @pytest.mark.parametrize("kind", ["16-bit grey", "CMYK", "grey", "alpha", "palette", "1-bit", "turned by EXIF"])
 def test_files_of_every_kind_are_read(run, tmp_path, kind):
     mask = round_cells(32, 48, [(16, 20)])
-    picture, path = Image.fromarray(paint(mask)), tmp_path / "image.png"
+    original, path = Image.fromarray(paint(mask)), tmp_path / "image.png"
     if kind == "16-bit grey":
-        Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257).save(path)
+        Image.fromarray(np.asarray(original.convert("L")).astype(np.uint16) * 257).save(path)
     elif kind == "CMYK":
-        picture.convert("CMYK").save(path := tmp_path / "image.tif")
+        original.convert("CMYK").save(path := tmp_path / "image.tif")
     elif kind == "turned by EXIF":
         exif = Image.Exif()
         exif[0x0112] = 6
-        picture.save(path := tmp_path / "image.tif", exif=exif)
+        original.save(path := tmp_path / "image.tif", exif=exif)
     else:
         modes = {"grey": "L", "alpha": "RGBA", "palette": "P", "1-bit": "1"}
-        picture.convert(modes[kind]).save(path)
+        original.convert(modes[kind]).save(path)
     result = wbcstudy.segment(path, run)
     assert result.mask.shape == ((48, 32) if kind == "turned by EXIF" else (32, 48))
     if kind in ("alpha", "palette", "CMYK"):

@@ -65,10 +65,10 @@ def test_position_box_and_areas():
     assert not row.touches_border
 
 
-@pytest.mark.parametrize("place", [np.s_[0:3, 5:8], np.s_[5:8, 0:3], np.s_[17:20, 5:8], np.s_[5:8, 27:30]])
-def test_a_cell_at_any_border_is_marked(place):
+@pytest.mark.parametrize("box", [np.s_[0:3, 5:8], np.s_[5:8, 0:3], np.s_[17:20, 5:8], np.s_[5:8, 27:30]])
+def test_a_cell_at_any_border_is_marked(box):
     mask = np.zeros((20, 30), np.uint8)
-    mask[place] = NUCLEUS
+    mask[box] = NUCLEUS
     assert measure(mask).touches_border
 
 
@@ -179,7 +179,7 @@ STRAND, BAND = np.s_[97:103, 70:130], np.s_[84:116, 70:130]
         pytest.param(nucleus_of((100, 70, 20), (100, 130, 20)), 2, id="two apart"),
         pytest.param(nucleus_of((100, 70, 20), (100, 130, 20), bars=[STRAND]), 2, id="two on a strand"),
         pytest.param(nucleus_of((100, 70, 20), (100, 130, 20), bars=[BAND]), 1, id="a thick band"),
-        pytest.param(nucleus_of((100, 85, 20), (100, 115, 20)), 1, id="two that lie on each other"),
+        pytest.param(nucleus_of((100, 85, 20), (100, 115, 20)), 1, id="two that overlap"),
         pytest.param(nucleus_of((70, 70, 18), (70, 130, 18), (130, 100, 18)), 3, id="three"),
         pytest.param(nucleus_of((60, 70, 15), (60, 130, 15), (130, 70, 15), (130, 130, 15)), 4, id="four"),
         pytest.param(nucleus_of((100, 100, 30), (40, 100, 2)), 1, id="a ball and a crumb"),

@@ -41,11 +41,11 @@ def test_a_run_is_found_by_folder_name_or_model_file(study):
         assert (run.folder.path, why) == (folder, "")
 
 
-def test_a_folder_of_images_that_is_called_as_the_study_is_not_taken_for_it(study, places, monkeypatch):
+def test_a_folder_of_images_with_the_name_of_a_study_is_not_taken_for_it(study, places, monkeypatch):
     (places / "work" / "cells").mkdir(parents=True)
     monkeypatch.chdir(places / "work")
     assert find_run("cells")[0].config.seed == 1
-    # A run's folder in the current one is meant by its name still.
+    # A run's folder in the current folder still is.
     shutil.copytree(study / "runs" / "resnet18__dice__fold0__seed2", "mine")
     assert find_run("mine")[0].config.seed == 2
 

@@ -1,4 +1,4 @@
-"""Adjacent cells are told apart, and single ones stay whole."""
+"""Touching cells are separated, and single cells stay whole."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def smear(*cells, shape=(80, 160)):
     return mask
 
 
-def test_touching_cells_are_told_apart_and_connected_components_join_them():
+def test_touching_cells_are_separated_and_connected_components_join_them():
     mask = smear((40, 40, 25), (40, 86, 24), (30, 130, 22))
     cells = split_cells(mask)
     assert cells.dtype == np.int32 and cells.shape == mask.shape
