@@ -15,7 +15,7 @@ from wbcstudy.data.arrays import DiskArray, read_cases, resize_image, resize_mas
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.batches import make_batches, show_augmented
-from wbcstudy.nets.stain import normalise_training
+from wbcstudy.nets.stain import normalise_training_images
 
 
 def test_cases_become_arrays_in_the_order_asked_for(make_folder):
@@ -178,9 +178,9 @@ def test_a_network_sees_the_same_batches_from_the_disk():
 def test_stains_are_normalised_on_the_disk_too():
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     config = RunConfig(stain_normalisation="reinhard")
-    changed = normalise_training(on_disk(images), config)
+    changed = normalise_training_images(on_disk(images), config)
     assert isinstance(changed, DiskArray)
-    np.testing.assert_array_equal(changed, normalise_training(images, config))
+    np.testing.assert_array_equal(changed, normalise_training_images(images, config))
 
 
 def test_stored_images_are_shown_augmented():

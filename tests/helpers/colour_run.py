@@ -17,13 +17,13 @@ _SOFTNESS = 300.0
 def build_colour_network(stain=None):
     """Build a 1x1 convolution: of the squared distance to a colour c, only 2 c.x - c.c differs between colours."""
     from wbcstudy.nets.backend import load_keras
-    from wbcstudy.nets.preprocessing import register_layers
-    from wbcstudy.nets.stain import LAYER, register_stain, set_target
+    from wbcstudy.nets.preprocessing import register_preprocessing
+    from wbcstudy.nets.stain import LAYER_NAME, register_stain_normalisation, set_target
 
     keras = load_keras()
     image = keras.Input((None, None, 3), name="image", dtype="float32")
-    stained = register_stain()(stain, name=LAYER)(image) if stain else image
-    prepared = register_layers()("none", name="preprocessing")(stained)
+    stained = register_stain_normalisation()(stain, name=LAYER_NAME)(image) if stain else image
+    prepared = register_preprocessing()("none", name="preprocessing")(stained)
     logits = keras.layers.Conv2D(3, 1, name="head")(prepared)
     model = keras.Model(image, keras.layers.Softmax(name="probabilities")(logits), name="colours")
     centres = COLOURS.astype(np.float32)

@@ -47,4 +47,4 @@ def write_h5():
 @pytest.fixture
 def narrow_unet(monkeypatch):
     """Make the plain U-Net one of a few thousand weights."""
-    monkeypatch.setattr("wbcstudy.nets.unet.UNET_WIDTHS", (4, 8))
+    monkeypatch.setattr("wbcstudy.nets.unet._WIDTHS", (4, 8))

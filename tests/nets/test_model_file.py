@@ -18,7 +18,7 @@ from wbcstudy.nets.prediction import predict_probabilities
 from wbcstudy.nets.unet import build_unet
 
 # Written by `train` at commit 4efc311, where the layers were in the modules `unet` and `layers`; compressed since.
-# A plain U-Net (UNET_WIDTHS of 8, four levels, Reinhard, Dice, float32), and a network of every layer that is allowed
+# A plain U-Net (_WIDTHS of 8, four levels, Reinhard, Dice, float32), and a network of every layer that is allowed
 # (three preprocessings, Macenko, binary cross-entropy, bfloat16). The predictions are those of that commit.
 FILES = Path(__file__).parent / "files"
 MOVED_MODULES = {"fast_layers": "layers", "preprocessing": "unet"}

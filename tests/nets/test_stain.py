@@ -10,7 +10,13 @@ from wbcstudy.config import RunConfig
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.model_file import load_model
 from wbcstudy.nets.prediction import predict_probabilities
-from wbcstudy.nets.stain import LAYER, STAIN_METHODS, find_target, normalise_training, register_stain
+from wbcstudy.nets.stain import (
+    _METHODS,
+    LAYER_NAME,
+    _find_target,
+    normalise_training_images,
+    register_stain_normalisation,
+)
 from wbcstudy.nets.training import train
 from wbcstudy.runs.folders import RunFolder
 
@@ -26,7 +32,7 @@ def stained(count=3, seed=0, size=24, first=HAEMATOXYLIN, second=EOSIN):
 
 
 def apply(images, target, method):
-    return STAIN_METHODS[method].apply(images.astype(np.float32), target).numpy()
+    return _METHODS[method].apply(images.astype(np.float32), target).numpy()
 
 
 def macenko_by_hand(image, light=240, glass=0.15):
@@ -47,7 +53,7 @@ def macenko_by_hand(image, light=240, glass=0.15):
 def test_reinhard_gives_every_image_the_mean_and_spread_of_the_training_images_in_lab():
     training, foreign = stained(4), stained(3, 1, first=EOSIN, second=np.array([0.1, 0.3, 0.9]))
     labs = np.array([rgb2lab(image) for image in training]).reshape(4, -1, 3)
-    target = find_target(training, "reinhard")
+    target = _find_target(training, "reinhard")
     np.testing.assert_allclose(
         target, [labs.mean(axis=1).mean(axis=0), labs.std(axis=1).mean(axis=0)], rtol=1e-3, atol=1e-2
     )
@@ -59,7 +65,7 @@ def test_reinhard_gives_every_image_the_mean_and_spread_of_the_training_images_i
 
 def test_macenko_is_that_of_numpy():
     training, foreign = stained(3), stained(2, 5, first=EOSIN, second=np.array([0.1, 0.3, 0.9]))
-    target = find_target(training, "macenko")
+    target = _find_target(training, "macenko")
     found = [macenko_by_hand(image) for image in training]
     np.testing.assert_allclose(target[:, :3], np.mean([stains.T for stains, _, _ in found], axis=0), atol=1e-3)
     np.testing.assert_allclose(target[:, 3], np.mean([strengths for _, strengths, _ in found], axis=0), rtol=1e-3)
@@ -73,7 +79,7 @@ def test_macenko_is_that_of_numpy():
 def test_macenko_keeps_the_bluer_stain_the_bluer_one_where_both_take_red_alike():
     # As in a smear: azure, and what takes as much of the red light but more of the blue.
     azure, other = np.array([0.51, 0.83, 0.21]), np.array([0.54, 0.57, 0.62])
-    target = find_target(stained(4, first=HAEMATOXYLIN, second=EOSIN), "macenko")
+    target = _find_target(stained(4, first=HAEMATOXYLIN, second=EOSIN), "macenko")
     image = stained(1, 3, first=azure, second=other)
     changed = apply(image, target, "macenko")
     density = -np.log((image[0].reshape(-1, 3) + 1.0) / 240)
@@ -84,45 +90,45 @@ def test_macenko_keeps_the_bluer_stain_the_bluer_one_where_both_take_red_alike()
     assert (pixels[little, 2] < pixels[little, 0]).all()
 
 
-@pytest.mark.parametrize("method", list(STAIN_METHODS))
+@pytest.mark.parametrize("method", list(_METHODS))
 def test_a_foreign_stain_comes_nearer_to_the_training_images(method):
     home, foreign = stained(4), stained(4, 1, first=np.array([0.5, 0.8, 0.3]), second=np.array([0.1, 0.4, 0.9]))
-    target = find_target(home, method)
+    target = _find_target(home, method)
     changed = apply(foreign, target, method)
     before, after = (np.abs(part.mean((0, 1, 2)) - home.mean((0, 1, 2))).max() for part in (foreign, changed))
     assert after < before / 2
 
 
-@pytest.mark.parametrize("method", list(STAIN_METHODS))
+@pytest.mark.parametrize("method", list(_METHODS))
 def test_images_that_tell_no_stain_stay_finite_and_in_range(method):
     flat = np.stack([np.full((16, 16, 3), value, np.uint8) for value in (0, 120, 255)])
-    target = find_target(np.concatenate([stained(2, size=16), flat]), method)
+    target = _find_target(np.concatenate([stained(2, size=16), flat]), method)
     assert np.isfinite(target).all()
     changed = apply(flat, target, method)
     assert np.isfinite(changed).all() and changed.min() >= 0 and changed.max() <= 255
     if method == "macenko":
         np.testing.assert_array_equal(changed, flat)
-        np.testing.assert_array_equal(apply(flat, find_target(flat, method), method), flat)
+        np.testing.assert_array_equal(apply(flat, _find_target(flat, method), method), flat)
 
 
-@pytest.mark.parametrize("method", list(STAIN_METHODS))
+@pytest.mark.parametrize("method", list(_METHODS))
 def test_an_image_is_normalised_by_itself_alone(method):
-    images, target = stained(3), find_target(stained(2, 9), method)
+    images, target = stained(3), _find_target(stained(2, 9), method)
     np.testing.assert_allclose(apply(images, target, method)[1:2], apply(images[1:2], target, method), atol=1e-2)
 
 
 def test_training_images_are_changed_only_where_asked():
     images = stained(2)
-    assert normalise_training(images, RunConfig()) is images
-    changed = normalise_training(images, RunConfig(stain_normalisation="reinhard"))
+    assert normalise_training_images(images, RunConfig()) is images
+    changed = normalise_training_images(images, RunConfig(stain_normalisation="reinhard"))
     assert changed.dtype == np.uint8 and changed.shape == images.shape
-    np.testing.assert_array_equal(changed, normalise_training(images, RunConfig(stain_normalisation="reinhard")))
+    np.testing.assert_array_equal(changed, normalise_training_images(images, RunConfig(stain_normalisation="reinhard")))
 
 
 def small_network(method):
     keras = load_keras()
     image = keras.Input((None, None, 3), dtype="float32")
-    seen = register_stain()(method, name=LAYER)(image)
+    seen = register_stain_normalisation()(method, name=LAYER_NAME)(image)
     return keras.Model(image, keras.layers.Conv2D(3, 1, activation="softmax")(seen))
 
 
@@ -131,7 +137,7 @@ def some_images(count, seed, tint=(1.0, 0.8, 0.9)):
     return (draw.integers(20, 230, (count, 32, 32, 3)) * tint).astype(np.uint8)
 
 
-@pytest.mark.parametrize("method", list(STAIN_METHODS))
+@pytest.mark.parametrize("method", list(_METHODS))
 def test_a_saved_network_takes_images_as_they_come(method, tmp_path):
     images, foreign = some_images(6, 0), some_images(2, 1, (0.7, 1.0, 0.4))
     part = SimpleNamespace(images=images, masks=np.zeros((6, 32, 32), np.uint8))
@@ -139,19 +145,19 @@ def test_a_saved_network_takes_images_as_they_come(method, tmp_path):
     model = small_network(method)
     train(model, part, part, config, RunFolder(tmp_path), report=lambda line: None)
     again = load_model(tmp_path / "model.keras")
-    target = find_target(images, method)
-    np.testing.assert_array_equal(again.get_layer(LAYER).target.numpy(), target)
+    target = _find_target(images, method)
+    np.testing.assert_array_equal(again.get_layer(LAYER_NAME).target.numpy(), target)
     expected = predict_probabilities(model, foreign)
     np.testing.assert_array_equal(predict_probabilities(again, foreign), expected)
     # The head alone on images that were normalised outside gives the same.
-    normal = STAIN_METHODS[method].apply(foreign.astype(np.float32), target)
+    normal = _METHODS[method].apply(foreign.astype(np.float32), target)
     np.testing.assert_allclose(model.layers[-1](normal), expected, atol=1e-4)
 
 
 def test_in_training_images_come_normalised_already():
     images = some_images(2, 0)
-    layer = register_stain()("reinhard")
+    layer = register_stain_normalisation()("reinhard")
     np.testing.assert_array_equal(layer(images.astype(np.float32), training=True), images)
-    seen = normalise_training(images, RunConfig(stain_normalisation="reinhard"))
-    layer.target.assign(find_target(images, "reinhard"))
+    seen = normalise_training_images(images, RunConfig(stain_normalisation="reinhard"))
+    layer.target.assign(_find_target(images, "reinhard"))
     np.testing.assert_allclose(layer(images.astype(np.float32)), seen, atol=0.51)

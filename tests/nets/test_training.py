@@ -35,7 +35,7 @@ def parts(cells):
 def narrow():
     """A plain U-Net of a few thousand weights: what is tested here does not depend on the width."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wbcstudy.nets.unet.UNET_WIDTHS", (4, 8))
+        patch.setattr("wbcstudy.nets.unet._WIDTHS", (4, 8))
         yield
 
 
@@ -141,7 +141,7 @@ def test_a_killed_process_is_continued_by_another(finished, parts, tmp_path):
         from wbcstudy.runs.folders import RunFolder
         from wbcstudy.nets import unet
         from wbcstudy.nets.training import train
-        unet.UNET_WIDTHS = (4, 8)
+        unet._WIDTHS = (4, 8)
         a = np.load({str(tmp_path / "parts.npz")!r})
         parts = [types.SimpleNamespace(images=a[f"{{i}}images"], masks=a[f"{{i}}masks"]) for i in range(2)]
         config = RunConfig(**{CONFIG.model_dump()!r})

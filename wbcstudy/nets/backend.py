@@ -1,4 +1,4 @@
-"""Where TensorFlow and Keras start: quietly, with the threads that were asked for, seeded on request."""
+"""Start TensorFlow and Keras: quietly, with a set number of threads, seeded, in a precision."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 
 from wbcstudy.errors import StudyError
 
-# TensorFlow's own variable; read once, when it starts.
+# TensorFlow reads this variable once, when it starts.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
 @functools.cache
 def load_keras():
-    """Import Keras on TensorFlow, quietly, with the number of threads that `$WBCSTUDY_THREADS` asks for.
+    """Import Keras on TensorFlow, quietly, with `$WBCSTUDY_THREADS` threads.
 
-    Every function that needs Keras or TensorFlow calls this first: importing our modules then costs nothing, and
-    the threads are set before TensorFlow starts them.
+    Every function that needs Keras or TensorFlow calls this first. Importing the modules of this package is then fast,
+    and the number of threads is set before TensorFlow starts them.
 
     Returns:
         The module `keras`.
@@ -30,12 +30,12 @@ def load_keras():
         StudyError: `$WBCSTUDY_THREADS` is not a positive integer, or Keras runs on another backend.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    # Several trainings may share a card; by default the first would take all of its memory.
+    # Several trainings may share a GPU; by default the first would take all of its memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     threads = _threads()
-    # The loader of the CUDA and oneDNN libraries talks before any log level is read.
+    # The CUDA and oneDNN libraries print while they are loaded, before any log level is read.
     with _quiet_start() if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3" else contextlib.nullcontext():
-        # Level 2 would still print errors about absent GPUs; what concerns a user comes as an exception.
+        # Level 2 would still print errors about missing GPUs; problems that concern users are exceptions.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import keras
         import tensorflow as tf
@@ -51,18 +51,18 @@ def load_keras():
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
         except RuntimeError:
-            # A notebook that has already used TensorFlow keeps the threads it started with.
+            # A notebook that has already used TensorFlow keeps its threads.
             pass
     return keras
 
 
 def start_training(seed: int) -> None:
-    """Get TensorFlow ready for a training: the fastest kernels for it, and `set_seed`.
+    """Prepare TensorFlow for a training: select the fastest kernels, then `set_seed`.
 
-    TensorFlow takes oneDNN's kernels by itself only where the processor has units for networks. Trainings are faster
-    with them elsewhere too; what shows the network one image at a time (`wbcstudy segment`) is slower, and keeps
-    TensorFlow's choice (benchmarks/notes.md). Kernels differ in the last digits, and so do trainings with them.
-    `$TF_ENABLE_ONEDNN_OPTS`, where it is set, is obeyed. A process in which TensorFlow runs already keeps its kernels.
+    By default, TensorFlow uses oneDNN's kernels only on processors with units for networks. Trainings are faster with
+    them on other processors too. Predictions for one image at a time (`wbcstudy segment`) are slower and keep
+    TensorFlow's default (benchmarks/notes.md). The last digits of results depend on the kernels. If
+    `$TF_ENABLE_ONEDNN_OPTS` is set, its value is used. If TensorFlow is already running, the kernels do not change.
 
     Args:
         seed: 0 to 2**32 - 1.
@@ -72,9 +72,7 @@ def start_training(seed: int) -> None:
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python, NumPy and Keras, and make every operation of TensorFlow deterministic from here on.
-
-    Deterministic operations cannot be switched off again within a process.
+    """Seed Python, NumPy and Keras, and make TensorFlow's operations deterministic until the process ends.
 
     Args:
         seed: 0 to 2**32 - 1.
@@ -92,7 +90,7 @@ def _threads() -> int | None:
         return None
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise StudyError(
-            f"WBCSTUDY_THREADS={text!r} cannot be used.",
+            f"WBCSTUDY_THREADS={text!r} is not a number of threads.",
             expected="the number of processor cores for one training, 1 or more",
             fix="Set it to a whole number, or unset it to use all cores.",
         )
@@ -101,47 +99,49 @@ def _threads() -> int | None:
 
 @contextlib.contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Keep what C code writes to the error stream; show it only where the block fails."""
+    """Hide what C code writes to the error stream, unless the block fails."""
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
+    with tempfile.TemporaryFile() as captured:
         try:
-            saved = os.dup(2)
+            stderr = os.dup(2)
         except OSError:
-            # No error stream at all (a windowed program).
+            # There is no error stream.
             yield
             return
-        os.dup2(kept.fileno(), 2)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         except BaseException:
-            os.dup2(saved, 2)
-            kept.seek(0)
-            os.write(2, kept.read())
+            os.dup2(stderr, 2)
+            captured.seek(0)
+            os.write(2, captured.read())
             raise
         finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def resolve_precision(precision: str) -> str:
-    """What `precision: auto` is on this machine.
+    """Resolve `precision: auto` on this machine.
 
     Args:
         precision: "float32", "bfloat16" or "auto".
 
     Returns:
-        "float32" or "bfloat16"; auto is bfloat16 where the GPU (of NVIDIA's compute capability 8.0, Ampere, or later)
-        or the processor's AMX units compute in it.
+        "float32" or "bfloat16". For "auto", bfloat16 if all GPUs (NVIDIA's compute capability 8.0, Ampere, or later)
+        or, without a GPU, the processor (AMX units) compute in it.
     """
     if precision != "auto":
         return precision
     load_keras()
     import tensorflow as tf
 
-    if cards := tf.config.list_physical_devices("GPU"):
-        # Older cards can, but have no units for it. One whose capability is not told is not NVIDIA's.
-        able = [tf.config.experimental.get_device_details(card).get("compute_capability", (0, 0)) for card in cards]
-        return "bfloat16" if min(able) >= (8, 0) else "float32"
+    if gpus := tf.config.list_physical_devices("GPU"):
+        # Older GPUs compute in bfloat16 without units for it. GPUs of other vendors have no compute capability.
+        capabilities = [
+            tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
+        ]
+        return "bfloat16" if min(capabilities) >= (8, 0) else "float32"
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
     except OSError:

@@ -8,7 +8,7 @@ from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.augment import augment, make_augmentation
 from wbcstudy.nets.backend import load_keras
-from wbcstudy.nets.stain import normalise_training
+from wbcstudy.nets.stain import normalise_training_images
 
 
 def make_batches(images, masks, config: RunConfig, epoch: int):
@@ -94,6 +94,6 @@ def show_augmented(part, config: RunConfig, count: int = 6) -> tuple[np.ndarray,
     cases = make_order(len(part.images), config, epoch=1)[:count]
     plan = make_augmentation(len(cases), part.images.shape[1], config, epoch=1)
     images, masks = part.images[cases], part.masks[cases]
-    seen = normalise_training(part.images, config)[cases]
+    seen = normalise_training_images(part.images, config)[cases]
     moved = (tensor.numpy() for tensor in augment(seen, masks, *plan.values))
     return images, masks, *moved

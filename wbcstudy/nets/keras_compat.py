@@ -1,7 +1,7 @@
-"""`segmentation-models` 1.0.1 made to work on Keras 3.
+"""Run `segmentation-models` 1.0.1 on Keras 3.
 
-That package was written for Keras 2 and is the source of the paper's eight encoders. Everything that makes it work is
-in this module; nothing else imports it. Its losses and metrics do not work on Keras 3 and are not used.
+That package was written for Keras 2 and provides the paper's eight encoders. Only this module imports it, and contains
+all workarounds. Its losses and metrics do not work on Keras 3 and are not used.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from wbcstudy.nets.backend import load_keras
 def load_segmentation_models():
     """Import `segmentation-models` on Keras 3.
 
-    What is missing in Keras 3 and put back: `keras.utils.generic_utils.get_custom_objects` and
-    `keras.backend.int_shape`, both used while the package is imported or while it builds.
+    Two functions that Keras 3 lacks are restored, since the package uses them to import or to build networks:
+    `keras.utils.generic_utils.get_custom_objects` and `keras.backend.int_shape`.
 
     Returns:
         The module `segmentation_models`.
@@ -36,36 +36,44 @@ def load_segmentation_models():
         sys.modules.setdefault("keras.utils.generic_utils", generic_utils)
     if not hasattr(keras.backend, "int_shape"):
         keras.backend.int_shape = lambda tensor: tuple(tensor.shape)
-    # It prints which framework it uses.
+    # The package prints which framework it uses.
     with contextlib.redirect_stdout(io.StringIO()):
         import segmentation_models
     return segmentation_models
 
 
 def build_backbone(name: str, tensor) -> Any:
-    """The contracting path of one encoder, with random weights, on top of a tensor.
+    """Build the contracting path of one encoder, with random weights, on a tensor.
 
     Args:
-        name: a `backbone` of the registry.
-        tensor: Keras tensor float (B, H, W, 3), already preprocessed.
+        name: `Encoder.backbone` of the registry.
+        tensor: Keras tensor, float (B, H, W, 3), preprocessed.
 
     Returns:
         keras.Model from the tensor's input to the deepest features, (B, H/32, W/32, C).
     """
-    backbones = _backbones()
-    return backbones.get_backbone(
-        name, input_shape=tuple(tensor.shape[1:]), input_tensor=tensor, weights=None, include_top=False, **_submodules()
+    keras = load_keras()
+    return _backbones().get_backbone(
+        name,
+        input_shape=tuple(tensor.shape[1:]),
+        input_tensor=tensor,
+        weights=None,
+        include_top=False,
+        backend=keras.backend,
+        layers=keras.layers,
+        models=keras.models,
+        utils=keras.utils,
     )
 
 
 def build_decoder(name: str, backbone, num_labels: int):
-    """The U-Net of `segmentation-models` on a backbone: nearest upsampling, then two convolutions, five times.
+    """Build the U-Net of `segmentation-models` on a backbone: five times upsampling and two convolutions.
 
-    The package's own `Unet` takes no tensor as input, therefore its two halves are called one after the other.
+    The package's `Unet` cannot start from a tensor, so its two halves are built separately.
 
     Args:
-        name: a `backbone` of the registry.
-        backbone: what `build_backbone` returned for it.
+        name: `Encoder.backbone` of the registry.
+        backbone: the model from `build_backbone`.
         num_labels: channels of the output.
 
     Returns:
@@ -85,8 +93,3 @@ def _backbones():
     from segmentation_models.backbones.backbones_factory import Backbones
 
     return Backbones
-
-
-def _submodules() -> dict[str, Any]:
-    keras = load_keras()
-    return {"backend": keras.backend, "layers": keras.layers, "models": keras.models, "utils": keras.utils}

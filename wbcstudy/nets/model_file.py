@@ -13,8 +13,8 @@ from wbcstudy.errors import StudyError
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.fast_layers import register_fast_layers
 from wbcstudy.nets.losses import register_losses
-from wbcstudy.nets.preprocessing import register_layers
-from wbcstudy.nets.stain import register_stain
+from wbcstudy.nets.preprocessing import register_preprocessing
+from wbcstudy.nets.stain import register_stain_normalisation
 
 # What our networks are made of. A .keras file names the classes that are to be made, and Keras would import others.
 _LAYERS = {
@@ -65,10 +65,10 @@ def load_model(path: str | Path):
     if not zipfile.is_zipfile(path):
         raise _foreign(path, "it is not a .keras file, or was cut off")
     keras = load_keras()
-    register_layers()
+    register_preprocessing()
     register_fast_layers()
     register_losses()
-    register_stain()
+    register_stain_normalisation()
     _check_classes(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)

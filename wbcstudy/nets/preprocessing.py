@@ -1,4 +1,4 @@
-"""The first layer of each network, and the same layers as plain Keras ones."""
+"""The preprocessing layer of each network, and equivalent layers of Keras for export."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy as np
 
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.fast_layers import register_fast_layers
-from wbcstudy.nets.stain import register_stain
+from wbcstudy.nets.stain import register_stain_normalisation
 
-# Channel means of ImageNet in the order blue, green, red, as Caffe's VGG was trained with.
+# ImageNet's channel means in the order blue, green, red, as in the training of Caffe's VGG.
 _CAFFE_MEANS = (103.939, 116.779, 123.68)
 
 
 @functools.cache
-def register_layers() -> type:
-    """Make the preprocessing layer known to Keras.
+def register_preprocessing() -> type:
+    """Register the preprocessing layer with Keras.
 
     Returns:
-        The class `Preprocessing(kind)`, see `registry.Encoder.preprocessing` for its kinds.
+        The class `Preprocessing(kind)`; see `registry.Encoder.preprocessing` for the kinds.
     """
     keras = load_keras()
     ops = keras.ops
 
     @keras.saving.register_keras_serializable("wbcstudy")
     class Preprocessing(keras.layers.Layer):
-        """RGB 0-255 to what an encoder's ImageNet weights expect; no weights, always float32."""
+        """Convert RGB 0-255 to the input range of an encoder's ImageNet weights; no weights, always float32."""
 
         def __init__(self, kind: str, **kwargs) -> None:
             super().__init__(**(kwargs | {"dtype": "float32", "trainable": False}))
@@ -49,23 +49,23 @@ def register_layers() -> type:
 
 
 def make_plain_layer(layer):
-    """A layer that does in inference what a layer of our networks does, but is one of Keras' own, in float32.
+    """Return a layer of Keras, in float32, that computes the same in inference as a layer of our networks.
 
-    For `keras.models.clone_model`: the result reads without this package, unless it normalises stains.
+    For `keras.models.clone_model`: the clone can be loaded without this package, except a stain normalisation.
 
     Args:
-        layer: a layer of `build_unet`'s network.
+        layer: a layer of a network from `build_unet`.
 
     Returns:
-        keras.layers.Layer of the same name. The weights are not copied; a preprocessing's are its own.
+        keras.layers.Layer with the same name. Weights are not copied, except the constants of a preprocessing.
     """
     keras = load_keras()
-    if isinstance(layer, register_stain()):
-        # No layer of Keras normalises stains; formats that keep the operations and not the layers can hold it.
+    if isinstance(layer, register_stain_normalisation()):
+        # Keras has no such layer; export formats that store operations can hold it.
         return type(layer).from_config(layer.get_config())
-    if isinstance(layer, register_layers()):
+    if isinstance(layer, register_preprocessing()):
         if layer.kind == "caffe":
-            # Red and blue change places and lose their means: a convolution of one pixel.
+            # Swapping red and blue and subtracting the means is a convolution of one pixel.
             order, means = np.eye(3, dtype=np.float32)[::-1], -np.array(_CAFFE_MEANS, np.float32)
             constant = keras.initializers.Constant
             return keras.layers.Conv2D(
@@ -79,8 +79,7 @@ def make_plain_layer(layer):
             )
         scale, offset = (1 / 127.5, -1.0) if layer.kind == "tf" else (1.0, 0.0)
         return keras.layers.Rescaling(scale, offset, name=layer.name, dtype="float32")
-    kind = type(layer)
-    for fast in register_fast_layers():
-        if isinstance(layer, fast):
-            kind = getattr(keras.layers, fast.__name__)
-    return kind.from_config(layer.get_config() | {"dtype": "float32"})
+    layer_class = type(layer)
+    if layer_class in register_fast_layers():
+        layer_class = getattr(keras.layers, layer_class.__name__)
+    return layer_class.from_config(layer.get_config() | {"dtype": "float32"})

@@ -1,10 +1,10 @@
-"""Stain normalisation: bring an image to the colours of the training images, so that another stain looks like theirs.
+"""Stain normalisation: map the colours of an image to those of the training images, for images with another stain.
 
-The networks hold it as their first layer (`nets.stain`), with the target that was found on the training images: a
-saved model takes any image as it comes from a file.
+The networks contain it as their first layer, with the target measured on the training images: a saved model accepts
+images as they are read from files.
 
-Own code, since the libraries for it (torchstain, staintools) work on one image at a time outside a graph, and a model
-file could not hold them. Tests compare it with scikit-image's colour space (Reinhard) and with NumPy (Macenko).
+The existing libraries (torchstain, staintools) process one image at a time outside a graph, and cannot be part of a
+model file. Tests compare this code with scikit-image's colour space (Reinhard) and with NumPy (Macenko).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wbcstudy.config import RunConfig
 from wbcstudy.data.arrays import empty_like
 from wbcstudy.nets.backend import load_keras
 
-# Images at a time while a target is found.
+# Images per batch, outside the network.
 _CHUNK = 16
 
 # CIE 1931, 2 degrees, D65, and sRGB's primaries (IEC 61966-2-1).
@@ -28,7 +28,7 @@ _WHITE = np.array([0.95047, 1.0, 1.08883], np.float32)
 _XYZ = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]], np.float32
 )
-# Macenko's: transmitted light, the optical density below which a pixel is glass, and the percentiles (in per cent).
+# Macenko: intensity of the light, the optical density below which a pixel is glass, and two percentiles.
 _LIGHT = np.float32(240)
 _GLASS = 0.15
 _ANGLE_PERCENTILE = 1
@@ -36,14 +36,14 @@ _STRENGTH_PERCENTILE = 99
 
 
 @dataclass(frozen=True)
-class StainMethod:
-    """A normalisation of a batch.
+class _StainMethod:
+    """One method of normalisation.
 
     Args:
-        shape: of its target, float32.
-        measure: images, float32 (B, H, W, 3), 0-255 -> what the target is the mean of, (B, *shape); NaN for an image
-            that does not tell.
-        apply: images and target -> images, float32 (B, H, W, 3), 0-255.
+        shape: shape of the target, float32.
+        measure: images, float32 (B, H, W, 3), 0-255 -> values of each image (B, *shape), whose mean is the target; NaN
+            for an image without measurable stains.
+        apply: images and target -> normalised images, float32 (B, H, W, 3), 0-255.
     """
 
     shape: tuple[int, ...]
@@ -51,46 +51,47 @@ class StainMethod:
     apply: Callable
 
 
-def find_target(images: np.ndarray, method: str) -> np.ndarray:
-    """The colours to bring images to: the mean over the training images.
+def _find_target(images: np.ndarray, method: str) -> np.ndarray:
+    """Measure the target on the training images, the mean over all images.
 
     Args:
         images: uint8 (N, S, S, 3), N > 0.
-        method: a key of `STAIN_METHODS`.
+        method: a key of `_METHODS`.
 
     Returns:
-        float32, of the method's shape; finite. Zeros, with which the layer changes nothing, where no image tells.
+        float32, of the method's shape; finite. Zeros, with which the layer changes nothing, if no image has measurable
+        stains.
     """
     load_keras()
     import tensorflow as tf
 
-    row = STAIN_METHODS[method]
-    chunks = range(0, len(images), _CHUNK)
-    found = np.concatenate([row.measure(tf.cast(images[i : i + _CHUNK], tf.float32)).numpy() for i in chunks])
-    known = found[np.isfinite(found).reshape(len(found), -1).all(axis=1)]
-    return known.mean(axis=0).astype(np.float32) if len(known) else np.zeros(row.shape, np.float32)
+    row = _METHODS[method]
+    chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
+    values = np.concatenate([row.measure(tf.cast(chunk, tf.float32)).numpy() for chunk in chunks])
+    values = values[np.isfinite(values).reshape(len(values), -1).all(axis=1)]
+    return values.mean(axis=0).astype(np.float32) if len(values) else np.zeros(row.shape, np.float32)
 
 
-def normalise_training(images: np.ndarray, config: RunConfig) -> np.ndarray:
-    """Training images as they are before they are augmented: normalised by the target that they themselves give.
+def normalise_training_images(images: np.ndarray, config: RunConfig) -> np.ndarray:
+    """Normalise the training images before they are augmented, with the target measured on them.
 
     Args:
         images: uint8 (N, S, S, 3).
         config: stain_normalisation is used.
 
     Returns:
-        uint8 (N, S, S, 3); the images themselves for "none".
+        uint8 (N, S, S, 3); `images` itself for "none".
     """
     if config.stain_normalisation == "none" or not len(images):
         return images
     import tensorflow as tf
 
-    row, target = STAIN_METHODS[config.stain_normalisation], find_target(images, config.stain_normalisation)
-    changed = empty_like(images)
+    row, target = _METHODS[config.stain_normalisation], _find_target(images, config.stain_normalisation)
+    normalised = empty_like(images)
     for start in range(0, len(images), _CHUNK):
         part = slice(start, start + _CHUNK)
-        changed[part] = np.rint(row.apply(tf.cast(images[part], tf.float32), target).numpy())
-    return changed
+        normalised[part] = np.rint(row.apply(tf.cast(images[part], tf.float32), target).numpy())
+    return normalised
 
 
 def _measure_reinhard(images):
@@ -101,11 +102,11 @@ def _measure_reinhard(images):
 
 
 def _apply_reinhard(images, target):
-    """Reinhard et al. (2001): mean and standard deviation of each channel of CIE Lab become the target's.
+    """Reinhard et al. (2001): set mean and standard deviation of each CIE Lab channel to the target's.
 
-    The paper's own space is l-alpha-beta; Lab is what the libraries use. A channel of one value becomes the target's
-    mean. Source: Reinhard, Ashikhmin, Gooch, Shirley (2001), Color transfer between images, IEEE Computer Graphics and
-    Applications 21(5), 34-41.
+    The paper uses the space l-alpha-beta; libraries use Lab. A constant channel becomes the target's mean. Source:
+    Reinhard, Ashikhmin, Gooch, Shirley (2001), Color transfer between images, IEEE Computer Graphics and Applications
+    21(5), 34-41.
     """
     import tensorflow as tf
 
@@ -120,32 +121,32 @@ def _apply_reinhard(images, target):
 def _measure_macenko(images):
     import tensorflow as tf
 
-    stains, strengths, _, told = _unmix(images)
-    found = tf.concat([tf.transpose(stains, [0, 2, 1]), strengths[..., None]], axis=-1)
-    return tf.where(told[:, None, None], found, np.float32(np.nan))
+    stains, strengths, _, measurable = _unmix(images)
+    values = tf.concat([tf.transpose(stains, [0, 2, 1]), strengths[..., None]], axis=-1)
+    return tf.where(measurable[:, None, None], values, np.float32(np.nan))
 
 
 def _apply_macenko(images, target):
-    """Macenko et al. (2009): two stains are found in each image and replaced by the target's, at the target's strength.
+    """Macenko et al. (2009): measure two stains in each image and replace them by the target's, at its strength.
 
     In optical density, the two stains are the extreme directions (1st and 99th percentile of the angle) in the plane of
-    most variance; strength is the 99th percentile of a stain's amount. The bluer of the two comes first. An image in
-    which two directions cannot be found (glass alone, one colour) is left as it is. Source: Macenko et al. (2009), A
+    largest variance; strength is the 99th percentile of a stain's amount. The bluer stain comes first. An image without
+    two directions (only glass, one colour) is not changed. Source: Macenko et al. (2009), A
     method for normalizing histology slides for quantitative analysis, ISBI, 1107-1110.
     """
     import tensorflow as tf
 
     target = tf.convert_to_tensor(target)
-    _, strengths, amounts, told = _unmix(images)
+    _, strengths, amounts, measurable = _unmix(images)
     scaled = amounts * tf.math.divide_no_nan(target[None, :, 3], strengths)[:, None, :]
     density = tf.einsum("bns,sc->bnc", scaled, target[:, :3])
     changed = tf.clip_by_value(_LIGHT * tf.exp(-density) - 1, 0.0, 255.0)
-    told &= tf.reduce_any(target != 0)
-    return tf.where(told[:, None, None, None], tf.reshape(changed, tf.shape(images)), images)
+    measurable &= tf.reduce_any(target != 0)
+    return tf.where(measurable[:, None, None, None], tf.reshape(changed, tf.shape(images)), images)
 
 
 def _unmix(images):
-    """Stains (B, 3, 2), strengths (B, 2), amounts (B, HW, 2), and whether the image tells them (B,)."""
+    """Return stains (B, 3, 2), strengths (B, 2), amounts (B, HW, 2), and whether they could be measured (B,)."""
     import tensorflow as tf
 
     shape = tf.shape(images)
@@ -155,7 +156,7 @@ def _unmix(images):
     count = tf.reduce_sum(weight, axis=1, keepdims=True)
     centred = (density - tf.math.divide_no_nan(tf.reduce_sum(density * weight, axis=1, keepdims=True), count)) * weight
     covariance = tf.math.divide_no_nan(tf.matmul(centred, centred, transpose_a=True), count - 1)
-    # The two directions of most variance; the last is the first. Where light is lost, all channels lose some.
+    # The two directions of largest variance, the larger last. Absorption is positive in all channels.
     _, vectors = tf.linalg.eigh(covariance)
     plane = vectors[:, :, 1:]
     signs = tf.where(tf.reduce_sum(plane, axis=1, keepdims=True) < 0, -1.0, 1.0)
@@ -165,30 +166,31 @@ def _unmix(images):
     ends = _percentiles(angle, tf.squeeze(count, [1, 2]), (_ANGLE_PERCENTILE, 100 - _ANGLE_PERCENTILE))
     both = tf.stack([tf.cos(ends), tf.sin(ends)], axis=1)
     stains = tf.matmul(plane, both)
-    # The bluer stain comes first: it takes more of the red light than of the blue. The usual code asks for red alone,
-    # which in blood smears both stains can take alike; where the order was wrong, nuclei came out pink.
+    # The bluer stain comes first: it absorbs more red light than blue. The usual code compares red only, which in blood
+    # smears both stains can absorb equally; nuclei then became pink.
     bluer = stains[:, :1] - stains[:, 2:]
     swap = bluer[..., :1] < bluer[..., 1:]
     stains = tf.where(swap, stains[:, :, ::-1], stains)
     square = tf.matmul(stains, stains, transpose_a=True)
     spread = tf.linalg.det(square)
-    told = (tf.squeeze(count, [1, 2]) >= 3) & (spread > 1e-6) & tf.reduce_all(tf.math.is_finite(stains), [1, 2])
-    safe = tf.where(told[:, None, None], square, tf.eye(2))
+    measurable = (tf.squeeze(count, [1, 2]) >= 3) & (spread > 1e-6)
+    measurable &= tf.reduce_all(tf.math.is_finite(stains), [1, 2])
+    safe = tf.where(measurable[:, None, None], square, tf.eye(2))
     amounts = tf.einsum("bst,bnt->bns", tf.linalg.inv(safe), tf.matmul(density, stains))
     pixels = tf.cast(tf.shape(amounts)[1], tf.float32) * tf.ones([shape[0]])
     strengths = tf.stack([_percentiles(amounts[..., k], pixels, (_STRENGTH_PERCENTILE,))[:, 0] for k in (0, 1)], axis=1)
-    return stains, strengths, amounts, told & tf.reduce_all(strengths > 0, axis=1)
+    return stains, strengths, amounts, measurable & tf.reduce_all(strengths > 0, axis=1)
 
 
-def _percentiles(values, count, which):
-    """np.percentile, linear, of the first `count` sorted values of each row: (B, N), (B,) -> (B, len(which))."""
+def _percentiles(values, count, percents):
+    """Return np.percentile, linear, of the first `count` sorted values per row: (B, N), (B,) -> (B, len(percents))."""
     import tensorflow as tf
 
     ordered = tf.sort(values, axis=1)
-    place = tf.maximum(count - 1, 0)[:, None] * (np.array(which, np.float32) / 100)
-    low = tf.cast(tf.floor(place), tf.int32)
+    position = tf.maximum(count - 1, 0)[:, None] * (np.array(percents, np.float32) / 100)
+    low = tf.cast(tf.floor(position), tf.int32)
     high = tf.minimum(low + 1, tf.cast(tf.maximum(count - 1, 0), tf.int32)[:, None])
-    share = place - tf.cast(low, tf.float32)
+    share = position - tf.cast(low, tf.float32)
     first, second = tf.gather(ordered, low, batch_dims=1), tf.gather(ordered, high, batch_dims=1)
     return first + tf.where(share > 0, share * (second - first), 0.0)
 
@@ -217,38 +219,37 @@ def _from_lab(lab):
     return tf.clip_by_value(values * 255, 0.0, 255.0)
 
 
-STAIN_METHODS: Mapping[str, StainMethod] = MappingProxyType(
+_METHODS: Mapping[str, _StainMethod] = MappingProxyType(
     {
-        "reinhard": StainMethod((2, 3), _measure_reinhard, _apply_reinhard),
-        "macenko": StainMethod((2, 4), _measure_macenko, _apply_macenko),
+        "reinhard": _StainMethod((2, 3), _measure_reinhard, _apply_reinhard),
+        "macenko": _StainMethod((2, 4), _measure_macenko, _apply_macenko),
     }
 )
 
-
-LAYER = "stain_normalisation"
+LAYER_NAME = "stain_normalisation"
 
 
 @functools.cache
-def register_stain() -> type:
-    """Make the layer known to Keras.
+def register_stain_normalisation() -> type:
+    """Register the layer with Keras.
 
     Returns:
-        The class `StainNormalisation(method)`, see `data.stain.STAIN_METHODS` for the methods.
+        The class `StainNormalisation(method)`; the methods are "reinhard" and "macenko".
     """
     keras = load_keras()
 
     @keras.saving.register_keras_serializable("wbcstudy")
     class StainNormalisation(keras.layers.Layer):
-        """RGB 0-255 to RGB 0-255 in the target's colours; always float32.
+        """Map RGB 0-255 to RGB 0-255 in the target's colours; always float32.
 
-        Like Keras' augmentation layers the other way round, it works in inference only: in training, images come
-        normalised already, and augmented after that. Its one weight, the target, is not trained.
+        The layer is active in inference only: training images are normalised before they are augmented. Its only
+        weight, the target, is not trained.
         """
 
         def __init__(self, method: str, **kwargs) -> None:
             super().__init__(**(kwargs | {"dtype": "float32", "trainable": False}))
             self.method = method
-            self.row = STAIN_METHODS[method]
+            self.row = _METHODS[method]
 
         def build(self, input_shape):
             self.target = self.add_weight(shape=self.row.shape, initializer="zeros", trainable=False, name="target")
@@ -266,12 +267,12 @@ def register_stain() -> type:
 
 
 def set_target(model, images: np.ndarray) -> None:
-    """Find the target on the training images and give it to the model's layer; nothing where it has none.
+    """Set the target of a model's stain normalisation, if it has one, from the training images.
 
     Args:
         model: from `build_unet`.
         images: uint8 (N, S, S, 3), N > 0.
     """
     for layer in model.layers:
-        if layer.name == LAYER:
-            layer.target.assign(find_target(images, layer.method))
+        if layer.name == LAYER_NAME:
+            layer.target.assign(_find_target(images, layer.method))

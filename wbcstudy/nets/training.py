@@ -28,7 +28,7 @@ from wbcstudy.nets.cost import arithmetic, count_multiply_adds, device_name, pea
 from wbcstudy.nets.fast_layers import fast_adam
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.prediction import CHUNK, predict_masks, predict_probabilities
-from wbcstudy.nets.stain import normalise_training, set_target
+from wbcstudy.nets.stain import normalise_training_images, set_target
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.start import NEW_STUDY
 
@@ -103,7 +103,7 @@ def train(
     model.optimizer.build(model.trainable_variables)
 
     set_target(model, training.images)
-    taught = normalise_training(training.images, config)
+    taught = normalise_training_images(training.images, config)
     checkpoint = Checkpoint.open(folder.checkpoint, model, config, (training, validation), report)
     rows = checkpoint.rows
     while len(rows) < config.epochs and not checkpoint.patience_ended:

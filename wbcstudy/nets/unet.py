@@ -1,4 +1,4 @@
-"""The nine networks: one builder, RGB 0-255 in, probabilities of the three labels out."""
+"""Build the nine networks: from RGB 0-255 to probabilities of the three labels."""
 
 from __future__ import annotations
 
@@ -10,45 +10,46 @@ from wbcstudy.labels import NUM_LABELS
 from wbcstudy.nets.backend import load_keras, resolve_precision, set_seed
 from wbcstudy.nets.fast_layers import fast_layers, fold_padding, sum_images_first
 from wbcstudy.nets.keras_compat import build_backbone, build_decoder
-from wbcstudy.nets.preprocessing import register_layers
-from wbcstudy.nets.stain import LAYER, register_stain
+from wbcstudy.nets.preprocessing import register_preprocessing
+from wbcstudy.nets.stain import LAYER_NAME, register_stain_normalisation
+from wbcstudy.nets.weights import find_weights, load_weights
 from wbcstudy.registry import ENCODERS
 
-# Half the width of Ronneberger et al. (2015), whose network has 64 to 1024: a quarter of the arithmetic, and ample for
-# three labels on some dozens of images.
-UNET_WIDTHS = (32, 64, 128, 256, 512)
+# Half the width of Ronneberger et al. (2015), 64 to 1024: a quarter of the operations, and sufficient for three labels
+# and a few dozen images.
+_WIDTHS = (32, 64, 128, 256, 512)
 
 
 def build_unet(config: RunConfig):
-    """The network of one run, with its first weights, not compiled.
+    """Build the network of one run with its initial weights, not compiled.
 
-    The same `config` gives the same weights: all generators are seeded with `config.seed` first, and TensorFlow's
-    operations are deterministic from then on. The input may have any height and width that are multiples of 32.
+    Equal settings give equal weights: all generators are seeded with `config.seed`, and TensorFlow's operations are
+    deterministic from then on. Height and width of the input are any multiples of 32.
 
-    With `freeze_encoder`, no weight of the encoder is trained and its batch norms are in inference mode: they use and
-    keep the stored statistics of the weights file, also while the decoder is trained.
+    With `freeze_encoder`, the encoder's weights are not trained and its batch norms are in inference mode: they use the
+    statistics of the weights file, and keep them while the decoder is trained.
 
     Args:
         config: encoder, encoder_weights, freeze_encoder, dropout, batch_norm_momentum, precision, stain_normalisation
             and seed are used.
 
     Returns:
-        keras.Model: RGB images (B, H, W, 3) with values 0-255, any number type -> float32 (B, H, W, 3), the
-        probabilities of `regions.LABELS`, summing to 1 over the last axis. The first layer is the preprocessing,
-        after that of the stain normalisation if there is one; its target is set by `training.train`.
+        keras.Model: RGB images (B, H, W, 3), 0-255, any number type -> float32 (B, H, W, 3), probabilities of
+        `labels.LABELS`, which sum to 1 over the last axis. The first layer is the stain normalisation, if any, whose
+        target is set by `training.train`; the next is the preprocessing.
 
     Raises:
-        StudyError: the encoder's weights are not at hand or belong to another network.
+        StudyError: the encoder's weights cannot be found, or belong to another network.
     """
     keras = load_keras()
     set_seed(config.seed)
     encoder = ENCODERS[config.encoder]
     with _precision(config.precision), fast_layers():
         image = keras.Input((None, None, 3), name="image", dtype="float32")
-        stained = image
+        normalised = image
         if config.stain_normalisation != "none":
-            stained = register_stain()(config.stain_normalisation, name=LAYER)(image)
-        prepared = register_layers()(encoder.preprocessing, name="preprocessing")(stained)
+            normalised = register_stain_normalisation()(config.stain_normalisation, name=LAYER_NAME)(image)
+        prepared = register_preprocessing()(encoder.preprocessing, name="preprocessing")(normalised)
         if encoder.backbone is None:
             features = _plain_unet(prepared, config.dropout)
         else:
@@ -57,8 +58,6 @@ def build_unet(config: RunConfig):
             sum_images_first(backbone)
             features = build_decoder(encoder.backbone, backbone, NUM_LABELS).get_layer("final_conv").input
             if config.encoder_weights != "none":
-                from wbcstudy.nets.weights import find_weights, load_weights
-
                 load_weights(backbone, find_weights(config))
             if config.freeze_encoder:
                 # Keras runs a batch norm that is not trainable in inference mode.
@@ -75,9 +74,9 @@ def build_unet(config: RunConfig):
 
 
 def _plain_unet(images, dropout: float):
-    """Ronneberger et al. (2015) with padded convolutions, batch normalisation before each and dropout at the bottom.
+    """Build the U-Net of Ronneberger et al. (2015), with padded convolutions, batch norm before each, and dropout.
 
-    The first batch normalisation also brings 0-255 to a range in which random weights can learn.
+    The first batch norm also scales 0-255 to a range suitable for random weights.
     """
     layers = load_keras().layers
 
@@ -89,13 +88,13 @@ def _plain_unet(images, dropout: float):
         return x
 
     x, skips = images, []
-    for level, width in enumerate(UNET_WIDTHS[:-1]):
+    for level, width in enumerate(_WIDTHS[:-1]):
         x = convolve(x, width, f"down{level}")
         skips.append(x)
         x = layers.MaxPooling2D(2, name=f"down{level}_pool")(x)
-    x = convolve(x, UNET_WIDTHS[-1], "bottom")
+    x = convolve(x, _WIDTHS[-1], "bottom")
     x = layers.Dropout(dropout, name="bottom_dropout")(x)
-    for level, width in reversed(list(enumerate(UNET_WIDTHS[:-1]))):
+    for level, width in reversed(list(enumerate(_WIDTHS[:-1]))):
         x = layers.UpSampling2D(2, name=f"up{level}_upsampling")(x)
         x = layers.Conv2D(width, 2, padding="same", kernel_initializer="he_normal", name=f"up{level}_conv")(x)
         x = layers.Concatenate(name=f"up{level}_concat")([skips[level], x])
@@ -105,11 +104,11 @@ def _plain_unet(images, dropout: float):
 
 @contextlib.contextmanager
 def _precision(precision: str) -> Iterator[None]:
-    """Keras' mixed precision for the layers that are made in the block; the global setting is put back."""
+    """Set Keras' precision for the layers built in the block; the global setting is restored."""
     keras = load_keras()
-    before = keras.config.dtype_policy()
+    previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if resolve_precision(precision) == "bfloat16" else "float32")
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(previous)
