@@ -28,7 +28,7 @@ from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.config_io import read_study, write_yaml
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
-from wbcstudy.data.fetch import _read_manifest, fetch_segmentation_wbc
+from wbcstudy.data.fetch import fetch_segmentation_wbc
 from wbcstudy.data.images import read_image, read_mask
 from wbcstudy.data.spec import read_spec
 from wbcstudy.data.splits import load_or_make_splits
@@ -188,7 +188,7 @@ def _read_archive(inputs: Path, outputs: Path) -> str:
         raise
     unpacked = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     written = {f"Dataset {k}/{name}" for k in (1, 2) for name in ("cases.csv", "dataset.yaml")}
-    check(unpacked == written | set(_read_manifest(manifest)), "files differ from the manifest")
+    check(unpacked == written | set(_archive_files()), "files differ from the manifest")
     check(
         all((folder / name).read_bytes() == body for name, body in _archive_files().items()),
         "bytes differ from the archive",
