@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wbcstudy.baselines.methods import METHODS, build_method
+from wbcstudy.baselines.methods import build_method
 from wbcstudy.data.synthetic.dataset import Smear, make_smear
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root
 from wbcstudy.labels import CYTOPLASM, NUCLEUS
+from wbcstudy.registry import METHODS
 from wbcstudy.scoring.cleanup import clean_up
 
 SLIDES = range(3)

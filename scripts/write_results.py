@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from wbcstudy.baselines.methods import METHODS
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root, read_json
-from wbcstudy.registry import ENCODERS, method_title
+from wbcstudy.registry import ENCODERS, METHODS, method_title
 from wbcstudy.reporting.text.facts import tell_arithmetic
 from wbcstudy.reporting.text.paper import tell_beside_paper
 from wbcstudy.runs.folders import StudyFolder

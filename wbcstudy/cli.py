@@ -101,7 +101,7 @@ def encoders() -> None:
 @app.command()
 def methods() -> None:
     """List the earlier methods that a study can include under `baselines`."""
-    from wbcstudy.baselines.methods import METHODS
+    from wbcstudy.registry import METHODS
 
     for row in METHODS.values():
         missing = "" if row.available else f" (needs the package {row.needs})"

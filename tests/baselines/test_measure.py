@@ -5,9 +5,9 @@ import pytest
 
 from tests.helpers.constant_method import IMAGE, MASK, ConstantMethod, nucleus_mask
 from wbcstudy.baselines.measure import _search_parameters
-from wbcstudy.baselines.methods import METHODS, MethodRow
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.registry import METHODS, MethodRow
 
 
 def test_the_search_scores_on_validation_cases_and_keeps_the_best(monkeypatch):

@@ -9,8 +9,9 @@ from sklearn.exceptions import NotFittedError
 
 from tests.helpers.constant_method import IMAGE
 from wbcstudy.baselines.base import Method
-from wbcstudy.baselines.methods import METHODS, MethodRow, build_method, method_row
+from wbcstudy.baselines.methods import build_method, method_row
 from wbcstudy.errors import StudyError
+from wbcstudy.registry import METHODS, MethodRow
 
 AVAILABLE = [row.name for row in METHODS.values() if row.available]
 

@@ -9,13 +9,14 @@ from sklearn.exceptions import NotFittedError
 
 from wbcstudy.baselines.colour import feature_names
 from wbcstudy.baselines.ivsel import InstanceVariableSelection, _ComponentPicker
-from wbcstudy.baselines.methods import METHODS, build_method
+from wbcstudy.baselines.methods import build_method
 from wbcstudy.baselines.pixels import features_of
 from wbcstudy.baselines.saidi2018 import MarginSelection
 from wbcstudy.baselines.settouti2020 import PixelGrowing
 from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.registry import METHODS
 
 NAMES = ("settouti2020_tree", "settouti2020_forest", "saidi2018", "settouti2020_ivsel")
 QUICK = {"pixels_per_label": 600, "sigma_px": 1.0}

@@ -11,11 +11,12 @@ from sklearn.exceptions import NotFittedError
 from wbcstudy.baselines.base import region_dice
 from wbcstudy.baselines.bechar2018 import _LEARNERS, FewLabelsSuperpixels
 from wbcstudy.baselines.bechar2019 import SuperpixelForest
-from wbcstudy.baselines.methods import METHODS, build_method
+from wbcstudy.baselines.methods import build_method
 from wbcstudy.baselines.superpixels import superpixel_labels
 from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS, REGIONS, region_mask
+from wbcstudy.registry import METHODS
 
 NAMES = ("bechar2019", "bechar2018_tree", "bechar2018_forest", "bechar2018_coforest", "bechar2018_setred")
 IMAGES = 8

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.baselines.base import region_dice
-from wbcstudy.baselines.methods import MethodRow, build_method
+from wbcstudy.baselines.methods import build_method
 from wbcstudy.data.arrays import Arrays
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import CYTOPLASM, NUCLEUS
+from wbcstudy.registry import MethodRow
 
 
 @dataclass(frozen=True)
