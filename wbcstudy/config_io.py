@@ -35,7 +35,7 @@ def read_study(path: str | Path) -> StudyConfig:
         StudyError: no such file, not YAML, an unknown or misspelt field, or a value out of range.
     """
     path = Path(path)
-    values = _read_yaml(path)
+    values = read_yaml(path)
     if str(values.get("name", path.stem)) != path.stem:
         raise StudyError(
             f"{path}: name: {show_value(values['name'])} is not the file's name.",
@@ -52,7 +52,7 @@ def read_run(path: str | Path, config_class: type[DataSettings] = RunConfig):
         StudyError: as `read_study`.
     """
     path = Path(path)
-    return make_config(config_class, _read_yaml(path), source=str(path))
+    return make_config(config_class, read_yaml(path), source=str(path))
 
 
 def make_config(config_class: type[DataSettings], values: dict[str, Any], source: str = "parameters"):
@@ -199,27 +199,36 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, example: str = "params/demo.yaml") -> dict[str, Any]:
+    """Read a YAML file of fields; duplicate fields are refused.
+
+    Args:
+        path: the file.
+        example: where to find an example, for the error message.
+
+    Raises:
+        StudyError: no such file, not YAML in UTF-8, or no fields.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), _UniqueKeyLoader)
+    except OSError as error:
         raise StudyError(
-            f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.",
+            f"Cannot read {path}: {error.strerror or error}.",
             expected="a text file with one 'field: value' per line",
-            fix="Check the path; params/demo.yaml is an example.",
+            fix=f"Check the path. For an example, see {example}.",
         ) from None
-    try:
-        values = yaml.load(text, _UniqueKeyLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        position = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise StudyError(
-            f"{path} is not valid YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            expected="one 'field: value' per line",
-            fix="Compare it with params/demo.yaml; text with ': ' or '#' needs quotes.",
+            f"{path} is not valid YAML{position}: {(str(error).splitlines() or [type(error).__name__])[0]}.",
+            expected="one 'field: value' per line, in UTF-8",
+            fix=f"Put text with ': ' or '#' in quotes. For an example, see {example}.",
         ) from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise StudyError(
             f"{path} holds {type(values).__name__}, not fields.",
             expected="one 'field: value' per line",
-            fix="Compare it with params/demo.yaml.",
+            fix=f"For an example, see {example}.",
         )
     return values

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from wbcstudy.config_io import make_config
+from wbcstudy.config_io import make_config, read_yaml
 from wbcstudy.errors import StudyError, show_value
 from wbcstudy.labels import LABELS
 
@@ -159,23 +158,7 @@ def read_spec(path: Path) -> DatasetSpec:
             value is not valid.
     """
     path = Path(path)
-    example = "Compare it with the example in docs/guides/own_data.md."
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise StudyError(
-            f"Cannot read {path}: {error.strerror or error}.", expected="a dataset.yaml", fix="Check the path."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        position = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise StudyError(
-            f"{path} is not valid YAML{position}.",
-            expected="one 'field: value' per line, in UTF-8",
-            fix=f"{example} Text with ': ' or '#' needs quotes.",
-        ) from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise StudyError(f"{path} has no fields.", expected="one 'field: value' per line", fix=example)
+    values = read_yaml(path, example="docs/guides/own_data.md")
     missing = [name for name in _REQUIRED if values.get(name) is None]
     unknown = set(values) - set(DatasetSpec.model_fields)
     if missing and not unknown:
