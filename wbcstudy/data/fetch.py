@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import shutil
 import tempfile
 import zipfile
 import zlib
@@ -28,7 +27,6 @@ _COMMIT = "fa9c01622f52bccb9aeb8a6f2628f564e377767d"
 _URL = f"https://github.com/zxaoyou/segmentation_WBC/archive/{_COMMIT}.zip"
 _MANIFEST = Path(__file__).with_name("segmentation_wbc.sha256.csv")
 _FOLDER = "segmentation_wbc"
-_OTHER_FOLDER = "set WBCSTUDY_DATA to another folder"
 _BY_HAND = (
     f"Try again, or download {{url}} on another machine, copy the file here and run `{FETCH_COMMAND} --archive FILE`."
 )
@@ -91,22 +89,17 @@ def fetch_segmentation_wbc(
         try:
             root.mkdir(parents=True, exist_ok=True)
             # In the same folder, so that the last step is a rename on one disk.
-            temporary = Path(tempfile.mkdtemp(prefix=".fetching-", dir=root))
+            with tempfile.TemporaryDirectory(prefix=".fetching-", dir=root, ignore_cleanup_errors=True) as temporary:
+                if archive is None:
+                    archive = Path(temporary) / "archive.zip"
+                    # Without a checksum, since GitHub repacks archives. The files inside are verified one by one.
+                    files.download(url, archive, fix=_BY_HAND.format(url=url), progress=progress)
+                unpacked = Path(temporary) / _FOLDER
+                _unpack_verified(Path(archive), unpacked, sums)
+                _describe(unpacked)
+                _move(unpacked, target, sums)
         except OSError as error:
-            raise files.cannot_write(root, error, instead=_OTHER_FOLDER) from None
-        try:
-            if archive is None:
-                archive = temporary / "archive.zip"
-                # No checksum: GitHub packs archives differently over time. The files inside are verified one by one.
-                files.download(url, archive, fix=_BY_HAND.format(url=url), progress=progress)
-            unpacked = temporary / _FOLDER
-            _unpack_verified(Path(archive), unpacked, sums)
-            _describe(unpacked)
-            _move(unpacked, target, sums)
-        except OSError as error:
-            raise files.cannot_write(root, error, instead=_OTHER_FOLDER) from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            raise files.cannot_write(root, error, instead="set WBCSTUDY_DATA to another folder") from None
     if progress:
         print(_NOTICE)
     return target

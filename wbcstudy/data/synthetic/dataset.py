@@ -6,8 +6,6 @@ A smear depends on its seed only; no file is read or downloaded. Image and mask 
 from __future__ import annotations
 
 import csv
-import numbers
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +31,6 @@ _SMALLEST_FIELD_UM = 20.5
 _SMALLEST_PX, _LARGEST_PX = 16, 8192
 
 _CITATION = "Synthetic images, drawn by wbcstudy. They show no patient and may be used freely."
-_OTHER_FOLDER = "choose another folder (for named datasets, set WBCSTUDY_DATA)"
 # Grey levels of the masks, as in public datasets of this field and visible in any viewer.
 _GREY = {"background": 0, "cytoplasm": 128, "nucleus": 255}
 
@@ -109,26 +106,27 @@ def make_smear(
     Raises:
         StudyError: an argument is not valid.
     """
-    seed = _check_integer("seed", seed, 0)
-    height_px = _check_integer("height_px", height_px, _SMALLEST_PX, _LARGEST_PX)
-    width_px = _check_integer("width_px", width_px, _SMALLEST_PX, _LARGEST_PX)
-    low, high = _check_pair("white_cells", white_cells)
-    low = _check_integer("white_cells", low, 0)
-    high = _check_integer("white_cells", high, low, 10_000)
-    if isinstance(touching, bool) or not isinstance(touching, numbers.Real) or not 0 <= touching <= 1:
-        raise _bad("touching", touching, "a probability from 0 to 1")
-    cell_types = _check_types(cell_types)
-    if main_type is not None and main_type not in CELL_TYPES:
-        raise unknown_name(str(main_type), CELL_TYPES, "cell type")
+    low, high = white_cells
+    cell_types = CELL_TYPES if cell_types is None else tuple(cell_types)
+    _check("seed", seed, "0 or more", valid=seed >= 0)
+    for side in (height_px, width_px):
+        _check("size in px", side, f"{_SMALLEST_PX} to {_LARGEST_PX}", valid=_SMALLEST_PX <= side <= _LARGEST_PX)
+    _check("white_cells", white_cells, "smallest and largest number, 0 or more", valid=0 <= low <= high)
+    _check("touching", touching, "a probability from 0 to 1", valid=0 <= touching <= 1)
+    _check("slide", slide, "0 or more", valid=slide is None or slide >= 0)
+    _check("cell_types", cell_types, "at least one type", valid=len(cell_types) > 0)
+    for cell_type in (*cell_types, main_type or CELL_TYPES[0]):
+        if cell_type not in CELL_TYPES:
+            raise unknown_name(cell_type, CELL_TYPES, "cell type")
 
     layout_seed, draw_seed, slide_seed = np.random.SeedSequence([seed, 0x5EA2]).spawn(3)
     if slide is None:
         slide = int(slide_seed.generate_state(1, np.uint64)[0])
-    look = make_slide(_check_integer("slide", slide, 0))
+    look = make_slide(slide)
     field = Field(height_px, width_px, pixel_size(height_px, width_px))
     rng = np.random.default_rng(layout_seed)
     count = int(rng.integers(low, high + 1))
-    placed = place_white_cells(rng, field, count, float(touching), cell_types, main_type)
+    placed = place_white_cells(rng, field, count, touching, cell_types, main_type)
     drawn = draw_field(draw_seed, field, look, placed)
 
     mask = np.where(drawn.instances > 0, CYTOPLASM, LABELS["background"]).astype(np.uint8)
@@ -172,12 +170,9 @@ def _make_case(
     Raises:
         StudyError: an argument is not valid.
     """
-    index, seed = _check_integer("index", index, 0), _check_integer("seed", seed, 0)
-    slides = _check_integer("slides", slides, 1)
-    sides = size_px if isinstance(size_px, (tuple, list)) else (size_px, size_px)
-    height_px, width_px = (
-        _check_integer("size_px", side, _SMALLEST_PX, _LARGEST_PX) for side in _check_pair("size_px", sides)
-    )
+    _check("seed", seed, "0 or more", valid=seed >= 0)
+    _check("slides", slides, "1 or more", valid=slides >= 1)
+    height_px, width_px = (size_px, size_px) if isinstance(size_px, int) else size_px
     turn, position = divmod(index, len(CELL_TYPES))
     order = np.random.default_rng(np.random.SeedSequence([seed, 1, turn])).permutation(len(CELL_TYPES))
     return make_smear(
@@ -228,36 +223,32 @@ def write_synthetic_dataset(
         StudyError: an argument is not valid, the folder is not empty, or it cannot be written.
     """
     folder = Path(folder)
-    cases = _check_integer("cases", cases, 1)
+    _check("cases", cases, "1 or more", valid=cases >= 1)
     _check_free(folder)
     options = {"seed": seed, "size_px": size_px, "slides": slides, "white_cells": white_cells, "touching": touching}
     first = _make_case(0, **options)  # checks the arguments before anything is written
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Files in this folder get the usual permissions, although the folder itself is private.
-        temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+        # Files in the subfolder get the usual permissions, although the temporary folder is private.
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+            part = Path(temporary) / "dataset"
+            for subfolder in ("images", "masks", *(["instances"] if instances else [])):
+                (part / subfolder).mkdir(parents=True)
+            rows = [("case_id", "cell_type", "group")]
+            for index in range(cases):
+                smear = first if index == 0 else _make_case(index, **options)
+                case_id = f"smear{index:04d}"
+                _write_case(part, case_id, smear, instances)
+                rows.append((case_id, smear.cells[0].cell_type if smear.cells else "", f"slide{index % slides:02d}"))
+            with (part / "cases.csv").open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(rows)
+            _write_description(part, name, first.pixel_size_um, instances)
+            if folder.is_dir():
+                folder.rmdir()  # it is empty; Windows cannot rename onto it
+            part.rename(folder)
     except OSError as error:
-        raise cannot_write(folder, error, instead=_OTHER_FOLDER) from None
-    try:
-        part = temporary / "dataset"
-        for subfolder in ("images", "masks", *(["instances"] if instances else [])):
-            (part / subfolder).mkdir(parents=True)
-        rows = []
-        for index in range(cases):
-            smear = first if index == 0 else _make_case(index, **options)
-            case_id = f"smear{index:04d}"
-            _write_case(part, case_id, smear, instances)
-            rows.append((case_id, smear.cells[0].cell_type if smear.cells else "", f"slide{index % slides:02d}"))
-        with (part / "cases.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("case_id", "cell_type", "group"), *rows])
-        _write_description(part, name, first.pixel_size_um, instances)
-        if folder.is_dir():
-            folder.rmdir()  # it is empty; Windows cannot rename onto it
-        part.rename(folder)
-    except OSError as error:
-        raise cannot_write(folder, error, instead=_OTHER_FOLDER) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        instead = "choose another folder (for named datasets, set WBCSTUDY_DATA)"
+        raise cannot_write(folder, error, instead=instead) from None
     return folder
 
 
@@ -297,36 +288,9 @@ def _derive(seed: int, purpose: int, index: int) -> int:
     return int(np.random.SeedSequence([seed, purpose, index]).generate_state(1, np.uint64)[0])
 
 
-def _bad(field: str, value: object, expected: str) -> StudyError:
-    return StudyError(
-        f"Synthetic smears: {field} = {value!r} is not valid.",
-        expected=expected,
-        fix=f"Change {field}.",
-    )
-
-
-def _check_integer(field: str, value: object, low: int, high: int | None = None) -> int:
-    good = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not good or value < low or (high is not None and value > high):
-        raise _bad(field, value, f"a whole number, {low} or more" + (f", at most {high}" if high is not None else ""))
-    return int(value)
-
-
-def _check_pair(field: str, value: object) -> tuple:
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise _bad(field, value, "two whole numbers")
-    return tuple(value)
-
-
-def _check_types(cell_types: Sequence[str] | None) -> tuple[str, ...]:
-    if cell_types is None:
-        return CELL_TYPES
-    if isinstance(cell_types, str) or not cell_types or len(set(cell_types)) != len(cell_types):
-        raise _bad("cell_types", cell_types, f"one or more of {', '.join(CELL_TYPES)}, each once")
-    for cell_type in cell_types:
-        if cell_type not in CELL_TYPES:
-            raise unknown_name(str(cell_type), CELL_TYPES, "cell type")
-    return tuple(cell_types)
+def _check(argument: str, value: object, expected: str, *, valid: bool) -> None:
+    if not valid:
+        raise StudyError(f"Synthetic smears: {argument} = {value!r} is not valid.", expected=expected, fix="Change it.")
 
 
 def _check_free(folder: Path) -> None:
