@@ -16,7 +16,7 @@ from typing import Any
 from wbcstudy.errors import StudyError
 from wbcstudy.files import project_root, read_json, write_json
 
-# The notebook of each kind of run folder (`RunFolder.act`).
+# The notebook of each kind of run folder (`RunFolder.step`).
 _SHIPPED = {"train": "2_train.ipynb", "baseline": "3_baseline.ipynb"}
 # Folder of the copies, which git ignores.
 _COPIES = "my_notebooks"

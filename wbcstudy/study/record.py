@@ -156,7 +156,7 @@ def _describe_run(
         "config": config.model_dump(mode="json"),
         "code_version": __version__,
         "commit": _commit(),
-        "notebook": describe_notebook(folder.act),
+        "notebook": describe_notebook(folder.step),
         "dataset": describe_dataset(dataset),
         "split_hash": split_hash(splits),
         "split": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
