@@ -1,6 +1,6 @@
-"""A person at the browser: JupyterLab, the training and the explore notebook, the app, the gallery.
+"""In a browser: JupyterLab with the training and explore notebooks, the app, the gallery.
 
-`WBCSTUDY_SCREENSHOTS=<folder>` keeps what the person sees.
+`WBCSTUDY_SCREENSHOTS=<folder>` writes a screenshot at the end of each test.
 """
 
 import io
@@ -39,25 +39,25 @@ pytestmark = [
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium found; on Debian: apt install chromium"),
 ]
 
-# Not how long it takes, but when to give up on a machine that does other things, too.
+# When to give up, also on a busy machine.
 PATIENCE_S = 300
 FIELD = round_cells(200, 260, [(40, 50), (60, 180), (150, 60), (150, 100)], radius=24)
 
 
 class Server:
-    """A Jupyter server in a process of its own, on a free port of this computer."""
+    """A Jupyter server in a separate process, on a free local port."""
 
     def __init__(self, command: list[str], folder: Path, environment: dict[str, str], log: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self._log = log
-        with log.open("w") as told:
+        with log.open("w") as output:
             self.process = subprocess.Popen(
                 [*command, "--no-browser", f"--port={port}"],
                 cwd=folder,
                 env=os.environ | environment,
-                stdout=told,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -68,11 +68,11 @@ class Server:
             raise
 
     def _wait_for_address(self, port: int) -> str:
-        """The address that it tells a person to open."""
+        """Wait for the address that the server prints."""
         give_up = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up and self.process.poll() is None:
-            if found := re.search(rf"http://(127\.0\.0\.1|localhost):{port}/\S*", self.log):
-                return found.group().replace("localhost", "127.0.0.1")
+            if match := re.search(rf"http://(127\.0\.0\.1|localhost):{port}/\S*", self.log):
+                return match.group().replace("localhost", "127.0.0.1")
             time.sleep(0.1)
         pytest.fail(f"the server did not start:\n{self.log}")
 
@@ -81,17 +81,17 @@ class Server:
         return self._log.read_text(errors="replace")
 
     def family(self) -> list[psutil.Process]:
-        """The server and its kernels."""
+        """Return the server's and its kernels' processes."""
         server = psutil.Process(self.process.pid)
         return [server, *server.children(recursive=True)]
 
     def listens_at(self) -> set[str]:
-        """The computer's addresses at which anybody could knock."""
-        found = [one for process in self.family() for one in process.net_connections("inet")]
-        return {one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN}
+        """Return the addresses at which the server accepts connections."""
+        connections = [c for process in self.family() for c in process.net_connections("inet")]
+        return {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
 
     def stop(self) -> None:
-        """End it and its kernels, which have sessions of their own."""
+        """End the server and its kernels, which are in other sessions."""
         try:
             family = self.family()
         except psutil.NoSuchProcess:
@@ -104,33 +104,33 @@ class Server:
 
 
 class Desk:
-    """Folders, networks and images as a person has them; nothing of it is this checkout's own."""
+    """A user's folders, networks and images, outside of the checkout."""
 
-    def __init__(self, place: Path) -> None:
-        self.place, self.outputs = place, place / "outputs"
-        self.notebooks = place / "notebooks"
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.outputs = folder, folder / "outputs"
+        self.notebooks = folder / "notebooks"
         shutil.copytree(ROOT / "notebooks", self.notebooks)
-        self.cells = write_synthetic_dataset(place / "cells", cases=8, seed=3, size_px=96, slides=8)
-        self.others = write_synthetic_dataset(place / "others", cases=3, seed=4, size_px=96, slides=3, name="others")
+        self.cells = write_synthetic_dataset(folder / "cells", cases=8, seed=3, size_px=96, slides=8)
+        self.others = write_synthetic_dataset(folder / "others", cases=3, seed=4, size_px=96, slides=3, name="others")
         self.run = write_colour_run(self.outputs, "colours", trained=96, dataset=self.cells)
         write_colour_run(self.outputs, "others", trained=96, dataset=self.others)
-        self.image = place / "my field.png"
+        self.image = folder / "my field.png"
         Image.fromarray(paint(FIELD)).save(self.image)
         self.environment = {
             "WBCSTUDY_ROOT": str(ROOT),
             "WBCSTUDY_OUTPUTS": str(self.outputs),
-            "WBCSTUDY_DATA": str(place / "data"),
-            # Not the settings, nor the open files, of who runs the tests.
-            **{f"JUPYTER_{name}_DIR": str(place / "jupyter" / name) for name in ("CONFIG", "DATA", "RUNTIME")},
-            "JUPYTERLAB_SETTINGS_DIR": str(place / "settings"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(place / "workspaces"),
+            "WBCSTUDY_DATA": str(folder / "data"),
+            # Neither the settings nor the open files of the user who runs the tests.
+            **{f"JUPYTER_{name}_DIR": str(folder / "jupyter" / name) for name in ("CONFIG", "DATA", "RUNTIME")},
+            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         }
-        # No news from the net, and the whole notebook in the page, not only what is within the window.
+        # No news from the internet, and the whole notebook in the page, not only its visible part.
         for name, settings in (
             ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
             ("notebook-extension/tracker", {"windowingMode": "none"}),
         ):
-            file = place / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True)
             file.write_text(json.dumps(settings))
 
@@ -141,13 +141,14 @@ def desk(tmp_path_factory):
 
 
 def make_command(target: str) -> tuple[list[str], dict[str, str]]:
-    """What `make lab` and `make app` call, and with which environment; by this Python's programs."""
-    # `make test` tells its children that they are makes within a make, and such a one prints its folder, too.
-    alone = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    """Return the command and environment of `make lab` or `make app`, with this Python's programs."""
+    # Without the variables that `make test` sets: a make inside a make also prints its folder.
+    outer_make = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+    environment = {name: value for name, value in os.environ.items() if name not in outer_make}
     done = subprocess.run(
         ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/.installed", target],
         cwd=ROOT,
-        env=alone,
+        env=environment,
         capture_output=True,
         text=True,
         check=True,
@@ -164,8 +165,8 @@ def make_command(target: str) -> tuple[list[str], dict[str, str]]:
 @pytest.fixture(scope="module")
 def lab(desk):
     command, environment = make_command("lab")
-    # Debian's containers have one user, root, whom Jupyter refuses otherwise.
-    server = Server([*command, "--allow-root"], desk.notebooks, desk.environment | environment, desk.place / "lab.log")
+    # Jupyter refuses root otherwise, the only user in many containers.
+    server = Server([*command, "--allow-root"], desk.notebooks, desk.environment | environment, desk.folder / "lab.log")
     yield server
     server.stop()
 
@@ -182,16 +183,16 @@ def chromium():
 
 @pytest.fixture
 def page(chromium, request):
-    """A window; what it asks of others than this computer is an error."""
+    """A window, in which requests to other computers are errors."""
     page = chromium.new_page(viewport={"width": 1300, "height": 1000})
     page.set_default_timeout(PATIENCE_S * 1000)
-    abroad = []
-    page.on("request", lambda one: None if is_local(one.url) else abroad.append(one.url))
+    remote = []
+    page.on("request", lambda request: None if is_local(request.url) else remote.append(request.url))
     yield page
     if folder := os.environ.get("WBCSTUDY_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"{request.node.name}.png", full_page=True)
     page.close()
-    assert abroad == [], "asked of the net"
+    assert remote == [], "requests to the internet"
 
 
 def is_local(address: str) -> bool:
@@ -199,7 +200,7 @@ def is_local(address: str) -> bool:
 
 
 def open_notebook(page, lab: Server, name: str) -> None:
-    # A workspace of its own: JupyterLab would open again what the test before had open, and run that.
+    # A separate workspace: JupyterLab would reopen the notebook of the previous test, and run it.
     page.goto(lab.address.replace("/lab?", f"/lab/workspaces/{Path(name).stem}/tree/{name}?"))
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     page.get_by_text("| Idle").wait_for()
@@ -210,34 +211,34 @@ def run_all(page) -> None:
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
 
-def wait_for(page, what) -> None:
-    """Wait until it is visible, or a cell has failed."""
+def wait_for(page, locator) -> None:
+    """Wait until an element is visible, or a cell has failed."""
     error = page.locator('.jp-OutputArea [data-mime-type="application/vnd.jupyter.error"]')
-    what.or_(error).first.wait_for()
+    locator.or_(error).first.wait_for()
     assert error.count() == 0, error.first.inner_text()
 
 
-def picture(page, name: str) -> np.ndarray:
-    """The pixels of the picture below a title, once it is there."""
-    found = page.locator(".widget-vbox", has=page.get_by_text(name, exact=True)).last.locator("img")
-    found.wait_for()
-    content = found.evaluate("async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))")
+def shown_image(page, name: str) -> np.ndarray:
+    """Return the pixels of the image below a title, once it is visible."""
+    image = page.locator(".widget-vbox", has=page.get_by_text(name, exact=True)).last.locator("img")
+    image.wait_for()
+    content = image.evaluate("async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))")
     return np.asarray(Image.open(io.BytesIO(bytes(content)))).astype(int)
 
 
 def until_changed(page, name: str, before: np.ndarray) -> np.ndarray:
-    """The pixels of a picture that must become another one than before."""
+    """Return the pixels of an image as soon as they differ from these."""
     give_up = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up:
-        now = picture(page, name)
+        now = shown_image(page, name)
         if now.shape != before.shape or (now != before).any():
             return now
         page.wait_for_timeout(100)
-    pytest.fail(f"{name} stayed as it was")
+    pytest.fail(f"{name} did not change")
 
 
 def assert_alike(shown: np.ndarray, expected: np.ndarray) -> None:
-    """Equal but for what JPEG does."""
+    """Check that images are equal apart from JPEG artefacts."""
     assert shown.shape == expected.shape
     assert np.abs(shown - expected.astype(int)).mean() < 4
 
@@ -288,20 +289,20 @@ def test_the_explore_notebook_follows_what_is_chosen(lab, desk, page):
     assert lab.listens_at() == {"127.0.0.1"}
     study, _, image = (page.locator(".widget-dropdown select").nth(k) for k in range(3))
     study.select_option("colours")
-    first = picture(page, "Image")
+    first = shown_image(page, "Image")
 
     image.select_option("smear0002")
     second = until_changed(page, "Image", first)
     assert_alike(second, np.asarray(Image.open(desk.cells / "images" / "smear0002.png")))
-    found = wbcstudy.segment(desk.cells / "images" / "smear0002.png", desk.run)
+    expected = wbcstudy.segment(desk.cells / "images" / "smear0002.png", desk.run)
     prediction = until_changed(page, "Prediction", np.zeros(0))
-    assert_alike(prediction, found.overlay(0.35))
-    page.get_by_text(f"{len(found.cells)} cell", exact=False).first.wait_for()
+    assert_alike(prediction, expected.overlay(0.35))
+    page.get_by_text(f"{len(expected.cells)} cell", exact=False).first.wait_for()
 
     page.locator(".noUi-handle").focus()
     page.keyboard.press("End")
-    assert_alike(until_changed(page, "Prediction", prediction), found.overlay(1))
-    assert (picture(page, "Image") == second).all(), "opacity is that of the regions"
+    assert_alike(until_changed(page, "Prediction", prediction), expected.overlay(1))
+    assert (shown_image(page, "Image") == second).all(), "opacity changes the regions only"
 
     study.select_option("others")
     third = until_changed(page, "Image", second)
@@ -312,7 +313,7 @@ def test_the_explore_notebook_follows_what_is_chosen(lab, desk, page):
 @pytest.fixture(scope="module")
 def app(desk):
     # A dataset whose only image gives the colour network the expert's labels.
-    painted = write_synthetic_dataset(desk.place / "painted", cases=1, seed=0, size_px=96, slides=1, instances=False)
+    painted = write_synthetic_dataset(desk.folder / "painted", cases=1, seed=0, size_px=96, slides=1, instances=False)
     Image.fromarray(paint(FIELD)).save(next(painted.glob("images/*.png")))
     Image.fromarray(np.array([0, 128, 255], np.uint8)[FIELD]).save(next(painted.glob("masks/*.png")))
     write_colour_run(desk.outputs, "painted", size=96, dataset=painted)
@@ -321,7 +322,7 @@ def app(desk):
     # The app shows the notebook of the checkout and must not change it.
     notebook = ROOT / "notebooks" / "5_explore.ipynb"
     before = notebook.read_bytes()
-    server = Server(command, notebook.parent, desk.environment | environment, desk.place / "app.log")
+    server = Server(command, notebook.parent, desk.environment | environment, desk.folder / "app.log")
     yield server
     server.stop()
     assert notebook.read_bytes() == before
@@ -336,8 +337,8 @@ def open_app(page, app: Server, study: str) -> None:
 def test_the_app_draws_expert_and_prediction_by_the_same_rule(app, page):
     open_app(page, app, "painted")
     page.get_by_text("4 cells.").wait_for()
-    tinted = picture(page, "Expert")
-    assert (picture(page, "Prediction") == tinted).all()
+    tinted = shown_image(page, "Expert")
+    assert (shown_image(page, "Prediction") == tinted).all()
 
     page.locator(".noUi-handle").focus()
     page.keyboard.press("Home")
@@ -361,8 +362,8 @@ def test_the_app_segments_an_image_that_is_uploaded(app, desk, page, tmp_path):
     chooser.value.set_files(desk.image)
     page.get_by_text("4 cells.").wait_for()
     expected = wbcstudy.segment(desk.image, desk.run)
-    assert_alike(picture(page, "Your image"), paint(FIELD))
-    assert_alike(picture(page, "Segmented"), expected.overlay(0.35))
+    assert_alike(shown_image(page, "Your image"), paint(FIELD))
+    assert_alike(shown_image(page, "Segmented"), expected.overlay(0.35))
     rows = page.locator("table.cells").last.locator("tbody tr")
     assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == [
         str(area) for area in expected.cells["cell_area_px"]
@@ -393,10 +394,10 @@ def test_the_gallery_opens_from_a_folder_without_a_request_or_an_error(desk, pag
     code, _, _ = command("segment", images, "--model", desk.run, "--out", places / "out")
     assert code == 1
 
-    complaints, requests = [], []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda one: requests.append(one.url))
+    errors, requests = [], []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
     page.goto((places / "out" / "gallery.html").as_uri())
     assert page.evaluate("[...document.images].filter(image => image.naturalWidth).length") == 3
     assert [url for url in requests if not url.startswith("data:")] == [(places / "out" / "gallery.html").as_uri()]
@@ -410,4 +411,4 @@ def test_the_gallery_opens_from_a_folder_without_a_request_or_an_error(desk, pag
             page.goto(link)
             assert page.locator("img").evaluate("img => img.naturalWidth") == FIELD.shape[1]
     page.goto((places / "out" / "gallery.html").as_uri())
-    assert complaints == []
+    assert errors == []
