@@ -1,9 +1,9 @@
-"""The paper's four augmentations: flips, rotation, zoom and brightness, on an image and its mask together; and colour.
+"""Augment images and masks: flips, rotation, zoom and brightness as in the paper, and colour.
 
-Keras' layers (RandomFlip, RandomRotation, RandomZoom, RandomBrightness) were measured against this: 17 ms for a batch
-of 8 at 128 px against 8 ms here. They resample three times where one composed transform does it once, and their
-random state moves with every call, whereas a training that was interrupted must see what it would have seen. Here the
-random numbers are drawn in NumPy by (seed, epoch), and TensorFlow only carries them out.
+Keras' layers (RandomFlip, RandomRotation, RandomZoom, RandomBrightness) took 17 ms for a batch of 8 at 128 px, this
+code 8 ms. They resample three times, and one composed transform once. Their random state changes with every call, but a
+resumed training must repeat the same augmentations. Here NumPy draws the random numbers from (seed, epoch), and
+TensorFlow applies them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,23 @@ import numpy as np
 from wbcstudy.config import RunConfig
 from wbcstudy.nets.backend import load_keras
 
+# Streams of random numbers for one (seed, epoch); stream 0 is the order of the images. Colours have their own stream,
+# so that the other draws do not depend on them.
+_STREAM = 1
+_COLOUR_STREAM = 2
+
+# Luma and the two colour axes of NTSC, from RGB (FCC 1953, as in scikit-image).
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.59590059, -0.27455667, -0.32134392], [0.21153661, -0.52273617, 0.31119955]])
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to each of N images.
+    """The augmentations of N images.
 
     Args:
-        transforms: float32 (N, 8), output pixel -> input pixel, the first 8 numbers of a 3x3 projective matrix.
+        transforms: float32 (N, 8), output pixel -> input pixel, the first 8 values of a 3x3 projective matrix.
         brightness: float32 (N,), added to the image, in units of 0-255.
-        colours: float32 (N, 3, 3), each pixel's RGB is multiplied by it from the left; None for no change of colour.
+        colours: float32 (N, 3, 3), multiplied from the left with each pixel's RGB; None for no change of colour.
     """
 
     transforms: np.ndarray
@@ -32,15 +40,15 @@ class Augmentation:
 
     @property
     def values(self) -> tuple[np.ndarray, ...]:
-        """What `augment` takes after images and masks."""
-        return tuple(each for each in (self.transforms, self.brightness, self.colours) if each is not None)
+        """The arguments of `augment` after images and masks."""
+        return tuple(array for array in (self.transforms, self.brightness, self.colours) if array is not None)
 
 
 def make_augmentation(count: int, size: int, config: RunConfig, epoch: int) -> Augmentation:
-    """Draw the augmentations of one epoch: a pure function of its arguments.
+    """Draw the augmentations of one epoch; equal arguments give equal augmentations.
 
-    Flips have probability 1/2 each; angle, zoom, brightness, hue and saturation are uniform within the limits of
-    `config`, each drawn anew for every image.
+    Each flip has a probability of 1/2. Angle, zoom, brightness, hue and saturation are uniform within the limits of
+    `config`, and independent for each image.
 
     Args:
         count: number of images N; may be 0.
@@ -54,7 +62,7 @@ def make_augmentation(count: int, size: int, config: RunConfig, epoch: int) -> A
     scale = 1 + config.zoom * (2 * draw[:, 3] - 1)
     brightness = 255 * config.brightness * (2 * draw[:, 4] - 1)
 
-    # About the image's centre: flip after rotation and zoom. Pixel centres are at whole numbers.
+    # Around the image's centre: flip after rotation and zoom. Pixel centres are whole numbers.
     centre = (size - 1) / 2
     a, b = flip_x * scale * np.cos(angle), -flip_x * scale * np.sin(angle)
     c, d = flip_y * scale * np.sin(angle), flip_y * scale * np.cos(angle)
@@ -65,10 +73,10 @@ def make_augmentation(count: int, size: int, config: RunConfig, epoch: int) -> A
 
 
 def _make_colours(count: int, config: RunConfig, epoch: int) -> np.ndarray:
-    """Turn hue by up to `colour_augmentation` * 180 degrees, scale saturation by up to 1 +- `colour_augmentation`.
+    """Rotate hue by up to `colour_augmentation` * 180 degrees, scale saturation by up to 1 +- `colour_augmentation`.
 
-    In YIQ both are linear: a rotation and a scaling of the two colour axes, which leave the luma Y and all greys as
-    they are. Two matrices of 3x3 around that make it one per image in RGB.
+    In YIQ both are linear: a rotation and a scaling of the two colour axes, which do not change the luma Y and greys.
+    Two constant 3x3 matrices convert them to RGB.
     """
     draw = 2 * np.random.default_rng((config.seed, epoch, _COLOUR_STREAM)).random((count, 2)) - 1
     angle, scale = np.pi * config.colour_augmentation * draw[:, 0], 1 + config.colour_augmentation * draw[:, 1]
@@ -80,9 +88,9 @@ def _make_colours(count: int, config: RunConfig, epoch: int) -> np.ndarray:
 
 
 def augment(images, masks, transforms, brightness, colours=None):
-    """Carry out augmentations on a batch, inside or outside of a TensorFlow graph.
+    """Augment a batch, inside or outside of a TensorFlow graph.
 
-    What comes into view from outside is the image mirrored at its border, and the mask likewise.
+    Outside of its borders, an image and its mask are continued by reflection.
 
     Args:
         images: (B, S, S, 3), RGB 0-255, any number type.
@@ -92,12 +100,12 @@ def augment(images, masks, transforms, brightness, colours=None):
         colours: float32 (B, 3, 3), or None.
 
     Returns:
-        float32 (B, S, S, 3), within 0-255, bilinear; uint8 (B, S, S), nearest neighbour: no label is invented.
+        float32 (B, S, S, 3), 0-255, bilinear; uint8 (B, S, S), nearest neighbour, so that labels stay labels.
     """
     load_keras()
     import tensorflow as tf
 
-    def move(tensor, interpolation: str):
+    def transform(tensor, interpolation: str):
         return tf.raw_ops.ImageProjectiveTransformV3(
             images=tensor,
             transforms=transforms,
@@ -107,17 +115,8 @@ def augment(images, masks, transforms, brightness, colours=None):
             fill_mode="REFLECT",
         )
 
-    moved = move(tf.cast(images, tf.float32), "BILINEAR")
+    moved = transform(tf.cast(images, tf.float32), "BILINEAR")
     if colours is not None:
         moved = tf.einsum("bij,bhwj->bhwi", colours, moved)
     moved += brightness[:, None, None, None]
-    return tf.clip_by_value(moved, 0.0, 255.0), move(masks[..., None], "NEAREST")[..., 0]
-
-
-# Keeps these draws apart from those of the order of images, which have the same seed and epoch.
-_STREAM = 1
-# Colours have draws of their own, so that the others are the same with and without them.
-_COLOUR_STREAM = 2
-
-# Luma and the two colour axes of NTSC, from RGB (FCC 1953, as in scikit-image).
-_YIQ = np.array([[0.299, 0.587, 0.114], [0.59590059, -0.27455667, -0.32134392], [0.21153661, -0.52273617, 0.31119955]])
+    return tf.clip_by_value(moved, 0.0, 255.0), transform(masks[..., None], "NEAREST")[..., 0]

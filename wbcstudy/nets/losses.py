@@ -1,8 +1,8 @@
-"""The losses of the paper as Keras losses, computed in float32 whatever the network computes in.
+"""The paper's losses as Keras losses, computed in float32 for any precision of the network.
 
-All take the reference as a mask of labels, integer (B, H, W), and the prediction as probabilities, (B, H, W, 3) that
-sum to 1 over the last axis. Masks rather than one-hot arrays: a twelfth of the memory, and nothing to get out of step.
-The classes are made at first use, since they derive from Keras'.
+Their arguments are the reference as a mask of labels, integer (B, H, W), and the prediction as probabilities,
+(B, H, W, 3), which sum to 1 over the last axis. Masks need a twelfth of the memory of one-hot arrays. The classes are
+made at first use, since they derive from Keras' classes.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from wbcstudy.nets.backend import load_keras
 from wbcstudy.registry import LOSSES, pick
 
 _PACKAGE = "wbcstudy"
-# Probabilities are kept this far from 0 and 1, so that logarithms and their gradients stay finite.
-EPSILON = 1e-7
-# Eq. (2) adds 1 to numerator and denominator: an absent label that is not predicted costs nothing.
-SMOOTH = 1.0
+# Minimum distance of probabilities from 0 and 1, so that logarithms and their gradients are finite.
+_EPSILON = 1e-7
+# Eq. (2) adds 1 to numerator and denominator: a label that is absent and not predicted has no loss.
+_SMOOTH = 1.0
 
 
 def build_loss(name: str):
-    """A loss by its name.
+    """Build a loss by its name.
 
     Args:
         name: a key of `registry.LOSSES`.
 
     Returns:
-        keras.losses.Loss of (integer mask (B, H, W), probabilities (B, H, W, 3)); serialisable, so a model compiled
-        with it is loaded without `custom_objects` wherever this module was imported and `register_losses` called
-        (`training.load_model` does).
+        keras.losses.Loss of (integer mask (B, H, W), probabilities (B, H, W, 3)). A model compiled with it is loaded
+        without `custom_objects` after `register_losses` (as by `model_file.load_model`).
 
     Raises:
         StudyError: unknown name.
@@ -39,7 +38,7 @@ def build_loss(name: str):
 
 @functools.cache
 def register_losses() -> dict[str, type]:
-    """Make the loss classes known to Keras.
+    """Register the loss classes with Keras.
 
     Returns:
         Name in `registry.LOSSES` -> class.
@@ -50,7 +49,7 @@ def register_losses() -> dict[str, type]:
 
     class _MaskLoss(keras.losses.Loss):
         def __init__(self, name: str, **kwargs: Any) -> None:
-            # The reduction is part of each formula; Keras gets one number per batch.
+            # Each formula includes the reduction; Keras gets one number per batch.
             kwargs.pop("reduction", None)
             super().__init__(name=name, reduction="none", dtype="float32")
 
@@ -63,20 +62,20 @@ def register_losses() -> dict[str, type]:
 
     @register(_PACKAGE)
     class CrossEntropy(_MaskLoss):
-        """Categorical cross-entropy, mean over pixels: -log of the probability given to the reference label."""
+        """Categorical cross-entropy, mean over pixels: -log of the reference label's probability."""
 
         def __init__(self, name: str = "cross_entropy", **kwargs: Any) -> None:
             super().__init__(name, **kwargs)
 
         def call(self, y_true, y_pred):
-            # Keras finds the logits behind a softmax, and so keeps the gradient of confident mistakes.
+            # Keras computes it from the logits of the softmax, which keeps the gradient of confident errors.
             return ops.mean(ops.sparse_categorical_crossentropy(ops.cast(y_true, "int32"), y_pred))
 
     @register(_PACKAGE)
     class Dice(_MaskLoss):
         """Eq. (2): 1 - (2 sum(y p) + 1) / (sum(y) + sum(p) + 1), sums over the pixels of the batch, mean over labels.
 
-        Its value depends on how images are put into batches; the scores of the study do not.
+        Its value depends on how images are batched; the scores of the study do not.
         """
 
         def __init__(self, name: str = "dice", **kwargs: Any) -> None:
@@ -86,7 +85,7 @@ def register_losses() -> dict[str, type]:
             y = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype="float32")
             overlap = ops.sum(y * y_pred, axis=(0, 1, 2))
             total = ops.sum(y, axis=(0, 1, 2)) + ops.sum(y_pred, axis=(0, 1, 2))
-            return 1.0 - ops.mean((2.0 * overlap + SMOOTH) / (total + SMOOTH))
+            return 1.0 - ops.mean((2.0 * overlap + _SMOOTH) / (total + _SMOOTH))
 
     @register(_PACKAGE)
     class BinaryCrossEntropy(_MaskLoss):
@@ -97,8 +96,8 @@ def register_losses() -> dict[str, type]:
 
         def call(self, y_true, y_pred):
             y = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype="float32")
-            # Not Keras' own: on TensorFlow it would take the logits of the softmax for those of sigmoids.
-            p = ops.clip(y_pred, EPSILON, 1.0 - EPSILON)
+            # Keras' version would interpret the logits of the softmax as logits of sigmoids.
+            p = ops.clip(y_pred, _EPSILON, 1.0 - _EPSILON)
             return -ops.mean(y * ops.log(p) + (1.0 - y) * ops.log(1.0 - p))
 
     return {"cross_entropy": CrossEntropy, "dice": Dice, "binary_cross_entropy": BinaryCrossEntropy}

@@ -1,4 +1,4 @@
-"""Trained models as files, and what a run notes about the machine."""
+"""Load trained models from files, safely."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wbcstudy.nets.losses import register_losses
 from wbcstudy.nets.preprocessing import register_preprocessing
 from wbcstudy.nets.stain import register_stain_normalisation
 
-# What our networks are made of. A .keras file names the classes that are to be made, and Keras would import others.
+# Layers of our networks. A .keras file names the classes to build, and Keras would import any class.
 _LAYERS = {
     "Activation",
     "Add",
@@ -35,22 +35,22 @@ _LAYERS = {
 }
 _HARMLESS_MODULES = {"keras.initializers", "keras.optimizers"}
 _CONFIG_BYTES = 50_000_000
-# What Keras, zipfile and h5py say of damaged files.
+# Errors of Keras, zipfile and h5py for damaged files.
 _UNREADABLE = (ValueError, TypeError, AttributeError, ImportError, OSError, EOFError, RuntimeError, LookupError)
 _UNREADABLE += (zipfile.BadZipFile, zlib.error)
 
 
 def load_model(path: str | Path):
-    """Read a `model.keras`. Code in the file is never run.
+    """Load a `model.keras`. Code in the file is never run.
 
-    The file is looked through before Keras sees it: it may only hold the layers that this project's networks are made
-    of, Keras' own and those registered by this package.
+    The file is checked before Keras reads it: it may contain only the layers of this project's networks, from Keras or
+    registered by this package. Keras finds registered classes by name, so the modules of these classes may move.
 
     Args:
         path: the file.
 
     Returns:
-        keras.Model, not compiled; see `unet.build_unet` for its input and output.
+        keras.Model, not compiled; input and output as in `unet.build_unet`.
 
     Raises:
         StudyError: no such file, or not a model of this project.
@@ -81,10 +81,10 @@ def load_model(path: str | Path):
 
 
 def _check_classes(path: Path) -> None:
-    """Refuse a file that asks for a class that no network of this project has.
+    """Refuse a file with a class that no network of this project has.
 
     Raises:
-        StudyError: such a file, or one without a readable description of a network.
+        StudyError: such a class, or no readable description of a network.
     """
     keras = load_keras()
     try:
@@ -92,15 +92,7 @@ def _check_classes(path: Path) -> None:
             if archive.getinfo("config.json").file_size > _CONFIG_BYTES:
                 raise _foreign(path, "its description is too large")
             config = json.loads(archive.read("config.json"))
-    except (
-        KeyError,
-        ValueError,
-        OSError,
-        RecursionError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+    except (KeyError, ValueError, OSError, RuntimeError, zipfile.BadZipFile) as error:
         raise _foreign(path, f"its description cannot be read ({type(error).__name__})") from None
     for node in _nodes(config):
         name, module, registered = (str(node.get(key) or "") for key in ("class_name", "module", "registered_name"))
@@ -115,25 +107,25 @@ def _check_classes(path: Path) -> None:
             or (module in ("keras", "keras.models", "keras.src.models.functional") and name == "Functional")
         )
         if not known:
-            raise _foreign(path, f"it holds {module + '.' if module else ''}{name}, which could run code")
+            raise _foreign(path, f"it contains {module + '.' if module else ''}{name}, which could run code")
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """Everything in a description that Keras would make an object of."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
+    """Yield each part of a description that Keras would build an object from."""
+    stack = [value]
+    while stack:
+        value = stack.pop()
         if isinstance(value, dict):
             if "class_name" in value:
                 yield value
-            waiting.extend(value.values())
+            stack.extend(value.values())
         elif isinstance(value, list):
-            waiting.extend(value)
+            stack.extend(value)
 
 
-def _foreign(path: Path, why: str) -> StudyError:
+def _foreign(path: Path, reason: str) -> StudyError:
     return StudyError(
-        f"{path} is not a model of this project: {why}.",
+        f"{path} is not a model of this project: {reason}.",
         expected="a model.keras written by a run of this project",
-        fix="Pass outputs/<study>/runs/<run>/model.keras; if this is one, run it again.",
+        fix="Pass outputs/<study>/runs/<run>/model.keras; if the file is damaged, train the run again.",
     )
