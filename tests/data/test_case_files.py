@@ -1,4 +1,4 @@
-"""Which file belongs to which case, in the layouts that people have."""
+"""Files are matched to cases in all common layouts."""
 
 import pytest
 
@@ -103,13 +103,13 @@ def test_instance_maps(tmp_path):
     assert "1 image without instance map" in problem.message
 
 
-def test_an_accent_pairs_however_it_is_written(tmp_path):
-    """As a Mac writes it: a letter, and a sign of its own for what stands above it."""
+def test_both_unicode_forms_of_an_accent_match(tmp_path):
+    """macOS writes an accent as a separate character after its letter."""
     composed, apart = "M\u00fcller", "Mu\u0308ller"
     touch(tmp_path, f"images/{composed}.bmp", f"masks/{apart}.png", f"images/{apart}2.bmp", f"masks/{apart}2.png")
     files = find(tmp_path)
     assert files.problems == ()
-    # Studies keep the ids that they have: those of the images.
+    # The case ids are those of the images.
     assert sorted(files.complete) == sorted([composed, f"{apart}2"])
     (tmp_path / "cases.csv").write_text(f"case_id,group\n{apart},p1\n{composed}2,p2\n", encoding="utf-8")
     facts, problems = read_facts(tmp_path / "cases.csv", files.images)

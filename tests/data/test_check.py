@@ -1,4 +1,4 @@
-"""A check lists everything, with the file, and does not stop at the first."""
+"""A check lists all errors and warnings with their files."""
 
 import shutil
 import tracemalloc
@@ -270,5 +270,5 @@ def test_only_one_case_is_in_memory(make_folder, tmp_path):
         check_dataset(path)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # The first check also pays for what Pillow loads once.
+    # The first check includes the memory that Pillow allocates once.
     assert peaks[2] < 1.3 * peaks[1]

@@ -1,4 +1,4 @@
-"""Names and paths become datasets; datasets know when they are no longer the same."""
+"""Datasets are loaded by name or path, and their fingerprint changes with their content."""
 
 import subprocess
 import sys

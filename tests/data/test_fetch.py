@@ -1,4 +1,4 @@
-"""Fetching is all or nothing, and trusts neither the network nor the archive."""
+"""The download is complete and verified, or nothing is written."""
 
 import hashlib
 import http.server
@@ -84,7 +84,7 @@ class TestArchive:
         archive = write_zip(tmp_path / "other.zip", small_files() | {"virus.exe": b"x", ".DS_Store": b"x"})
         assert not (get(small, tmp_path, archive=archive) / "virus.exe").exists()
 
-    def test_the_owners_wishes_are_printed(self, small, tmp_path, capsys):
+    def test_citation_and_licence_are_printed(self, small, tmp_path, capsys):
         get(small, tmp_path, progress=True)
         assert fetch._NOTICE in capsys.readouterr().out
         assert all(
@@ -104,7 +104,7 @@ class TestArchive:
         assert "tolerance: 3" in path.read_text()
 
     @pytest.mark.parametrize("change", ["changed", "missing"])
-    def test_a_folder_that_was_changed_is_named_not_mended(self, small, tmp_path, change):
+    def test_a_folder_that_was_changed_is_named_and_not_repaired(self, small, tmp_path, change):
         file = get(small, tmp_path) / "Dataset 2" / "001.bmp"
         if change == "changed":
             file.write_bytes(file.read_bytes()[:-1] + b"x")
@@ -177,11 +177,11 @@ class TestWrongArchives:
         archive = write_zip(tmp_path / "a.zip", small_files() | {"LICENSE": b"\0" * 50_000_000})
         self.refused(small, tmp_path, archive, "differs from the published archive in LICENSE")
 
-    def test_a_bomb_that_lies_about_its_size_is_not_unpacked(self, small, tmp_path):
+    def test_a_bomb_with_a_false_size_is_not_unpacked(self, small, tmp_path):
         archive = write_zip(tmp_path / "a.zip", small_files() | {"LICENSE": b"\0" * 5_000_000})
-        lie = archive.read_bytes().replace((5_000_000).to_bytes(4, "little"), (7).to_bytes(4, "little"))
-        (tmp_path / "lie.zip").write_bytes(lie)
-        self.refused(small, tmp_path, tmp_path / "lie.zip", "LICENSE")
+        altered = archive.read_bytes().replace((5_000_000).to_bytes(4, "little"), (7).to_bytes(4, "little"))
+        (tmp_path / "altered.zip").write_bytes(altered)
+        self.refused(small, tmp_path, tmp_path / "altered.zip", "LICENSE")
 
     def test_no_write_permission(self, small, tmp_path):
         (tmp_path / "data").touch()

@@ -1,4 +1,4 @@
-"""Every format and mode that a microscope, a labelling tool or an office program writes."""
+"""Images and masks in all formats and modes that microscopes, labelling tools and office programs write."""
 
 from types import SimpleNamespace
 

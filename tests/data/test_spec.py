@@ -1,4 +1,4 @@
-"""What dataset.yaml may say, and what each slip in it is answered with."""
+"""The fields of dataset.yaml, and the message for each error in it."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_a_frozen_spec(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("tolerence: 3", "Did you mean 'tolerance'?"),
         ("tolerance: -1", "greater than or equal to 0"),
@@ -64,12 +64,12 @@ def test_a_frozen_spec(tmp_path):
         ("labels:\n  background: '#000000'\n  cytoplasm: '#00ff00'\n  nucleus: #0000ff", "reads it as a comment"),
     ],
 )
-def test_each_slip_is_answered_with_its_rule(tmp_path, line, told):
+def test_each_error_is_reported_with_its_rule(tmp_path, line, message):
     field = line.split(":")[0]
     kept = "\n".join(row for row in GOOD.splitlines() if not row.startswith(field + ":"))
     with pytest.raises(StudyError) as caught:
         read(tmp_path, f"{kept}\n{line}\n")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "dataset.yaml" in caught.value.message
 
 
@@ -81,7 +81,7 @@ def test_a_field_left_out(tmp_path, field):
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "- 1", "just words", "1: 2", "a: b: c", "\x00"])
-def test_text_that_is_no_description(tmp_path, text):
+def test_text_without_fields(tmp_path, text):
     with pytest.raises(StudyError, match=r"dataset\.yaml"):
         read(tmp_path, text)
 
@@ -99,5 +99,5 @@ def test_a_file_that_is_missing_or_binary(tmp_path):
         read_spec(tmp_path / "dataset.yaml")
 
 
-def test_every_field_explains_itself():
+def test_every_field_has_a_description():
     assert all(field.description for field in DatasetSpec.model_fields.values())

@@ -1,4 +1,4 @@
-"""Laws of a split: nothing on two sides, nothing lost, sizes and cell types as asked for."""
+"""Each case is in one part of a split, and the parts have the requested sizes and proportions of cell types."""
 
 import itertools
 import json
@@ -49,7 +49,7 @@ def collections(draw, max_groups=8):
 
 @settings(max_examples=60, deadline=None)
 @given(collections(), st.integers(1, 6), st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.integers(0, 2**31))
-def test_nothing_is_on_two_sides_and_nothing_is_lost(made, folds, test, validation, seed):
+def test_each_case_is_in_exactly_one_part(made, folds, test, validation, seed):
     cases, duplicates = made
     try:
         splits = split(cases, folds, test, validation, seed, duplicates)
@@ -134,7 +134,7 @@ def test_the_only_case_of_a_type_is_no_obstacle():
     assert [len(part) for part in parts(one)] == [192, 48, 60]
 
 
-def test_same_seed_same_split_whatever_the_order_and_other_seed_other_split():
+def test_the_seed_and_not_the_order_of_cases_decides():
     cases = [case(k, TYPES[k % 4], str(k // 3)) for k in range(60)]
     assert split(cases) == split(cases[::-1])
     assert split_hash(split(cases)) == split_hash(split(cases[::-1]))

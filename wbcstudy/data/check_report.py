@@ -26,7 +26,7 @@ class Finding:
     Args:
         message: the problem, with the file.
         fix: what the user can do, or ''.
-        expected: what is expected instead, or ''.
+        expected: the expected state, or ''.
     """
 
     message: str

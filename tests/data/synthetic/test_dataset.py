@@ -113,7 +113,7 @@ def test_touching_cells_keep_most_of_themselves():
     smears = [
         make_smear(seed, 256, 256, white_cells=(2, 2), touching=1.0, cell_types=["monocyte"]) for seed in range(8)
     ]
-    # The second cell lies on the first, which loses a sliver only.
+    # The second cell covers only a sliver of the first.
     for smear in smears:
         below, above = (np.sum(smear.instances == k) for k in (1, 2))
         if not any(cell.touches_border for cell in smear.cells):
@@ -162,7 +162,7 @@ def test_same_seed_same_smear_and_other_seed_other_smear():
 
 
 def test_global_randomness_is_neither_used_nor_touched():
-    np.random.seed(1)  # noqa: NPY002  the global generator is what this is about
+    np.random.seed(1)  # noqa: NPY002  the test is about the global generator
     first, after = make_smear(5, 48, 48), np.random.random()  # noqa: NPY002
     np.random.seed(1)  # noqa: NPY002
     assert np.random.random() == after  # noqa: NPY002
@@ -170,7 +170,7 @@ def test_global_randomness_is_neither_used_nor_touched():
 
 
 def plasma_colour(smear):
-    """Plasma is what is brightest in green."""
+    """Plasma is the brightest part in green."""
     green = smear.image[..., 1]
     return median_colour(smear, (green >= np.percentile(green, 80)) & (smear.mask == BACKGROUND))
 
@@ -186,7 +186,7 @@ def test_images_of_one_slide_share_stain_and_light():
     assert between > 2.5 * within
 
 
-# ------------------------------------------------------------------------------------------------------ what one sees
+# --------------------------------------------------------------------------------------------------------- appearance
 
 
 def test_nucleus_is_darker_than_cytoplasm_and_cytoplasm_than_plasma():

@@ -39,7 +39,7 @@ class Slide:
         focus_um: standard deviation of the microscope's blur.
         noise: standard deviation of the camera's noise in grey levels at full light.
         red_cover: fraction of the plasma that red cells cover.
-        red_overlap: probability that a red cell may lie on another.
+        red_overlap: probability that a red cell may overlap another.
         pallor: how pale the red cells' centres are, 0-1.
         platelets: platelets per red cell.
         dirt: specks of dried stain per 1000 square micrometres.
