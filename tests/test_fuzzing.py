@@ -123,11 +123,11 @@ def test_a_file_name_that_is_not_text_is_refused(tmp_path, command, name):
     (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(spec))
     for case_id in ("good", "better", "best", name):
         write_case(tmp_path, case_id)
-    with pytest.raises(StudyError, match="unprintable"):
+    with pytest.raises(StudyError, match="cannot be printed"):
         load_dataset(tmp_path)
     code, output, _ = command("data", "check", tmp_path, "--html", tmp_path / "check.html")
-    assert code == 1 and "unprintable" in output and name not in output
-    assert "unprintable" in (tmp_path / "check.html").read_text(encoding="utf-8")
+    assert code == 1 and "cannot be printed" in output and name not in output
+    assert "cannot be printed" in (tmp_path / "check.html").read_text(encoding="utf-8")
 
 
 def test_unusual_names_that_are_text_are_accepted(tmp_path):
