@@ -18,8 +18,8 @@ import pandas as pd
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root, read_json
 from wbcstudy.registry import ENCODERS, METHODS, method_title
-from wbcstudy.reporting.text.facts import tell_arithmetic
-from wbcstudy.reporting.text.paper import tell_beside_paper
+from wbcstudy.reporting.text.cautions import precision_sentence
+from wbcstudy.reporting.text.paper_comparison import paper_sentences
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.reference import reference_folder, restore_study
 from wbcstudy.runs.results import Run, load_runs
@@ -99,9 +99,9 @@ def network_section(study: Path, title: str) -> str:
             " Ranks compare the networks of this table; 1 is best. Bold: the leader, which is beaten by the fewest "
             "others and of these has the highest mean. +: no significant difference from the leader."
         )
-    texts = [text, tell_arithmetic(read_json(path) or {} for path in _records(study))]
+    texts = [text, precision_sentence(read_json(path) or {} for path in _records(study))]
     heads = ["encoder and loss", "nucleus", "mean", "cytoplasm", "mean", "mean rank, nucleus / cytoplasm", "best epoch"]
-    comparison = " ".join(tell_beside_paper(table))
+    comparison = " ".join(paper_sentences(table))
     if comparison:
         comparison = f"**The paper's Table 1.** {comparison}"
     return _section(title, texts, heads, rows, [study.name], after=comparison)

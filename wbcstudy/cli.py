@@ -169,7 +169,7 @@ def _copy_notebooks() -> None:
 @app.command("page", hidden=True)
 def _page(notebook: Path, page: Path) -> None:
     """Write an executed notebook as a self-contained HTML page."""
-    from wbcstudy.reporting.page import write_notebook_page
+    from wbcstudy.reporting.notebook_page import write_notebook_page
 
     write_notebook_page(notebook, page)
 

@@ -1,31 +1,36 @@
-"""Study folders with made-up masks and records, as the training writes them: for tests of what reads them."""
+"""Study folders with made-up masks and records, as a training writes them, for tests of the report."""
 
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
+from PIL import Image
 
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.config_io import write_yaml
+from wbcstudy.labels import LABELS
+from wbcstudy.reporting.results import StudyResults
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs, write_predictions, write_record
 from wbcstudy.scoring.calibration import ConfidenceCounts
 from wbcstudy.scoring.evaluation import score_masks, summarise, write_scores
 
+SIZE = 32
 COSTS = {"unet": 14, "mobilenet": 3, "resnet18": 6, "resnet50": 11, "vgg16": 25}
 DATASET = {
     "name": "synthetic",
     "title": "Made-up discs",
     "fingerprint": "0123456789abcdef",
     "cases": 20,
-    "citation": "Nobody et al., Journal of Discs 1 (2020).",
+    "citation": "Doe et al., Journal of Discs 1 (2020).",
     "licence": "CC0",
     "acknowledgement": "Thanks to the compass.",
 }
 
 
-def disc_mask(generator, size=32) -> np.ndarray:
+def disc_mask(generator, size=SIZE) -> np.ndarray:
     rows, columns = np.mgrid[:size, :size]
     centre = generator.uniform(size * 0.35, size * 0.65, 2)
     distance = np.hypot(rows - centre[0], columns - centre[1])
@@ -34,11 +39,11 @@ def disc_mask(generator, size=32) -> np.ndarray:
 
 
 def blurred(mask, generator, share=0.06) -> np.ndarray:
-    """A prediction: the mask with some of its pixels taken from beside, and some cell lost."""
-    beside = np.roll(mask, generator.choice([-1, 1]), axis=generator.integers(2))
+    """Return a prediction: the mask with some pixels taken from a neighbour, and some cell pixels lost."""
+    shifted = np.roll(mask, generator.choice([-1, 1]), axis=generator.integers(2))
     lost = generator.random(mask.shape) < share / 3
     return np.where(
-        lost & (mask > 0), mask - 1, np.where(generator.random(mask.shape) < share * 3, beside, mask)
+        lost & (mask > 0), mask - 1, np.where(generator.random(mask.shape) < share * 3, shifted, mask)
     ).astype(np.uint8)
 
 
@@ -65,6 +70,38 @@ def fake_history(generator, epochs) -> pd.DataFrame:
     )
 
 
+def make_results(outputs: Path, config: StudyConfig, groups=None, **options) -> StudyResults:
+    """Write a study with `make_study`, and its dataset next to it.
+
+    Args:
+        outputs: parent folder.
+        config: settings; dataset and image_size are replaced.
+        groups: case id -> group; none if None.
+        options: see `make_study`.
+    """
+    config = config.model_copy(update={"image_size": SIZE})
+    runs = make_study(outputs, config, **options)
+    config = config.model_copy(update={"dataset": str(write_dataset(outputs, config, options.get("cases", 8)))})
+    return StudyResults(StudyFolder(outputs / config.name), config, runs, groups or {})
+
+
+def write_dataset(outputs: Path, config: StudyConfig, cases: int) -> Path:
+    """Write the images and reference masks of the test cases of all folds, and return the dataset's folder."""
+    folder = outputs / f"data_of_{config.name}"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    for fold in range(config.folds):
+        common = np.random.default_rng([fold, True])
+        for case in test_cases(fold, cases):
+            mask = disc_mask(common)
+            Image.fromarray(fake_image(mask, generator)).save(folder / "images" / f"{case}.png")
+            Image.fromarray(mask).save(folder / "masks" / f"{case}.png")
+    spec = {"name": "synthetic", "images": "images/{case}.png", "masks": "masks/{case}.png", "labels": dict(LABELS)}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(spec | {"title": DATASET["title"]}), encoding="utf-8")
+    return folder
+
+
 def make_study(
     outputs: Path, config: StudyConfig, failed=(), empty=(), dataset=DATASET, cases=8, blur=None, older=()
 ) -> list[Run]:
@@ -72,13 +109,13 @@ def make_study(
 
     Args:
         outputs: parent folder.
-        config: the study.
+        config: settings.
         failed: names of runs that failed.
         empty: names of runs whose references and predictions are all background, so that every ratio is undefined.
-        dataset: the facts in run.json.
+        dataset: facts in run.json.
         cases: test cases per fold.
-        blur: encoder -> share of pixels that its predictions take from beside; 0.06 for those not named.
-        older: names of runs as they were before they kept masks, calibration and costs.
+        blur: encoder -> share of pixels that its predictions take from a neighbour; 0.06 for all others.
+        older: names of runs of an earlier version, which kept no masks, calibration and costs.
     """
     study = StudyFolder(outputs / config.name)
     for run in config.runs():
@@ -92,10 +129,10 @@ def _write_run(study, run: RunConfig, fails, empty, dataset, cases, blur, older)
     write_yaml(run, folder.params)
     folder.page.write_text("<p>page</p>", encoding="utf-8")
     folder.notebook.write_text("{}", encoding="utf-8")
-    about = {"study": study.name, "run": run.name, "config": run.model_dump(mode="json")}
+    record = {"study": study.name, "run": run.name, "config": run.model_dump(mode="json")}
     if fails:
         error = "Out of memory in <script>alert(1)</script> & elsewhere"
-        write_record(folder, about | {"status": "failed", "error": error, "advice": "Lower batch_size to 4."})
+        write_record(folder, record | {"status": "failed", "error": error, "advice": "Lower batch_size to 4."})
         return
     generator = np.random.default_rng(zlib.crc32(run.name.encode()))
     epochs = int(generator.integers(20, 45))
@@ -106,7 +143,7 @@ def _write_run(study, run: RunConfig, fails, empty, dataset, cases, blur, older)
         made = _score(run, part, cases, empty, generator, share)
         parts[part], references[part], predictions[part] = made
     write_scores(parts["test"], folder.scores)
-    record = about | {
+    record |= {
         "status": "complete",
         "code_version": "0.1.0",
         "commit": "abcdef0123456789",
@@ -146,7 +183,7 @@ test_cases.__test__ = False
 
 
 def fake_probabilities(masks, generator) -> np.ndarray:
-    """Of these labels, and a little too sure of them."""
+    """Return probabilities of these labels, slightly too high."""
     given = generator.uniform(0.75, 0.999, masks.shape)
     probabilities = np.repeat(((1 - given) / 2)[..., None], 3, axis=-1)
     np.put_along_axis(probabilities, masks[..., None].astype(int), given[..., None], axis=-1)
@@ -160,3 +197,8 @@ def _score(run, part, cases, empty, generator, share):
     ids = [f"{part}_{run.fold}_{index}" for index in range(cases)]
     types = [("lymphocyte", "monocyte", None)[index % 3] for index in range(cases)]
     return score_masks(run.name, ids, types, references, predictions), references, predictions
+
+
+def with_runs(results: StudyResults, runs=None, groups=None, config=None) -> StudyResults:
+    """Return new results of the same study, of other runs or groups, with nothing computed yet."""
+    return StudyResults(results.study, config or results.config, results.runs if runs is None else runs, groups or {})

@@ -1,4 +1,4 @@
-"""The sentences that a reader without statistics goes by."""
+"""Sentences about how certain the choice is."""
 
 import numpy as np
 import pandas as pd
@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.fake_study import make_results, with_runs
 from tests.helpers.made_scores import noisy_dice, scores_from_array, scores_from_dice
-from wbcstudy.reporting.text.certainty import describe
+from wbcstudy.config import StudyConfig
+from wbcstudy.reporting.text.certainty import describe_certainty, describe_comparison
 from wbcstudy.scoring.comparison import compare_methods
 
 METHODS = ("resnet18__dice", "mobilenet__dice", "vgg16__dice", "vgg19__dice")
 
 
 def verdict(*arguments, **options):
-    return describe(compare_methods(*arguments, **options))
+    return describe_comparison(compare_methods(*arguments, **options))
 
 
 def made(offsets, n=100, seed=0, methods=METHODS):
@@ -23,62 +25,62 @@ def made(offsets, n=100, seed=0, methods=METHODS):
 
 def test_a_clear_winner_of_two():
     text = verdict(made([0.02, 0]), "nucleus")
-    assert text.startswith("ResNet-18 is better than MobileNet by nucleus Dice on these 100 images. ")
-    assert "below 0.001 (Holm-adjusted p)" in text and "95 % interval 0.01" in text
-    assert "The smallest difference that these images would probably have shown is about 0.004." in text
-    assert text.endswith("one seed only, so another training could change this.")
+    assert text.startswith("ResNet-18 is significantly better than MobileNet in nucleus Dice on these 100 images. ")
+    assert "Holm-adjusted p < 0.001" in text and "95 % interval 0.01" in text
+    assert text.endswith("The smallest difference detectable with these images is about 0.004.")
 
 
-def test_the_first_few_cannot_be_told_apart():
+def test_no_significant_difference_among_the_first():
     text = verdict(made([0, 0, -0.05, -0.06]), "nucleus")
-    assert "The first two encoders (ResNet-18 and MobileNet) cannot be told apart by nucleus Dice" in text
-    assert "does not mean that there is no difference: one below about 0.00" in text
-    assert "better than VGG-16 and VGG-19, typically by 0.05" in text
-    assert "Choose among them by their cost." in text
+    assert "The first two encoders (ResNet-18 and MobileNet) do not differ significantly in nucleus Dice" in text
+    assert "does not mean that there is no difference: differences below about 0.00" in text
+    assert "significantly better than VGG-16 and VGG-19, typically by at least 0.05" in text
+    assert "Choose among them by cost." in text
 
 
-def test_none_can_be_told_apart():
+def test_no_significant_difference_at_all():
     assert verdict(made([0, 0, 0]), "nucleus").startswith("The three encoders (")
-    assert "VGG-16 cannot be told apart" not in verdict(made([0, 0]), "nucleus")
     two = verdict(made([0, 0]), "nucleus")
-    assert "ResNet-18 and MobileNet cannot be told apart" in two or "MobileNet and ResNet-18 cannot" in two
+    assert "ResNet-18 and MobileNet do not" in two or "MobileNet and ResNet-18 do not" in two
 
 
-def test_a_leader_among_methods_that_differ_from_each_other():
-    # Second and third are told apart from each other, but neither from the first.
+def test_a_leader_of_methods_that_differ_among_themselves():
+    # Second and third differ significantly, but neither from the first.
     generator = np.random.default_rng(0)
     base = 0.8 + 0.02 * generator.standard_normal(40)
     first = base + 0.05 * generator.standard_normal(40)
     frame = scores_from_array(np.stack([first + 0.002, base, base - 0.003], axis=1), METHODS[:3])
-    found = compare_methods(frame, "nucleus")
-    assert len(found.undecided) == 2 or found.leader != METHODS[0]
-    if found.leader == METHODS[0]:
-        assert not found.all_undecided and "leads by nucleus Dice, but" in verdict(frame, "nucleus")
+    comparison = compare_methods(frame, "nucleus")
+    assert len(comparison.undecided) == 2 or comparison.leader != METHODS[0]
+    if comparison.leader == METHODS[0]:
+        assert not comparison.all_undecided
+        assert "leads by nucleus Dice, but not significantly over" in verdict(frame, "nucleus")
 
 
-def test_losses_and_other_methods_have_their_own_words():
+def test_losses_and_earlier_methods():
     losses = verdict(made([0.03, 0], methods=("unet__dice", "unet__cross_entropy")), "nucleus")
-    assert losses.startswith("Dice loss is better than cross-entropy")
+    assert losses.startswith("Dice loss is significantly better than cross-entropy")
     frame = pd.concat([made([0.03]), scores_from_dice({"otsu": dict.fromkeys((f"c{i:03}" for i in range(100)), 0.5)})])
-    assert verdict(frame, "nucleus").startswith("ResNet-18 with Dice loss is better than otsu")
+    assert verdict(frame, "nucleus").startswith("ResNet-18 with Dice loss is significantly better than otsu")
     three = verdict(made([0.05, 0.02, 0]), "nucleus")
-    assert "better than both other encoders" in three and "It is ahead of MobileNet by 0.03" in three
+    assert "better than both other encoders" in three and "Its typical lead over MobileNet is 0.03" in three
+    assert "Holm-adjusted p < 0.001" in three
 
 
-def test_the_better_one_is_named_also_where_most_images_do_not_differ():
+def test_the_better_one_is_named_where_most_images_do_not_differ():
     generator = np.random.default_rng(0)
     good = np.where(np.arange(100) < 25, generator.uniform(0.5, 0.52, 100), 0)
     for columns in ([good, 0 * good], [0 * good, good]):
         frame = scores_from_array(np.stack(columns, axis=1), METHODS[:2])
         text = verdict(frame, "nucleus")
         better, worse = ("ResNet-18", "MobileNet") if columns[0] is good else ("MobileNet", "ResNet-18")
-        assert text.startswith(f"{better} is better than {worse}")
+        assert text.startswith(f"{better} is significantly better than {worse}")
         assert "The typical difference is 0.000 (95 % interval 0.000 to 0." in text
 
 
-def test_too_few_images_for_any_statement():
+def test_too_few_images():
     text = verdict(made([0.3, 0], n=5), "nucleus")
-    assert text.startswith("These 5 images are too few to compare two encoders: no difference in nucleus Dice, however")
+    assert text.startswith("These 5 images are too few to compare two encoders: no difference in nucleus Dice can be")
     # Six images, but six pairs: the first step of Holm's procedure is out of reach.
     assert "These 6 images are too few to compare four encoders" in verdict(made([0.3, 0.2, 0.1, 0], n=6), "nucleus")
 
@@ -90,22 +92,11 @@ def test_nothing_to_compare():
     assert verdict(made([0, 0]), "cytoplasm") == "No cytoplasm Dice was measured, so there is nothing to compare."
 
 
-def test_images_of_the_same_slide_are_not_counted_as_many():
+def test_images_of_one_slide_count_as_one():
     frame = made([0.01, 0], n=40)
     slides = {case: int(case[1:]) // 10 for case in frame["case_id"]}
     text = verdict(frame, "nucleus", groups=slides)
     assert text.startswith("These 40 images from 4 groups are too few")
-
-
-def test_seed_spread_is_named_where_there_are_seeds():
-    frames = [scores_from_array(noisy_dice(60, [0, 0], seed), METHODS[:2], seed) for seed in range(3)]
-    text = verdict(pd.concat(frames), "nucleus")
-    assert "From seed to seed the mean nucleus Dice of one encoder, over all test images, had a standard" in text
-    assert "(3 seeds)" in text and "one seed only" not in text
-    # Of the second, two seeds are not there.
-    uneven = pd.concat([frames[0], *(frame[frame["run"].str.startswith("resnet18")] for frame in frames[1:])])
-    text = verdict(uneven, "nucleus")
-    assert "Some were trained with one seed only." in text and "(3 seeds)" in text
 
 
 @pytest.mark.parametrize("offsets", [[0, 0, 0, 0], [0.02, 0, 0, 0], [0, 0, 0, -0.05]])
@@ -116,12 +107,134 @@ def test_never_says_equal(offsets):
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**31), st.permutations(range(4)))
-def test_the_words_do_not_depend_on_the_order_of_methods_or_rows(seed, order):
+def test_the_text_does_not_depend_on_the_order_of_methods_or_rows(seed, order):
     array = noisy_dice(25, [0, 0.005, 0.01, 0.03], seed)
     turned = scores_from_array(array[:, order], [METHODS[i] for i in order]).sample(frac=1, random_state=seed)
     assert verdict(turned, "nucleus") == verdict(scores_from_array(array, METHODS), "nucleus")
 
 
-def test_alike_methods_seldom_get_a_winner():
+def test_equal_methods_seldom_get_a_winner():
     leads = [compare_methods(made([0, 0, 0], 15, seed), "nucleus") for seed in range(60)]
-    assert np.mean([bool(found.beaten) for found in leads]) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
+    assert np.mean([bool(comparison.beaten) for comparison in leads]) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
+
+
+# Far apart, so that the sentences do not depend on the draw.
+BLUR = {"resnet18": 0.03, "mobilenet": 0.3, "unet": 0.3}
+THREE = ("unet", "mobilenet", "resnet18")
+
+
+def study_of(folder, encoders=("mobilenet", "resnet18"), losses=("dice",), **options):
+    settings = {name: options.pop(name) for name in ("seeds", "folds") if name in options}
+    config = StudyConfig(name="s", encoders=encoders, losses=losses, **settings)
+    return make_results(folder, config, cases=12, **({"blur": BLUR} | options))
+
+
+class TestTheFirstScreen:
+    def test_a_clear_winner(self, tmp_path):
+        results = study_of(tmp_path, THREE)
+        certainty = describe_certainty(results)
+        assert results.best.method == "resnet18__dice"
+        assert certainty.headline == (
+            "Clear result for images like these: significantly better than all 2 other pairs."
+        )
+        nucleus = dict(certainty.regions)["nucleus"]
+        assert nucleus.startswith("Significantly better than the other 2. The smallest difference in Dice detectable")
+        assert "one seed only" in certainty.more[-2]
+        assert certainty.more[-1].startswith("Each of the 12 test images counts as independent.")
+        assert dict(certainty.verdicts)["cytoplasm"].startswith("ResNet-18 is significantly better than both other")
+        # The sentence about seeds is there once.
+        assert " ".join(certainty.paragraphs()).count("one seed only") == 1
+
+    def test_no_significant_difference_names_the_lightest(self, tmp_path):
+        certainty = describe_certainty(study_of(tmp_path, losses=("dice", "cross_entropy"), blur={}))
+        assert certainty.headline == "No other pair is significantly better, but 3 are not significantly worse."
+        assert dict(certainty.regions)["nucleus"].startswith("No significant difference from the other 3.")
+        assert "The lightest of these is MobileNet with" in certainty.more[0]
+        assert "50 % of its multiply-adds" in certainty.more[0]
+
+    def test_significantly_worse_in_one_region_is_no_equal(self, tmp_path):
+        results = study_of(tmp_path, THREE, blur={})
+        worse, third = (run for run in results.runs if f"{run.config.encoder}__dice" != results.best.method)
+        worse.scores.loc[worse.scores["region"] == "cytoplasm", "dice"] -= 0.2
+        certainty = describe_certainty(with_runs(results))
+        assert certainty.headline == "No other pair is significantly better, but one is not significantly worse."
+        cytoplasm = dict(certainty.regions)["cytoplasm"]
+        assert cytoplasm.startswith("Significantly better than 1 of the other 2; no significant difference from 1.")
+        third.scores.loc[third.scores["region"] == "nucleus", "dice"] -= 0.2
+        certainty = describe_certainty(with_runs(results))
+        assert certainty.headline.endswith(
+            "each of the other 2 is significantly worse for the nucleus or the cytoplasm."
+        )
+
+    def test_the_detectable_difference_is_that_from_the_chosen_pair(self, tmp_path):
+        results = study_of(tmp_path, THREE, blur={"mobilenet": 0.3})
+        comparison = results.comparisons["cytoplasm"]
+        least, most = comparison.detectable_from(results.best.method, comparison.order)
+        assert 0 < least < most
+        cytoplasm = dict(describe_certainty(results).regions)["cytoplasm"]
+        assert cytoplasm.endswith(f"detectable with these images is {least:.3f} to {most:.3f} (depending on the pair).")
+
+    def test_the_lightest_is_named_only_where_all_costs_are_known_and_comparable(self, tmp_path):
+        results = study_of(tmp_path, THREE, blur={})
+        for run in results.runs:
+            counts = {"tp": 90 if run.config.encoder == "unet" else 80, "fp": 1, "fn": 1, "tn": 1}
+            run.record["validation"] = {"nucleus": counts, "cytoplasm": counts}
+            if run.config.encoder == "mobilenet":
+                del run.record["multiply_adds"]
+        lightest = "The lightest of these is MobileNet with Dice loss, which needs 21 % of its time per image."
+        assert lightest in describe_certainty(with_runs(results)).more
+        # Another machine takes another time per image.
+        device = results.runs[0].record["device"]
+        results.runs[0].record["device"] = "CPU of another kind"
+        elsewhere = with_runs(results)
+        assert not any("lightest" in sentence for sentence in describe_certainty(elsewhere).more)
+        assert "their times cannot be compared" in " ".join(elsewhere.tables["costs"][1].notes)
+        results.runs[0].record["device"] = device
+        for run in results.runs:
+            run.record.pop("seconds_per_image")
+        assert not any("lightest" in sentence for sentence in describe_certainty(with_runs(results)).more)
+
+    def test_two_pairs(self, tmp_path):
+        equal = describe_certainty(study_of(tmp_path / "a", blur={}))
+        assert equal.headline.startswith("No significant difference from ") and " with Dice loss" in equal.headline
+        different = describe_certainty(study_of(tmp_path / "b"))
+        assert different.headline.endswith("significantly better than the other pair.")
+        assert dict(different.regions)["nucleus"].startswith("Significantly better than the other pair.")
+
+    def test_a_choice_that_the_test_images_contradict(self, tmp_path):
+        results = study_of(tmp_path, THREE)
+        # As if the validation images had chosen another.
+        for run in results.runs:
+            counts = {"tp": 100 * (run.config.encoder == "unet"), "fp": 1, "fn": 1, "tn": 1}
+            run.record["validation"] = dict.fromkeys(("nucleus", "cytoplasm"), counts)
+        certainty = describe_certainty(with_runs(results))
+        assert certainty.headline == (
+            "Choose with care: on the test images, ResNet-18 with Dice loss is significantly better."
+        )
+        assert "significantly worse than 1" in dict(certainty.regions)["nucleus"]
+        assert not any("lightest" in sentence or "lighter" in sentence for sentence in certainty.more)
+
+    def test_independent_images(self, tmp_path):
+        results = study_of(tmp_path, THREE)
+        cases = results.runs[0].scores["case_id"].unique()
+        slides = {case: str(index // 1.3) for index, case in enumerate(cases)}
+        certainty = describe_certainty(with_runs(results, groups=slides))
+        number = len(set(slides.values()))
+        assert certainty.more[-1] == f"Images of one slide or patient count as one: {number} groups for 12 test images."
+        certainty = describe_certainty(with_runs(results, groups={case: case for case in cases}))
+        assert certainty.more[-1] == "The 12 test images are from 12 different slides or patients."
+        certainty = describe_certainty(with_runs(results, groups={case: i % 2 for i, case in enumerate(cases)}))
+        assert certainty.headline.startswith("Too few test images: with 2 groups of test images (slides or patients)")
+
+    def test_one_pair_or_none(self, tmp_path):
+        results = study_of(tmp_path, THREE)
+        for runs in (results.runs[:1], []):
+            certainty = describe_certainty(with_runs(results, runs))
+            assert certainty.headline == "" and certainty.regions == ()
+            assert certainty.paragraphs() == ["There is nothing to compare."]
+
+    def test_seeds(self, tmp_path):
+        results = study_of(tmp_path, seeds=(0, 1))
+        assert describe_certainty(results).more[-2].startswith("Between seeds, the mean Dice over all test images")
+        fewer = with_runs(results, results.runs[:-1])
+        assert describe_certainty(fewer).more[-3].startswith("Some pairs were trained with one seed only")

@@ -1,287 +1,234 @@
-"""Pages: a run's notebook as HTML, and the study's report. Each is one file that loads nothing from anywhere."""
+"""The study's report: one HTML page that loads nothing."""
 
 from __future__ import annotations
 
 import base64
 import io
-import re
-from collections.abc import Iterable, Mapping
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import pandas as pd
 from markupsafe import Markup
 
 from wbcstudy import __version__
-from wbcstudy.config import StudyConfig
-from wbcstudy.errors import StudyError
-from wbcstudy.files import POLICY, atomic_write, page_template, read_json
-from wbcstudy.reporting.comparison import StudyComparison, compare_runs, make_comparison_tables
-from wbcstudy.reporting.tables.layout import Layout
-from wbcstudy.reporting.tables.render import format_html, make_layouts
-from wbcstudy.reporting.tables.table3 import MeasuredMethod
-from wbcstudy.reporting.text import facts
-from wbcstudy.reporting.text.certainty import tell_certainty
-from wbcstudy.reporting.text.methods_paragraph import tell_methods
-from wbcstudy.reporting.transfer import (
-    Transfer,
-    make_transfer_tables,
-    tell_transfer,
-    tell_transfer_in_full,
-    transfer_cautions,
-)
+from wbcstudy.files import POLICY, atomic_write, page_template
+from wbcstudy.reporting.results import StudyResults
+from wbcstudy.reporting.text.answer import answer_sentences
+from wbcstudy.reporting.text.captions import make_captions
+from wbcstudy.reporting.text.cautions import caution_sentences
+from wbcstudy.reporting.text.glossary import GLOSSARY
+from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, split_sizes
+from wbcstudy.reporting.text.transfer import transfer_sentences
 from wbcstudy.runs.folders import StudyFolder
-from wbcstudy.runs.results import Run
+from wbcstudy.runs.results import run_seconds
 from wbcstudy.scoring.selection import TABLE_REGIONS
+from wbcstudy.wording import duration, megabytes, shorten
 
-# Wide enough for a sharp print of a page's width, small enough to send by mail.
-EMBEDDED_WIDTH_PX = 1300
+# Wide enough for a sharp print at the width of a page, small enough to send by mail.
+_EMBEDDED_WIDTH_PX = 1400
+# A table with more rows is not read.
+_MOST_ROWS = 200
 
-# Section of the page -> its tables (by the names of `make_comparison_tables`) and figures; the page's order.
-SECTIONS = {
-    "difference": ("Is the difference real?", ("ranks",), ("ranks", "differences_nucleus", "differences_cytoplasm")),
-    "elsewhere": ("Does it work on another laboratory's images?", ("transfer",), ("transfer",)),
-    "flips": ("Do test-time flips help?", ("flips",), ()),
-    "hard": ("Which cells are hard?", ("cell_types",), ("scores", "worst")),
-    "trust": ("Can its probabilities be believed?", ("calibration",), ("calibration",)),
-    "cost": ("What does it cost?", ("costs",), ("cost_quality",)),
-    "training": ("How did the trainings go?", (), ("learning_curves",)),
-}
-
-ELSEWHERE = (
-    "Five of them, drawn by seed, as the first network of the chosen encoder and loss sees them. It has never learnt "
-    "from such an image."
-)
-
-# File stem in figures/ -> heading, caption.
-FIGURES = {
-    "figure1": (
-        "Figure 1. Images and the expert's masks",
-        "Some images of the dataset above the regions that the expert marked.",
+# Id of a section -> title, entry in the contents, tables (names of `make_tables`) and figures (file stems).
+_SECTIONS = {
+    "tables": ("Scores", "Scores", ("table1", "table2", "table3"), ()),
+    "figures": ("Example images", "Images", (), ("figure1", "figure2", "figure3")),
+    "difference": (
+        "Are the differences significant?",
+        "Significance",
+        ("ranks",),
+        ("ranks", "differences_nucleus", "differences_cytoplasm"),
     ),
-    "figure2": (
-        "Figure 2. Test images, expert and prediction",
-        "Five test images, drawn by seed. Missed: cell of the expert that the model calls background; added: the "
-        "reverse; confused: nucleus called cytoplasm, or the reverse.",
-    ),
-    "figure3": (
-        "Figure 3. The same images, one column per method",
-        "Test images drawn by seed, and what each method makes of them before any clean-up.",
-    ),
-    "ranks": (
-        "Who ranks where",
-        "Within each image the methods are ranked by Dice; a point is a method's mean rank. A bar joins methods that "
-        "Nemenyi's test cannot tell apart. The verdict on top of this page goes by another test, Wilcoxon's "
-        "of every pair with Holm's correction, so a bar may join methods that the verdict tells apart.",
-    ),
-    "differences_nucleus": (
-        "Pairwise differences, nucleus",
-        "Typical difference of one image's Dice, row minus column, in thousandths. Only what is more than chance "
-        "(Wilcoxon's test, Holm's correction) has a colour; what is white has not been shown.",
-    ),
-    "differences_cytoplasm": ("Pairwise differences, cytoplasm", "As above."),
-    "transfer": (
-        "At home and elsewhere",
-        "Mean Dice over the images with its 95 % interval. What lies far to the left of the square of its row was lost "
-        "on the way to the other laboratory.",
-    ),
-    "worst": (
-        "The ten worst test images",
-        "Of the chosen encoder and loss, the worst first, by the mean Dice of nucleus and cytoplasm, of which both are "
-        "given. Look for what they share: a rare cell type, a torn cell, an expert's mask that is debatable.",
-    ),
-    "calibration": (
-        "Reliability of the chosen network's probabilities",
-        "All test pixels, sorted by the probability they were given: on the dashed line, of those given 70 % seven in "
-        "ten are right; below it the network is too sure. For a region the probability is that of being in it; small "
-        "points hold few pixels.",
-    ),
-    "cost_quality": (
-        "Cost and quality",
-        "On the orange line no other method is both cheaper and better. A point near it may lie above or below it by "
-        "chance: see the tests above.",
-    ),
-    "scores": (
-        "Every test image's Dice",
-        "A point is an image (its mean over the seeds); the box holds the middle half of the images, its line is the "
-        "median.",
-    ),
-    "learning_curves": (
-        "Learning curves",
-        "A panel per run; of very many, the first run of each encoder and loss. A validation curve that still falls at "
-        "its end would have gained from more epochs; one that rises while the training curve falls shows overfitting.",
-    ),
-    "label_shares": ("How much of each image is cell", "A bar per case, the fullest on the left."),
+    "hard": ("Which cells are difficult?", "Difficult cells", ("cell_types",), ("scores", "worst")),
+    "cost": ("Cost", "Cost", ("costs",), ("cost_quality",)),
+    "calibration": ("Calibration", "Calibration", ("calibration",), ("calibration",)),
+    "elsewhere": ("Other datasets", "Other datasets", ("transfer",), ("transfer",)),
+    "flips": ("Test-time flips", "Test-time flips", ("flips",), ()),
+    "training": ("Training", "Training", (), ("learning_curves",)),
 }
 
 
-def write_notebook_page(notebook: Path, page: Path) -> None:
-    """Write an executed notebook as one page with its images in it, that asks no server for anything.
+def write_report(results: StudyResults) -> Path:
+    """Write `report/index.html`: the answer, and everything needed to judge and repeat it.
 
-    Formulas in `$...$` stay as typed, since the program that sets them would have to be loaded.
-
-    Args:
-        notebook: .ipynb, executed or not.
-        page: .html to write, in one step.
-
-    Raises:
-        StudyError: the notebook is absent or not a notebook.
-    """
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    try:
-        content = nbformat.read(notebook, as_version=4)
-    except (OSError, ValueError, nbformat.validator.NotebookValidationError) as error:
-        raise StudyError(
-            f"Cannot read {notebook}: {error}",
-            expected="a Jupyter notebook (.ipynb)",
-            fix="Run it again; an interrupted run may have left half a file.",
-        ) from None
-    content.metadata["title"] = Path(notebook).resolve().parent.name
-    # Progress bars leave live widgets behind, and showing those takes a script from a server.
-    content.metadata.pop("widgets", None)
-    exporter = HTMLExporter(template_name="lab", embed_images=True, exclude_anchor_links=True)
-    body, _ = exporter.from_notebook_node(content)
-    with atomic_write(Path(page)) as part:
-        part.write_text(_without_requests(body), encoding="utf-8")
-
-
-def write_report(
-    study: StudyFolder,
-    config: StudyConfig,
-    runs: Iterable[Run],
-    dataset: Mapping[str, Any] | None = None,
-    figures: Mapping[str, Path] | None = None,
-    measured: Iterable[MeasuredMethod] = (),
-    comparison: StudyComparison | None = None,
-    ensemble: pd.DataFrame | None = None,
-    transfer: Transfer | None = None,
-) -> Path:
-    """Write `report/index.html`: what was asked, the answer, and everything needed to judge and repeat it.
-
-    Args:
-        study: where; links to run pages, tables and figures are made for what exists there.
-        config: the study's settings.
-        runs: finished and failed runs.
-        dataset: name, title, fingerprint, cases, citation, licence, acknowledgement, and if at hand label_shares
-            (label -> mean share, 0-1). By default what the study's dataset.json or the first complete run says.
-        figures: stem (a key of `FIGURES`) -> PNG file; by default those that exist in the study's folder.
-        measured: other methods for Table 3.
-        comparison: of the runs; made here, without groups of cases, if None.
-        ensemble: from `tables.make_ensemble`, for Table 1.
-        transfer: from `transfer.load_transfer`; none if None.
+    Links to run pages, tables and figures are made for those that exist in the study's folder.
 
     Returns:
         The page, one file without scripts or requests.
     """
-    runs = list(runs)
-    recorded = next((run.record.get("dataset") for run in runs if run.complete), None)
-    dataset = dict(dataset or read_json(study.dataset) or recorded or {"name": config.dataset})
-    transfer = transfer or Transfer()
-    elsewhere = [f"transfer_{other.name}" for other in transfer.others]
-    measured = list(measured)
-    if figures is None:
-        # What an earlier report with other settings left behind is no part of this one.
-        stale = {"transfer": not transfer.others, "figure3": all(method.scores is None for method in measured)}
-        stems = [stem for stem in (*FIGURES, *elsewhere) if not stale.get(stem)]
-        figures = {stem: study.figures / f"{stem}.png" for stem in stems}
-    shown = {stem: Path(path) for stem, path in figures.items() if Path(path).is_file()}
-    comparison = comparison or compare_runs(runs)
-    certainty = tell_certainty(comparison)
-    every = facts.list_runs(study, config, runs)
-    listed = facts.pick_rows(every)
-    compared = make_comparison_tables(runs, comparison) | make_transfer_tables(transfer, runs, comparison.groups)
-    sections = {name: (title, tables, list(stems)) for name, (title, tables, stems) in SECTIONS.items()}
-    sections["elsewhere"][2].extend(elsewhere)
-    placed = {stem for _, _, stems in sections.values() for stem in stems}
-    headings = {
-        f"transfer_{other.name}": (f"Images of {transfer.title(other)}", ELSEWHERE) for other in transfer.others
+    study, captions = results.study, make_captions(results)
+    figures = {
+        stem: _figure(study, path, *caption)
+        for stem, caption in captions.items()
+        if (path := study.figures / f"{stem}.png").is_file() and not _is_stale(results, stem)
     }
+    sections = []
+    for name, (title, entry, tables, stems) in _SECTIONS.items():
+        stems = [*stems, *(stem for stem in captions if name == "elsewhere" and stem.startswith("transfer_"))]
+        shown = {"tables": [_table(results, table) for table in tables if table in results.tables]}
+        shown["figures"] = [figures[stem] for stem in stems if stem in figures]
+        if any(shown.values()):
+            sections.append({"id": name, "title": title, "entry": entry} | shown)
+    rows = _list_runs(results)
+    shown_rows = _pick_rows(rows)
     page = page_template("report.html").render(
         study=study.name,
         policy=Markup(POLICY),
         version=__version__,
-        answer=facts.tell_answer(runs, comparison.groups) if config.encoders else facts.ONLY_METHODS,
-        certainty=certainty,
-        elsewhere=tell_transfer(transfer),
-        elsewhere_in_full=tell_transfer_in_full(transfer),
-        cautions=[*facts.tell_cautions(study, config, runs), *transfer_cautions(transfer)],
-        data=facts.describe_data(config, dataset, runs),
-        dataset=dataset,
-        tables=[_table(study, layout) for _, layout in make_layouts(runs, measured, ensemble, comparison.groups)],
-        sections=[
-            {
-                "id": name,
-                "title": title,
-                "tables": [_table(study, compared[table][1]) for table in tables if table in compared],
-                "figures": [stem for stem in stems if stem in shown],
-            }
-            for name, (title, tables, stems) in sections.items()
-        ],
-        others=transfer.others,
-        samples=[stem for stem in shown if stem != "label_shares" and stem not in placed],
-        figures={
-            stem: _figure(study, path, *headings.get(stem, FIGURES.get(stem, (stem, ""))))
-            for stem, path in shown.items()
-        },
+        answer=answer_sentences(results),
+        certainty=results.certainty,
+        cautions=caution_sentences(results),
+        transfer=transfer_sentences(results),
+        transfer_in_full=transfer_sentences(results, in_full=True),
+        data=_describe_data(results),
+        label_shares=figures.get("label_shares"),
+        sections=sections,
+        credits=_list_credits(results),
         regions=TABLE_REGIONS,
-        runs=listed,
-        runs_left=len(every) - len(listed),
-        methods=tell_methods(config, dataset, runs),
-        settings=facts.list_settings(config),
-        glossary=facts.GLOSSARY,
-        written=max((str(run.record.get("written", "")) for run in runs), default=""),
+        runs=shown_rows,
+        hidden_runs=len(rows) - len(shown_rows),
+        methods=methods_paragraph(results),
+        settings=_list_settings(results),
+        glossary=GLOSSARY,
+        written=max((str(run.record.get("written", "")) for run in results.runs), default=""),
     )
     with atomic_write(study.report) as part:
         part.write_text(page, encoding="utf-8")
     return study.report
 
 
-def _table(study: StudyFolder, layout: Layout) -> dict[str, Any]:
-    files = _files(study, study.tables, layout.stem)
-    return {"layout": layout, "html": Markup(format_html(layout, title=False)), "files": files}
+def _is_stale(results: StudyResults, stem: str) -> bool:
+    """Return whether a figure can only be from an earlier report with other settings."""
+    if stem == "transfer":
+        return not results.transfer.datasets
+    if stem == "figure3":
+        return all(method.scores is None for method in results.measured)
+    return stem in ("ranks", "cost_quality", *(f"differences_{region}" for region in TABLE_REGIONS)) and (
+        not results.several
+    )
+
+
+def _table(results: StudyResults, name: str) -> dict[str, Any]:
+    _, layout = results.tables[name]
+    files = _list_files(results.study, results.study.tables, layout.stem)
+    # Wide tables are printed on landscape pages.
+    wide = len(layout.heads) > 7
+    return {"layout": layout, "html": Markup(results.table_html[name]), "files": files, "wide": wide}
 
 
 def _figure(study: StudyFolder, path: Path, title: str, caption: str) -> dict[str, Any]:
     source, width, height = _embed(path)
-    files = _files(study, path.parent, path.stem)
-    return {"title": title, "caption": caption, "src": source, "width": width, "height": height, "files": files}
+    files = _list_files(study, path.parent, path.stem)
+    shown = {"id": f"figure-{path.stem}", "title": title, "caption": caption, "files": files}
+    return shown | {"src": source, "width": width, "height": height}
 
 
 def _embed(path: Path) -> tuple[str, int, int]:
-    """A PNG as a data URI, no wider than a page, and the width and height in px at which it is read well."""
+    """Return a PNG file as a data URI no wider than a page, and the width and height in CSS px to show it at."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        # A tenth above the size in inches that the file gives (a CSS inch has 96 px).
+    content = path.read_bytes()
+    with Image.open(io.BytesIO(content)) as image:
+        # A tenth larger than the size in inches that the file gives (a CSS inch has 96 px).
         scale = 105 / (image.info.get("dpi") or (150, 150))[0]
-        shown = round(image.width * scale), round(image.height * scale)
-        picture = image.convert("RGB")
-    if picture.width > EMBEDDED_WIDTH_PX:
-        height = round(picture.height * EMBEDDED_WIDTH_PX / picture.width)
-        picture = picture.resize((EMBEDDED_WIDTH_PX, height), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    # Trying for the smallest file takes five times as long, and saves a thirtieth.
-    picture.save(file, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", *shown
+        width, height = round(image.width * scale), round(image.height * scale)
+        if image.width > _EMBEDDED_WIDTH_PX:
+            file = io.BytesIO()
+            smaller = image.convert("RGB")
+            smaller.thumbnail((_EMBEDDED_WIDTH_PX, image.height), Image.Resampling.LANCZOS, reducing_gap=2)
+            smaller.save(file, format="PNG")
+            content = file.getvalue()
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}", width, height
 
 
-def _files(study: StudyFolder, folder: Path, stem: str) -> list[tuple[str, str]]:
-    """(kind, link) of the files of a table or figure that exist."""
-    kinds = ("csv", "tex", "html", "png", "svg")
-    there = [(kind, folder / f"{stem}.{kind}") for kind in kinds]
-    return [(kind.upper(), facts.relative_link(path, study)) for kind, path in there if path.exists()]
+def _list_files(study: StudyFolder, folder: Path, stem: str) -> list[tuple[str, str]]:
+    """Return (format, link) of the files of a table or figure that exist."""
+    paths = [folder / f"{stem}.{suffix}" for suffix in ("csv", "tex", "html", "png", "svg")]
+    return [(path.suffix[1:].upper(), _relative_link(path, study)) for path in paths if path.exists()]
 
 
-def _without_requests(body: str) -> str:
-    """Drop the scripts of a page that nbconvert made, and forbid what is left to load anything.
+def _list_runs(results: StudyResults) -> list[dict[str, Any]]:
+    """Return one row per run of the study, finished or not."""
+    study, by_name = results.study, {run.name: run for run in results.runs}
+    rows = []
+    for name in dict.fromkeys([*(run.name for run in results.config.runs()), *by_name]):
+        folder, record = study.run(name), by_name[name].record if name in by_name else {}
+        target = next((path for path in (folder.page, folder.notebook) if path.exists()), None)
+        scores = record.get("scores") or {}
+        dice = [scores.get(region, {}).get("dice") for region in TABLE_REGIONS]
+        rows.append(
+            {
+                "name": name,
+                "status": record.get("status") or folder.read_status(),
+                "link": _relative_link(target, study),
+                "notebook": _relative_link(folder.notebook if folder.notebook.exists() else None, study),
+                "epochs": f"{record['best_epoch']} of {record['epochs']}" if "epochs" in record else "",
+                "dice": ["" if value is None else f"{value:.4f}" for value in dice],
+                "time": duration(run_seconds(record)),
+                "memory": megabytes(record.get("peak_memory_mb")),
+                "error": shorten(str(record.get("error", ""))),
+                "advice": str(record.get("advice", "")),
+            }
+        )
+    return rows
 
-    Text, images and tables need no script. The policy holds for whatever a cell may have printed.
+
+def _pick_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of `_list_runs` that the page shows.
+
+    Of more than `_MOST_ROWS`, these are the runs that are not complete (as many as fit), and the first complete run of
+    each encoder and loss.
     """
-    body = re.sub(r"<script\b[^>]*>.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
-    body = re.sub(r"<link\b[^>]*>", "", body, flags=re.IGNORECASE)
-    # What is left of elements that would ask a server; the policy below would refuse them, with an error each.
-    remote = r"""(<(?:img|iframe|video|audio|source|embed)\b[^>]*?)\s(?:src|srcset)\s*=\s*(["'])(?:https?:)?//.*?\2"""
-    body = re.sub(remote, r"\1", body, flags=re.IGNORECASE)
-    return body.replace("<head>", f"<head>{POLICY}", 1)
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    incomplete = sorted(row["name"] for row in rows if row["status"] != "complete")
+    firsts: dict[str, str] = {}
+    for row in rows:
+        if row["status"] == "complete":
+            firsts.setdefault(row["name"].partition("__fold")[0], row["name"])
+    shown = {*incomplete[: _MOST_ROWS // 2], *firsts.values()}
+    return [row for row in rows if row["name"] in shown]
+
+
+def _describe_data(results: StudyResults) -> list[tuple[str, str]]:
+    """Return name and value of each fact about the data."""
+    config, dataset = results.config, results.dataset_record
+    rows = [("Dataset", f"{dataset.get('title') or config.dataset} ({dataset.get('name') or config.dataset})")]
+    if dataset.get("cases") is not None:
+        rows.append(("Cases", f"{dataset['cases']} images with masks"))
+    if shares := dataset.get("label_shares"):
+        rows.append(("Label shares", ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())))
+    if sizes := split_sizes(results.complete):
+        rows.append(("Split", sizes + (f" in each of {config.folds} folds" if config.folds > 1 else "")))
+    rows.append(("Size", f"resized to {config.image_size} x {config.image_size} px"))
+    if dataset.get("fingerprint"):
+        rows.append(("Fingerprint", str(dataset["fingerprint"])))
+    return rows
+
+
+def _list_credits(results: StudyResults) -> list[tuple[str, str]]:
+    """Return whom and what to cite and acknowledge."""
+    rows = []
+    for name, key in (("Cite", "citation"), ("Acknowledge", "acknowledgement"), ("Licence of the data", "licence")):
+        rows.append((name, results.dataset_record.get(key)))
+        rows += [(f"{name}, {other.title}", getattr(other, key)) for other in results.transfer.datasets]
+    return [(name, value) for name, value in rows if value]
+
+
+def _list_settings(results: StudyResults) -> list[tuple[str, str, str]]:
+    """Return name, value and meaning of every setting in the study's file."""
+    fields = type(results.config).model_fields
+    return [
+        (
+            name,
+            ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value),
+            fields[name].description,
+        )
+        for name, value in results.config.model_dump(mode="json").items()
+    ]
+
+
+def _relative_link(path: Path | None, study: StudyFolder) -> str:
+    """Return the link from the report to a file; empty for None."""
+    return quote(os.path.relpath(path, study.report.parent).replace(os.sep, "/")) if path else ""

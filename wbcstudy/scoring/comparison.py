@@ -1,9 +1,10 @@
-"""Compare methods on the same cases: which one leads, which differ from it, and what differences could be seen."""
+"""Compare methods on the same cases: the leader, the significant differences, and what differences are detectable."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,26 +18,43 @@ from wbcstudy.scoring.statistics import paired_differences, unit_differences, va
 ALPHA = 0.05
 
 
+# Share of the chosen method's work below which another method counts as lighter.
+_LIGHTER = 0.8
+
+
+class Position(NamedTuple):
+    """How the other methods compare with one: those significantly better, those significantly worse, and the others."""
+
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+    undecided: tuple[str, ...]
+
+    @property
+    def others(self) -> int:
+        """Number of other methods."""
+        return len(self.better) + len(self.worse) + len(self.undecided)
+
+
 @dataclass(frozen=True)
 class Comparison:
-    """What the paired tests say of the methods, as data; `reporting.text.certainty` puts it into words.
+    """Result of the paired tests of one region.
 
     Args:
-        region: that was compared.
+        region: region that was compared.
         order: methods by mean over the cases that all of them scored, best first.
-        leader: the method to look at first: beaten by the fewest others, then the highest mean. None with no method.
-        beaten: the methods that the leader is better than.
-        undecided: those that cannot be told apart from it, in order.
-        all_undecided: whether no two of the leader and the undecided can be told apart either.
-        cases: images that all methods scored.
-        units: independent groups among them; as `cases` where no groups were given.
-        detectable: two methods -> the smallest difference between them that would be found in four studies of five,
-            at the strictest step of Holm's procedure; infinite with too few cases.
-        trainings: seeds per method, at the least.
-        most_trainings: the same at the most.
-        sd_seeds: the largest seed-to-seed sd of the mean (over the images of all folds) of the compared methods; NaN
-            where none has several seeds.
-        pairs: the rows of `paired_differences`.
+        leader: the method that the fewest others beat; of several, the one with the highest mean. None without methods.
+        beaten: methods that the leader is significantly better than, in order.
+        undecided: methods without a significant difference from the leader, in order.
+        all_undecided: whether the undecided do not differ significantly among themselves either.
+        cases: number of images that all methods scored.
+        units: number of independent groups among them; equal to `cases` without groups.
+        detectable: pair of methods -> the smallest difference that would be detected with a power of 80 % at the
+            strictest step of Holm's procedure; infinite with too few cases.
+        fewest_seeds: lowest number of seeds of a method.
+        most_seeds: highest number of seeds of a method.
+        sd_seeds: largest seed-to-seed standard deviation of a method's mean over the images of all folds; NaN if no
+            method has several seeds.
+        pairs: rows of `paired_differences`.
     """
 
     region: str
@@ -48,53 +66,54 @@ class Comparison:
     cases: int
     units: int
     detectable: Mapping[frozenset[str], float] = field(repr=False)
-    trainings: int
-    most_trainings: int
+    fewest_seeds: int
+    most_seeds: int
     sd_seeds: float
     pairs: pd.DataFrame = field(repr=False)
 
+    @property
+    def tested(self) -> bool:
+        """Whether there were enough cases to test any pair."""
+        return bool(self.pairs["p_holm"].notna().any())
+
     def detectable_from(self, method: str, others: Iterable[str]) -> tuple[float, float]:
-        """The least and the most of `detectable` between a method and each of others; NaN without others."""
-        values = [self.detectable[frozenset((method, other))] for other in others]
+        """Return the lowest and highest `detectable` between a method and each of the others; NaN without others."""
+        values = [self.detectable[frozenset((method, other))] for other in others if other != method]
         return min(values, default=np.nan), max(values, default=np.nan)
 
-    @property
-    def seen(self) -> tuple[float, float]:
-        """`detectable_from` the leader: over the undecided methods, or over all others if there are none."""
-        return self.detectable_from(self.leader, self.undecided or self.beaten)
+    def difference(self, method: str, other: str) -> dict:
+        """Return the row of a pair as method minus other: difference, ci_low, ci_high, p_holm and more."""
+        for row in self.pairs.to_dict("records"):
+            if (row["method_a"], row["method_b"]) == (method, other):
+                return row
+            if (row["method_a"], row["method_b"]) == (other, method):
+                # 0 - x, since -x would turn 0 into -0.
+                ends = {"ci_low": 0 - row["ci_high"], "ci_high": 0 - row["ci_low"]}
+                return row | ends | {"difference": 0 - row["difference"]}
+        raise KeyError((method, other))
 
-    def lead_over(self, method: str) -> dict[str, float]:
-        """The leader beside another method: behind (leader minus method, typical), ci_low, ci_high, p_holm.
-
-        Args:
-            method: another than the leader.
-        """
-        row = pair_row(self.pairs, self.leader, method)
-        return {"behind": row["difference"]} | {name: row[name] for name in ("ci_low", "ci_high", "p_holm")}
+    def position(self, method: str) -> Position:
+        """Return how the others compare with a method."""
+        return find_position(self.pairs, method)
 
 
 def compare_methods(
     frame: pd.DataFrame,
     region: str,
     column: str = "dice",
-    alpha: float = 0.05,
     groups: Groups | None = None,
 ) -> Comparison:
-    """Find the leading method and those that cannot be told apart from it.
+    """Find the leading method and those without a significant difference from it.
 
-    Goes by Wilcoxon's test of every pair with Holm's correction, at `alpha` over all pairs of the region, and by the
-    rank sums of the test. Assumptions as in `statistics.paired_differences`. The leader was chosen by the
-    same scores, so its own score is a little too high; the tests are not touched by that, since they cover all pairs.
+    Based on Wilcoxon's test of every pair with Holm's correction, at `ALPHA` over all pairs of the region, and on the
+    rank sums of the test. Assumptions as in `statistics.paired_differences`. The leader was chosen by the same scores,
+    so its own score is slightly too high; the tests are unaffected, since they cover all pairs.
 
     Args:
         frame: rows as `score_masks` makes them, of the runs to compare, on one dataset.
-        region: the one to compare.
+        region: region to compare.
         column: a ratio where higher is better.
-        alpha: level over all pairs.
         groups: case id -> group, where cases are not independent.
-
-    Returns:
-        See `Comparison`.
 
     Raises:
         StudyError: as `paired_differences`.
@@ -104,19 +123,17 @@ def compare_methods(
     pairs = paired_differences(frame, region, column, groups)
     means = complete.mean().reindex(table.columns)
     order = tuple(means.sort_values(ascending=False, kind="stable").index)
-    wins = {_winner_first(row) for row in pairs.itertuples() if row.p_holm < alpha}
+    wins = {_winner_first(row) for row in pairs.itertuples() if row.p_holm < ALPHA}
     losses = {method: sum(loser == method for _, loser in wins) for method in order}
-    # min takes the first of equals: the one with the highest mean.
+    # min takes the first of several: the one with the highest mean.
     leader = min(order, key=losses.get) if order else None
     others = [method for method in order if method != leader]
-    beaten = tuple(method for method in others if (leader, method) in wins)
     undecided = tuple(method for method in others if not {(leader, method), (method, leader)} & wins)
     together = {leader, *undecided}
-    units = len(unit_differences(complete, leader, leader, groups)) if order else 0
     seeds = add_methods(frame[frame["region"] == region]).groupby("method")["seed"].nunique()
     detectable = {
         frozenset((row.method_a, row.method_b)): smallest_detectable_difference(
-            unit_differences(table, row.method_a, row.method_b, groups), alpha=alpha / len(pairs)
+            unit_differences(table, row.method_a, row.method_b, groups), alpha=ALPHA / len(pairs)
         )
         for row in pairs.itertuples()
     }
@@ -125,33 +142,51 @@ def compare_methods(
         region=region,
         order=order,
         leader=leader,
-        beaten=beaten,
+        beaten=tuple(method for method in others if (leader, method) in wins),
         undecided=undecided,
         all_undecided=not any(a in together and b in together for a, b in wins),
         cases=len(complete),
-        units=units,
+        units=len(unit_differences(complete, leader, leader, groups)) if order else 0,
         detectable=detectable,
-        trainings=int(seeds.min()) if len(seeds) else 0,
-        most_trainings=int(seeds.max()) if len(seeds) else 0,
+        fewest_seeds=int(seeds.min()) if len(seeds) else 0,
+        most_seeds=int(seeds.max()) if len(seeds) else 0,
         sd_seeds=float(spread.max()) if spread.notna().any() else np.nan,
         pairs=pairs,
     )
 
 
+def find_position(pairs: pd.DataFrame, method: str) -> Position:
+    """Return how the others compare with a method, from rows of `paired_differences`."""
+    better, worse, undecided = [], [], []
+    for row in pairs.itertuples():
+        if method in (row.method_a, row.method_b):
+            other = row.method_b if row.method_a == method else row.method_a
+            (undecided if not row.p_holm < ALPHA else worse if row.better == method else better).append(other)
+    return Position(tuple(better), tuple(worse), tuple(undecided))
+
+
+def find_lightest(positions: Iterable[Position], work: Mapping[str, float], method: str) -> tuple[str, float] | None:
+    """Find the lightest method without a significant difference from a given one in any region.
+
+    Args:
+        positions: position of the given method in each region.
+        work: method -> multiply-adds or seconds.
+        method: the given method.
+
+    Returns:
+        The lightest one and its share of the given method's work. None if none has clearly less work, or if the work of
+        any candidate is unknown, since that one may be the lightest.
+    """
+    candidates = set.intersection(*(set(position.undecided) for position in positions))
+    shares = {other: work.get(other, np.nan) / work.get(method, np.nan) for other in candidates}
+    if not shares or not all(share > 0 for share in shares.values()):
+        return None
+    lightest = min(sorted(shares), key=shares.get)
+    return (lightest, shares[lightest]) if shares[lightest] <= _LIGHTER else None
+
+
 def _winner_first(row) -> tuple[str, str]:
     return (row.method_a, row.method_b) if row.better == row.method_a else (row.method_b, row.method_a)
-
-
-def pair_row(pairs: pd.DataFrame, leader: str, other: str) -> dict:
-    """The row of a pair, as leader minus other."""
-    for row in pairs.to_dict("records"):
-        if (row["method_a"], row["method_b"]) == (leader, other):
-            return row | {"other": other}
-        if (row["method_a"], row["method_b"]) == (other, leader):
-            # 0 - x, since -x would make -0.000 of nothing.
-            ends = {"ci_low": 0 - row["ci_high"], "ci_high": 0 - row["ci_low"]}
-            return row | ends | {"difference": 0 - row["difference"], "other": other}
-    raise KeyError((leader, other))
 
 
 TRANSFER_COLUMNS = (
@@ -167,24 +202,25 @@ def compare_transfer(
     groups: Groups | None = None,
     other_groups: Groups | None = None,
 ) -> pd.DataFrame:
-    """Every method on its own test images and on the images of another dataset.
+    """Compare the scores of each method on the study's test images with those on another dataset.
 
-    On its own dataset each case is scored by the one fold that tests it; on the other every network (all folds and
-    seeds) scores every case, and a case's scores are averaged first. The intervals are over cases (groups where given)
-    and hold the networks fixed; that of the drop draws both sets of cases, independently. A drop is that of the whole
-    set-up: stain, camera, magnification, the kinds of cells and the expert's habits.
+    On its own dataset each case is scored by the one fold that tests it. On the other dataset every network (all folds
+    and seeds) scores every case, and a case's scores are averaged first. Intervals are over cases (or groups) with the
+    networks fixed; the interval of the drop resamples both sets of cases independently. A drop may come from the stain,
+    the camera, the magnification, the types of cells or the expert.
 
     Args:
         own: rows as `score_masks` makes them, of the runs' own test cases.
-        other: the same of these runs on the other dataset.
-        regions: to compare, each by itself.
+        other: rows of the same runs on the other dataset.
+        regions: regions to compare.
         groups: case id -> group of the own dataset.
-        other_groups: the same of the other one.
+        other_groups: case id -> group of the other dataset.
 
     Returns:
-        One row per region and method that both frames have: `TRANSFER_COLUMNS`. networks: how many were scored there;
-        own_*: mean Dice over its own test cases with interval; dice: pooled over the other's pixels, mean over the
-        networks; dice_mean, ci_*: mean over the other's cases with interval; drop: own_mean minus dice_mean.
+        One row per region and method that both frames have, with `TRANSFER_COLUMNS`. networks: number of networks
+        scored there; own_*: mean Dice over the own test cases with interval; dice: pooled over the other dataset's
+        pixels, mean over the networks; dice_mean, ci_*: mean over the other dataset's cases with interval; drop:
+        own_mean minus dice_mean.
     """
     rows = []
     for region in regions if len(own) and len(other) else ():

@@ -1,4 +1,4 @@
-"""Choose a network: group runs, compare like with like, pick the best on the validation images."""
+"""Choose a network: group runs, decide which can be compared, and pick the best on the validation images."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from wbcstudy.scoring.intervals import bootstrap_interval
 from wbcstudy.scoring.methods import Groups, group_names
 from wbcstudy.scoring.metrics import COUNTS, RATIOS, dice
 
-# The paper's tables hold these two; `cell` is in scores.csv for those who want it.
+# The regions of the paper's tables; scores.csv also has `cell`.
 TABLE_REGIONS = ("nucleus", "cytoplasm")
 
 
 @dataclass(frozen=True)
 class Best:
-    """The encoder and loss with the best validation Dice.
+    """The encoder and loss with the highest validation Dice.
 
     Args:
-        encoder: by name.
-        loss: by name.
-        dice: its pooled Dice on the validation cases, mean over the regions.
+        encoder: name of the encoder.
+        loss: name of the loss.
+        dice: pooled Dice on the validation cases, mean over the regions.
     """
 
     encoder: str
@@ -45,33 +45,33 @@ class Best:
         return method_title(self.method)
 
 
-def whole_runs(runs: Iterable[Run]) -> list[Run]:
-    """The complete runs that can be held beside one another: of each seed that has all folds.
+def comparable_runs(runs: Iterable[Run]) -> list[Run]:
+    """Return the complete runs that can be compared: those of every seed with all folds.
 
-    All folds are those of which any run is complete. A seed of which a fold has failed or is not there yet was tested
-    on other images than the rest. Of a single encoder and loss all are returned, since nothing is compared.
+    All folds are those with any complete run. A seed that lacks a fold was tested on other images than the others. If
+    there is only one encoder and loss, nothing is compared and all complete runs are returned.
     """
-    done = [run for run in runs if run.complete]
-    if len(group_runs(done)) < 2:
-        return done
+    complete = [run for run in runs if run.complete]
+    if len(group_runs(complete)) < 2:
+        return complete
     folds: dict[tuple, set[int]] = {}
-    for run in done:
+    for run in complete:
         folds.setdefault(_training(run), set()).add(run.config.fold)
-    every = set().union(*folds.values())
-    return [run for run in done if folds[_training(run)] == every]
+    all_folds = set().union(*folds.values())
+    return [run for run in complete if folds[_training(run)] == all_folds]
 
 
 def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Best | None:
-    """The encoder and loss with the highest pooled Dice on the *validation* cases, mean over the regions.
+    """Pick the encoder and loss with the highest pooled Dice on the *validation* cases, mean over the regions.
 
-    Of the regions that these cases have. The test cases have no say, since a choice made on them would make their score
-    too good. Of equals, the first in the paper's order wins. Only `whole_runs` compete.
+    Test cases have no influence, since a choice made on them would make their scores too high. Regions that the
+    validation cases lack are ignored. Ties go to the first in the paper's order. Only `comparable_runs` compete.
 
     Returns:
-        None when no such run has defined validation scores.
+        None if no such run has defined validation scores.
     """
     best = None
-    for (encoder, loss), group in group_runs(whole_runs(runs)).items():
+    for (encoder, loss), group in group_runs(comparable_runs(runs)).items():
         value = validation_dice(group, regions)
         if not np.isnan(value) and (best is None or value > best.dice):
             best = Best(encoder, loss, value)
@@ -79,7 +79,7 @@ def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Be
 
 
 def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Runs by (encoder, loss), in the paper's order of encoders and losses."""
+    """Group runs by (encoder, loss), in the paper's order of encoders and losses."""
     encoders, losses = list(ENCODERS), list(LOSSES)
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: (encoders.index(run.config.encoder), losses.index(run.config.loss))):
@@ -88,12 +88,10 @@ def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
 
 
 def read_scores(runs: Iterable[Run]) -> pd.DataFrame:
-    """The scores of complete runs in one frame, with encoder, loss, fold and seed; empty for none.
-
-    A region that no expert's mask of their test cases has is left out: of it a network can find nothing that is right.
+    """Read the scores of complete runs into one frame, with encoder, loss, fold and seed; empty for no runs.
 
     Raises:
-        StudyError: a run that says it is complete has no scores.csv.
+        StudyError: a complete run has no scores.csv.
     """
     frames = []
     for run in runs:
@@ -101,52 +99,58 @@ def read_scores(runs: Iterable[Run]) -> pd.DataFrame:
             scores = run.scores
         except FileNotFoundError:
             raise StudyError(
-                f"{run.folder.scores} is missing, though the run says it is complete.",
+                f"{run.folder.scores} is missing, but run.json says that the run is complete.",
                 expected="a run folder with all its files",
                 fix=f"Delete {run.folder.path} and run the study again; only this run is repeated.",
             ) from None
         config = run.config
         frames.append(scores.assign(encoder=config.encoder, loss=config.loss, fold=config.fold, seed=config.seed))
-    if not frames:
-        return pd.DataFrame()
-    scores = pd.concat(frames, ignore_index=True)
-    drawn = (scores["tp"] + scores["fn"]).groupby(scores["region"]).sum() > 0
-    return scores[scores["region"].map(drawn)].reset_index(drop=True)
+    return drop_absent_regions(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
 
 
-def average_scores(scores: pd.DataFrame, groups: Groups | None = None) -> pd.DataFrame:
-    """One row per region: counts pooled within each seed, ratios averaged over the seeds.
+def drop_absent_regions(scores: pd.DataFrame) -> pd.DataFrame:
+    """Drop the scores of regions that no reference mask has: there a network cannot be right about any pixel."""
+    present = (scores["tp"] + scores["fn"]).groupby(scores["region"]).sum() > 0
+    return scores[scores["region"].map(present)].reset_index(drop=True)
+
+
+def average_scores(
+    scores: pd.DataFrame, groups: Groups | None = None, regions: Sequence[str] = TABLE_REGIONS
+) -> pd.DataFrame:
+    """Pool counts within each seed and average the ratios over the seeds.
 
     Args:
         scores: rows as `read_scores` gives them for one encoder and loss; may be empty.
-        groups: case id -> group; whole groups are drawn for the interval.
+        groups: case id -> group, to resample whole groups for the interval.
+        regions: regions to average.
 
     Returns:
-        Indexed by region: the ratios, dice_mean, dice_ci_low, dice_ci_high and n. The interval is over the images,
-        each with its mean Dice over the seeds.
+        Indexed by region: the ratios, dice_mean, dice_ci_low, dice_ci_high and n. The interval is over the images, each
+        with its mean Dice over the seeds.
     """
     if scores.empty:
         return pd.DataFrame()
+    scores = scores[scores["region"].isin(regions)]
     ratios = pool_scores(scores, by=("seed", "region")).groupby("region", sort=False)[list(RATIOS)].mean()
     rows = {}
     for region, cases in scores.groupby(["region", "case_id"], sort=False)["dice"].mean().groupby("region", sort=False):
         cases = cases.droplevel("region")
-        found = bootstrap_interval(cases, group_names(cases.index, groups) if groups else None)
-        rows[region] = (found.cases, found.estimate, found.low, found.high)
+        mean = bootstrap_interval(cases, group_names(cases.index, groups) if groups else None)
+        rows[region] = (mean.cases, mean.estimate, mean.low, mean.high)
     names = ["n", "dice_mean", "dice_ci_low", "dice_ci_high"]
     return ratios.join(pd.DataFrame.from_dict(rows, orient="index", columns=names))
 
 
 def _training(run: Run) -> tuple:
-    """What the folds of one network share."""
+    """Return what the folds of one network have in common."""
     return run.config.encoder, run.config.loss, run.config.seed
 
 
 def validation_dice(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> float:
-    """Pooled over folds, mean over seeds and regions; NaN if any is undefined.
+    """Compute the validation Dice: pooled over folds, mean over seeds and regions; NaN if any is undefined.
 
-    A region that the expert's masks of the validation cases do not have is left out, for all runs alike: there a
-    network that rightly finds none has no Dice, and one stray pixel has a Dice of 0.
+    A region that the reference masks of the validation cases lack is ignored for all runs: there a network that
+    correctly predicts nothing has no Dice, and one wrong pixel gives a Dice of 0.
     """
     values = []
     for region in regions:

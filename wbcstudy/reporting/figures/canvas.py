@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
@@ -20,11 +23,6 @@ from wbcstudy.labels import LABELS, REGION_COLOURS
 
 # The regions that are one label each.
 DRAWN = tuple(label for label in ("nucleus", "cytoplasm") if label in LABELS)
-PLAIN_COLOUR = "#E9E9EC"
-INK = "#333333"
-BLUE, ORANGE = "#0072B2", "#D55E00"
-# Distinguishable with any common colour-vision deficiency (Okabe, Ito 2008, and shades of it).
-PALETTE = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F", "#BCBD22", INK)
 DPI = 150
 # Side of one image, in inches.
 TILE_IN = 2.1
@@ -52,13 +50,16 @@ _STYLE = {
 class StudyFigure(Figure):
     """A matplotlib figure that notebooks show without `%matplotlib inline`, drawn once for file and notebook."""
 
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, dpi=DPI, **kwargs)
+
     @functools.cached_property
     def png(self) -> bytes:
         """The figure as a PNG file, RGB."""
-        raw, file = io.BytesIO(), io.BytesIO()
-        self.savefig(raw, format="rgba", dpi=DPI, facecolor="white")
-        size = tuple(int(inches * DPI) for inches in self.get_size_inches())
-        Image.frombytes("RGBA", size, raw.getvalue()).convert("RGB").save(file, "PNG", dpi=(DPI, DPI))
+        # Not by `savefig`, which draws twice.
+        canvas, file = FigureCanvasAgg(self), io.BytesIO()
+        canvas.draw()
+        Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(file, "PNG", dpi=(DPI, DPI))
         return file.getvalue()
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
@@ -88,7 +89,7 @@ def write_figure(figure: StudyFigure, folder: Path, stem: str) -> list[Path]:
         part.write_bytes(figure.png)
     # Without a fixed salt and without the date, so that an unchanged figure is an unchanged file.
     with mpl.rc_context({"svg.hashsalt": stem}), _as_drawn(figure), atomic_write(svg) as part:
-        figure.savefig(part, format="svg", dpi=DPI, metadata={"Date": None}, facecolor="white")
+        FigureCanvasSVG(figure).print_svg(part, metadata={"Date": None})
     return [png, svg]
 
 
@@ -118,13 +119,52 @@ def make_axes(rows: int, columns: int, width_in: float, height_in: float, **opti
     return figure, figure.subplots(rows, columns, **options)
 
 
-def make_tiles(rows: int, columns: int, side_in: float = TILE_IN):
-    """Return a figure and a grid of axes without ticks, for images of this side in inches."""
-    figure = StudyFigure(figsize=(side_in * columns, side_in * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[], frame_on=False)
-    return figure, axes
+def draw_tiles(
+    tiles: Sequence[Sequence[np.ndarray]],
+    heads: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    titles: Sequence[Sequence[str]] = (),
+    handles: Iterable = (),
+    side_in: float = TILE_IN,
+) -> StudyFigure:
+    """Draw images in a grid, in one axes: with many images, one axes each takes most of the time.
+
+    Args:
+        tiles: rows of images, (H, W, 3) uint8; sizes may differ.
+        heads: titles of the columns.
+        labels: titles of the rows, on their left.
+        titles: rows of titles above single images; "" for none.
+        handles: legend entries.
+        side_in: side of a tile, in inches.
+    """
+    rows, columns = len(tiles), max(map(len, tiles))
+    left, top, bottom = (0.4 if labels else 0.05), 0.1 + 0.17 * _lines(heads), 0.35
+    row_in = side_in + 0.17 * max((_lines(row) for row in titles), default=0)
+    width, height = left + columns * side_in, top + rows * row_in + bottom
+    figure = StudyFigure(figsize=(width, height))
+    axis = figure.add_axes((left / width, bottom / height, columns * side_in / width, rows * row_in / height))
+    for row, images in enumerate(tiles):
+        for column, pixels in enumerate(images):
+            # The longer side fills the tile, but for a gap.
+            half_height, half_width = 0.485 * side_in * np.array(pixels.shape[:2]) / max(pixels.shape[:2])
+            x, y = (column + 0.5) * side_in, (row + 1) * row_in - side_in / 2
+            axis.imshow(pixels, extent=(x - half_width, x + half_width, y + half_height, y - half_height))
+            if titles and titles[row][column]:
+                axis.text(x, y - half_height - 0.03, plain(titles[row][column]), ha="center", va="bottom")
+    for column, head in enumerate(heads):
+        axis.text((column + 0.5) * side_in, 0, plain(head), ha="center", va="bottom", fontweight="bold")
+    for row, label in enumerate(labels):
+        y = (row + 1) * row_in - side_in / 2
+        axis.text(-0.03, y, plain(label), ha="right", va="center", rotation="vertical", multialignment="center")
+    axis.set_axis_off()
+    axis.set(xlim=(0, columns * side_in), ylim=(rows * row_in, 0))
+    handles = list(handles)
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, borderaxespad=0.2)
+    return figure
+
+
+def _lines(texts: Sequence[str]) -> int:
+    return max((text.count("\n") + 1 for text in texts if text), default=0)
 
 
 def make_blank(message: str) -> StudyFigure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,17 +13,16 @@ from wbcstudy.data.overlays import colour_mask, draw_difference, draw_overlay
 from wbcstudy.labels import DIFFERENCE_COLOURS, REGION_COLOURS
 from wbcstudy.reporting.figures.canvas import (
     DRAWN,
-    PLAIN_COLOUR,
     TILE_IN,
     StudyFigure,
     add_legend,
+    draw_tiles,
     make_axes,
     make_blank,
-    make_tiles,
-    plain,
     region_patches,
     styled,
 )
+from wbcstudy.reporting.figures.colours import PLAIN_COLOUR
 
 # Opacity of regions drawn over an image: the image's structure must remain visible in print.
 _TINT = 0.2
@@ -62,15 +62,14 @@ def fig_samples(images: Sequence[np.ndarray], masks: Sequence[np.ndarray], title
     cases = list(zip(images, masks, titles, strict=True))
     if not cases:
         return make_blank("No images.")
-    width = min(len(cases), 6)
-    figure, axes = make_tiles(2 * -(-len(cases) // 6), width)
-    for index, (image, mask, title) in enumerate(cases):
-        row, column = 2 * (index // 6), index % 6
-        axes[row, column].imshow(_to_uint8(image))
-        axes[row, column].set_title(plain(title))
-        axes[row + 1, column].imshow(colour_mask(mask, PLAIN_COLOUR), interpolation="nearest")
-    add_legend(figure, [*region_patches(), Patch(color=PLAIN_COLOUR, label="background")])
-    return figure
+    tiles, all_titles = [], []
+    for start in range(0, len(cases), 6):
+        block = cases[start : start + 6]
+        tiles.append([_to_uint8(image) for image, _, _ in block])
+        tiles.append([colour_mask(mask, PLAIN_COLOUR) for _, mask, _ in block])
+        all_titles += [[title for _, _, title in block], [""] * len(block)]
+    handles = [*region_patches(), Patch(color=PLAIN_COLOUR, label="background")]
+    return draw_tiles(tiles, titles=all_titles, handles=handles, side_in=0.7 * TILE_IN)
 
 
 @styled
@@ -92,17 +91,13 @@ def fig_predictions(
     if not cases:
         # Scores of a run that was trained elsewhere may have been copied without its masks.
         return make_blank("No predicted masks\n(predictions.npz in the run's folder).")
-    figure, axes = make_tiles(len(cases), 4, TILE_IN * 1.2)
-    for row, (image, reference, prediction, title) in zip(axes, cases, strict=True):
+    tiles = []
+    for image, reference, prediction, _ in cases:
         image = _to_uint8(image)
-        drawn = (draw_overlay(image, mask, opacity=_TINT) for mask in (reference, prediction))
-        for axis, pixels in zip(row, (image, *drawn, draw_difference(image, reference, prediction)), strict=True):
-            axis.imshow(pixels)
-        row[0].set_ylabel(plain(title), visible=True)
-    for axis, head in zip(axes[0], ("Image", "Expert", "Prediction", "Difference"), strict=True):
-        axis.set_title(head, fontweight="bold")
-    add_legend(figure, [*region_patches(), *(Patch(color=c, label=name) for name, c in DIFFERENCE_COLOURS.items())])
-    return figure
+        expert, predicted = (draw_overlay(image, mask, opacity=_TINT) for mask in (reference, prediction))
+        tiles.append([image, expert, predicted, draw_difference(image, reference, prediction)])
+    handles = [*region_patches(), *(Patch(color=colour, label=name) for name, colour in DIFFERENCE_COLOURS.items())]
+    return draw_tiles(tiles, ("Image", "Expert", "Prediction", "Difference"), titles, handles=handles)
 
 
 @styled
@@ -123,17 +118,14 @@ def fig_methods(
     if not len(images) or not predictions:
         return make_blank("No earlier method was run.")
     columns = {"Expert": references} | dict(predictions)
-    figure, axes = make_tiles(len(images), 1 + len(columns), TILE_IN * 0.75)
-    for index, (row, image, title) in enumerate(zip(axes, images, titles, strict=True)):
-        row[0].imshow(_to_uint8(image))
-        row[0].set_ylabel(plain(title), visible=True)
-        for axis, masks in zip(row[1:], columns.values(), strict=True):
-            axis.imshow(colour_mask(masks[index], PLAIN_COLOUR), interpolation="nearest")
-    for axis, head in zip(axes[0], ("Image", *columns), strict=True):
-        # Long names of methods must not overlap.
-        axis.set_title("\n".join(plain(head).split(", ")), fontsize=7.5)
-    add_legend(figure, [*region_patches(), Patch(color=PLAIN_COLOUR, label="background")])
-    return figure
+    tiles = [
+        [_to_uint8(image), *(colour_mask(masks[index], PLAIN_COLOUR) for masks in columns.values())]
+        for index, image in enumerate(images)
+    ]
+    # Long names of methods must not overlap.
+    heads = ["\n".join(textwrap.wrap(title, 14)) for title in ("Image", *columns)]
+    handles = [*region_patches(), Patch(color=PLAIN_COLOUR, label="background")]
+    return draw_tiles(tiles, heads, titles, handles=handles, side_in=0.75 * TILE_IN)
 
 
 @styled
@@ -154,14 +146,11 @@ def fig_augmentation(
     pairs = list(zip(images, masks, augmented_images, augmented_masks, strict=True))
     if not pairs:
         return make_blank("No images.")
-    figure, axes = make_tiles(2, len(pairs))
-    for column, (image, mask, new_image, new_mask) in zip(axes.T, pairs, strict=True):
-        for axis, pixels, regions in ((column[0], image, mask), (column[1], new_image, new_mask)):
-            axis.imshow(draw_overlay(_to_uint8(pixels), regions, opacity=_TINT))
-    axes[0, 0].set_ylabel("original", visible=True)
-    axes[1, 0].set_ylabel("augmented", visible=True)
-    add_legend(figure, region_patches())
-    return figure
+    tiles = [
+        [draw_overlay(_to_uint8(image), mask, opacity=_TINT) for image, mask, _, _ in pairs],
+        [draw_overlay(_to_uint8(image), mask, opacity=_TINT) for _, _, image, mask in pairs],
+    ]
+    return draw_tiles(tiles, labels=("original", "augmented"), handles=region_patches())
 
 
 def _to_uint8(image: np.ndarray) -> np.ndarray:

@@ -14,18 +14,8 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from wbcstudy.registry import ENCODERS, LOSSES, loss_title, method_title, varying_part
-from wbcstudy.reporting.figures.canvas import (
-    BLUE,
-    DRAWN,
-    INK,
-    PALETTE,
-    StudyFigure,
-    add_legend,
-    make_axes,
-    make_blank,
-    plain,
-    styled,
-)
+from wbcstudy.reporting.figures.canvas import DRAWN, StudyFigure, add_legend, make_axes, make_blank, plain, styled
+from wbcstudy.reporting.figures.colours import BLUE, INK, PALETTE, PARETO_FRONT
 from wbcstudy.scoring.breakdown import pareto_front
 from wbcstudy.scoring.calibration import Reliability
 
@@ -164,7 +154,7 @@ def fig_cost_quality(
     table[["encoder", "loss"]] = [method.split("__") for method in table["method"]]
     front = table[pareto_front(table["cost"], table["quality"])]
     figure, axis = make_axes(1, 1, 7.4, 4.2)
-    axis.step(front["cost"], front["quality"], where="post", color=INK, lw=1.2, zorder=1)
+    axis.step(front["cost"], front["quality"], where="post", color=PARETO_FRONT[0], lw=1.2, zorder=1)
     colours = dict(zip(dict.fromkeys(table["encoder"]), PALETTE, strict=False))
     markers = dict(zip(dict.fromkeys(table["loss"]), itertools.cycle("osD^v"), strict=False))
     for row in table.itertuples():
@@ -189,7 +179,7 @@ def fig_cost_quality(
             Line2D([], [], color="#777777", marker=marker, ls="", label=loss_title(loss))
             for loss, marker in markers.items()
         ]
-    handles.append(Line2D([], [], color=INK, lw=1.2, label="none is cheaper and better"))
+    handles.append(Line2D([], [], color=PARETO_FRONT[0], lw=1.2, label="none is cheaper and better"))
     if best in set(table["method"]):
         handles.append(Line2D([], [], color=INK, marker="o", mfc="none", ms=10, ls="", label="recommended"))
     figure.legend(handles=handles, loc="outside right upper", frameon=False)

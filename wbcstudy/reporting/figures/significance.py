@@ -10,7 +10,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.lines import Line2D
 
 from wbcstudy.registry import method_title, varying_part
-from wbcstudy.reporting.figures.canvas import BLUE, INK, StudyFigure, add_legend, make_axes, make_blank, plain, styled
+from wbcstudy.reporting.figures.canvas import StudyFigure, add_legend, make_axes, make_blank, plain, styled
+from wbcstudy.reporting.figures.colours import BLUE, INK
 from wbcstudy.scoring.comparison import ALPHA
 from wbcstudy.scoring.ranks import RankTest
 from wbcstudy.wording import p_value

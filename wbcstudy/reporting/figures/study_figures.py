@@ -1,27 +1,99 @@
-"""Images of a dataset with their masks and predictions, as a figure."""
+"""All figures of a study's report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from wbcstudy.data.arrays import read_cases
-from wbcstudy.data.datasets import Dataset
-from wbcstudy.reporting.figures.canvas import StudyFigure
-from wbcstudy.reporting.figures.images import fig_predictions
+from wbcstudy.data.datasets import load_dataset
+from wbcstudy.reporting.figures.canvas import StudyFigure, write_figure
+from wbcstudy.reporting.figures.examples import (
+    pick_drawn_runs,
+    pick_examples,
+    pick_method_examples,
+    pick_transfer_examples,
+    pick_worst,
+)
+from wbcstudy.reporting.figures.images import fig_methods, fig_predictions
+from wbcstudy.reporting.figures.scores import fig_cost_quality, fig_reliability, fig_scores, fig_transfer
+from wbcstudy.reporting.figures.significance import fig_differences, fig_ranks
+from wbcstudy.reporting.figures.training import fig_learning_curves
+from wbcstudy.scoring.methods import case_table
+
+if TYPE_CHECKING:
+    from wbcstudy.reporting.results import StudyResults
+
+# Column of the costs -> axis label. The first that is known for all methods is drawn.
+_COST_AXES = {
+    "seconds_per_image": "seconds per image",
+    "multiply_adds": "multiply-adds per image",
+    "parameters": "parameters",
+}
+_CURVE_TITLES = {"all": "most probable label"}
 
 
-def fig_cases(
-    dataset: Dataset, image_size: int, predictions: Mapping[str, np.ndarray], titles: Sequence[str] | None = None
-) -> StudyFigure:
-    """`fig_predictions` of cases that are read here.
+def write_figures(results: StudyResults) -> dict[str, StudyFigure]:
+    """Draw all figures and write those that show something into the study's folder.
 
-    Args:
-        dataset: where the cases are from.
-        image_size: side S to which they are resized, in px.
-        predictions: case id -> uint8 (S, S) of labels.
-        titles: one per case; the case ids if None.
+    Returns:
+        File stem -> figure. Some say only why there is nothing to show; these are not written.
     """
-    shown = read_cases(dataset, list(predictions), image_size)
-    return fig_predictions(shown.images, shown.masks, list(predictions.values()), titles or shown.case_ids)
+    figures = make_figures(results)
+    for stem, figure in figures.items():
+        if figure.axes:
+            write_figure(figure, results.study.figures, stem)
+    return figures
+
+
+def make_figures(results: StudyResults) -> dict[str, StudyFigure]:
+    """Draw all figures of a study: file stem -> figure."""
+    examples, (worst, titles) = pick_examples(results), pick_worst(results)
+    figures = {"figure2": _draw_cases(results, examples, list(examples)), "worst": _draw_cases(results, worst, titles)}
+    cases, predictions = pick_method_examples(results)
+    figures["figure3"] = fig_methods(*results.read_cases(cases), predictions, cases)
+    figures["learning_curves"] = fig_learning_curves({run.name: run.history for run in pick_drawn_runs(results)})
+    figures["scores"] = fig_scores(results.scores)
+    figures["ranks"] = fig_ranks(results.rank_tests, "groups of images" if results.grouped else "images")
+    for region, comparison in results.comparisons.items():
+        figures[f"differences_{region}"] = fig_differences(comparison.pairs, region, comparison.order)
+    curves = results.reliability.get(results.best.method, {}) if results.best else {}
+    figures["calibration"] = fig_reliability({_CURVE_TITLES.get(name, name): curve for name, curve in curves.items()})
+    figures["cost_quality"] = _draw_cost_quality(results)
+    return figures | _draw_transfer(results)
+
+
+def _draw_cases(results: StudyResults, predictions: dict[str, np.ndarray], titles: list[str]) -> StudyFigure:
+    return fig_predictions(*results.read_cases(list(predictions)), list(predictions.values()), titles)
+
+
+def _draw_cost_quality(results: StudyResults) -> StudyFigure:
+    methods, quality = [], []
+    if results.several:
+        tables = [case_table(results.comparable_scores, region).dropna().mean() for region in results.comparisons]
+        means = pd.concat(tables, axis=1).mean(axis=1, skipna=False).dropna()
+        methods, quality = list(means.index), means.tolist()
+    costs = results.costs.set_index("encoder").reindex([method.partition("__")[0] for method in methods])
+    # Times of different machines cannot be compared.
+    columns = [name for name in _COST_AXES if results.same_machine or name != "seconds_per_image"]
+    column = next((name for name in columns if costs[name].notna().all()), None)
+    if column is None:
+        return fig_cost_quality([], [], [], "", "")
+    label, best = _COST_AXES[column], results.best.method if results.best else None
+    return fig_cost_quality(methods, costs[column].tolist(), quality, label, "mean Dice, nucleus and cytoplasm", best)
+
+
+def _draw_transfer(results: StudyResults) -> dict[str, StudyFigure]:
+    transfer = results.transfer
+    titles = {dataset.name: transfer.title(dataset) for dataset in transfer.datasets}
+    figures = {"transfer": fig_transfer(transfer.table, titles)}
+    for dataset in transfer.datasets:
+        masks = pick_transfer_examples(results, dataset)
+        if masks:
+            cases = read_cases(load_dataset(dataset.source), list(masks), results.config.image_size)
+            figures[f"transfer_{dataset.name}"] = fig_predictions(
+                cases.images, cases.masks, list(masks.values()), list(masks)
+            )
+    return figures

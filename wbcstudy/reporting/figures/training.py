@@ -11,19 +11,8 @@ from matplotlib.lines import Line2D
 
 from wbcstudy.labels import REGION_COLOURS
 from wbcstudy.registry import run_title
-from wbcstudy.reporting.figures.canvas import (
-    BLUE,
-    DRAWN,
-    INK,
-    ORANGE,
-    RIM,
-    StudyFigure,
-    add_legend,
-    make_axes,
-    make_blank,
-    plain,
-    styled,
-)
+from wbcstudy.reporting.figures.canvas import DRAWN, RIM, StudyFigure, add_legend, make_axes, make_blank, plain, styled
+from wbcstudy.reporting.figures.colours import BLUE, INK, ORANGE
 
 
 @styled

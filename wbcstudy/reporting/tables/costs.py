@@ -1,132 +1,80 @@
-"""Tables from what the runs noted beside their scores: what an encoder costs, and whether to believe probabilities."""
+"""Table 6: cost of each encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
-from wbcstudy.registry import ENCODERS, method_title, varying_part
+from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout
 from wbcstudy.runs.results import Run
-from wbcstudy.scoring.calibration import Reliability, read_reliability
-from wbcstudy.scoring.selection import TABLE_REGIONS, group_runs
+from wbcstudy.wording import join_words
 
-COSTS = ("parameters", "multiply_adds", "seconds_per_epoch", "seconds_per_image", "peak_memory_mb")
-# Name of a curve -> how it is called.
-CURVE_TITLES = {"all": "most probable label"}
+# Column -> (table heading, unit).
+_COSTS = {
+    "parameters": ("Parameters, millions", 1e6),
+    "multiply_adds": ("Multiply-adds per image, billions", 1e9),
+    "seconds_per_epoch": ("Seconds per epoch", 1),
+    "seconds_per_image": ("Seconds per image", 1),
+    "peak_memory_mb": ("Peak memory, GB", 1e3),
+}
 
 
-def make_costs(runs: Iterable[Run]) -> pd.DataFrame:
-    """What each encoder costs: the median over its complete runs, since the loss changes nothing of it.
+def make_costs(pairs: Mapping[tuple[str, str], list[Run]]) -> pd.DataFrame:
+    """Compute the cost of each encoder: the median over its complete runs, since it does not depend on the loss.
 
     Args:
-        runs: finished and failed runs of one study.
+        pairs: (encoder, loss) -> finished and failed runs of a study.
 
     Returns:
-        One row per encoder in the paper's order: encoder, runs, then `COSTS` (multiply_adds and seconds_per_image for
-        one image of the study's size; peak_memory_mb of the training's whole process). NaN where no run noted it.
+        One row per encoder in the paper's order: encoder, runs, parameters, multiply_adds (of one image of the study's
+        size), seconds_per_epoch, seconds_per_image, peak_memory_mb (of the whole training process). NaN where no run
+        recorded it.
     """
     groups: dict[str, list[Run]] = {}
-    for (encoder, _), group in group_runs(runs).items():
-        groups.setdefault(encoder, []).extend(run for run in group if run.complete)
+    for (encoder, _), runs in pairs.items():
+        groups.setdefault(encoder, []).extend(run for run in runs if run.complete)
     rows = []
-    for encoder, done in groups.items():
-        if done:
-            costs = {name: _median(_cost(run, name) for run in done) for name in COSTS}
-            rows.append({"encoder": encoder, "runs": len(done)} | costs)
-    return pd.DataFrame(rows, columns=["encoder", "runs", *COSTS])
+    for encoder, complete in groups.items():
+        if complete:
+            costs = {name: _median(_cost(run, name) for run in complete) for name in _COSTS}
+            rows.append({"encoder": encoder, "runs": len(complete)} | costs)
+    return pd.DataFrame(rows, columns=["encoder", "runs", *_COSTS])
 
 
-def layout_costs(table: pd.DataFrame, notes: Iterable[str] = (), number: int = 6) -> Layout:
-    """The cost table: a row per encoder.
+def layout_costs(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
+    """Arrange Table 6: a row per encoder.
 
     Args:
-        table: from `make_costs`.
-        notes: sentences to add below.
-        number: of the table.
+        table: result of `make_costs`.
+        notes: sentences to add below the table.
     """
     rows = []
-    for row in table.itertuples():
-        cells = [
-            Cell(ENCODERS[row.encoder].title),
-            Cell(_number(row.parameters, 1e6)),
-            Cell(_number(row.multiply_adds, 1e9)),
-            Cell(_number(row.seconds_per_epoch)),
-            Cell(_number(row.seconds_per_image)),
-            Cell(_number(row.peak_memory_mb, 1e3)),
-        ]
-        rows.append(("", cells))
-    heads = ["Encoder", "Parameters, millions", "Multiply-adds per image, billions", "Seconds per epoch"]
-    heads += ["Seconds per image", "Peak memory, GB"]
-    what = [
-        "Medians over the runs of an encoder. Multiply-adds and parameters are of the network alone; times and memory "
-        "are of the machine, and of whatever else it did meanwhile.",
+    for row in table.to_dict("records"):
+        values = [Cell(_three_digits(row[name], unit)) for name, (_, unit) in _COSTS.items()]
+        rows.append(("", [Cell(ENCODERS[row["encoder"]].title), *values]))
+    heads = [("", "Encoder"), *(("", head) for head, _ in _COSTS.values())]
+    remarks = [
+        "Medians over the runs of an encoder. Parameters and multiply-adds depend on the network alone; times and "
+        "memory also depend on the machine and on what else was running.",
     ]
-    return Layout(number, "What each encoder costs", [("", head) for head in heads], rows, notes=[*notes, *what])
-
-
-def list_devices(runs: Iterable[Run]) -> list[str]:
-    """What the complete runs were computed on, each once."""
-    return list(dict.fromkeys(str(run.record["device"]) for run in runs if run.complete and run.record.get("device")))
-
-
-def read_curves(runs: Iterable[Run]) -> dict[str, Reliability]:
-    """Curve ("all" or a region) -> reliability over all test pixels of complete runs; {} where none kept any."""
-    return read_reliability(run.folder.calibration for run in runs if run.complete)
-
-
-def make_calibration(runs: Iterable[Run]) -> pd.DataFrame:
-    """How far each method's probabilities are from the share that is right.
-
-    Args:
-        runs: finished and failed runs of one study.
-
-    Returns:
-        One row per method and curve: method, region ("all": the most probable label), n (pixels, of all its runs), ece
-        (expected calibration error), largest_gap. No rows for methods whose runs kept no calibration.csv.
-    """
-    rows = []
-    for (encoder, loss), group in group_runs(runs).items():
-        for region, found in read_curves(group).items():
-            about = {"method": f"{encoder}__{loss}", "region": region, "n": int(found.curve["n"].sum())}
-            rows.append(about | {"ece": found.ece, "largest_gap": found.largest_gap})
-    return pd.DataFrame(rows, columns=["method", "region", "n", "ece", "largest_gap"])
-
-
-def layout_calibration(table: pd.DataFrame, notes: Iterable[str] = (), number: int = 7) -> Layout:
-    """The calibration table: a row per method, the regions side by side.
-
-    Args:
-        table: from `make_calibration`; may be empty.
-        notes: sentences to add below.
-        number: of the table.
-    """
-    methods = list(dict.fromkeys(table["method"]))
-    kind, by_key = varying_part(methods) if methods else "method", table.set_index(["method", "region"])
-    rows = []
-    for method in methods:
-        cells = [Cell(method_title(method, kind))]
-        for region in TABLE_REGIONS:
-            known = (method, region) in by_key.index
-            row = by_key.loc[(method, region)] if known else {}
-            cells += [Cell(f"{row[name]:.3f}" if known else NOTHING) for name in ("ece", "largest_gap")]
-        rows.append(("", cells))
-    heads = [("", kind.capitalize())]
-    heads += [(r.capitalize(), head) for r in TABLE_REGIONS for head in ("Expected error", "Largest gap")]
-    what = [
-        "Expected calibration error: how far the probability of the region is from the share of pixels that the expert "
-        "put there, in 15 bins, weighted by pixels. Most pixels are surely background, which makes it small; the "
-        "largest gap is that of the worst bin."
-    ]
-    return Layout(number, "Can the probabilities be believed?", heads, rows, notes=[*notes, *what])
+    missing = [_COSTS[name][0].partition(",")[0].lower() for name in _COSTS if table[name].isna().any()]
+    if missing:
+        encoders = table[table[list(_COSTS)].isna().any(axis=1)]
+        names = join_words([ENCODERS[name].title for name in encoders["encoder"]])
+        remarks.append(
+            f"{NOTHING}: not recorded by the runs of {len(encoders)} of {len(table)} encoders ({names}): "
+            f"{join_words(missing)}. Runs of an earlier version lack them."
+        )
+    return Layout(6, "Cost of each encoder", heads, rows, notes=[*remarks, *notes])
 
 
 def _cost(run: Run, name: str) -> float | None:
     value = run.record.get(name)
     if value is None and name == "seconds_per_epoch" and run.folder.history.exists():
-        # Records of older runs lack it.
+        # Records of earlier versions lack it.
         return float(run.history["seconds"].median())
     return value
 
@@ -136,8 +84,8 @@ def _median(values: Iterable[float | None]) -> float:
     return float(np.median(known)) if known else np.nan
 
 
-def _number(value: float, unit: float = 1) -> str:
-    """Three digits that count."""
+def _three_digits(value: float, unit: float) -> str:
+    """Format a number with three significant digits."""
     if pd.isna(value):
         return NOTHING
     value = value / unit

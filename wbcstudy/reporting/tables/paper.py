@@ -1,172 +1,220 @@
-"""The paper's three tables as tidy frames, from run folders. How they look is `layout`'s matter.
+"""Tables 1 and 2 of the paper: every encoder with every loss, and the best encoder in detail.
 
-Several trainings of one encoder and loss make one row: counts are pooled over the folds (each case is tested once),
-and ratios are averaged over the seeds. Failed runs are counted and left out. Folds hold different cases, some of them
-easier, so what has only some of the folds is shown and does not compete.
+Several trainings of one encoder and loss make one row: counts are pooled over the folds (each case is tested once), and
+ratios are averaged over the seeds. Failed runs are counted and left out. Folds hold different cases, so a pair that
+lacks folds is shown but not compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from wbcstudy.runs.results import Run, read_predictions
-from wbcstudy.scoring.breakdown import worst_cases
+from wbcstudy.registry import ENCODERS, loss_title
+from wbcstudy.reporting.tables.layout import (
+    METRIC_TITLES,
+    NOTHING,
+    Cell,
+    Layout,
+    highest_values,
+    number_cell,
+    whole_numbers,
+)
 from wbcstudy.scoring.methods import Groups
-from wbcstudy.scoring.selection import TABLE_REGIONS, Best, average_scores, group_runs, read_scores, whole_runs
+from wbcstudy.scoring.selection import TABLE_REGIONS, average_scores
+from wbcstudy.wording import count
+
+if TYPE_CHECKING:
+    from wbcstudy.reporting.results import StudyResults
+
+_SCORES = ("precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high")
+_PAPER_NOTE = "Grey, “paper”: the number printed in the paper, for its own 87 images, which were never published."
 
 
 def load_paper_table(number: int) -> pd.DataFrame:
-    """The numbers that the paper prints in its Table 1, 2 or 3, as fractions ("quoted", never measured here)."""
+    """Load the numbers that the paper prints in its Table 1, 2 or 3 ("quoted"), as fractions."""
     with (files("wbcstudy.reporting") / "paper" / f"table{number}.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file, dtype={"reference": str})
 
 
-def make_table1(
-    runs: Iterable[Run], groups: Groups | None = None, regions: Sequence[str] = TABLE_REGIONS
-) -> pd.DataFrame:
-    """Table 1: every encoder and loss.
-
-    Args:
-        runs: finished and failed runs of one study.
-        groups: case id -> slide, patient or laboratory (`Dataset.groups`), for the intervals.
-        regions: rows to make.
+def make_table1(results: StudyResults) -> pd.DataFrame:
+    """Make Table 1: every encoder and loss.
 
     Returns:
         One row per encoder, loss and region in the paper's order: pooled precision and dice, `dice_mean` over the
         images (each image's mean over the seeds) with its 95 % interval, the median over runs of best_epoch and
-        epochs, n (images with a defined Dice), seeds and folds (how many are in the scores: those of `whole_runs`, or
-        all where there is none), runs (all), failed, and whole (whether the scores are of `whole_runs`, and so may be
-        compared). Scores are NaN where no run is complete. No runs give no rows.
+        epochs, n (images with a defined Dice), seeds and folds (numbers of those in the scores), runs (all), failed,
+        and whole (whether the pair has all folds and can be compared). Scores are NaN where no run is complete. No runs
+        give no rows.
     """
-    runs = list(runs)
-    whole = {run.name for run in whole_runs(runs)}
-    columns = ["encoder", "loss", "region", "precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high"]
-    columns += ["best_epoch", "epochs", "n", "seeds", "folds", "runs", "failed", "whole"]
+    comparable = {run.name for run in results.comparable}
+    columns = ["encoder", "loss", "region", *_SCORES, "best_epoch", "epochs", "n", "seeds", "folds", "runs", "failed"]
     rows = []
-    for (encoder, loss), group in group_runs(runs).items():
-        complete = [run for run in group if run.complete]
-        done = [run for run in complete if run.name in whole] or complete
-        scores = average_scores(read_scores(done), groups)
-        about = {
-            "seeds": len({run.config.seed for run in done}),
-            "folds": len({run.config.fold for run in done}),
+    for (encoder, loss), group in results.pairs.items():
+        scored, averages = results.scored_runs[encoder, loss], results.averages[encoder, loss]
+        shared = {
+            "encoder": encoder,
+            "loss": loss,
+            "seeds": len({run.config.seed for run in scored}),
+            "folds": len({run.config.fold for run in scored}),
             "runs": len(group),
-            "failed": len(group) - len(complete),
-            "whole": bool(done) and all(run.name in whole for run in done),
+            "failed": sum(not run.complete for run in group),
+            "whole": bool(scored) and all(run.name in comparable for run in scored),
         }
-        about |= {name: _median(run.record.get(name) for run in done) for name in ("best_epoch", "epochs")}
-        for region in regions:
-            found = scores.loc[region].to_dict() if region in scores.index else {"n": 0}
-            rows.append({"encoder": encoder, "loss": loss, "region": region} | about | found)
-    table = pd.DataFrame(rows).reindex(columns=columns)
+        shared |= {name: _median(run.record.get(name) for run in scored) for name in ("best_epoch", "epochs")}
+        for region in TABLE_REGIONS:
+            scores = averages.loc[region].to_dict() if region in averages.index else {"n": 0}
+            rows.append(shared | {"region": region} | scores)
+    table = pd.DataFrame(rows).reindex(columns=[*columns, "whole"])
     return table.assign(**{name: whole_numbers(table[name]) for name in ("best_epoch", "epochs", "n")})
 
 
-def pick_examples(runs: Iterable[Run], best: Best | None, count: int = 5, seed: int = 0) -> dict[str, np.ndarray]:
-    """Test cases drawn by seed, with what the best encoder and loss predicted for them.
+def make_ensemble(scores: pd.DataFrame, voters: int, groups: Groups | None = None) -> pd.DataFrame:
+    """Make the row of Table 1 for the majority vote.
 
     Args:
-        runs: complete runs of one study.
-        best: as `pick_best` gives it; None gives no examples.
-        count: cases at most.
-        seed: of the draw.
-
-    Returns:
-        Case id -> predicted mask, uint8 (S, S) of labels, from the first of the best pair's runs; {} for none.
-    """
-    group = group_runs(whole_runs(runs)).get((best.encoder, best.loss), []) if best else []
-    found = read_predictions(group[0].folder) if group else {}
-    names = sorted(found)
-    drawn = np.random.default_rng(seed).choice(len(names), min(count, len(names)), replace=False)
-    return {names[place]: found[names[place]] for place in sorted(drawn)}
-
-
-def pick_worst(runs: Iterable[Run], best: Best | None, count: int = 10) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The test cases on which the best encoder and loss did worst, the worst first.
-
-    Args:
-        runs: complete runs of one study.
-        best: as `pick_best` gives it; None gives no cases.
-        count: cases at most.
-
-    Returns:
-        Case id -> predicted mask, uint8 (S, S) of labels, by the run with the lowest seed; and a title for each: the
-        case, its cell type, and its Dice of nucleus and cytoplasm (mean over the seeds). Cases whose masks were not
-        kept are left out.
-    """
-    group = group_runs(whole_runs(runs)).get((best.encoder, best.loss), []) if best else []
-    if not group:
-        return {}, []
-    worst = worst_cases(read_scores(group), count)
-    masks: dict[str, np.ndarray] = {}
-    for run in sorted(group, key=lambda run: run.config.seed):
-        masks = read_predictions(run.folder) | masks
-    worst = worst[worst["case_id"].isin(list(masks))]
-    titles = []
-    for row in worst.itertuples():
-        name = row.case_id if pd.isna(row.cell_type) else f"{row.case_id}, {row.cell_type}"
-        scores = " / ".join("-" if pd.isna(value) else f"{value:.2f}" for value in (row.nucleus, row.cytoplasm))
-        titles.append(f"{name}\nDice {scores}")
-    return {case: masks[case] for case in worst["case_id"]}, titles
-
-
-def pick_drawn(runs: Iterable[Run], most: int = 36) -> list[Run]:
-    """The complete runs that get a panel each: all, or of more than `most` the first of each encoder and loss."""
-    complete = [run for run in runs if run.complete]
-    if len(complete) <= most:
-        return complete
-    return [min(group, key=lambda run: (run.config.seed, run.config.fold)) for group in group_runs(complete).values()]
-
-
-def make_ensemble(
-    scores: pd.DataFrame, voters: int, groups: Groups | None = None, regions: Sequence[str] = TABLE_REGIONS
-) -> pd.DataFrame:
-    """The majority's row of Table 1.
-
-    Args:
-        scores: as `scoring.ensemble.score_votes` gives them; may be empty.
-        voters: how many pairs of encoder and loss voted.
+        scores: rows of `scoring.ensemble.score_votes`; may be empty.
+        voters: number of pairs of encoder and loss that voted.
         groups: case id -> group, for the interval.
-        regions: rows to make.
 
     Returns:
         One row per region: encoder ("ensemble"), loss ("vote"), region, precision, dice, dice_mean, its interval, n
         and voters. No rows without scores.
     """
-    columns = ["encoder", "loss", "region", "precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high", "n"]
-    columns += ["voters"]
+    columns = ["encoder", "loss", "region", *_SCORES, "n", "voters"]
     if scores.empty:
         return pd.DataFrame(columns=columns)
-    found = average_scores(scores.assign(seed=scores["run"].str.extract(r"__seed(\d+)$")[0]), groups)
-    about = {"encoder": "ensemble", "loss": "vote", "voters": voters}
-    rows = [about | {"region": region} | found.loc[region].to_dict() for region in regions if region in found.index]
+    averages = average_scores(scores.assign(seed=scores["run"].str.extract(r"__seed(\d+)$")[0]), groups)
+    shared = {"encoder": "ensemble", "loss": "vote", "voters": voters}
+    regions = [region for region in TABLE_REGIONS if region in averages.index]
+    rows = [shared | {"region": region} | averages.loc[region].to_dict() for region in regions]
     table = pd.DataFrame(rows).reindex(columns=columns)
     return table.assign(n=whole_numbers(table["n"]))
 
 
-def make_table2(runs: Iterable[Run], encoder: str | None, regions: Sequence[str] = TABLE_REGIONS) -> pd.DataFrame:
-    """Table 2: five pooled metrics of one encoder, a row per loss and region.
+def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.DataFrame | None = None) -> Layout:
+    """Arrange Table 1: a row per encoder and loss, the regions next to each other, the majority vote as a last row.
 
     Args:
-        runs: finished and failed runs of one study; scores are of `whole_runs`, NaN where a loss has none.
-        encoder: usually `pick_best(runs).encoder`; None gives no rows.
-        regions: rows to make.
+        table: result of `make_table1`.
+        notes: sentences to add below the table.
+        ensemble: result of `make_ensemble`; None or empty for no such row.
+    """
+    regions = list(dict.fromkeys(table["region"]))
+    metrics = ("precision", "dice", "dice_mean")
+    paper = load_paper_table(1).set_index(["encoder", "loss", "region"]).sort_index()
+    highest = highest_values(table[table["whole"].astype(bool)], metrics)
+    rows, previous, partly, incomparable, quotes = [], None, [], [], False
+    for (encoder, loss), group in table.groupby(["encoder", "loss"], sort=False):
+        first, by_region = group.iloc[0], group.set_index("region")
+        cells = [Cell(ENCODERS[encoder].title if encoder != previous else ""), Cell(loss_title(loss))]
+        title, previous = f"{ENCODERS[encoder].title}, {loss_title(loss)}", encoder
+        failed = first["failed"] == first["runs"]
+        for region in regions:
+            key = (encoder, loss, region)
+            for metric in metrics:
+                quoted = f"{paper.loc[key, metric]:.4f}" if metric in paper and key in paper.index else ""
+                quotes = quotes or bool(quoted)
+                if failed:
+                    cells.append(Cell("failed" if metric == "precision" else "", muted=True, paper=quoted))
+                else:
+                    rivals = highest.get(region, {}) if first["whole"] else {}
+                    cells.append(number_cell(by_region.loc[region], metric, rivals, quoted))
+        quoted = f"{paper.loc[(encoder, loss), 'epochs'].iloc[0]:g}" if (encoder, loss) in paper.index else ""
+        cells += [Cell(_general(first["best_epoch"])), Cell(_general(first["epochs"]), paper=quoted)]
+        rows.append(("", cells))
+        if 0 < first["failed"] < first["runs"]:
+            partly.append(f"{title}: {first['failed']} of {first['runs']}")
+        if not failed and not first["whole"]:
+            incomparable.append(title)
+    remarks = ["Precision and Dice: from the pixels of all test images together."]
+    remarks += ["Mean Dice: mean of the images' own Dice.", "Bold: highest of its column."]
+    remarks += [_PAPER_NOTE] if quotes else []
+    if ensemble is not None and len(ensemble):
+        cells, note = _ensemble_row(ensemble, regions, metrics, len(rows))
+        rows.append(("", cells))
+        remarks.append(note)
+    if incomparable:
+        remarks.append(
+            f"Not compared (no bold), because no seed has all folds: {'; '.join(incomparable)}. Folds hold different "
+            "images, some of them easier."
+        )
+    if partly:
+        remarks.append(f"Failed runs, left out: {'; '.join(partly)}.")
+    heads = [("", "Encoder"), ("", "Loss")]
+    heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
+    heads += [("", "Best epoch"), ("", "Epochs")]
+    title = "Each encoder with each loss, on the test images"
+    return Layout(1, title, heads, rows, text_columns=2, notes=[*remarks, *notes])
+
+
+def _ensemble_row(ensemble: pd.DataFrame, regions, metrics, pairs: int) -> tuple[list[Cell], str]:
+    by_region = ensemble.set_index("region")
+    voters = by_region["voters"].iloc[0]
+    cells = [Cell(f"Majority of {f'all {pairs}' if voters == pairs else f'{voters} of the {pairs}'}")]
+    cells.append(Cell("vote per pixel", muted=True))
+    for region in regions:
+        row = by_region.loc[region] if region in by_region.index else pd.Series(dtype=float)
+        cells += [number_cell(row, metric, {}) for metric in metrics]
+    note = (
+        "Majority: each pixel gets the label that most networks predict; ties go to the network with the higher "
+        "validation Dice. The vote costs as much as all networks together and is not compared (no bold)."
+    )
+    if voters < pairs:
+        note += f" {count(pairs - voters, 'pair')} without predicted masks or without all folds and seeds did not vote."
+    return [*cells, Cell(NOTHING), Cell(NOTHING)], note
+
+
+def make_table2(results: StudyResults) -> pd.DataFrame:
+    """Make Table 2: five pooled metrics of the best encoder, a row per loss and region.
+
+    Scores are NaN for a loss without comparable runs. No rows where no encoder is best.
     """
     columns = ["encoder", "loss", "region", "precision", "sensitivity", "specificity", "dice", "iou"]
-    rows = []
-    runs = list(runs)
-    whole = {run.name for run in whole_runs(runs)}
-    for (name, loss), group in group_runs(runs).items():
-        if name == encoder:
-            scores = average_scores(read_scores(run for run in group if run.name in whole))
-            for region in regions:
-                found = scores.loc[region].to_dict() if region in scores.index else {}
-                rows.append({"encoder": name, "loss": loss, "region": region} | found)
+    rows, comparable = [], {run.name for run in results.comparable}
+    for encoder, loss in results.pairs:
+        if results.best and encoder == results.best.encoder:
+            averages = results.averages[encoder, loss]
+            scored = any(run.name in comparable for run in results.scored_runs[encoder, loss])
+            for region in TABLE_REGIONS:
+                scores = averages.loc[region].to_dict() if scored and region in averages.index else {}
+                rows.append({"encoder": encoder, "loss": loss, "region": region} | scores)
     return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def layout_table2(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
+    """Arrange Table 2: a row per metric, and a column per region and loss, as in the paper.
+
+    Args:
+        table: result of `make_table2`; may be empty.
+        notes: sentences to add below the table.
+    """
+    metrics = ("precision", "sensitivity", "specificity", "dice", "iou")
+    paper = load_paper_table(2).set_index(["encoder", "loss", "region"])
+    order = list(dict.fromkeys(table["region"]))
+    ordered = table.sort_values("region", key=lambda regions: regions.map(order.index), kind="stable")
+    columns = list(ordered[["region", "loss"]].itertuples(index=False))
+    by_key = table.set_index(["region", "loss"])
+    highest = highest_values(table, metrics)
+    rows = []
+    for metric in metrics if columns else ():
+        cells = [Cell(METRIC_TITLES[metric])]
+        for region, loss in columns:
+            row = by_key.loc[(region, loss)]
+            key = (row["encoder"], loss, region)
+            quoted = f"{paper.loc[key, metric]:.4f}" if key in paper.index else ""
+            cells.append(number_cell(row, metric, highest[region], quoted))
+        rows.append(("", cells))
+    heads = [("", "Metric"), *((region.capitalize(), loss_title(loss)) for region, loss in columns)]
+    name = ENCODERS[table["encoder"].iloc[0]].title if len(table) else "no run is complete"
+    remarks = ["From the pixels of all test images together.", "Bold: highest of its region."]
+    if any(cell.paper for _, cells in rows for cell in cells):
+        remarks.append(_PAPER_NOTE)
+    return Layout(2, f"Five metrics of the best encoder: {name}", heads, rows, notes=[*remarks, *notes])
 
 
 def _median(values: Iterable[float | None]) -> float:
@@ -174,7 +222,5 @@ def _median(values: Iterable[float | None]) -> float:
     return float(np.median(known)) if known else np.nan
 
 
-def whole_numbers(column: pd.Series) -> pd.Series:
-    """As integers, where all are whole, so that a CSV says 13 and not 13.0."""
-    numbers = column.astype(float)
-    return numbers.astype("Int64") if (numbers.dropna() % 1 == 0).all() else numbers
+def _general(value) -> str:
+    return NOTHING if pd.isna(value) else f"{float(value):g}"

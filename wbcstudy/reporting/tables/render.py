@@ -1,31 +1,19 @@
-"""Tables written down: HTML by great_tables, LaTeX with booktabs, CSV. All names are escaped here."""
+"""Write tables as CSV, HTML (great_tables) and LaTeX (booktabs). All text is escaped here."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from wbcstudy.files import POLICY, atomic_write
-from wbcstudy.reporting.tables.layout import Cell, Layout, layout_table1, layout_table2, weights_note
-from wbcstudy.reporting.tables.paper import make_table1, make_table2
-from wbcstudy.reporting.tables.table3 import MeasuredMethod, layout_table3, make_table3
-from wbcstudy.runs.folders import StudyFolder
-from wbcstudy.runs.results import Run
-from wbcstudy.scoring.methods import Groups
-from wbcstudy.scoring.selection import pick_best
+from wbcstudy.reporting.tables.layout import Cell, Layout
 
 
-def format_html(layout: Layout, title: bool = True) -> str:
-    """The table as an HTML fragment with its own style, which applies to it alone; no script.
-
-    Args:
-        layout: what to print.
-        title: whether to print the caption.
-    """
+def format_html(layout: Layout) -> str:
+    """Format a table without its caption as an HTML fragment with a style of its own and no script."""
     import great_tables as gt
 
     names = [f"c{index}" for index in range(len(layout.heads))]
@@ -36,20 +24,20 @@ def format_html(layout: Layout, title: bool = True) -> str:
     if grouped:
         frame["group"] = [group for group, _ in layout.rows]
     table = gt.GT(frame, id=layout.stem, groupname_col="group" if grouped else None)
-    # The cells are escaped already; `fmt` passes them on as they are.
+    # The cells are escaped already.
     table = table.fmt(lambda text: text, columns=names)
-    # Escaped here, since great_tables takes what stands in {{...}} for a unit and leaves it as it is.
+    # Escaped here, since great_tables reads {{...}} as a unit and does not escape it.
     labels = {name: gt.html(html.escape(label)) for name, (_, label) in zip(names, layout.heads, strict=True)}
     table = table.cols_label(labels)
     for index, (spanner, members) in enumerate(_spans(layout)):
         if spanner:
             label = gt.html(html.escape(spanner))
             table = table.tab_spanner(label, columns=[names[member] for member in members], id=f"s{index}")
-    table = table.cols_align("right", columns=names[layout.words :]).cols_align("left", columns=names[: layout.words])
+    table = table.cols_align("right", columns=names[layout.text_columns :]).cols_align(
+        "left", columns=names[: layout.text_columns]
+    )
     for note in layout.notes:
         table = table.tab_source_note(gt.html(html.escape(note)))
-    if title:
-        table = table.tab_header(layout.caption)
     table = table.tab_options(
         table_font_names="inherit",
         table_font_size="14px",
@@ -62,27 +50,32 @@ def format_html(layout: Layout, title: bool = True) -> str:
         row_group_font_weight="bold",
         container_padding_x="0px",
         container_padding_y="0px",
-        heading_align="left",
     )
     style = (
         f"#{layout.stem} .quoted {{color:#6b7280;font-size:85%;white-space:nowrap}} "
         f"#{layout.stem} .gt_row {{vertical-align:top;white-space:nowrap}} "
         f"#{layout.stem} .gt_col_heading, #{layout.stem} .gt_column_spanner {{font-weight:600}}"
     )
-    # After great_tables' own style, so that this one wins.
+    # After great_tables' own style, to override it.
     return f"{table.as_raw_html()}<style>{style}</style>"
 
 
-def format_page(layout: Layout) -> str:
-    """The table as a page of its own."""
+def format_page(layout: Layout, fragment: str) -> str:
+    """Format a table as a page.
+
+    Args:
+        layout: the table.
+        fragment: result of `format_html`.
+    """
     head = f'<meta charset="utf-8">{POLICY}<meta name="viewport" content="width=device-width">'
     head += f"<title>{html.escape(layout.caption)}</title>"
     body = '<body style="margin:1.5rem;font-family:system-ui,sans-serif">'
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>{body}\n{format_html(layout)}\n</body></html>\n'
+    body += f'<h1 style="font-size:1.1rem">{html.escape(layout.caption)}</h1>'
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>{body}\n{fragment}\n</body></html>\n'
 
 
 def format_latex(layout: Layout) -> str:
-    """The table as LaTeX; needs the packages booktabs and xcolor."""
+    """Format a table as LaTeX; it needs the packages booktabs and xcolor."""
     spans = _spans(layout)
     top, rules, column = [], [], 1
     for spanner, members in spans:
@@ -98,7 +91,7 @@ def format_latex(layout: Layout) -> str:
         r"\centering",
         rf"\caption{{{escape_latex(layout.title)}}}",
         rf"\label{{tab:{layout.stem}}}",
-        rf"\begin{{tabular}}{{{'l' * layout.words}{'r' * (width - layout.words)}}}",
+        rf"\begin{{tabular}}{{{'l' * layout.text_columns}{'r' * (width - layout.text_columns)}}}",
         r"\toprule",
     ]
     if rules:
@@ -116,15 +109,21 @@ def format_latex(layout: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_table(frame: pd.DataFrame, layout: Layout, folder: Path) -> list[Path]:
+def write_table(frame: pd.DataFrame, layout: Layout, fragment: str, folder: Path) -> list[Path]:
     """Write `<stem>.csv` (the tidy frame), `.html` (a page) and `.tex`, each in one step.
+
+    Args:
+        frame: tidy frame.
+        layout: the table.
+        fragment: result of `format_html`.
+        folder: folder to write to.
 
     Returns:
         The three paths.
     """
     texts = {
         ".csv": frame.to_csv(index=False, lineterminator="\n"),
-        ".html": format_page(layout),
+        ".html": format_page(layout, fragment),
         ".tex": format_latex(layout),
     }
     paths = []
@@ -132,63 +131,6 @@ def write_table(frame: pd.DataFrame, layout: Layout, folder: Path) -> list[Path]
         paths.append(Path(folder) / f"{layout.stem}{suffix}")
         with atomic_write(paths[-1]) as part:
             part.write_text(text, encoding="utf-8")
-    return paths
-
-
-def make_layouts(
-    runs: Iterable[Run],
-    measured: Iterable[MeasuredMethod] = (),
-    ensemble: pd.DataFrame | None = None,
-    groups: Groups | None = None,
-) -> list[tuple[pd.DataFrame, Layout]]:
-    """Tables 1 to 3 of a study, each as its tidy frame and its layout.
-
-    Args:
-        runs: finished and failed runs of one study.
-        measured: other methods for Table 3.
-        ensemble: from `tables.make_ensemble`: a last row of Table 1 as it is printed. The tidy frame is without it,
-            since it is no encoder.
-        groups: case id -> slide, patient or laboratory, for the intervals.
-    """
-    runs = list(runs)
-    best = pick_best(runs)
-    notes = [weights_note(run.config for run in runs)] if runs else []
-    table1 = make_table1(runs, groups)
-    table2 = make_table2(runs, best.encoder if best else None)
-    table3 = make_table3(runs, measured, groups)
-    chosen = ["The encoder was chosen on the validation images, not on the test images."] if best else []
-    return [
-        (table1, layout_table1(table1, notes, ensemble)),
-        (table2, layout_table2(table2, [*notes, *chosen])),
-        (table3, layout_table3(table3, notes)),
-    ]
-
-
-def write_tables(
-    study: StudyFolder,
-    runs: Iterable[Run],
-    measured: Iterable[MeasuredMethod] = (),
-    ensemble: pd.DataFrame | None = None,
-    groups: Groups | None = None,
-) -> list[Path]:
-    """Write Tables 1 to 3 of a study into its folder, each as .csv, .html and .tex.
-
-    Args:
-        study: where.
-        runs: finished and failed runs.
-        measured: other methods for Table 3.
-        ensemble: from `tables.make_ensemble`; its numbers are written to ensemble.csv.
-        groups: case id -> slide, patient or laboratory, for the intervals.
-
-    Returns:
-        The nine paths, and that of ensemble.csv where there is an ensemble.
-    """
-    made = make_layouts(runs, measured, ensemble, groups)
-    paths = [path for frame, layout in made for path in write_table(frame, layout, study.tables)]
-    if ensemble is not None and len(ensemble):
-        paths.append(study.tables / "ensemble.csv")
-        with atomic_write(paths[-1]) as part:
-            ensemble.to_csv(part, index=False, lineterminator="\n")
     return paths
 
 
@@ -201,7 +143,7 @@ _LATEX = {
 
 
 def escape_latex(text: str) -> str:
-    """Plain text as LaTeX prints it."""
+    """Escape plain text for LaTeX."""
     return "".join(_LATEX.get(character, character) for character in re.sub(r"\s+", " ", text))
 
 

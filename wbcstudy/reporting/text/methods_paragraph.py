@@ -1,118 +1,161 @@
-"""A methods paragraph for a paper, from the settings and what the runs noted of themselves."""
+"""A methods paragraph for a paper, from the settings and the records of the runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wbcstudy.config import StudyConfig
+from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.registry import ENCODERS, loss_title
-from wbcstudy.reporting.text.facts import count, tell_span, tell_version
 from wbcstudy.runs.results import Run
+from wbcstudy.wording import capitalise, count, join_words, number_range
+
+if TYPE_CHECKING:
+    from wbcstudy.reporting.results import StudyResults
 
 
-def tell_methods(config: StudyConfig, dataset: Mapping[str, Any], runs: Iterable[Run]) -> str:
-    """A methods paragraph to paste into a paper: of what was trained, which may be less than what is planned.
+def methods_paragraph(results: StudyResults) -> str:
+    """Describe the data, training and evaluation of the networks that were trained, for a paper.
 
-    What is not known is left out.
+    Unknown facts are left out.
     """
-    done = [
-        run
-        for run in runs
-        if run.complete and run.config.encoder in config.encoders and run.config.loss in config.losses
-    ]
-    if not done:
+    config, dataset = results.config, results.dataset_record
+    pairs = {(encoder, loss) for encoder in config.encoders for loss in config.losses}
+    complete = [run for run in results.complete if (run.config.encoder, run.config.loss) in pairs]
+    if not complete:
         return "No network of this study is trained yet, so there is no training to describe."
-    record, pairs = done[0].record, {(run.config.encoder, run.config.loss) for run in done}
-    names = [name for name in config.encoders if name in {pair[0] for pair in pairs}]
-    aims = [name for name in config.losses if name in {pair[1] for pair in pairs}]
-    seeds = sorted({run.config.seed for run in done})
-    encoders, losses = (
-        _join([ENCODERS[name].title for name in names]),
-        _join([loss_title(name, in_sentence=True) for name in aims]),
-    )
-    some = f"; {len(pairs)} of the {len(names) * len(aims)} pairs" if len(pairs) < len(names) * len(aims) else ""
-    versions = _join(sorted({tell_version(run.record) for run in done} - {""}))
+    sentences = [
+        *_describe_study(config, dataset, complete),
+        *_describe_training(config, complete),
+        *_describe_evaluation(config, complete),
+        *_describe_software(complete[0].record, complete),
+    ]
+    if dataset.get("citation"):
+        sentences.append(f"Data: {dataset['citation']}")
+    return " ".join(sentences)
+
+
+def weights_sentence(configs: Iterable[RunConfig | StudyConfig]) -> str:
+    """Say which weights the encoders started from."""
+    # The plain U-Net never has weights, so it says nothing about the others.
+    starts = {
+        (config.encoder_weights, config.freeze_encoder)
+        for config in configs
+        if not isinstance(config, RunConfig) or ENCODERS[config.encoder].backbone
+    }
+    parts = []
+    for weights, frozen in sorted(starts) or [("none", False)]:
+        if weights == "none":
+            parts.append("trained from scratch, without ImageNet weights")
+        else:
+            source = "ImageNet weights" if weights == "imagenet" else f"weights from the file {weights}"
+            parts.append(f"encoders started from {source} and were {'frozen' if frozen else 'trained further'}")
+    return f"{capitalise('; '.join(parts))}."
+
+
+def version_text(record: Mapping[str, Any]) -> str:
+    """Return the version of wbcstudy that a run used, with the commit if it ran from a repository."""
+    commit = f" (commit {record['commit']})" if record.get("commit") else ""
+    return f"{record.get('code_version') or ''}{commit}".strip()
+
+
+def split_sizes(runs: Iterable[Run]) -> str:
+    """Return the sizes of the split: "64 training, 16 validation and 20 test images"; empty where unknown."""
+    splits = [run.record["split"] for run in runs if run.record.get("split")]
+    if not splits:
+        return ""
+    sizes = {part: [split[part] for split in splits] for part in ("train", "validation", "test")}
+    train, validation, test = (number_range(min(numbers), max(numbers)) for numbers in sizes.values())
+    return f"{train} training, {validation} validation and {test} test images"
+
+
+def _describe_study(config: StudyConfig, dataset: Mapping[str, Any], complete: Sequence[Run]) -> list[str]:
+    pairs = {(run.config.encoder, run.config.loss) for run in complete}
+    encoders = [name for name in config.encoders if name in {encoder for encoder, _ in pairs}]
+    losses = [name for name in config.losses if name in {loss for _, loss in pairs}]
+    total = len(encoders) * len(losses)
+    encoder_titles = join_words([ENCODERS[name].title for name in encoders])
+    loss_titles = join_words([loss_title(name, in_sentence=True) for name in losses])
+    partial = f"; {len(pairs)} of the {total} pairs" if len(pairs) < total else ""
+    versions = join_words(sorted({version_text(run.record) for run in complete} - {""}))
     cases = f"{dataset['cases']} images of " if dataset.get("cases") else ""
-    text = [
-        f"U-Nets with {count(len(names), 'encoder')} ({encoders}) were trained with "
-        f"{count(len(aims), 'loss')} ({losses}{some}), using {f'wbcstudy {versions}'.strip()}.",
+    sizes = split_sizes(complete)
+    return [
+        f"U-Nets with {count(len(encoders), 'encoder')} ({encoder_titles}) were trained with "
+        f"{count(len(losses), 'loss')} ({loss_titles}{partial}), using {f'wbcstudy {versions}'.strip()}.",
         f"The data were {cases}{dataset.get('title') or config.dataset}, resized to "
         f"{config.image_size} x {config.image_size} pixels (masks by nearest neighbour).",
-    ]
-    parts = [run.record["split"] for run in done if run.record.get("split")]
-    sizes = ""
-    if parts:
-        sizes = " into {} training, {} validation and {} test images".format(
-            *(tell_span(part[name] for part in parts) for name in ("train", "validation", "test"))
-        )
-    text.append(
-        f"Cases were divided{sizes} with seed {config.split_seed}, stratified by cell type where it is known"
+        f"Cases were split{' into ' + sizes if sizes else ''} with seed {config.split_seed}, stratified by cell type "
+        "where it is known"
         + (f", in {config.folds} folds of a cross-validation" if config.folds > 1 else "")
-        + "; every network used the same division."
-    )
-    text.append(
+        + "; all networks used the same split.",
+    ]
+
+
+def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str]:
+    seeds = sorted({run.config.seed for run in complete})
+    colours = ""
+    if config.colour_augmentation:
+        colours += (
+            f"their hue was shifted by up to {180 * config.colour_augmentation:g} degrees and their saturation changed "
+            f"by up to {100 * config.colour_augmentation:g} %; "
+        )
+    if config.stain_normalisation != "none":
+        name = config.stain_normalisation.capitalize()
+        colours += f"before that, all images were normalised to the mean stain of the training images ({name}); "
+    return [
         "Training images and their masks were flipped together, rotated by up to "
         f"{config.rotation_degrees:g} degrees and zoomed by up to {100 * config.zoom:g} %, and the brightness of the "
-        f"images was changed by up to {100 * config.brightness:g} %; "
-        + _colours(config)
-        + f"an epoch was {count(config.augmented_copies, 'augmented pass')} over the training images."
-    )
-    text.append(
+        f"images was changed by up to {100 * config.brightness:g} %; {colours}an epoch was "
+        f"{count(config.augmented_copies, 'augmented pass')} over the training images.",
         f"Networks were {_start(config)} and optimised with Adam (learning rate {_learning_rate(config)}, batch size "
         f"{config.batch_size}) for {_length(config)}; the weights of the best epoch were kept. Dropout was "
-        f"{config.dropout:g}, the momentum of batch normalisation {config.batch_norm_momentum:g}, arithmetic "
-        f"{_arithmetic(config, done)}."
-    )
-    with_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {_join([str(seed) for seed in seeds])}"
-    text.append(f"Each encoder and loss was trained with {with_seeds}.")
-    text.append(
-        "Precision and Dice are computed from the pixels of all test images together; mean Dice is the mean "
-        "over images, with a 95 % percentile bootstrap interval over images (over slides or patients, where known). "
-        "The encoder to report was chosen by "
-        "its Dice on the validation images."
-    )
-    if len(names) * len(aims) > 1:
-        text.append(
-            "Encoders and losses were compared in pairs on the same test images, by each image's Dice (mean over the "
-            "seeds): Wilcoxon's signed-rank test, two-sided, with Holm's correction over all pairs of a region, at a "
-            "level of 0.05; the typical difference is Hodges and Lehmann's, with the interval of that test. Mean ranks "
-            "were compared by Friedman's and Nemenyi's tests. Images of one slide or patient, where known, were "
-            "averaged first."
+        f"{config.dropout:g}, the momentum of batch normalisation {config.batch_norm_momentum:g}, the precision "
+        f"{_precision(config, complete)}.",
+        "Each encoder and loss was trained with "
+        + (f"seed {seeds[0]}." if len(seeds) == 1 else f"seeds {join_words([str(seed) for seed in seeds])}."),
+    ]
+
+
+def _describe_evaluation(config: StudyConfig, complete: Sequence[Run]) -> list[str]:
+    sentences = [
+        "Precision and Dice are computed from the pixels of all test images together; mean Dice is the mean over "
+        "images, with a 95 % percentile bootstrap interval over images (over slides or patients, where known). The "
+        "encoder to report was chosen by its Dice on the validation images."
+    ]
+    if len({(run.config.encoder, run.config.loss) for run in complete}) > 1:
+        sentences.append(
+            "Encoders and losses were compared in pairs on the same test images, by the Dice of each image (mean "
+            "over the seeds), with Wilcoxon's two-sided signed-rank test and Holm's correction over all pairs of a "
+            "region at a level of 0.05; the typical difference is the Hodges-Lehmann estimate, with the interval of "
+            "that test. Mean ranks were compared with Friedman's and Nemenyi's tests. Images of one slide or "
+            "patient, where known, were averaged first."
         )
     if config.test_time_flips:
-        text.append(
-            "Test images were predicted in eight positions (turned by quarters, each also mirrored), and the "
+        sentences.append(
+            "Test images were predicted in eight orientations (four rotations, each also mirrored), and the "
             "probabilities averaged."
         )
     if config.also_score:
-        text.append(
-            "Every network also segmented all images of other datasets, of which none had learnt; scores there are "
-            "means over a method's networks, and intervals of the loss draw both sets of images independently."
+        sentences.append(
+            "Every network also segmented all images of other datasets that none was trained on; scores there are "
+            "means over the networks of a method, and intervals of the loss resample both sets of images "
+            "independently."
         )
-    packages = ", ".join(f"{name} {number}" for name, number in (record.get("packages") or {}).items())
+    return sentences
+
+
+def _describe_software(record: Mapping[str, Any], complete: Sequence[Run]) -> list[str]:
+    packages = ", ".join(f"{name} {version}" for name, version in (record.get("packages") or {}).items())
+    if not packages:
+        return []
     # Runs may come from several machines.
-    kinds = [dict.fromkeys(run.record[key] for run in done if run.record.get(key)) for key in ("device", "platform")]
-    where = [" or ".join(map(str, kind)) for kind in kinds if kind]
-    if packages:
-        python = f"Python {record['python']}, " if record.get("python") else ""
-        text.append(f"Software: {python}{packages}. Hardware: {', '.join(where) or 'not recorded'}.")
-    if dataset.get("citation"):
-        text.append(f"Data: {dataset['citation']}")
-    return " ".join(text)
-
-
-def _learning_rate(config: StudyConfig) -> str:
-    if config.learning_rate_schedule == "constant":
-        return f"{config.learning_rate:g}"
-    return f"rising to {config.learning_rate:g} in the first epoch and falling to 0 along a cosine"
-
-
-def _length(config: StudyConfig) -> str:
-    if config.patience >= config.epochs:
-        return count(config.epochs, "epoch")
-    stop = f"until the validation loss had not fallen for {count(config.patience, 'epoch')}"
-    return f"at most {count(config.epochs, 'epoch')}, {stop}"
+    names = [
+        dict.fromkeys(run.record[key] for run in complete if run.record.get(key)) for key in ("device", "platform")
+    ]
+    hardware = ", ".join(join_words(list(map(str, several)), "or") for several in names if several) or "not recorded"
+    python = f"Python {record['python']}, " if record.get("python") else ""
+    return [f"Software: {python}{packages}. Hardware: {hardware}."]
 
 
 def _start(config: StudyConfig) -> str:
@@ -123,24 +166,20 @@ def _start(config: StudyConfig) -> str:
     return f"started with encoders from {source} ({'frozen' if config.freeze_encoder else 'trained further'}{plain})"
 
 
-def _arithmetic(config: StudyConfig, done: Sequence[Run]) -> str:
-    """What the networks really computed in; a study with `precision: auto` may have run on machines of both kinds."""
-    used = sorted({run.record["arithmetic"] for run in done if run.record.get("arithmetic")})
-    return _join(used) or config.precision
+def _learning_rate(config: StudyConfig) -> str:
+    if config.learning_rate_schedule == "constant":
+        return f"{config.learning_rate:g}"
+    return f"rising to {config.learning_rate:g} in the first epoch, then falling to 0 along a cosine"
 
 
-def _colours(config: StudyConfig) -> str:
-    """Colour augmentation and stain normalisation, where there are any."""
-    said = ""
-    if config.colour_augmentation:
-        amount = config.colour_augmentation
-        said += f"their hue was turned by up to {180 * amount:g} degrees and their saturation by up to "
-        said += f"{100 * amount:g} %; "
-    if config.stain_normalisation != "none":
-        name = config.stain_normalisation.capitalize()
-        said += f"before that, all images were brought to the mean stain of the training images ({name}'s method); "
-    return said
+def _length(config: StudyConfig) -> str:
+    if config.patience >= config.epochs:
+        return count(config.epochs, "epoch")
+    stop = f"until the validation loss had not fallen for {count(config.patience, 'epoch')}"
+    return f"at most {count(config.epochs, 'epoch')}, {stop}"
 
 
-def _join(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def _precision(config: StudyConfig, complete: Sequence[Run]) -> str:
+    """Return the precision that was used; with `precision: auto` it depends on the machine."""
+    used = sorted({run.record["arithmetic"] for run in complete if run.record.get("arithmetic")})
+    return join_words(used) or config.precision

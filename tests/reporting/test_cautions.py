@@ -1,0 +1,68 @@
+"""Cautions at the top of the report."""
+
+from tests.helpers.fake_study import DATASET, make_results, with_runs
+from wbcstudy.config import StudyConfig
+from wbcstudy.reporting.text.cautions import caution_sentences
+
+
+def cautions_with(results, phrase):
+    return [sentence for sentence in caution_sentences(with_runs(results)) if phrase in sentence]
+
+
+def test_trainings_that_ended_at_the_limit_of_epochs(tmp_path):
+    results = make_results(tmp_path, StudyConfig(name="s", encoders=("resnet18", "unet")), cases=2)
+    assert cautions_with(results, "limit of epochs") == []
+    for run in results.runs[:2]:
+        run.record.update(epochs=run.config.epochs, best_epoch=run.config.epochs)
+    results.runs[1].record["best_epoch"] -= 1
+    (sentence,) = cautions_with(results, "limit of epochs")
+    assert sentence.startswith(
+        "2 of 4 trainings ended at the limit of epochs, without early stopping; in 1 the last epoch was the best: "
+    )
+    assert sentence.endswith("More epochs may improve their scores.")
+
+
+def test_all_trainings_that_ended_at_the_limit_are_counted_where_none_could_stop_early(tmp_path):
+    config = StudyConfig(name="s", encoders=("resnet18", "unet"), epochs=10, patience=10)
+    results = make_results(tmp_path, config, cases=2)
+    for run in results.runs:
+        run.record.update(epochs=10, best_epoch=10)
+    results.runs[0].record["best_epoch"] = 8
+    (sentence,) = cautions_with(results, "limit of epochs")
+    assert sentence.startswith("All 4 trainings ended at the limit of epochs, without early stopping; in 3 the last")
+    # A fixed length whose best epoch is not the last needs no caution.
+    for run in results.runs:
+        run.record["best_epoch"] = 8
+    assert cautions_with(results, "limit of epochs") == []
+
+
+def test_networks_with_another_precision(tmp_path):
+    config = StudyConfig(name="s", encoders=("resnet18", "unet", "vgg16"), losses=("dice",), folds=2, precision="auto")
+    results = make_results(tmp_path, config, cases=2)
+    for run in results.runs:
+        run.record["arithmetic"] = "float32"
+    assert not cautions_with(results, "float")
+    records = {run.name: run.record for run in results.runs}
+    records["vgg16__dice__fold0__seed0"]["arithmetic"] = records["vgg16__dice__fold1__seed0"]["arithmetic"] = "bfloat16"
+    records["resnet18__dice__fold1__seed0"]["arithmetic"] = "bfloat16"
+    assert cautions_with(results, "float") == [
+        "The networks were computed with different precision: bfloat16 for some runs of ResNet-18 with Dice loss and "
+        "VGG-16 with Dice loss, float32 for the rest. Do not compare their times, and compare small differences in "
+        "Dice with care."
+    ]
+    # Failed runs do not count, nor do those without a record of their precision.
+    for record in records.values():
+        if record["arithmetic"] == "bfloat16":
+            record["status"] = "failed"
+    del records["unet__dice__fold0__seed0"]["arithmetic"]
+    assert not cautions_with(results, "float")
+
+
+def test_runs_on_different_data_versions_and_splits(tmp_path):
+    results = make_results(tmp_path, StudyConfig(name="s", encoders=("resnet18", "unet")), cases=2)
+    results.runs[0].record["dataset"] = DATASET | {"fingerprint": "other"}
+    results.runs[1].record["split_hash"] = "other"
+    results.runs[2].record["commit"] = "fedcba"
+    text = " ".join(caution_sentences(results))
+    assert "2 different versions of the dataset" in text and "2 different splits" in text
+    assert "2 different versions of wbcstudy" in text

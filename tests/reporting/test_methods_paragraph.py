@@ -1,0 +1,58 @@
+"""The methods paragraph."""
+
+from tests.helpers.fake_study import DATASET, make_results, with_runs
+from wbcstudy.config import StudyConfig
+from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, weights_sentence
+
+
+def test_it_states_what_a_reviewer_asks(tmp_path):
+    config = StudyConfig(
+        name="demo",
+        encoders=("resnet50", "unet"),
+        encoder_weights="imagenet",
+        freeze_encoder=True,
+        folds=3,
+        seeds=(0, 4),
+    )
+    text = methods_paragraph(make_results(tmp_path, config))
+    for phrase in (
+        *("2 encoders (ResNet-50 and U-Net)", "2 losses (cross-entropy and Dice loss)", "32 x 32", "3 folds"),
+        *("ImageNet weights (frozen; the plain U-Net started from random weights)", "learning rate 0.001"),
+        *("tensorflow 2.21.0", "seeds 0 and 4", "wbcstudy 0.1.0 (commit abcdef0123456789)", "at most 100 epochs"),
+        *("10 training, 4 validation and 8 test images", DATASET["citation"], "validation images"),
+    ):
+        assert phrase in text
+
+
+def test_it_describes_what_was_trained(tmp_path):
+    config = StudyConfig(name="demo", encoders=("resnet50", "unet", "vgg16"), losses=("dice", "cross_entropy"))
+    trained = make_results(tmp_path, config.model_copy(update={"encoders": ("resnet50", "unet")}))
+    trained.runs[1].record["commit"] = "fedcba"
+    text = methods_paragraph(with_runs(trained, trained.runs[1:], config=config))
+    assert "2 encoders (ResNet-50 and U-Net) were trained with 2 losses" in text and "3 of the 4 pairs" in text
+    assert "(commit abcdef0123456789) and 0.1.0 (commit fedcba)" in text
+    nothing = methods_paragraph(with_runs(trained, [], config=config))
+    assert nothing.startswith("No network of this study is trained yet")
+
+
+def test_a_changing_learning_rate_and_a_fixed_length(tmp_path):
+    config = StudyConfig(name="demo", learning_rate_schedule="cosine", epochs=20, patience=20)
+    text = methods_paragraph(make_results(tmp_path, config))
+    assert "learning rate rising to 0.001 in the first epoch, then falling to 0 along a cosine" in text
+    assert "for 20 epochs; the weights of the best epoch were kept" in text
+
+
+def test_hardware_of_all_runs(tmp_path):
+    results = make_results(tmp_path, StudyConfig(name="demo", encoders=("resnet18", "unet")), cases=2)
+    devices = ("CPU of one kind", "CPU of another", "CPU of one kind", "CPU of one kind")
+    for run, device in zip(results.runs, devices, strict=True):
+        run.record.update(device=device, platform="Linux", packages={"tensorflow": "2"})
+    assert "Hardware: CPU of one kind or CPU of another, Linux." in methods_paragraph(results)
+
+
+def test_the_weights_that_encoders_started_from():
+    scratch = StudyConfig(encoders=("resnet18", "unet"))
+    paper = StudyConfig(encoders=("resnet18", "unet"), encoder_weights="imagenet", freeze_encoder=True)
+    assert weights_sentence(scratch.runs()) == "Trained from scratch, without ImageNet weights."
+    assert weights_sentence(paper.runs()) == "Encoders started from ImageNet weights and were frozen."
+    assert "file /A/B.h5" in weights_sentence([StudyConfig(encoder_weights="/A/B.h5")])

@@ -1,0 +1,279 @@
+"""Everything that the report shows of a study, computed from its run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wbcstudy.config import StudyConfig
+from wbcstudy.config_io import find_study_file, read_study
+from wbcstudy.data.arrays import read_cases
+from wbcstudy.data.datasets import Dataset, load_dataset
+from wbcstudy.files import read_json
+from wbcstudy.reporting.tables.calibration import make_calibration
+from wbcstudy.reporting.tables.cell_types import make_cell_types
+from wbcstudy.reporting.tables.costs import make_costs
+from wbcstudy.reporting.tables.paper import make_ensemble, make_table1, make_table2
+from wbcstudy.reporting.tables.ranks import make_ranks
+from wbcstudy.reporting.tables.render import format_html
+from wbcstudy.reporting.tables.study_tables import Table, make_tables
+from wbcstudy.reporting.tables.table3 import MeasuredMethod, load_measured, make_table3
+from wbcstudy.reporting.tables.transfer import Transfer, load_transfer, make_flips
+from wbcstudy.reporting.text.certainty import Certainty, describe_certainty
+from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.results import Run, load_runs, read_predictions
+from wbcstudy.scoring.calibration import Reliability, read_reliability
+from wbcstudy.scoring.comparison import Comparison, compare_methods
+from wbcstudy.scoring.ensemble import score_votes
+from wbcstudy.scoring.methods import Groups
+from wbcstudy.scoring.ranks import RankTest, friedman_nemenyi
+from wbcstudy.scoring.selection import (
+    TABLE_REGIONS,
+    Best,
+    average_scores,
+    comparable_runs,
+    drop_absent_regions,
+    group_runs,
+    pick_best,
+    read_scores,
+)
+
+
+def load_results(study_file: str | Path) -> StudyResults:
+    """Load the finished and failed runs of a study.
+
+    Args:
+        study_file: path or name of the study's file; its settings name the folder below outputs/.
+    """
+    config = read_study(find_study_file(study_file))
+    study = StudyFolder.of(config.name)
+    return StudyResults(study, config, load_runs(study, [run.name for run in config.runs()]))
+
+
+class StudyResults:
+    """A study's runs and what the report derives from them. Each value is computed once, when it is first needed.
+
+    Args:
+        study: the study's folder.
+        config: settings of the study.
+        runs: finished and failed runs.
+        groups: case id -> slide, patient or laboratory; images of a group count as one. Read from the dataset if None.
+    """
+
+    def __init__(
+        self, study: StudyFolder, config: StudyConfig, runs: Iterable[Run], groups: Groups | None = None
+    ) -> None:
+        self.study, self.config, self.runs = study, config, list(runs)
+        self._groups = groups
+        self._predictions: dict[RunFolder, dict[str, np.ndarray]] = {}
+        self._cases: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __repr__(self) -> str:
+        failed = len(self.runs) - len(self.complete)
+        return f"Study {self.study.name}: {len(self.complete)} runs complete, {failed} failed"
+
+    @cached_property
+    def complete(self) -> list[Run]:
+        """The complete runs."""
+        return [run for run in self.runs if run.complete]
+
+    @cached_property
+    def comparable(self) -> list[Run]:
+        """The complete runs that can be compared, see `comparable_runs`."""
+        return comparable_runs(self.runs)
+
+    @cached_property
+    def pairs(self) -> dict[tuple[str, str], list[Run]]:
+        """(encoder, loss) -> finished and failed runs, in the paper's order."""
+        return group_runs(self.runs)
+
+    @cached_property
+    def best(self) -> Best | None:
+        """Encoder and loss that were chosen on the validation images; None where no run has scores."""
+        return pick_best(self.runs)
+
+    @cached_property
+    def best_runs(self) -> list[Run]:
+        """The comparable runs of the chosen encoder and loss."""
+        return group_runs(self.comparable)[self.best.encoder, self.best.loss] if self.best else []
+
+    # The data.
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset of the study; its files must be available."""
+        return load_dataset(self.config.dataset)
+
+    @cached_property
+    def dataset_record(self) -> dict[str, Any]:
+        """Name, title, fingerprint, cases, citation and more of the dataset, from dataset.json or a run."""
+        recorded = next((run.record["dataset"] for run in self.complete if run.record.get("dataset")), None)
+        return dict(read_json(self.study.dataset) or recorded or {"name": self.config.dataset})
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Case id -> slide, patient or laboratory, for the cases that have one."""
+        return self.dataset.groups if self._groups is None else self._groups
+
+    def read_cases(self, case_ids: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return images and reference masks of cases at the size of the networks; each is read once."""
+        for case_id in case_ids:
+            if case_id not in self._cases:
+                case = read_cases(self.dataset, [case_id], self.config.image_size)
+                self._cases[case_id] = case.images[0], case.masks[0]
+        return [self._cases[case_id][0] for case_id in case_ids], [self._cases[case_id][1] for case_id in case_ids]
+
+    def read_predictions(self, folder: RunFolder) -> dict[str, np.ndarray]:
+        """Return case id -> predicted mask of a run; its file is read once."""
+        if folder not in self._predictions:
+            self._predictions[folder] = read_predictions(folder)
+        return self._predictions[folder]
+
+    # Scores.
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Scores of all complete runs, see `read_scores`."""
+        return read_scores(self.complete)
+
+    @cached_property
+    def comparable_scores(self) -> pd.DataFrame:
+        """Scores of the comparable runs."""
+        return self.scores_of(self.comparable)
+
+    def scores_of(self, runs: Iterable[Run]) -> pd.DataFrame:
+        """Return the scores of some of the complete runs."""
+        if self.scores.empty:
+            return self.scores
+        return drop_absent_regions(self.scores[self.scores["run"].isin([run.name for run in runs])])
+
+    @cached_property
+    def averages(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """(encoder, loss) -> pooled and mean scores per region, of `scored_runs`."""
+        return {pair: average_scores(self.scores_of(runs), self.groups) for pair, runs in self.scored_runs.items()}
+
+    @cached_property
+    def scored_runs(self) -> dict[tuple[str, str], list[Run]]:
+        """(encoder, loss) -> runs that its scores are of: the comparable or, without any, the complete ones."""
+        comparable = {run.name for run in self.comparable}
+        complete = {pair: [run for run in runs if run.complete] for pair, runs in self.pairs.items()}
+        return {pair: [run for run in runs if run.name in comparable] or runs for pair, runs in complete.items()}
+
+    @cached_property
+    def measured(self) -> list[MeasuredMethod]:
+        """Scores of the earlier methods."""
+        return load_measured(self.study, self.config)
+
+    @cached_property
+    def ensemble(self) -> pd.DataFrame:
+        """Scores of the majority vote of all pairs; no rows where fewer than three can vote."""
+        votes = score_votes(self.complete, self.dataset, self.config.image_size)
+        return make_ensemble(*votes, self.groups)
+
+    # Comparisons.
+
+    @cached_property
+    def comparisons(self) -> dict[str, Comparison]:
+        """Region -> comparison of all pairs on the test images; regions without scores are left out."""
+        regions = TABLE_REGIONS if len(self.comparable_scores) else ()
+        compared = {region: compare_methods(self.comparable_scores, region, groups=self.groups) for region in regions}
+        return {region: comparison for region, comparison in compared.items() if comparison.leader is not None}
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether there are two pairs to compare."""
+        return any(len(comparison.order) > 1 for comparison in self.comparisons.values())
+
+    @cached_property
+    def rank_tests(self) -> dict[str, RankTest]:
+        """Region -> mean ranks of the pairs, with Friedman's and Nemenyi's tests."""
+        return {
+            region: friedman_nemenyi(self.comparable_scores, region, groups=self.groups) for region in self.comparisons
+        }
+
+    @cached_property
+    def grouped(self) -> bool:
+        """Whether several test images are of one group."""
+        return any(comparison.units != comparison.cases for comparison in self.comparisons.values())
+
+    @cached_property
+    def same_machine(self) -> bool:
+        """Whether all runs used one kind of processor and one precision, so that their times can be compared."""
+        precisions = {run.name: run.record.get("arithmetic") or run.config.precision for run in self.complete}
+        return len({(run.record.get("device"), precisions[run.name]) for run in self.complete}) < 2
+
+    @cached_property
+    def reliability(self) -> dict[str, dict[str, Reliability]]:
+        """Method -> curve ("all" or a region) -> reliability over the test pixels; methods without any left out."""
+        curves = {
+            "__".join(pair): read_reliability(run.folder.calibration for run in runs if run.complete)
+            for pair, runs in self.pairs.items()
+        }
+        return {method: by_region for method, by_region in curves.items() if by_region}
+
+    @cached_property
+    def certainty(self) -> Certainty:
+        """How certain the choice of the best pair is, in sentences."""
+        return describe_certainty(self)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """Scores on other datasets."""
+        return load_transfer(self)
+
+    # Tables as tidy frames, one per file in tables/.
+
+    @cached_property
+    def table1(self) -> pd.DataFrame:
+        """Table 1: every encoder with every loss."""
+        return make_table1(self)
+
+    @cached_property
+    def table2(self) -> pd.DataFrame:
+        """Table 2: five metrics of the best encoder."""
+        return make_table2(self)
+
+    @cached_property
+    def table3(self) -> pd.DataFrame:
+        """Table 3: earlier methods."""
+        return make_table3(self)
+
+    @cached_property
+    def ranks(self) -> pd.DataFrame:
+        """Table 4: every pair compared with the leading one."""
+        return make_ranks(self)
+
+    @cached_property
+    def cell_types(self) -> pd.DataFrame:
+        """Table 5: scores by cell type, of all pairs."""
+        return make_cell_types(self.comparable_scores, self.groups)
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """Table 6: cost of each encoder."""
+        return make_costs(self.pairs)
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """Table 7: calibration errors."""
+        return make_calibration(self.reliability)
+
+    @cached_property
+    def flips(self) -> pd.DataFrame:
+        """Table 9: effect of test-time flips."""
+        return make_flips(self)
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """Name -> tidy frame and layout of every table, in the order of the page."""
+        return make_tables(self)
+
+    @cached_property
+    def table_html(self) -> dict[str, str]:
+        """Name -> HTML fragment of every table, for its page and for the report."""
+        return {name: format_html(layout) for name, (_, layout) in self.tables.items()}

@@ -1,0 +1,101 @@
+"""All tables of a study's report, numbered in the order of the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from wbcstudy.files import atomic_write
+from wbcstudy.registry import method_title
+from wbcstudy.reporting.tables.calibration import layout_calibration
+from wbcstudy.reporting.tables.cell_types import layout_cell_types
+from wbcstudy.reporting.tables.costs import layout_costs
+from wbcstudy.reporting.tables.layout import Layout
+from wbcstudy.reporting.tables.paper import layout_table1, layout_table2
+from wbcstudy.reporting.tables.ranks import layout_ranks
+from wbcstudy.reporting.tables.render import write_table
+from wbcstudy.reporting.tables.table3 import layout_table3
+from wbcstudy.reporting.tables.transfer import layout_flips, layout_transfer
+from wbcstudy.reporting.text.methods_paragraph import weights_sentence
+from wbcstudy.reporting.text.paper_comparison import paper_sentences
+from wbcstudy.wording import count, join_words
+
+if TYPE_CHECKING:
+    from wbcstudy.reporting.results import StudyResults
+
+Table = tuple[pd.DataFrame, Layout]
+
+
+def write_tables(results: StudyResults) -> list[Path]:
+    """Write all tables into the study's folder, each as .csv, .html and .tex, and the vote's scores as ensemble.csv.
+
+    Returns:
+        The paths.
+    """
+    paths = []
+    for name, (frame, layout) in results.tables.items():
+        paths += write_table(frame, layout, results.table_html[name], results.study.tables)
+    if len(results.ensemble):
+        paths.append(results.study.tables / "ensemble.csv")
+        with atomic_write(paths[-1]) as part:
+            results.ensemble.to_csv(part, index=False, lineterminator="\n")
+    return paths
+
+
+def make_tables(results: StudyResults) -> dict[str, Table]:
+    """Make all tables: name -> tidy frame and layout. Tables 4 to 9 are left out where they have no rows."""
+    weights = [weights_sentence(run.config for run in results.runs)] if results.runs else []
+    chosen = ["The encoder was chosen on the validation images, not on the test images."] if results.best else []
+    tables = {
+        "table1": (
+            results.table1,
+            layout_table1(results.table1, [*weights, *_paper_notes(results)], results.ensemble),
+        ),
+        "table2": (results.table2, layout_table2(results.table2, [*chosen, *weights])),
+        "table3": (results.table3, layout_table3(results.table3, weights)),
+    }
+    best = results.best.method if results.best else None
+    cell_types, unit = results.cell_types, "group" if results.groups else "image"
+    more = {
+        "ranks": (results.ranks, layout_ranks(results.ranks, _group_notes(results))),
+        "cell_types": (cell_types, layout_cell_types(cell_types[cell_types["method"] == best])),
+        "costs": (results.costs, layout_costs(results.costs, _machine_notes(results))),
+        "calibration": (results.calibration, layout_calibration(results.calibration, _calibration_notes(results))),
+        "transfer": (results.transfer.table, layout_transfer(results.transfer, best)),
+        "flips": (results.flips, layout_flips(results.flips, unit)),
+    }
+    if not results.several:
+        del more["ranks"]
+    return tables | {name: table for name, table in more.items() if table[1].rows}
+
+
+def _paper_notes(results: StudyResults) -> list[str]:
+    sentences = paper_sentences(results.table1)
+    if sentences:
+        # Here is no recommendation, and a reader may wonder why the answer names another pair.
+        sentences[0] += " The recommended pair was chosen on the validation images and may differ."
+    return sentences
+
+
+def _group_notes(results: StudyResults) -> list[str]:
+    units = min((comparison.units for comparison in results.comparisons.values()), default=0)
+    return [f"Images of one slide or patient count as one: {count(units, 'group')}."] if results.grouped else []
+
+
+def _machine_notes(results: StudyResults) -> list[str]:
+    devices = dict.fromkeys(str(run.record["device"]) for run in results.complete if run.record.get("device"))
+    notes = [f"Computed on {'; '.join(devices)}."] if devices else []
+    if not results.same_machine:
+        notes.append("The runs used different machines or precisions, so their times cannot be compared.")
+    return notes
+
+
+def _calibration_notes(results: StudyResults) -> list[str]:
+    pairs = ["__".join(pair) for pair, runs in results.scored_runs.items() if runs]
+    missing = [method for method in pairs if method not in results.reliability]
+    if not missing:
+        return []
+    titles = join_words([method_title(method) for method in missing])
+    return [f"Left out, because their runs kept no probabilities: {len(missing)} of {len(pairs)} pairs ({titles})."]

@@ -1,0 +1,85 @@
+"""Titles and captions of the figures, made from what they show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wbcstudy.reporting.figures.colours import PARETO_FRONT
+from wbcstudy.reporting.figures.examples import pick_drawn_runs
+
+if TYPE_CHECKING:
+    from wbcstudy.reporting.results import StudyResults
+
+_DIFFERENCES = (
+    "Typical difference in Dice of one image, row minus column, in thousandths. Coloured: significant (Wilcoxon's "
+    "test, Holm's correction). White: not significant."
+)
+_CAPTIONS = {
+    "figure1": ("Figure 1. Images and the expert's masks", "Images of the dataset, each above its mask."),
+    "figure2": (
+        "Figure 2. Test images, expert and prediction",
+        "Test images drawn at random. Missed: cell in the expert's mask, background in the prediction. Added: the "
+        "opposite. Confused: nucleus instead of cytoplasm, or the opposite.",
+    ),
+    "figure3": (
+        "Figure 3. The same images, one column per method",
+        "Test images drawn at random, segmented by each method without clean-up.",
+    ),
+    "label_shares": ("Share of nucleus, cytoplasm and background", "One bar per case, sorted by its background."),
+    "ranks": (
+        "Mean ranks",
+        "The methods are ranked by Dice within each image; a point is a method's mean rank. A bar joins methods "
+        "without a significant difference by Nemenyi's test. The rest of this report uses Wilcoxon's test of every "
+        "pair with Holm's correction, which may find differences between methods that a bar joins.",
+    ),
+    "differences_nucleus": ("Pairwise differences, nucleus", _DIFFERENCES),
+    "differences_cytoplasm": ("Pairwise differences, cytoplasm", _DIFFERENCES),
+    "scores": (
+        "Dice of every test image",
+        "A point is an image (mean over the seeds). The box contains the middle half of the images; its line is the "
+        "median.",
+    ),
+    "worst": (
+        "Worst test images",
+        "Test images with the lowest Dice of the chosen encoder and loss (mean of nucleus and cytoplasm; both are "
+        "given), worst first. Look for what they have in common: a rare cell type, a damaged cell, a questionable "
+        "mask.",
+    ),
+    "cost_quality": (
+        "Cost and quality",
+        f"Along the {PARETO_FRONT[1]} line, no other pair is both cheaper and better. Differences between points near "
+        "the line may be chance.",
+    ),
+    "calibration": (
+        "Reliability of the chosen network",
+        "All test pixels, grouped by predicted probability. On the dashed line, probabilities are correct: of the "
+        "pixels with a probability of 70 %, 70 % are correct. Below it, probabilities are too high. For a region, "
+        "the probability is that of being in it. Small points stand for few pixels.",
+    ),
+    "transfer": (
+        "Own test images and other datasets",
+        "Mean Dice over the images with its 95 % interval. The further a circle is to the left of the square in its "
+        "row, the larger the loss.",
+    ),
+}
+
+
+def make_captions(results: StudyResults) -> dict[str, tuple[str, str]]:
+    """Return file stem in figures/ -> (title, caption)."""
+    drawn, complete = len(pick_drawn_runs(results)), len(results.complete)
+    panels = "One panel per run."
+    if drawn < complete:
+        panels = f"One panel per encoder and loss, for its first run ({drawn} of {complete} runs)."
+    captions = dict(_CAPTIONS)
+    captions["learning_curves"] = (
+        "Learning curves",
+        f"{panels} If the validation loss still falls at the end, more epochs would help; if it rises while the "
+        "training loss falls, the network overfits.",
+    )
+    for dataset in results.transfer.datasets:
+        captions[f"transfer_{dataset.name}"] = (
+            f"Images of {results.transfer.title(dataset)}",
+            "Images drawn at random, segmented by the first network of the chosen encoder and loss. No network was "
+            "trained on them.",
+        )
+    return captions

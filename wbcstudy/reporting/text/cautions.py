@@ -1,0 +1,133 @@
+"""What a reader must know before trusting the tables: weights, failed runs, mixed runs, trainings cut short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from wbcstudy.registry import method_title
+from wbcstudy.reporting.text.methods_paragraph import version_text, weights_sentence
+from wbcstudy.runs.results import Run
+from wbcstudy.scoring.selection import group_runs
+from wbcstudy.wording import count, join_words, shorten
+
+if TYPE_CHECKING:
+    from wbcstudy.reporting.results import StudyResults
+
+# The table of runs has all names.
+_MOST_NAMES = 10
+_STATES = {"failed": "failed", "unfinished": "not finished", "waiting": "not started"}
+
+
+def caution_sentences(results: StudyResults) -> list[str]:
+    """Return the cautions at the top of the report."""
+    config, study = results.config, results.study
+    sentences = []
+    if config.encoders:
+        sentences.append(weights_sentence([run.config for run in results.runs] or [config]))
+    records = {run.name: run.record.get("status") for run in results.runs}
+    states = {run.name: records.get(run.name) or study.run(run.name).read_status() for run in config.runs()}
+    sentences += _state_sentences(states, "run")
+    compared = group_runs(results.comparable)
+    short = [method_title("__".join(pair)) for pair in group_runs(results.complete) if pair not in compared]
+    if short:
+        sentences.append(f"Not compared, because no seed has all folds that others have: {_join(short)}.")
+    folders = {run.name: study.baseline(run.name) for run in config.baseline_runs()}
+    states = {name: folder.read_status() for name, folder in folders.items()}
+    sentences += _state_sentences(states, "run of earlier methods", "runs of earlier methods")
+    for name in [name for name, state in states.items() if state == "failed"][:_MOST_NAMES]:
+        record = folders[name].read_record() or {}
+        reason = " ".join(str(record.get(key) or "") for key in ("error", "advice"))
+        sentences.append(shorten(f"{name}: {' '.join(reason.split())}", 300))
+    complete = [run.record for run in results.complete]
+    for noun, values in (
+        ("versions of the dataset", {(record.get("dataset") or {}).get("fingerprint") for record in complete}),
+        ("splits", {record.get("split_hash") for record in complete}),
+        ("versions of wbcstudy", {version_text(record) for record in complete}),
+        ("versions of TensorFlow", {(record.get("packages") or {}).get("tensorflow") for record in complete}),
+    ):
+        if len(values) > 1:
+            sentences.append(f"The runs used {len(values)} different {noun}; compare them with care.")
+    sentences += _limit_sentences(results.complete)
+    precision = precision_sentence(run.record for run in results.runs)
+    return [*sentences, *([precision] if precision else []), *_transfer_cautions(results)]
+
+
+def _limit_sentences(complete: Iterable[Run]) -> list[str]:
+    """Say which trainings ended at the limit of epochs and not by early stopping."""
+    recorded = [run for run in complete if run.record.get("epochs")]
+    ended = [run for run in recorded if run.record["epochs"] >= run.config.epochs]
+    rising = [run for run in ended if run.record.get("best_epoch") == run.record["epochs"]]
+    stoppable = [run for run in ended if run.config.epochs > run.config.patience]
+    # A training of fixed length whose best epoch was not its last had enough epochs.
+    if not stoppable and not rising:
+        return []
+    number = f"All {len(recorded)}" if len(ended) == len(recorded) else f"{len(ended)} of {len(recorded)}"
+    first = f"{number} trainings ended at the limit of epochs, without early stopping"
+    names = _join(dict.fromkeys(method_title(f"{run.config.encoder}__{run.config.loss}") for run in rising or ended))
+    if not rising:
+        return [f"{first}: {names}. More epochs may improve their scores."]
+    best = (
+        "the last epoch was the best" if len(rising) == len(ended) else f"in {len(rising)} the last epoch was the best"
+    )
+    return [f"{first}; {best}: {names}. More epochs may improve their scores."]
+
+
+def precision_sentence(records: Iterable[Mapping[str, Any]]) -> str:
+    """Say which networks were computed with another precision than the rest; empty if all were computed alike.
+
+    `precision: auto` chooses the precision of the machine, and a study may have run on several.
+
+    Args:
+        records: run.json of each run; only complete ones count.
+    """
+    methods: dict[str, dict[str, None]] = {}
+    for record in records:
+        if record.get("status") == "complete":
+            config = record["config"]
+            # Earlier versions did not record it; their settings say it.
+            precision = record.get("arithmetic") or config["precision"]
+            methods.setdefault(precision, {})[method_title(f"{config['encoder']}__{config['loss']}")] = None
+    methods.pop("auto", None)
+    if len(methods) < 2:
+        return ""
+    rarest = min(methods, key=lambda precision: (len(methods[precision]), precision))
+    others = {name for precision, names in methods.items() if precision != rarest for name in names}
+    names = [f"some runs of {name}" if name in others else name for name in methods[rarest]]
+    return (
+        f"The networks were computed with different precision: {rarest} for {_join(names)}, "
+        f"{join_words(sorted(methods.keys() - {rarest}), 'or')} for the rest. Do not compare their times, and compare "
+        "small differences in Dice with care."
+    )
+
+
+def _transfer_cautions(results: StudyResults) -> list[str]:
+    """Say what could not be scored on other datasets, and which images two datasets share."""
+    transfer, sentences = results.transfer, []
+    for run, dataset, error in transfer.failed:
+        sentences.append(f"{run} could not be scored on {dataset}: {shorten(' '.join(error.split()), 300)}")
+    if transfer.missing:
+        names = join_words(list(dict.fromkeys(dataset for _, dataset in transfer.missing)))
+        sentences.append(f"Some runs have not been scored on {names} yet; `wbcstudy run` scores them.")
+    for dataset in transfer.datasets:
+        if dataset.shared:
+            sentences.append(
+                f"{len(dataset.shared)} of the {dataset.cases} images of {transfer.title(dataset)} are left out: the "
+                "training dataset has the same images."
+            )
+    return sentences
+
+
+def _state_sentences(states: Mapping[str, str], noun: str, plural: str = "") -> list[str]:
+    """Say how many runs failed, are not finished or not started, and which."""
+    total = f"{len(states)} {plural}" if plural and len(states) != 1 else count(len(states), noun)
+    sentences = []
+    for state, phrase in _STATES.items():
+        names = [name for name in states if states[name] == state]
+        if names:
+            sentences.append(f"{len(names)} of {total} {phrase}: {_join(names)}.")
+    return sentences
+
+
+def _join(names: Iterable[str]) -> str:
+    return join_words(list(names), most=_MOST_NAMES)
