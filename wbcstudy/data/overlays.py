@@ -15,8 +15,6 @@ from wbcstudy.labels import BACKGROUND, CYTOPLASM, DIFFERENCE_COLOURS, LABELS, N
 
 # RGB of each label, uint8 (3, 3); the background is black.
 _COLOURS = np.array([getrgb(REGION_COLOURS.get(name, "#000000")) for name in LABELS], np.uint8)
-# Outlines are two pixels wide in images of this size and above, one pixel below.
-_LARGE_PX = 200
 
 
 def draw_overlay(
@@ -38,11 +36,14 @@ def draw_overlay(
     drawn = image.copy()
     cells = mask != BACKGROUND
     drawn[cells] = (image[cells] * (1 - opacity) + _COLOURS[mask[cells]] * opacity + 0.5).astype(np.uint8)
-    drawn[_outlines(cells)] = _COLOURS[CYTOPLASM]
+    # A line of one pixel hardly shows in an image that is not enlarged.
+    width_px = 2 if min(mask.shape) >= 200 else 1
+    drawn[_outlines(cells, width_px)] = _COLOURS[CYTOPLASM]
     if instances is not None:
-        drawn[_outlines(instances)] = _COLOURS[CYTOPLASM]
+        # Touching cells draw a line on both sides of their border.
+        drawn[_outlines(instances, 1)] = _COLOURS[CYTOPLASM]
     # Last, since a nucleus may reach the edge of its cell.
-    drawn[_outlines(mask == NUCLEUS)] = _COLOURS[NUCLEUS]
+    drawn[_outlines(mask == NUCLEUS, width_px)] = _COLOURS[NUCLEUS]
     return drawn
 
 
@@ -113,11 +114,10 @@ def encode_png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _outlines(regions: np.ndarray) -> np.ndarray:
+def _outlines(regions: np.ndarray, width_px: int) -> np.ndarray:
     """Return the outermost pixels of regions, integer or boolean (H, W)."""
     edge = np.zeros(regions.shape, bool)
-    # A line of one pixel hardly shows in an image that is not enlarged.
-    for step in range(1, 3 if min(regions.shape) >= _LARGE_PX else 2):
+    for step in range(1, width_px + 1):
         for values, edges in ((regions, edge), (regions.T, edge.T)):
             differ = values[step:] != values[:-step]
             edges[step:] |= differ

@@ -112,9 +112,9 @@ def choose_tiling(
             for side, (low, _, high) in zip(shape, spans, strict=True)
         )
         trained = f"{training.width_px[1]}x{training.height_px[1]} px"
-        assumed = " (assumed, not recorded in this run)" if training.assumed else ""
-        relation = "is about the size of" if similar else "differs in size from"
-        reason = f"{shape[1]}x{shape[0]} px {relation} the training images, {trained}{assumed}{scale_source}"
+        trained += " (assumed, not recorded in this run)" if training.assumed else ""
+        relation = "is about" if similar else "differs from"
+        reason = f"{shape[1]}x{shape[0]} px {relation} the size of the training images, {trained}{scale_source}"
         way = "whole" if similar else "tiles"
     else:
         reason = "as requested"
@@ -123,7 +123,7 @@ def choose_tiling(
     trained_px = [max(1, round(median * scale)) for _, median, _ in spans]
     sides = [_tile_side(*pair, training.image_size) for pair in zip(shape, trained_px, strict=True)]
     tile, input_px = zip(*sides, strict=True)
-    reason += f"; a training image corresponds to {trained_px[1]}x{trained_px[0]} px"
+    reason += f"; {trained_px[1]}x{trained_px[0]} px of it correspond to a training image"
     if any(side < length for side, length in zip(tile, shape, strict=True)):
         reason += f"; overlapping tiles of {tile[1]}x{tile[0]} px"
     return Tiling("tiles", tile, input_px, tuple(round(_OVERLAP * side) for side in trained_px), scale, reason)
