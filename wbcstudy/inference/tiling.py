@@ -106,24 +106,23 @@ def choose_tiling(
             raise StudyError(f"{name} = {value:g} cannot be used.", expected="0.01 to 100", fix=f"Change {name}.")
     scale, scale_source = _resolve_scale(training, scale, pixel_um)
     spans = training.height_px, training.width_px
+    # A training image at the scale of this image.
+    trained_px = [max(1, round(median * scale)) for _, median, _ in spans]
+    reason = "as requested"
     if way == "auto":
         similar = all(
             low * scale / _SIMILAR <= side <= high * scale * _SIMILAR
             for side, (low, _, high) in zip(shape, spans, strict=True)
         )
-        trained = f"{training.width_px[1]}x{training.height_px[1]} px"
-        trained += " (assumed, not recorded in this run)" if training.assumed else ""
-        relation = "is about" if similar else "differs from"
-        reason = f"{shape[1]}x{shape[0]} px {relation} the size of the training images, {trained}{scale_source}"
         way = "whole" if similar else "tiles"
-    else:
-        reason = "as requested"
+        relation = "is about" if similar else "differs from"
+        assumed = " (assumed, not recorded in this run)" if training.assumed else ""
+        trained = f"{trained_px[1]}x{trained_px[0]} px{scale_source}{assumed}"
+        reason = f"{shape[1]}x{shape[0]} px {relation} the size of a training image, {trained}"
     if way == "whole":
         return Tiling("whole", tuple(shape), (training.image_size,) * 2, (0, 0), scale, reason)
-    trained_px = [max(1, round(median * scale)) for _, median, _ in spans]
     sides = [_tile_side(*pair, training.image_size) for pair in zip(shape, trained_px, strict=True)]
     tile, input_px = zip(*sides, strict=True)
-    reason += f"; {trained_px[1]}x{trained_px[0]} px of it correspond to a training image"
     if any(side < length for side, length in zip(tile, shape, strict=True)):
         reason += f"; overlapping tiles of {tile[1]}x{tile[0]} px"
     return Tiling("tiles", tile, input_px, tuple(round(_OVERLAP * side) for side in trained_px), scale, reason)
@@ -142,10 +141,10 @@ def _tile_side(length: int, trained_px: int, image_size: int) -> tuple[int, int]
 
 def _resolve_scale(training: TrainingScale, scale: float | None, pixel_um: float | None) -> tuple[float, str]:
     if scale is not None:
-        return scale, f", times {scale:g} as requested"
+        return scale, f" at scale {scale:g}"
     if pixel_um is None or training.pixel_size_um is None:
         return 1.0, ""
-    return training.pixel_size_um / pixel_um, f" of {training.pixel_size_um:g} µm, here {pixel_um:g} µm"
+    return training.pixel_size_um / pixel_um, f" at {pixel_um:g} µm per pixel (training: {training.pixel_size_um:g} µm)"
 
 
 def tile_corners(shape: tuple[int, int], tiling: Tiling) -> Iterator[tuple[int, int]]:
