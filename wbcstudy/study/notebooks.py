@@ -16,7 +16,7 @@ from typing import Any
 from wbcstudy.errors import StudyError
 from wbcstudy.files import project_root, read_json, write_json
 
-# The notebook of each kind of run folder (`RunFolder.step`).
+# `RunFolder.step` -> notebook.
 _SHIPPED = {"train": "2_train.ipynb", "baseline": "3_baseline.ipynb"}
 # Folder of the copies, which git ignores.
 _COPIES = "my_notebooks"
@@ -47,14 +47,14 @@ def copy_notebooks() -> list[str]:
     return messages
 
 
-def describe_notebook(act: str) -> dict[str, Any] | None:
+def describe_notebook(step: str) -> dict[str, Any] | None:
     """Describe the running notebook for run.json; None outside a notebook.
 
     Compares the cells that this kernel has executed with those of the shipped notebook. Cells that only assign settings
     do not count: run.json has the settings. A cell that was executed again counts once.
 
     Args:
-        act: kind of run, "train" or "baseline".
+        step: "train" or "baseline".
 
     Returns:
         name: path of the notebook, relative to the checkout if possible; None if unknown.
@@ -65,7 +65,7 @@ def describe_notebook(act: str) -> dict[str, Any] | None:
     if shell is None:
         return None
     digest = _hash_code(shell.history_manager.input_hist_raw)
-    shipped = _shipped_hash(act)
+    shipped = _shipped_hash(step)
     path = _papermill_input() or shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
     return {
         "name": _short_name(Path(path)) if path else None,
@@ -84,9 +84,9 @@ def changed_notebooks(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {run: notebook.get("name") or "not recorded" for run, notebook in changed.items()}
 
 
-def _shipped_hash(act: str) -> str | None:
+def _shipped_hash(step: str) -> str | None:
     try:
-        sources = _read_sources(project_root() / "notebooks" / _SHIPPED[act], cell_type="code")
+        sources = _read_sources(project_root() / "notebooks" / _SHIPPED[step], cell_type="code")
     except StudyError:
         return None
     return _hash_code(sources) if sources else None
