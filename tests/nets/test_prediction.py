@@ -56,7 +56,7 @@ def test_each_chunk_of_probabilities_is_passed_on():
     model = keras.Model(image, keras.layers.Softmax()(image))
     images = np.random.default_rng(0).uniform(0, 5, (70, 4, 4, 3)).astype(np.float32)
     seen = []
-    masks = predict_masks(model, images, 8, look=lambda chunk, probabilities: seen.append((chunk, probabilities)))
+    masks = predict_masks(model, images, 8, on_chunk=lambda chunk, probabilities: seen.append((chunk, probabilities)))
     assert [chunk for chunk, _ in seen] == [slice(0, 64), slice(64, 128)]
     np.testing.assert_allclose(
         np.concatenate([probabilities for _, probabilities in seen]), predict_probabilities(model, images)

@@ -15,7 +15,7 @@ from wbcstudy.nets.cost import count_multiply_adds
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.model_file import load_model
 from wbcstudy.nets.prediction import predict_probabilities
-from wbcstudy.nets.training import HISTORY_COLUMNS, TrainingResult, train, training_facts, validate
+from wbcstudy.nets.training import TrainingResult, train, training_facts, validate
 from wbcstudy.nets.unet import build_unet
 from wbcstudy.runs.folders import RunFolder
 
@@ -70,7 +70,7 @@ def test_another_seed_gives_another_training(finished, parts, tmp_path):
 
 
 @pytest.mark.parametrize("last", [[1, 3], [4]], ids=str)
-def test_an_interrupted_training_ends_as_if_it_had_not_been(finished, parts, tmp_path, last):
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(finished, parts, tmp_path, last):
     folder = RunFolder(tmp_path)
     for epoch in last:
 
@@ -87,13 +87,13 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(finished, parts, tmp
     lines = []
     model = build_unet(CONFIG)
     result = train(model, *parts, CONFIG, folder, lines.append)
-    assert lines[0].startswith(f"continuing after epoch {last[-1]}")
+    assert lines[0].startswith(f"resuming after epoch {last[-1]}")
     assert_same(result.history, model.get_weights(), finished)
     assert_same(pd.read_csv(folder.history), load_model(folder.model).get_weights(), finished)
     assert (result.best_epoch, result.epochs) == (finished[1].best_epoch, finished[1].epochs)
 
 
-def test_a_learning_rate_that_changes_goes_on_where_it_was(parts, tmp_path):
+def test_a_learning_rate_schedule_resumes_at_its_step(parts, tmp_path):
     config = CONFIG.model_copy(update={"learning_rate_schedule": "cosine", "learning_rate": 0.01, "epochs": 3})
     whole = train(build_unet(config), *parts, config, RunFolder(tmp_path / "whole"), print).history
 
@@ -103,14 +103,14 @@ def test_a_learning_rate_that_changes_goes_on_where_it_was(parts, tmp_path):
     with pytest.raises(Interrupted):
         train(build_unet(config), *parts, config, RunFolder(tmp_path / "cut"), cut)
     again = train(build_unet(config), *parts, config, RunFolder(tmp_path / "cut"), print).history
-    # The rate of the step after each epoch: the peak after the rise, half of it at half of the descent, and nothing.
+    # The rate of the step after each epoch: the maximum after the first, half of it, and 0.
     np.testing.assert_allclose(whole["learning_rate"], [0.01, 0.005, 0], atol=1e-7)
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), whole.drop(columns="seconds"), check_exact=True)
 
 
 def test_a_single_epoch_only_descends():
     config = CONFIG.model_copy(update={"learning_rate_schedule": "cosine", "learning_rate": 0.01, "epochs": 1})
-    rate = training.build_learning_rate(config, steps_per_epoch=10)
+    rate = training._build_learning_rate(config, steps_per_epoch=10)
     np.testing.assert_allclose([float(rate(0)), float(rate(5)), float(rate(10))], [0.01, 0.005, 0], atol=1e-7)
 
 
@@ -130,7 +130,7 @@ def test_an_interruption_within_an_epoch_repeats_that_epoch(finished, parts, tmp
     assert_same(train(model, *parts, CONFIG, RunFolder(tmp_path), print).history, model.get_weights(), finished)
 
 
-def test_a_killed_process_is_continued_by_another(finished, parts, tmp_path):
+def test_another_process_resumes_a_killed_one(finished, parts, tmp_path):
     np.savez(
         tmp_path / "parts.npz", **{f"{i}{k}": getattr(p, k) for i, p in enumerate(parts) for k in ("images", "masks")}
     )
@@ -158,7 +158,7 @@ def test_a_killed_process_is_continued_by_another(finished, parts, tmp_path):
     assert_same(result.history, model.get_weights(), finished)
 
 
-def test_a_run_that_is_stopped_after_its_training_need_not_train_again(finished, parts, monkeypatch):
+def test_a_run_interrupted_after_its_training_is_not_trained_again(finished, parts, monkeypatch):
     def no_training(*args):
         raise Interrupted
 
@@ -171,7 +171,8 @@ def test_a_run_that_is_stopped_after_its_training_need_not_train_again(finished,
 def test_history_is_one_row_per_epoch_in_the_file_as_in_the_result(finished):
     folder, result, _, _ = finished
     history = pd.read_csv(folder.history)
-    assert tuple(history.columns) == HISTORY_COLUMNS
+    dice = ["val_dice_nucleus", "val_dice_cytoplasm"]
+    assert list(history.columns) == ["epoch", "loss", "val_loss", *dice, "seconds", "learning_rate"]
     assert list(history["epoch"]) == [1, 2, 3, 4]
     pd.testing.assert_frame_equal(history, result.history, check_exact=True)
     assert result.best_epoch == history["epoch"][history["val_loss"].argmin()]
@@ -179,19 +180,19 @@ def test_history_is_one_row_per_epoch_in_the_file_as_in_the_result(finished):
     assert result.steps_per_epoch == 2
 
 
-def test_one_line_per_epoch_tells_what_a_person_waits_for(finished):
+def test_one_line_per_epoch_is_reported(finished):
     lines = finished[3]
     assert len(lines) == 4
     for epoch, line in enumerate(lines, 1):
         assert re.fullmatch(
             rf"epoch {epoch}/4  loss \d\.\d{{4}}  val_loss \d+\.\d{{4}}  nucleus \d\.\d{{3}}  cytoplasm \d\.\d{{3}}  "
-            r"\d+\.\d s, at most \d+ (s|min) left",
+            r"\d+\.\d s, at most (\d+ min )?\d+ s left",
             line,
         ), line
 
 
-def _edit_about(folder, edit):
-    """Rewrite what a checkpoint says of its training."""
+def _edit_description(folder, edit):
+    """Rewrite the description in a checkpoint."""
     state = folder.checkpoint / "state.npz"
     with np.load(state) as arrays:
         arrays = dict(arrays)
@@ -208,9 +209,9 @@ def test_a_checkpoint_of_another_training_is_refused_and_kept(parts, tmp_path, c
     with pytest.raises(Interrupted):
         train(build_unet(CONFIG), *parts, CONFIG, folder, cut)
     if change == "version":
-        _edit_about(folder, lambda about: {"fingerprint": "0123", "rows": about["rows"]})
+        _edit_description(folder, lambda values: {"fingerprint": "0123", "rows": values["rows"]})
     if change == "arithmetic":
-        _edit_about(folder, lambda about: about | {"arithmetic": "float16"})
+        _edit_description(folder, lambda values: values | {"arithmetic": "float16"})
     before = {path: path.read_bytes() for path in folder.checkpoint.iterdir()}
     config = CONFIG.model_copy(update={"learning_rate": 1e-4}) if change == "settings" else CONFIG
     other = (cells(6, seed=7), parts[1]) if change == "images" else parts
@@ -219,15 +220,15 @@ def test_a_checkpoint_of_another_training_is_refused_and_kept(parts, tmp_path, c
     assert f"Delete {folder.checkpoint}" in str(caught.value)
     reasons = {
         "settings": "learning_rate was 0.001, is now 0.0001",
-        "images": "its images are others",
+        "images": "its images differ",
         "version": "another version of wbcstudy wrote it",
-        "arithmetic": "it computed in float16, and precision: ",
+        "arithmetic": "it was computed in float16, but precision: ",
     }
     assert reasons[change] in str(caught.value)
     assert {path: path.read_bytes() for path in folder.checkpoint.iterdir()} == before
 
 
-def test_a_training_goes_on_after_a_version_that_brought_new_settings(finished, parts, tmp_path):
+def test_a_training_resumes_under_a_version_with_new_settings(finished, parts, tmp_path):
     folder = RunFolder(tmp_path)
 
     def cut(line):
@@ -235,15 +236,15 @@ def test_a_training_goes_on_after_a_version_that_brought_new_settings(finished, 
 
     with pytest.raises(Interrupted):
         train(build_unet(CONFIG), *parts, CONFIG, folder, cut)
-    _edit_about(folder, lambda about: about["settings"].pop("learning_rate_schedule") and about)
+    _edit_description(folder, lambda values: values["settings"].pop("learning_rate_schedule") and values)
     lines = []
     model = build_unet(CONFIG)
     result = train(model, *parts, CONFIG, folder, lines.append)
-    assert "continuing after epoch 1" in lines[0]
+    assert "resuming after epoch 1" in lines[0]
     assert_same(result.history, model.get_weights(), finished)
 
 
-@pytest.mark.parametrize("damage", ["cut off", "best epoch lost", "says nothing"])
+@pytest.mark.parametrize("damage", ["cut off", "best epoch lost", "no description"])
 def test_a_damaged_checkpoint_is_not_used(finished, parts, tmp_path, damage):
     folder = RunFolder(tmp_path)
 
@@ -258,7 +259,7 @@ def test_a_damaged_checkpoint_is_not_used(finished, parts, tmp_path, damage):
     elif damage == "best epoch lost":
         (folder.checkpoint / "best-1.npz").unlink()
     else:
-        _edit_about(folder, lambda about: 5)
+        _edit_description(folder, lambda values: 5)
     lines = []
     model = build_unet(CONFIG)
     result = train(model, *parts, CONFIG, folder, lines.append)
@@ -292,14 +293,14 @@ def test_patience_ends_the_training_and_the_best_weights_stay(parts, tmp_path, s
         np.testing.assert_array_equal(now, then)
 
 
-def test_a_loss_that_is_no_number_stops_with_advice(parts, tmp_path, scripted):
+def test_a_loss_that_is_not_finite_is_an_error(parts, tmp_path, scripted):
     scripted([1.0, float("nan")])
     with pytest.raises(StudyError, match="nan in epoch 2") as caught:
         train(build_unet(CONFIG), *parts, CONFIG, RunFolder(tmp_path), print)
     assert "Lower learning_rate (now 0.001)" in str(caught.value)
 
 
-def test_out_of_memory_names_what_to_lower(parts, tmp_path, monkeypatch):
+def test_out_of_memory_suggests_settings_to_lower(parts, tmp_path, monkeypatch):
     import tensorflow as tf
 
     for error in (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"), MemoryError()):
@@ -313,7 +314,7 @@ def test_out_of_memory_names_what_to_lower(parts, tmp_path, monkeypatch):
         assert "batch_size (now 4) or image_size (now 32)" in str(caught.value)
 
 
-def test_a_full_disk_is_told_and_the_training_goes_on_when_there_is_room(finished, parts, small_disk):
+def test_a_training_resumes_after_a_full_disk(finished, parts, small_disk):
     small_disk.resize("20m")
     folder = RunFolder(small_disk.path / "run")
 
@@ -327,7 +328,7 @@ def test_a_full_disk_is_told_and_the_training_goes_on_when_there_is_room(finishe
     (small_disk.path / "filler").unlink()
     lines, model = [], build_unet(CONFIG)
     result = train(model, *parts, CONFIG, folder, lines.append)
-    assert "continuing after epoch 2" in lines[0]
+    assert "resuming after epoch 2" in lines[0]
     assert_same(result.history, model.get_weights(), finished)
 
 
@@ -337,7 +338,7 @@ def test_no_images_are_refused(parts, cells, tmp_path):
             train(build_unet(CONFIG), *chosen, CONFIG, RunFolder(tmp_path), print)
 
 
-def test_validation_is_one_number_whatever_the_batch_size(parts):
+def test_validation_does_not_depend_on_the_batch_size(parts):
     model = build_unet(CONFIG)
     scores = [validate(model, parts[0], CONFIG.model_copy(update={"batch_size": size})) for size in (1, 4, 6)]
     for other in scores[1:]:
@@ -349,7 +350,7 @@ def test_validation_is_one_number_whatever_the_batch_size(parts):
     assert scores[0]["val_dice_nucleus"] == pytest.approx(dice, abs=1e-3)
 
 
-def test_what_a_run_notes_about_itself(parts):
+def test_the_facts_about_a_training(parts):
     model = build_unet(CONFIG)
     history = pd.DataFrame({"seconds": [9.0, 1.0, 2.0]})
     result = TrainingResult(history, best_epoch=2, epochs=3, stopped_early=False, fit_seconds=12.0, steps_per_epoch=4)

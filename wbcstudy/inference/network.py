@@ -67,9 +67,9 @@ class Network:
         """
         if not self.run.config.test_time_flips:
             return self.predict_once(images)
-        from wbcstudy.nets.prediction import average_positions
+        from wbcstudy.nets.prediction import average_orientations
 
-        return average_positions(self.predict_once, images)
+        return average_orientations(self.predict_once, images)
 
     def predict_once(self, images: np.ndarray) -> np.ndarray:
         """Predict as `predict` does, in one position only."""

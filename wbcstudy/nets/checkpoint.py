@@ -1,10 +1,9 @@
-"""The state of a training after each epoch, so that it can be interrupted and continued exactly."""
+"""Save the state of a training after each epoch, so that it can be resumed exactly."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,17 +22,17 @@ from wbcstudy.nets.cost import arithmetic
 
 @dataclass
 class Checkpoint:
-    """What a training needs to go on: history, weights, optimiser, random state, and the best epoch's weights.
+    """The state of a training: history, weights, optimiser, random state, and the best epoch's weights.
 
-    In the folder: `state.npz`, replaced in one step after each epoch, and `best-<epoch>.npz`, written before the
-    `state.npz` that relies on it. NumPy files without pickles: a foreign checkpoint cannot run code.
+    The folder contains `state.npz`, replaced in one step after each epoch, and `best-<epoch>.npz`, written before the
+    `state.npz` that refers to it. NumPy files without pickles cannot run code.
 
     Args:
         path: the folder.
         model: the compiled model, its optimiser built.
         config: the settings.
         images: fingerprint of the images and masks.
-        rows: one dict per finished epoch, the columns of history.csv.
+        rows: one dict per finished epoch, with the columns of history.csv.
     """
 
     path: Path
@@ -46,41 +45,55 @@ class Checkpoint:
     def open(
         cls, path: Path, model, config: RunConfig, parts: Iterable[Any], report: Callable[[str], Any]
     ) -> Checkpoint:
-        """The checkpoint in a folder, its state restored into the model; an empty one where there is none.
+        """Open the checkpoint in a folder and restore its state into the model, or start an empty one.
 
         Args:
             path: the folder; need not exist.
             model: the compiled model, its optimiser built.
             config: the settings.
-            parts: what has `.images` and `.masks`: training and validation.
-            report: told in one line when a training continues, or why a damaged checkpoint is not used.
+            parts: training and validation set, with `.images` and `.masks`.
+            report: called with one line when a training resumes, or when a damaged checkpoint is ignored.
 
         Raises:
-            StudyError: it was made with other settings or other images.
+            StudyError: the checkpoint belongs to other settings or images.
         """
         checkpoint = cls(path, model, config, _fingerprint(parts))
         if not checkpoint._state.exists():
             return checkpoint
         try:
             arrays = _read(checkpoint._state)
-            about = json.loads(str(arrays["about"]))
-            other = _differences(about, checkpoint)
-            if not other:
-                checkpoint.rows.extend(about["rows"])
+            description = json.loads(str(arrays["about"]))
+            differences = checkpoint._compare(description)
+            if not differences:
+                checkpoint.rows.extend(description["rows"])
                 _read(checkpoint._best)
                 _assign(checkpoint._variables(), arrays)
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            report(f"The checkpoint in {path} is damaged ({error}); training starts again from the first epoch.")
+            report(f"the checkpoint in {path} is damaged ({error}); the training restarts from the first epoch")
             checkpoint.rows.clear()
             return checkpoint
-        if other:
+        if differences:
             raise StudyError(
-                f"{path} holds a checkpoint of another training: {'; '.join(other)}.",
-                expected=f"a checkpoint of {config.name} with the same parameters and the same images",
-                fix=f"Delete {path} to start again, or go back to the earlier settings or machine to continue.",
+                f"{path} holds a checkpoint of another training: {'; '.join(differences)}.",
+                expected=f"a checkpoint of {config.name} with the same settings and images",
+                fix=f"Delete {path} to start again, or restore the earlier settings or machine to resume.",
             )
-        report(f"continuing after epoch {len(checkpoint.rows)}, from {path}")
+        report(f"resuming after epoch {len(checkpoint.rows)}, from {path}")
         return checkpoint
+
+    def _compare(self, description: dict[str, Any]) -> list[str]:
+        """Return the differences between the training that saved the checkpoint and this one, one clause each."""
+        if "settings" not in description:
+            return ["another version of wbcstudy wrote it"]
+        differences = changed_settings(description["settings"], self.config)
+        now = arithmetic(self.model)
+        if (before := description.get("arithmetic", now)) != now:
+            differences.append(
+                f"it was computed in {before}, but precision: {self.config.precision} is {now} on this machine"
+            )
+        if description["images"] != self.images:
+            differences.append("its images differ")
+        return differences
 
     @property
     def history(self) -> pd.DataFrame:
@@ -98,25 +111,24 @@ class Checkpoint:
         return len(self.rows) - self.best_epoch >= self.config.patience
 
     def add(self, row: dict[str, Any]) -> None:
-        """Note a finished epoch and save the state after it."""
+        """Add a finished epoch and save the state."""
         self.rows.append(row)
         if self.best_epoch == row["epoch"]:
             _write(self._best, _views(self.model.variables))
-        state = _views(self._variables())
-        facts = {"settings": self.config.model_dump(mode="json"), "images": self.images, "rows": self.rows}
-        about = json.dumps(facts | {"arithmetic": arithmetic(self.model)})
-        _write(self._state, state | {"about": np.array(about)})
+        description = {
+            "settings": self.config.model_dump(mode="json"),
+            "images": self.images,
+            "rows": self.rows,
+            "arithmetic": arithmetic(self.model),
+        }
+        _write(self._state, _views(self._variables()) | {"about": np.array(json.dumps(description))})
         for path in self.path.glob("best-*.npz"):
             if path != self._best:
                 path.unlink()
 
     def restore_best(self) -> None:
-        """Put the best epoch's weights into the model."""
+        """Restore the best epoch's weights into the model."""
         _assign(self.model.variables, _read(self._best))
-
-    def remove(self) -> None:
-        """Delete the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def _state(self) -> Path:
@@ -127,19 +139,8 @@ class Checkpoint:
         return self.path / f"best-{self.best_epoch}.npz"
 
     def _variables(self) -> list:
-        # Among the model's variables are the moving statistics of batch norm and the random state of dropout.
+        # The model's variables include the moving statistics of batch norm and the random state of dropout.
         return [*self.model.variables, *self.model.optimizer.variables]
-
-
-def _differences(about: dict[str, Any], checkpoint: Checkpoint) -> list[str]:
-    """In what the training that left a checkpoint differs from this one, in words; empty for the same training."""
-    if "settings" not in about:
-        return ["another version of wbcstudy wrote it"]
-    other = changed_settings(about["settings"], checkpoint.config)
-    here = arithmetic(checkpoint.model)
-    if (there := about.get("arithmetic", here)) != here:
-        other.append(f"it computed in {there}, and precision: {checkpoint.config.precision} is {here} on this machine")
-    return other + ["its images are others"] * (about["images"] != checkpoint.images)
 
 
 def _fingerprint(parts: Iterable[Any]) -> str:
@@ -147,14 +148,14 @@ def _fingerprint(parts: Iterable[Any]) -> str:
     for part in parts:
         for array in (part.images, part.masks):
             digest.update(f"{array.dtype}{array.shape}".encode())
-            # Piece by piece: it may be on the disk because it is too large for memory.
+            # In pieces: the array may be in a file because it does not fit into memory.
             for start in range(0, len(array), 64):
                 digest.update(np.ascontiguousarray(array[start : start + 64]).data)
     return digest.hexdigest()
 
 
 def _views(variables: Iterable[Any]) -> dict[str, np.ndarray]:
-    """Keras' variables as arrays on their own memory, to be written before they change: copies of all take longer."""
+    """Return Keras' variables as arrays without copying them; they must be written before the variables change."""
     return {str(i): _view(v.value.read_value()) for i, v in enumerate(variables)}
 
 
@@ -162,7 +163,7 @@ def _view(tensor) -> np.ndarray:
     try:
         return np.asarray(memoryview(tensor))
     except (BufferError, TypeError, ValueError):
-        # A graphics card's memory is none of the processor's.
+        # GPU tensors have no CPU buffer.
         return tensor.numpy()
 
 
@@ -172,7 +173,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    # NumPy would leave a file open that turns out not to be one of its own.
+    # np.load(path) would not close an invalid file.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
 

@@ -1,4 +1,4 @@
-"""What a network says of images: probabilities of the labels, masks, and the mean over an image's eight positions."""
+"""Predict probabilities and masks, optionally as the mean over an image's eight orientations."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import numpy as np
 
 from wbcstudy.nets.backend import ONEDNN
 
-# Images whose probabilities are in memory at a time, and over which the validation loss sums. Not the training's batch
-# size: the Dice loss depends on the batch, and early stopping should not.
+# Number of images whose probabilities are in memory at a time, and over which the validation loss is computed: the Dice
+# loss depends on this number, and early stopping should not depend on the batch size.
 CHUNK = 64
 
 
 def predict_probabilities(model, images: np.ndarray, batch_size: int = 8, flips: bool = False) -> np.ndarray:
-    """Probabilities of the labels.
+    """Predict the probabilities of the labels.
 
     Args:
         model: a network.
         images: (N, H, W, 3), RGB 0-255; H and W multiples of 32; N may be 0.
-        batch_size: images at a time; changes memory and speed only.
-        flips: whether to predict each image in its eight positions (turned by quarters, each also mirrored) and
-            return the mean of the eight, turned back.
+        batch_size: images per batch; changes memory and speed only.
+        flips: return the mean over the eight orientations of each image, see `average_orientations`.
 
     Returns:
         float32 (N, H, W, 3).
@@ -32,11 +31,11 @@ def predict_probabilities(model, images: np.ndarray, batch_size: int = 8, flips:
         return np.empty((*images.shape[:3], model.output_shape[-1]), np.float32)
 
     def predict(views):
-        # Not `model.predict`: its pipeline tunes itself, which can stand still (see `make_batches`).
+        # `model.predict` tunes its pipeline, which can cause long delays (see `make_batches`).
         starts = range(0, len(views), batch_size)
         return np.concatenate([_predict_batch(model, views[start : start + batch_size]) for start in starts])
 
-    return average_positions(predict, images) if flips else predict(images)
+    return average_orientations(predict, images) if flips else predict(images)
 
 
 def _predict_batch(model, images: np.ndarray) -> np.ndarray:
@@ -46,8 +45,8 @@ def _predict_batch(model, images: np.ndarray) -> np.ndarray:
     return model.predict_on_batch(np.repeat(images, 2, axis=0))[:1]
 
 
-def average_positions(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-    """The mean over an image's eight positions: turned by quarters, each also mirrored.
+def average_orientations(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+    """Average predictions over the eight orientations of an image: rotated by multiples of 90 degrees, and mirrored.
 
     Args:
         predict: (N, H, W, 3) -> (N, H, W, labels).
@@ -57,10 +56,10 @@ def average_positions(predict: Callable[[np.ndarray], np.ndarray], images: np.nd
         float32 (N, H, W, labels).
     """
     total = np.float32(0)
-    for turns, mirrored in itertools.product(range(4), (False, True)):
-        view = np.rot90(images[:, :, ::-1] if mirrored else images, turns, axes=(1, 2))
-        back = np.rot90(predict(np.ascontiguousarray(view)), -turns, axes=(1, 2))
-        total = total + (back[:, :, ::-1] if mirrored else back)
+    for quarters, mirrored in itertools.product(range(4), (False, True)):
+        view = np.rot90(images[:, :, ::-1] if mirrored else images, quarters, axes=(1, 2))
+        predicted = np.rot90(predict(np.ascontiguousarray(view)), -quarters, axes=(1, 2))
+        total = total + (predicted[:, :, ::-1] if mirrored else predicted)
     return total / np.float32(8)
 
 
@@ -68,17 +67,16 @@ def predict_masks(
     model,
     images: np.ndarray,
     batch_size: int = 8,
-    look: Callable[[slice, np.ndarray], None] | None = None,
+    on_chunk: Callable[[slice, np.ndarray], None] | None = None,
     flips: bool = False,
 ) -> np.ndarray:
-    """The most probable label of each pixel; arguments as `predict_probabilities`.
+    """Predict the most probable label of each pixel.
 
     Args:
         model: a network.
         images: (N, H, W, 3), RGB 0-255.
-        batch_size: images at a time.
-        look: called with each chunk of images (a slice of N) and its probabilities, float32 (n, H, W, 3), before they
-            are forgotten.
+        batch_size: images per batch.
+        on_chunk: called with a slice of N and its probabilities, float32 (n, H, W, 3), for each chunk of images.
         flips: as in `predict_probabilities`.
 
     Returns:
@@ -88,7 +86,7 @@ def predict_masks(
     for start in range(0, len(images), CHUNK):
         chunk = slice(start, start + CHUNK)
         probabilities = predict_probabilities(model, images[chunk], batch_size, flips)
-        if look is not None:
-            look(chunk, probabilities)
+        if on_chunk is not None:
+            on_chunk(chunk, probabilities)
         masks[chunk] = probabilities.argmax(axis=-1)
     return masks

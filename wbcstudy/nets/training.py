@@ -1,7 +1,7 @@
-"""Train one network: early stopping on the validation loss, one checkpoint per epoch, the best weights kept.
+"""Train one network: early stopping on the validation loss, a checkpoint per epoch, the best weights kept.
 
-An interrupted training that is started again with the same settings and images continues after its last finished epoch
-and ends with the same history and the same weights, bit by bit, as one that was never interrupted.
+An interrupted training that is started again with equal settings and images resumes after its last finished epoch. Its
+history and weights are then bit-identical to those of an uninterrupted training.
 """
 
 from __future__ import annotations
@@ -31,29 +31,20 @@ from wbcstudy.nets.prediction import CHUNK, predict_masks, predict_probabilities
 from wbcstudy.nets.stain import normalise_training_images, set_target
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.start import NEW_STUDY
-
-HISTORY_COLUMNS = (
-    "epoch",
-    "loss",
-    "val_loss",
-    "val_dice_nucleus",
-    "val_dice_cytoplasm",
-    "seconds",
-    "learning_rate",
-)
+from wbcstudy.wording import duration
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training came to.
+    """The result of a training.
 
     Args:
-        history: one row per epoch, columns `HISTORY_COLUMNS`.
-        best_epoch: the epoch with the lowest validation loss, from 1; its weights are in the model.
-        epochs: how many were trained.
-        stopped_early: whether `patience` ended it, and not `epochs`.
-        fit_seconds: time of all epochs with validation, of all sittings together.
-        steps_per_epoch: training steps of an epoch.
+        history: one row per epoch, columns as in history.csv.
+        best_epoch: the epoch with the lowest validation loss, from 1; the model has its weights.
+        epochs: number of trained epochs.
+        stopped_early: whether the training ended by `patience` and not by `epochs`.
+        fit_seconds: total time of all epochs with validation, in s, also before interruptions.
+        steps_per_epoch: training steps per epoch.
     """
 
     history: pd.DataFrame
@@ -65,7 +56,7 @@ class TrainingResult:
 
     @property
     def seconds_per_epoch(self) -> float:
-        """Median time of an epoch; the first one builds the graph and takes longer."""
+        """Median time of an epoch; the first takes longer, since it builds the graph."""
         return float(self.history["seconds"].median())
 
 
@@ -77,39 +68,39 @@ def train(
     folder: RunFolder,
     report: Callable[[str], Any] = print,
 ) -> TrainingResult:
-    """Train a model and leave `model.keras` and `history.csv` in the run's folder.
+    """Train a model, and write `model.keras` and `history.csv` to the run's folder.
 
-    After each epoch the folder holds a checkpoint of it; where one is found, the training goes on from there. It stays
-    until the run is complete, so that a run which is stopped later, while it is scored, need not train again.
+    A checkpoint is written after each epoch. If the folder has one, the training resumes from it. The checkpoint is
+    kept until the run is complete: a run that is interrupted during its evaluation is not trained again.
 
     Args:
-        model: what `build_unet(config)` returned; its weights are changed in place and are the best epoch's at the end.
-        training: images to learn from, N > 0.
+        model: from `build_unet(config)`; changed in place, and has the best epoch's weights at the end.
+        training: training images, N > 0.
         validation: images for early stopping, N > 0.
         config: the settings.
-        folder: where results go; made if need be.
+        folder: the run's folder, created if it does not exist.
         report: called with one line per epoch.
 
     Raises:
-        StudyError: no images; a checkpoint of other settings or images; the loss is not a number; out of memory; the
-            disk is full.
+        StudyError: no images; a checkpoint of other settings or images; a loss that is not finite; out of memory; disk
+            full.
     """
     for arrays, part in ((training, "training"), (validation, "validation")):
         _check_arrays(arrays, part)
     keras = load_keras()
     steps = -(-len(training.images) * config.augmented_copies // config.batch_size)
-    model.compile(fast_adam(build_learning_rate(config, steps)), build_loss(config.loss), jit_compile=False)
-    # Its variables exist only from here on, and a checkpoint restores them.
+    model.compile(fast_adam(_build_learning_rate(config, steps)), build_loss(config.loss), jit_compile=False)
+    # Creates the optimiser's variables, which a checkpoint restores.
     model.optimizer.build(model.trainable_variables)
 
     set_target(model, training.images)
-    taught = normalise_training_images(training.images, config)
+    images = normalise_training_images(training.images, config)
     checkpoint = Checkpoint.open(folder.checkpoint, model, config, (training, validation), report)
     rows = checkpoint.rows
     while len(rows) < config.epochs and not checkpoint.patience_ended:
         epoch, start = len(rows) + 1, time.perf_counter()
         with _memory_advice(config):
-            batches = make_batches(taught, training.masks, config, epoch)
+            batches = make_batches(images, training.masks, config, epoch)
             loss = model.fit(batches, shuffle=False, verbose=0).history["loss"][-1]
             _check_finite(loss, "training", epoch, config)
             scores = validate(model, validation, config)
@@ -118,17 +109,17 @@ def train(
         with _disk_advice(folder):
             checkpoint.add(row | {"learning_rate": float(model.optimizer.learning_rate)})
             _write_history(checkpoint.history, folder)
-        report(_line(rows, config))
+        report(_describe_epoch(rows, config))
 
     checkpoint.restore_best()
     history = checkpoint.history
-    # A fresh optimiser: the file is a third as large, and nothing continues from it.
+    # With a new optimiser, the file has a third of the size.
     model.compile(keras.optimizers.Adam(config.learning_rate), build_loss(config.loss), jit_compile=False)
     with _disk_advice(folder):
         _write_history(history, folder)
         with atomic_write(folder.model) as path:
             model.save(path)
-    result = TrainingResult(
+    return TrainingResult(
         history=history,
         best_epoch=checkpoint.best_epoch,
         epochs=len(rows),
@@ -136,53 +127,52 @@ def train(
         fit_seconds=float(history["seconds"].sum()),
         steps_per_epoch=steps,
     )
-    return result
 
 
-def build_learning_rate(config: RunConfig, steps_per_epoch: int):
-    """The learning rate, over the steps of a training if it changes.
+def _build_learning_rate(config: RunConfig, steps_per_epoch: int):
+    """Return the learning rate, or its schedule over the steps of a training.
 
     Args:
-        config: its `learning_rate`, `learning_rate_schedule` and `epochs`.
+        config: learning_rate, learning_rate_schedule and epochs are used.
         steps_per_epoch: > 0.
 
     Returns:
-        A float, or for "cosine" a keras.optimizers.schedules.LearningRateSchedule: it rises in a straight line from 0
-        over the first epoch (Goyal et al. 2017), then follows half a cosine down to 0 at the end of the last
-        (Loshchilov, Hutter 2017, without restarts). A single epoch is all descent. It depends on the optimiser's count
-        of steps alone, so that a training which is taken up again goes on as it would have.
+        A float, or for "cosine" a keras.optimizers.schedules.LearningRateSchedule: it rises linearly from 0 during the
+        first epoch (Goyal et al. 2017), then follows half a cosine to 0 at the end of the last epoch (Loshchilov and
+        Hutter 2017, without restarts). A single epoch only falls. It depends only on the optimiser's step count, which
+        a checkpoint restores.
     """
     if config.learning_rate_schedule == "constant":
         return config.learning_rate
-    rise = steps_per_epoch if config.epochs > 1 else 0
+    warmup = steps_per_epoch if config.epochs > 1 else 0
     return load_keras().optimizers.schedules.CosineDecay(
-        0.0 if rise else config.learning_rate,
-        decay_steps=config.epochs * steps_per_epoch - rise,
-        warmup_target=config.learning_rate if rise else None,
-        warmup_steps=rise,
+        0.0 if warmup else config.learning_rate,
+        decay_steps=config.epochs * steps_per_epoch - warmup,
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
     )
 
 
 def training_facts(
     model, result: TrainingResult, images: np.ndarray, batch_size: int = 8, flips: bool = False
 ) -> dict[str, Any]:
-    """What run.json says of a training.
+    """Collect the facts about a training for run.json.
 
     Args:
         model: the trained network.
-        result: of its training.
-        images: uint8 (N, S, S, 3); segmented once more to take the time, N > 0.
-        batch_size: images at a time.
-        flips: as in `predict_probabilities`; the time of an image holds all eight.
+        result: the result of its training.
+        images: uint8 (N, S, S, 3), N > 0; segmented again to measure the time.
+        batch_size: images per batch.
+        flips: as in `predict_probabilities`; the time per image includes all eight predictions.
 
     Returns:
-        best_epoch, epochs, stopped_early, parameters, multiply_adds (for one image), fit_seconds (of all sittings),
-        seconds_per_epoch (median), seconds_per_image, wall_seconds (of this process, start-up included),
-        peak_memory_mb, device, arithmetic (what the network computes in, "float32" or "bfloat16").
+        best_epoch, epochs, stopped_early, parameters, multiply_adds (per image), fit_seconds (also before
+        interruptions), seconds_per_epoch (median), seconds_per_image, wall_seconds (of this process, with its start),
+        peak_memory_mb, device, arithmetic (precision of the convolutions, "float32" or "bfloat16").
     """
     import psutil
 
-    # The graph for this shape may still have to be built; that is not the time of an image.
+    # Builds the graph for this shape, which should not be measured.
     predict_masks(model, images[:batch_size], batch_size, flips=flips)
     start = time.perf_counter()
     predict_masks(model, images, batch_size, flips=flips)
@@ -205,16 +195,16 @@ def training_facts(
 
 
 def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
-    """Validation loss and pooled Dice from one pass over the validation images.
+    """Compute validation loss and pooled Dice in one pass over the validation images.
 
     Args:
         model: a network.
-        validation: N > 0 images with masks.
+        validation: images with masks, N > 0.
         config: loss and batch_size are used; the result does not depend on batch_size.
 
     Returns:
-        `val_loss`, mean over chunks of `CHUNK` images weighted by their size; `val_dice_nucleus` and
-        `val_dice_cytoplasm`, from pixel counts over all images, NaN where neither reference nor prediction has any.
+        `val_loss`, the mean over chunks of `CHUNK` images, weighted by their size; `val_dice_nucleus` and
+        `val_dice_cytoplasm` from the pixel counts of all images, NaN if the label is in no reference or prediction.
     """
     loss_function = build_loss(config.loss)
     count, loss = len(validation.images), 0.0
@@ -228,7 +218,7 @@ def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
         for label in (CYTOPLASM, NUCLEUS):
             overlap[label] += np.count_nonzero((reference == label) & (prediction == label))
             total[label] += np.count_nonzero(reference == label) + np.count_nonzero(prediction == label)
-    dice = [2 * int(both) / int(sizes) if sizes else math.nan for both, sizes in zip(overlap, total, strict=True)]
+    dice = [2 * int(common) / int(size) if size else math.nan for common, size in zip(overlap, total, strict=True)]
     return {"val_loss": loss, "val_dice_nucleus": dice[NUCLEUS], "val_dice_cytoplasm": dice[CYTOPLASM]}
 
 
@@ -241,10 +231,10 @@ def _check_arrays(arrays: Arrays, part: str) -> None:
         )
 
 
-def _check_finite(value: float, which: str, epoch: int, config: RunConfig) -> None:
-    if not math.isfinite(value):
+def _check_finite(loss: float, part: str, epoch: int, config: RunConfig) -> None:
+    if not math.isfinite(loss):
         raise StudyError(
-            f"The {which} loss became {value} in epoch {epoch}.",
+            f"The {part} loss became {loss} in epoch {epoch}.",
             expected="a finite number",
             fix=f"Lower learning_rate (now {config.learning_rate:g}), for example to {config.learning_rate / 10:g}"
             + (", or set precision: float32" if config.precision != "float32" else "")
@@ -262,7 +252,7 @@ def _memory_advice(config: RunConfig) -> Iterator[None]:
         detail = (str(error).splitlines() or ["no detail"])[0][:200]
         raise StudyError(
             f"Out of memory while training {config.encoder} ({detail}).",
-            expected=f"{config.batch_size} images of {config.image_size} px at a time to fit",
+            expected=f"enough memory for {config.batch_size} images of {config.image_size} px at a time",
             fix=f"Lower batch_size (now {config.batch_size}) or image_size (now {config.image_size}), {NEW_STUDY}.",
         ) from error
 
@@ -280,21 +270,14 @@ def _write_history(history: pd.DataFrame, folder: RunFolder) -> None:
         history.to_csv(path, index=False)
 
 
-def _line(rows: list[dict[str, Any]], config: RunConfig) -> str:
+def _describe_epoch(rows: list[dict[str, Any]], config: RunConfig) -> str:
     row = rows[-1]
-    # The first epoch of a sitting builds the graph; the later ones tell how long an epoch takes.
+    # The median ignores the first epoch after a start, which builds the graph.
     recent = [earlier["seconds"] for earlier in rows[-5:]]
-    left = float(np.median(recent)) * (config.epochs - row["epoch"])
+    seconds_left = float(np.median(recent)) * (config.epochs - row["epoch"])
     width = len(str(config.epochs))
     return (
         f"epoch {row['epoch']:>{width}}/{config.epochs}  loss {row['loss']:.4f}  val_loss {row['val_loss']:.4f}  "
         f"nucleus {row['val_dice_nucleus']:.3f}  cytoplasm {row['val_dice_cytoplasm']:.3f}  "
-        f"{row['seconds']:.1f} s, at most {_duration(left)} left"
+        f"{row['seconds']:.1f} s, at most {duration(seconds_left)} left"
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -133,7 +133,7 @@ class RunFolder:
 
     @property
     def history(self) -> Path:
-        """One row per epoch, columns `training.HISTORY_COLUMNS`."""
+        """One row per epoch (from 1): losses, validation Dice, seconds, learning rate."""
         return self.path / "history.csv"
 
     @property
