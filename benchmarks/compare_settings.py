@@ -4,7 +4,7 @@
 
 The first study is the baseline. Runs with the same name (encoder, loss, fold, seed) are compared on their own test
 images and on every other dataset on which both were scored (`also_score`). Writes settings.csv and settings.md to
-outputs/reference/<first study>/. Run `wbcstudy reference keep` before, since it clears this folder.
+outputs/reference/<first study>/. Run `scripts/reference.py keep` before, since it clears this folder.
 """
 
 import argparse

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
+from reference import reference_folder, restore_study
 
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root, read_json
@@ -21,7 +22,6 @@ from wbcstudy.registry import ENCODERS, METHODS, method_title
 from wbcstudy.reporting.text.cautions import precision_sentence
 from wbcstudy.reporting.text.paper_comparison import paper_sentences
 from wbcstudy.runs.folders import StudyFolder
-from wbcstudy.runs.reference import reference_folder, restore_study
 from wbcstudy.runs.results import Run, load_runs
 from wbcstudy.scoring.selection import pick_best
 from wbcstudy.wording import interval_brackets, join_words

@@ -115,6 +115,8 @@ def test_every_other_line_is_a_target_or_a_known_program():
             assert (ROOT / next(word for word in words if word.endswith(".ipynb") and "/" in word)).exists()
             named = [after for before, after in itertools.pairwise(words) if before in papermill]
             assert set(named) <= set(RunConfig.model_fields)
+        elif program == "python":
+            assert (ROOT / words[0]).exists(), words
         elif program == "cp":
             assert (ROOT / next(word for word in words if word != "-r")).exists(), words
         else:

@@ -6,11 +6,11 @@ import shutil
 
 import pandas as pd
 import pytest
+from reference import reference_folder
 
 from tests.helpers.checkout import ROOT
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import method_title
-from wbcstudy.runs.reference import reference_folder
 
 spec = importlib.util.spec_from_file_location("write_results", ROOT / "scripts" / "write_results.py")
 write_results = importlib.util.module_from_spec(spec)

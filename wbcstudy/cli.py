@@ -23,10 +23,8 @@ app = typer.Typer(
 )
 _data = typer.Typer(no_args_is_help=True, help="List, check and download datasets.")
 _weights = typer.Typer(no_args_is_help=True, help="List, download and convert pretrained weights of the encoders.")
-_reference = typer.Typer(no_args_is_help=True, help="Restore or store the studies in outputs/reference/.")
 app.add_typer(_data, name="data")
 app.add_typer(_weights, name="weights")
-app.add_typer(_reference, name="reference")
 
 # Errors of the file system, which the user can fix.
 _FILE_SYSTEM_ERRORS = {getattr(errno, name) for name in "EACCES EPERM EROFS ENOSPC EDQUOT EIO EFBIG".split()}
@@ -275,31 +273,6 @@ def _weights_convert(
 
     convert_weights(encoder, source, out)
     typer.echo(f"Written: {out}. Use it with `encoders: [{encoder}]` and `encoder_weights: {out}`.")
-
-
-@_reference.command("restore")
-def _reference_restore(study: Annotated[str, typer.Argument(help="Name of a study in outputs/reference/.")]) -> None:
-    """Restore the finished runs of a stored study into outputs/.
-
-    Then `wbcstudy report params/<study>.yaml` rebuilds its tables, figures and report, and `wbcstudy run` does the
-    missing runs. Networks and predicted masks are not stored.
-    """
-    from wbcstudy.runs.folders import StudyFolder
-    from wbcstudy.runs.reference import reference_folder, restore_study
-
-    folder = StudyFolder.of(study)
-    names = restore_study(folder, reference_folder() / study)
-    typer.echo(f"{len(names)} runs restored to {folder.path}" if names else "Nothing to restore: all runs exist.")
-
-
-@_reference.command("keep")
-def _reference_keep(study: Annotated[str, typer.Argument(help="Name of a finished study in outputs/.")]) -> None:
-    """Copy the small files of a finished study to outputs/reference/, where git tracks them."""
-    from wbcstudy.runs.folders import StudyFolder
-    from wbcstudy.runs.reference import keep_study, reference_folder
-
-    files = keep_study(StudyFolder.of(study), reference_folder() / study)
-    typer.echo(f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
 
 
 def _read_jobs(text: str) -> int | None:

@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 import yaml
+from reference import keep_study, main, reference_folder, restore_study
 
 from tests.helpers.checkout import ROOT
 from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json, write_json
 from wbcstudy.runs.folders import StudyFolder
-from wbcstudy.runs.reference import keep_study, reference_folder, restore_study
 
 KEPT = sorted(path.parent.name for path in (ROOT / "outputs" / "reference").glob("*/runs"))
 
@@ -96,9 +96,10 @@ def test_existing_runs_are_not_changed_by_restoring(tmp_path):
     assert yaml.safe_load(study.run("b").params.read_text())["encoder"] == "unet"
 
 
-def test_an_unknown_study_is_refused_with_the_names_of_the_kept_ones(places, command):
-    code, _, errors = command("reference", "restore", "nothing")
-    assert code == 2 and "demo, earlier_methods_1" in errors
+def test_an_unknown_study_is_refused_with_the_names_of_the_kept_ones(places, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["restore", "nothing"])
+    assert stopped.value.code == 2 and "demo, earlier_methods_1" in capsys.readouterr().err
 
 
 def test_the_reference_folder_is_small():
@@ -127,7 +128,7 @@ def test_every_kept_study_comes_back_the_same(tmp_path, name):
 
 @pytest.mark.slow
 def test_the_report_of_a_restored_study_has_the_kept_tables(places, command):
-    assert command("reference", "restore", "demo")[0] == 0
+    main(["restore", "demo"])
     assert command("report", ROOT / "params" / "demo.yaml")[0] == 0
     kept = reference_folder() / "demo" / "tables"
     # Predicted masks are not kept, and the vote of the networks needs them.

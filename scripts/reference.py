@@ -1,4 +1,7 @@
-"""Finished studies in outputs/reference/, where git tracks their small files: keep a study there, or restore one.
+"""Keep a finished study in outputs/reference/, where git tracks its small files, or restore one into outputs/.
+
+    python scripts/reference.py restore segmentation_wbc_2      # then: wbcstudy report params/segmentation_wbc_2.yaml
+    python scripts/reference.py keep segmentation_wbc_2
 
 Kept are the tables as CSV, split.json, dataset.json, and the run.json and CSV files of every run. The CSV files of all
 runs are joined: `runs/all/history.csv` holds the rows of every history.csv, each with the name of its run in front.
@@ -8,6 +11,7 @@ Networks, predicted masks, notebooks and pages are not kept; of earlier methods,
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 from wbcstudy.config import RunConfig
@@ -52,7 +56,8 @@ def keep_study(study: StudyFolder, kept: Path) -> list[Path]:
         raise StudyError(
             f"{len(lost)} kept results of {study.name} are not in {study.path}: {', '.join(map(str, lost[:3]))} ...",
             expected="every run that was kept before, since a kept study is replaced as a whole",
-            fix=f"Run `wbcstudy reference restore {study.name}` and the earlier methods again, or delete {kept}.",
+            fix=f"Restore them (`python scripts/reference.py restore {study.name}`), run the earlier methods again, or "
+            f"delete {kept}.",
         )
     figures = [study.figures / path.name for path in kept.glob("figures/*")]
     shutil.rmtree(kept, ignore_errors=True)
@@ -151,3 +156,28 @@ def _names_its_run(path: Path) -> bool:
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+def main(arguments: list[str]) -> None:
+    """Keep or restore one study.
+
+    Args:
+        arguments: "keep" or "restore", and the study's name.
+    """
+    if len(arguments) != 2 or arguments[0] not in ("keep", "restore"):
+        sys.exit(__doc__)
+    study, kept = StudyFolder.of(arguments[1]), reference_folder() / arguments[1]
+    try:
+        if arguments[0] == "keep":
+            files = keep_study(study, kept)
+            print(f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
+        else:
+            names = restore_study(study, kept)
+            print(f"{len(names)} runs restored to {study.path}" if names else "Nothing to restore: all runs exist.")
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
