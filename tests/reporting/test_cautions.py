@@ -66,3 +66,15 @@ def test_runs_on_different_data_versions_and_splits(tmp_path):
     text = " ".join(caution_sentences(results))
     assert "2 different versions of the dataset" in text and "2 different splits" in text
     assert "2 different versions of wbcstudy" in text
+
+
+def test_runs_of_a_changed_notebook(tmp_path):
+    results = make_results(tmp_path, StudyConfig(name="s", encoders=("resnet18",)), cases=2)
+    shipped = {"name": "notebooks/2_train.ipynb", "sha256": "0", "shipped": True}
+    for run in results.runs:
+        run.record["notebook"] = shipped
+    assert cautions_with(results, "notebook") == []
+    changed = results.runs[0]
+    changed.record["notebook"] = {"name": "my_notebooks/2_train.ipynb", "sha256": "1", "shipped": False}
+    (sentence,) = cautions_with(results, "notebook")
+    assert f"another notebook than the shipped one: {changed.name} (my_notebooks/2_train.ipynb)." in sentence

@@ -101,7 +101,7 @@ def test_runs_by_changed_notebooks_are_listed():
         {"run": "d", "notebook": None},
         {"run": "older"},
     ]
-    assert changed_notebooks(records) == {"a": "my_notebooks/2_train.ipynb", "b": "not recorded"}
+    assert changed_notebooks(records) == {"a": "my_notebooks/2_train.ipynb", "b": "name not recorded"}
 
 
 class TestCopies:

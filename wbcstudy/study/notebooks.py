@@ -75,13 +75,14 @@ def describe_notebook(step: str) -> dict[str, Any] | None:
 
 
 def changed_notebooks(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return run -> notebook of the runs that another notebook than the shipped one made, from their run.json.
+    """Return run -> notebook of the runs that were made by another notebook than the shipped one.
 
-    The notebook is "not recorded" where its name is unknown. Runs without a record of their notebook are left out.
+    Args:
+        records: run.json of each run; those without a record of the notebook are left out.
     """
     made_by = {str(record.get("run")): record.get("notebook") or {} for record in records}
     changed = {run: notebook for run, notebook in made_by.items() if notebook.get("shipped") is False}
-    return {run: notebook.get("name") or "not recorded" for run, notebook in changed.items()}
+    return {run: notebook.get("name") or "name not recorded" for run, notebook in changed.items()}
 
 
 def _shipped_hash(step: str) -> str | None:

@@ -9,6 +9,7 @@ from wbcstudy.registry import method_title
 from wbcstudy.reporting.text.methods_paragraph import version_text, weights_sentence
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.selection import group_runs
+from wbcstudy.study.notebooks import changed_notebooks
 from wbcstudy.wording import count, join_words, shorten
 
 if TYPE_CHECKING:
@@ -48,9 +49,21 @@ def caution_sentences(results: StudyResults) -> list[str]:
     ):
         if len(values) > 1:
             sentences.append(f"The runs used {len(values)} different {noun}; compare them with care.")
+    sentences += _notebook_sentences([*complete, *(folder.read_record() or {} for folder in folders.values())])
     sentences += _limit_sentences(results.complete)
     precision = precision_sentence(run.record for run in results.runs)
     return [*sentences, *([precision] if precision else []), *_transfer_cautions(results)]
+
+
+def _notebook_sentences(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say which runs were made by a changed notebook."""
+    runs = [f"{run} ({notebook})" for run, notebook in changed_notebooks(records).items()]
+    if not runs:
+        return []
+    return [
+        f"Run with another notebook than the shipped one: {_join(runs)}. The code of these runs may differ from that "
+        "of the other runs."
+    ]
 
 
 def _limit_sentences(complete: Iterable[Run]) -> list[str]:
