@@ -71,19 +71,19 @@ def test_names_are_paths_and_a_suffix_only_where_it_is_needed(tmp_path):
 
 
 def test_nothing_is_done_twice_and_an_interrupted_command_resumes(slides, places, monkeypatch):
-    done, real = [], folder.predict_image
+    done, real = [], folder.segment_image
 
-    def predict(image, network, way):
+    def segment(image, network, **settings):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(image.shape)
-        return real(image, network, way)
+        return real(image, network, **settings)
 
-    monkeypatch.setattr(folder, "predict_image", predict)
+    monkeypatch.setattr(folder, "segment_image", segment)
     with pytest.raises(KeyboardInterrupt):
         segment_images([slides], "cells", places / "out")
     assert not list((places / "out").rglob(".part-*"))
-    monkeypatch.setattr(folder, "predict_image", real)
+    monkeypatch.setattr(folder, "segment_image", real)
     assert segment_images([slides], "cells", places / "out").kept == 2
     before = files_below(places / "out")
     assert segment_images([slides], "cells", places / "out").kept == 3

@@ -17,8 +17,6 @@ from wbcstudy.inference.network import Network
 from wbcstudy.labels import LABELS
 from wbcstudy.registry import loss_title, network_title
 
-_PROJECT = "wbcstudy"
-
 
 def write_package(
     path: Path, onnx_file: Path, network: Network, facts: dict[str, Any], image: np.ndarray, expected: np.ndarray
@@ -102,7 +100,7 @@ def _describe(folder: Path, onnx_file: Path, network: Network):
     return spec.ModelDescr(
         name=name,
         description="Nucleus and cytoplasm of white blood cells on stained smears, segmented by a U-Net.",
-        authors=[spec.Author(name=_PROJECT)],
+        authors=[spec.Author(name="wbcstudy")],
         cite=cite,
         tags=["white-blood-cells", "semantic-segmentation", "2d", "rgb", "unet", "nucleus", "cytoplasm", "cytology"],
         documentation=spec.FileDescr(source=folder / "README.md"),

@@ -167,11 +167,8 @@ class Explorer:
                 self._draw_upload()
 
     def _clear(self) -> None:
-        """Hide the images of the previous choice."""
         self._case = None
-        self.table.value = ""
-        for box in self._boxes.values():
-            _show(box, None)
+        _hide(self._boxes, self.table)
 
     def _segment_upload(self) -> None:
         with _show_errors(self.upload_message, self._clear_upload):
@@ -186,9 +183,7 @@ class Explorer:
 
     def _clear_upload(self) -> None:
         self._uploaded = None
-        self.upload_table.value = ""
-        for box in self._upload_boxes.values():
-            _show(box, None)
+        _hide(self._upload_boxes, self.upload_table)
 
     def _draw_upload(self) -> None:
         _show(self._upload_boxes["Your image"], self._uploaded.image)
@@ -228,16 +223,20 @@ def _image_box(title: str, width_px: int = _WIDTH_PX) -> widgets.VBox:
     return widgets.VBox([widgets.HTML(f"<b>{title}</b>"), image], layout=widgets.Layout(display="none"))
 
 
-def _show(box: widgets.VBox, image: np.ndarray | None) -> None:
-    box.children[1].value = b"" if image is None else _encode_jpeg(image)
-    box.layout.display = "none" if image is None else None
-
-
-def _encode_jpeg(image: np.ndarray) -> bytes:
-    """Encode an image as JPEG no larger than a screen shows, without blurring its colours."""
+def _show(box: widgets.VBox, image: np.ndarray) -> None:
+    """Show an image as JPEG, no larger than a screen and without subsampled colours."""
     file = io.BytesIO()
     shrink(image, _MAX_SENT_PX).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return file.getvalue()
+    box.children[1].value = file.getvalue()
+    box.layout.display = None
+
+
+def _hide(boxes: dict[str, widgets.VBox], table: widgets.HTML) -> None:
+    """Hide the images and the table of a previous choice."""
+    table.value = ""
+    for box in boxes.values():
+        box.children[1].value = b""
+        box.layout.display = "none"
 
 
 def _row(boxes: dict[str, widgets.VBox]) -> widgets.Box:

@@ -15,7 +15,7 @@ from wbcstudy import __version__
 from wbcstudy.data.images import DARK, read_image
 from wbcstudy.errors import StudyError, printable
 from wbcstudy.files import atomic_write, expand_home, read_json, write_json
-from wbcstudy.inference.image import measure, predict_image
+from wbcstudy.inference.image import segment_image
 from wbcstudy.inference.inputs import input_folder, name_images
 from wbcstudy.inference.network import Network, load_network
 from wbcstudy.inference.results import IMAGE_COLUMNS, Results, join_tables
@@ -217,8 +217,7 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
     try:
         record["source"] = _source(path)
         image = read_image(path)
-        tiling = settings.tiling(image.shape[:2], network)
-        segmentation = measure(image, predict_image(image, network, tiling), tiling, settings.pixel_um)
+        segmentation = segment_image(image, network, way=settings.way, scale=settings.scale, pixel_um=settings.pixel_um)
         if (cells := int(segmentation.instances.max())) > _MAX_CELLS:
             raise StudyError(f"{cells} cells.", expected=f"at most {_MAX_CELLS}", fix="Crop the image.")
     except (StudyError, OSError, MemoryError) as error:
@@ -227,7 +226,7 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
             write_json(results.file("records", name), record | {"error": reason})
         return reason
     record |= {"status": "complete", "height_px": image.shape[0], "width_px": image.shape[1]}
-    record |= {"way": tiling.name, "why": tiling.reason, "cells": cells}
+    record |= {"way": segmentation.way.name, "why": segmentation.way.reason, "cells": cells}
     record |= {"cell_px": _median_diameter(segmentation.instances), "brightest": int(image.max())}
     with results.writing():
         results.write(name, segmentation, settings.probabilities)

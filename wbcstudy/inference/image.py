@@ -63,35 +63,23 @@ def segment_image(
     pixel_um: float | None = None,
 ) -> Segmentation:
     """Segment one image as `wbcstudy.segment`, which has the same arguments; `model` may also be a loaded network."""
-    network = load_network(model)
-    pixels = _as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
-    tiling = choose_tiling(pixels.shape[:2], network.training, way, scale, pixel_um)
-    return measure(pixels, predict_image(pixels, network, tiling), tiling, pixel_um)
-
-
-def measure(image: np.ndarray, probabilities: np.ndarray, tiling: Tiling, pixel_um: float | None) -> Segmentation:
-    """Make labels, cells and measurements from probabilities, float32 (H, W, 3)."""
     from wbcstudy.inference.measure_cells import measure_cells
     from wbcstudy.inference.split_cells import split_cells
 
+    network = load_network(model)
+    pixels = _as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
+    tiling = choose_tiling(pixels.shape[:2], network.training, way, scale, pixel_um)
+    probabilities = _predict_image(pixels, network, tiling)
     mask = probabilities.argmax(axis=2).astype(np.uint8)
     instances = split_cells(mask)
-    cells = measure_cells(image, mask, instances, pixel_um=pixel_um, probabilities=probabilities)
-    return Segmentation(image, mask, instances, probabilities, cells, tiling)
+    cells = measure_cells(pixels, mask, instances, pixel_um=pixel_um, probabilities=probabilities)
+    return Segmentation(pixels, mask, instances, probabilities, cells, tiling)
 
 
-def predict_image(image: np.ndarray, network: Network, tiling: Tiling) -> np.ndarray:
-    """Predict probabilities at the image's own size.
+def _predict_image(image: np.ndarray, network: Network, tiling: Tiling) -> np.ndarray:
+    """Predict probabilities, float32 (H, W, 3), at the size of the image, uint8 (H, W, 3).
 
     Memory grows with the image's pixels (about 16 bytes per pixel), not with the number of tiles.
-
-    Args:
-        image: RGB, uint8 (H, W, 3).
-        network: the network.
-        tiling: from `choose_tiling`.
-
-    Returns:
-        float32 (H, W, 3); they sum to 1 over the last axis.
     """
     height, width = image.shape[:2]
     padded = pad_to_tile(image, tiling.tile)

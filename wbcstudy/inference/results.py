@@ -16,7 +16,6 @@ All images share `cells.csv`, `images.csv`, `gallery.html`, and `segment.json` w
 from __future__ import annotations
 
 import contextlib
-import csv
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -126,12 +125,7 @@ def _thumbnail(segmentation: Segmentation) -> Image.Image:
 
 def join_tables(file: TextIO, paths: Iterable[Path]) -> None:
     """Write CSV files with the same columns as one, row by row."""
-    writer, header = csv.writer(file, lineterminator="\n"), None
-    for path in paths:
+    for number, path in enumerate(paths):
         with path.open(newline="", encoding="utf-8") as table:
-            rows = csv.reader(table)
-            columns = next(rows)
-            if header is None:
-                header = columns
-                writer.writerow(header)
-            writer.writerows(rows)
+            header = next(table)
+            file.writelines(table if number else (header, *table))
