@@ -13,7 +13,7 @@ from wbcstudy import registry
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets import weights
-from wbcstudy.nets.weights import fetch_weights, find_weights, list_weights, read_h5, weights_cache
+from wbcstudy.nets.weights import _read_h5, fetch_weights, find_weights, list_weights, weights_cache
 
 CONTENT = b"stands in for the weights of resnet18"
 
@@ -25,7 +25,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path):
-    """Serve a folder at 127.0.0.1; gives (address, folder)."""
+    """Serve a folder at 127.0.0.1; yield (address, folder)."""
     folder = tmp_path / "served"
     folder.mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as httpd:
@@ -38,7 +38,7 @@ def server(tmp_path):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """Empty caches, and CONTENT as the right file of resnet18."""
+    """Set empty caches, and CONTENT as the verified file of resnet18."""
     monkeypatch.setenv("WBCSTUDY_WEIGHTS", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     row = replace(registry.ENCODERS["resnet18"], weights_md5=hashlib.md5(CONTENT).hexdigest())
@@ -64,7 +64,7 @@ def test_a_fetched_file_is_verified_kept_and_not_fetched_again(server, cache):
 
 
 @pytest.mark.parametrize("served", [CONTENT[:-1], b"<html>please log in</html>", None])
-def test_a_wrong_or_missing_file_leaves_nothing_behind_and_says_what_to_do(server, cache, served):
+def test_a_failed_download_leaves_no_file_and_explains_the_alternatives(server, cache, served):
     address, folder = server
     if served is not None:
         (folder / FILE).write_bytes(served)
@@ -111,28 +111,27 @@ def test_a_damaged_file_in_the_cache_is_replaced(server, cache):
 
 
 def test_a_right_file_in_the_cache_of_keras_is_used_and_a_wrong_one_is_not(tmp_path):
-    place = tmp_path / "keras" / "models" / FILE
-    place.parent.mkdir(parents=True)
-    place.write_bytes(CONTENT)
-    assert fetch_weights(["resnet18"]) == [place]
-    place.write_bytes(b"another file")
+    path = tmp_path / "keras" / "models" / FILE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    assert fetch_weights(["resnet18"]) == [path]
+    path.write_bytes(b"another file")
     with pytest.raises(StudyError):
         fetch("http://127.0.0.1:9/")
 
 
-def test_list_tells_absent_damaged_and_right(cache):
+def test_the_list_distinguishes_absent_damaged_and_verified_files(cache):
     cache.mkdir()
     (cache / FILE).write_bytes(CONTENT)
     (cache / registry.ENCODERS["vgg16"].weights_file).write_bytes(b"cut off")
     rows = {row.encoder: row for row in list_weights()}
     assert set(rows) == set(registry.ENCODERS) - {"unet"}
-    assert (rows["resnet18"].present, rows["resnet18"].verified) == (True, True)
-    assert rows["resnet18"].size_bytes == len(CONTENT)
-    assert (rows["vgg16"].present, rows["vgg16"].verified) == (True, False)
-    assert (rows["vgg19"].present, rows["vgg19"].verified, rows["vgg19"].size_bytes) == (False, False, 0)
+    assert (rows["resnet18"].path, rows["resnet18"].verified) == (cache / FILE, True)
+    assert rows["vgg16"].path is not None and not rows["vgg16"].verified
+    assert (rows["vgg19"].path, rows["vgg19"].verified) == (None, False)
 
 
-def test_what_a_run_starts_with(tmp_path):
+def test_the_file_of_initial_weights(tmp_path):
     assert find_weights(RunConfig(encoder="vgg16", encoder_weights="none")) is None
     mine = tmp_path / "mine.h5"
     mine.touch()
@@ -141,8 +140,10 @@ def test_what_a_run_starts_with(tmp_path):
         find_weights(RunConfig(encoder="vgg16", encoder_weights=str(tmp_path / "absent.h5")))
 
 
-@pytest.mark.parametrize(("name", "message"), [("resnet81", "Did you mean 'resnet18'"), ("unet", "No pretrained")])
-def test_fetch_refuses_what_has_no_weights(name, message):
+@pytest.mark.parametrize(
+    ("name", "message"), [("resnet81", "Did you mean 'resnet18'"), ("unet", "no pretrained weights")]
+)
+def test_fetch_refuses_encoders_without_weights(name, message):
     with pytest.raises(StudyError, match=message):
         fetch_weights([name])
 
@@ -175,12 +176,12 @@ def test_reads_files_of_weights_and_of_whole_models(tmp_path, write_h5):
             source.copy(key, group)
         group.attrs.update(source.attrs)
     for file in (path, whole):
-        saved = read_h5(file)
+        saved = _read_h5(file)
         assert list(saved) == ["dense"]
         np.testing.assert_array_equal(saved["dense"][0], arrays[0])
 
 
-def test_files_of_other_kinds_are_refused_by_name(tmp_path, write_h5):
+def test_other_files_are_refused(tmp_path, write_h5):
     import h5py
 
     text = tmp_path / "text.h5"
@@ -193,4 +194,4 @@ def test_files_of_other_kinds_are_refused_by_name(tmp_path, write_h5):
     cut.write_bytes(cut.read_bytes()[:2000])
     for path in (text, other, cut):
         with pytest.raises(StudyError, match=path.name):
-            read_h5(path)
+            _read_h5(path)

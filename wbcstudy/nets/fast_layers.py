@@ -1,4 +1,4 @@
-"""Layers that compute what Keras' do, faster: batch normalisation in one kernel, upsampling by copying, dropout."""
+"""Faster versions of Keras' batch normalisation, upsampling, dropout and Adam, with equal results."""
 
 from __future__ import annotations
 
@@ -8,49 +8,48 @@ from collections.abc import Iterator
 
 from wbcstudy.nets.backend import load_keras
 
-# TensorFlow's kernel takes no smaller one, and silently uses this instead.
-_LEAST_EPSILON = 1.001e-5
-# The kernel works on several channels at a time, and on fewer, as of an image, one value after the other.
-_LEAST_CHANNELS = 8
+# TensorFlow's kernel silently replaces smaller values by this one.
+_MIN_EPSILON = 1.001e-5
+# With fewer channels (an image), the kernel is not vectorised.
+_MIN_CHANNELS = 8
 
 
 @functools.cache
 def register_fast_layers() -> tuple[type, type, type]:
-    """Make the three layers known to Keras.
+    """Register the three layers with Keras.
 
-    They have the settings, weights and weight names of the layers that they stand for; a network's weights can be
-    moved between the two kinds, and a file of either can be read.
+    Settings, weights and weight names equal those of Keras' layers, so that weights and files are interchangeable.
 
     Returns:
-        The classes that stand for `keras.layers.BatchNormalization`, `UpSampling2D` and `Dropout`.
+        The classes that replace `keras.layers.BatchNormalization`, `UpSampling2D` and `Dropout`.
     """
     keras = load_keras()
     import tensorflow as tf
 
     @keras.saving.register_keras_serializable("wbcstudy", "FusedBatchNormalization")
     class BatchNormalization(keras.layers.BatchNormalization):
-        """Keras' batch normalisation by TensorFlow's fused kernel, where there is one for the input.
+        """Keras' batch normalisation with TensorFlow's fused kernel, where the input allows it.
 
-        Ioffe, Szegedy: Batch Normalization, ICML 2015. Keras 3 computes mean, variance and the normalised values each
-        by operations of their own, in float32 also where the network is in bfloat16: several passes over the tensor
-        forward, and more backward. The kernel needs two and keeps the tensor in its type. The moving statistics are
-        Keras': they take the variance divided by n, while the kernel returns it divided by n - 1.
+        Ioffe, Szegedy: Batch Normalization, ICML 2015. Keras 3 computes mean, variance and normalised values in
+        separate operations, in float32 even in a bfloat16 network: several passes over the tensor forward, and more
+        backward. The kernel needs two, in the tensor's type. The moving statistics are those of Keras, with the
+        variance divided by n; the kernel returns it divided by n - 1.
 
-        The class has Keras' name since a weights file calls its groups by the classes' names.
+        The class has the name of Keras' class, since weights files name their groups after classes.
         """
 
         def call(self, inputs, training=None, mask=None):
-            learns = bool(training) and self.trainable
-            # Training through stored statistics (a frozen encoder) has no deterministic kernel on GPUs.
-            fused = len(inputs.shape) == 4 and self.axis in (3, -1) and self.epsilon > _LEAST_EPSILON and mask is None
-            fused = fused and inputs.shape[-1] >= _LEAST_CHANNELS
-            if not fused or getattr(self, "renorm", False) or (training and not learns):
+            learning = bool(training) and self.trainable
+            # GPUs have no deterministic kernel for training with stored statistics (a frozen encoder).
+            fused = len(inputs.shape) == 4 and self.axis in (3, -1) and self.epsilon > _MIN_EPSILON and mask is None
+            fused = fused and inputs.shape[-1] >= _MIN_CHANNELS
+            if not fused or getattr(self, "renorm", False) or (training and not learning):
                 return super().call(inputs, training=training, mask=mask)
             channels = self.moving_mean.shape
             gamma = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones(channels)
             beta = tf.convert_to_tensor(self.beta) if self.center else tf.zeros(channels)
             inputs = tf.cast(inputs, self.compute_dtype)
-            if not learns:
+            if not learning:
                 mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
                 return tf.compat.v1.nn.fused_batch_norm(
                     inputs, gamma, beta, mean, variance, epsilon=self.epsilon, is_training=False
@@ -64,39 +63,39 @@ def register_fast_layers() -> tuple[type, type, type]:
 
     @keras.saving.register_keras_serializable("wbcstudy", "NearestUpsampling2D")
     class UpSampling2D(keras.layers.UpSampling2D):
-        """Keras' nearest upsampling as a broadcast; its gradient is a sum of neighbours, always in the same order.
+        """Keras' nearest upsampling as a broadcast; its gradient is a sum of neighbours in a fixed order.
 
-        Keras repeats along each axis in turn, which gathers; gathering's gradient adds values one by one. The sum is
-        that of average pooling, whose kernel is several times as fast as a reduction over two inner axes.
+        Keras repeats along each axis in turn, by gathering, whose gradient adds single values. The sum here is that of
+        average pooling, whose kernel is several times faster than a reduction over two inner axes.
         """
 
         def call(self, inputs):
             if self.interpolation != "nearest" or self.data_format != "channels_last":
                 return super().call(inputs)
-            down, across = self.size
+            rows, columns = self.size
 
             @tf.custom_gradient
             def copy(inputs):
                 count, height, width, channels = (
-                    known if known is not None else part
-                    for known, part in zip(inputs.shape, tf.unstack(tf.shape(inputs)), strict=True)
+                    static if static is not None else dynamic
+                    for static, dynamic in zip(inputs.shape, tf.unstack(tf.shape(inputs)), strict=True)
                 )
                 pixels = tf.reshape(inputs, (count, height, 1, width, 1, channels))
-                copies = tf.broadcast_to(pixels, (count, height, down, width, across, channels))
+                copies = tf.broadcast_to(pixels, (count, height, rows, width, columns, channels))
 
                 def gradient(upstream):
-                    return tf.nn.avg_pool2d(upstream, self.size, self.size, "VALID") * (down * across)
+                    return tf.nn.avg_pool2d(upstream, self.size, self.size, "VALID") * (rows * columns)
 
-                return tf.reshape(copies, (count, height * down, width * across, channels)), gradient
+                return tf.reshape(copies, (count, height * rows, width * columns, channels)), gradient
 
             return copy(inputs)
 
     @keras.saving.register_keras_serializable("wbcstudy", "CheapDropout")
     class Dropout(keras.layers.Dropout):
-        """Keras' dropout that draws 16 random bits for a value instead of a number in the network's type.
+        """Keras' dropout with 16 random bits per value instead of a random number in the network's type.
 
-        Srivastava et al.: Dropout, JMLR 15, 2014. The share that is dropped is `rate` to 1 in 65,536; drawn in
-        bfloat16, as Keras would, to 1 in 128.
+        Srivastava et al.: Dropout, JMLR 15, 2014. The resolution of `rate` is 1 in 65,536; Keras' in bfloat16 is 1 in
+        128.
         """
 
         def call(self, inputs, training=False):
@@ -114,47 +113,47 @@ def register_fast_layers() -> tuple[type, type, type]:
 
 @contextlib.contextmanager
 def fast_layers() -> Iterator[None]:
-    """Networks that are built in the block get the fast layers, also from packages that ask Keras for its own."""
+    """Replace Keras' layers in the block, so that networks built by other packages use the fast layers too."""
     keras = load_keras()
-    # The classes are made with Keras' own in place.
-    after = register_fast_layers()
-    before = [getattr(keras.layers, layer.__name__) for layer in after]
-    for layer in after:
+    # Registered first: the classes derive from Keras' own.
+    replacements = register_fast_layers()
+    originals = [getattr(keras.layers, layer.__name__) for layer in replacements]
+    for layer in replacements:
         setattr(keras.layers, layer.__name__, layer)
     try:
         yield
     finally:
-        for layer in before:
+        for layer in originals:
             setattr(keras.layers, layer.__name__, layer)
 
 
 def fold_padding(network) -> None:
-    """Have convolutions add the zeros themselves that a layer of their own adds for them alone.
+    """Let convolutions pad with zeros themselves where a separate layer does it for them alone.
 
-    The outputs stay the same. Without it every such input is copied to a larger one, and its gradient cut out of one,
-    and convolutions take longer on the larger sizes (10 x 10 for 8 x 8). Only for steps of one pixel: with a longer
-    step, Keras' "same" adds more zeros on the far side than on the near one.
+    The outputs do not change. Without it, each such input is copied to a larger one, its gradient is cropped, and
+    convolutions take longer on the larger sizes (10 x 10 for 8 x 8). Only for stride 1: with larger strides, Keras'
+    "same" pads more on the far side than on the near one.
 
     Args:
-        network: keras.Model; changed in place. The layer of zeros stays, and adds none, so all layers keep their names.
+        network: keras.Model; changed in place. The layer of zeros stays, without padding, so layer names do not change.
     """
     layers = load_keras().layers
     readers = _list_readers(network)
-    for zeros in network.layers:
-        if not isinstance(zeros, layers.ZeroPadding2D) or len(readers[id(zeros.output)]) != 1:
+    for padding in network.layers:
+        if not isinstance(padding, layers.ZeroPadding2D) or len(readers[id(padding.output)]) != 1:
             continue
-        (reader,) = readers[id(zeros.output)]
-        alone = tuple((size // 2, size // 2) for size in getattr(reader, "kernel_size", ()) if size % 2)
+        (reader,) = readers[id(padding.output)]
+        same = tuple((size // 2, size // 2) for size in getattr(reader, "kernel_size", ()) if size % 2)
         if (
             type(reader) is layers.Conv2D
-            and zeros.padding == alone
+            and padding.padding == same
             and (reader.strides, reader.dilation_rate, reader.padding) == ((1, 1), (1, 1), "valid")
         ):
-            zeros.padding, reader.padding = ((0, 0), (0, 0)), "same"
+            padding.padding, reader.padding = ((0, 0), (0, 0)), "same"
 
 
 def _list_readers(network) -> dict[int, list]:
-    """Which layers take a tensor, by the tensor's id; the network itself takes its outputs."""
+    """Return the layers that read a tensor, by the tensor's id; the network itself reads its outputs."""
     readers: dict[int, list] = {id(tensor): [network] for tensor in network.outputs}
     for layer in network.layers:
         for tensor in layer.input if isinstance(layer.input, list) else [layer.input]:
@@ -163,48 +162,48 @@ def _list_readers(network) -> dict[int, list]:
 
 
 def sum_images_first(network) -> None:
-    """Have the first convolution give the gradient of its input for a batch at once, where only its sum is of use.
+    """Compute the input gradient of the first convolution for the whole batch at once, where only its sum is needed.
 
-    A ResNet has a batch norm of the images before its first convolution. Of that only the offset is learnt, whose
-    gradient is the sum of the convolution's over all images and places. A convolution is linear, so the gradient of
-    the images' sum is worked out, an image's work, and every image gets its share of it.
+    A ResNet has a batch norm of the images before its first convolution. Only its offset is trained, whose gradient is
+    the sum of the convolution's input gradient over all images and pixels. Since a convolution is linear, the gradient
+    is computed for the sum of the images, which costs as much as one image, and divided among the images.
 
     Args:
-        network: keras.Model; changed in place. Nothing happens where anything else is learnt before a convolution.
+        network: keras.Model; changed in place. Not changed if other weights are trained before a convolution.
     """
     keras = load_keras()
     import tensorflow as tf
 
     readers = _list_readers(network)
-    layer, learnt = network.layers[0], False
+    layer, trains_offset = network.layers[0], False
     while not isinstance(layer, keras.layers.Conv2D):
-        offset = isinstance(layer, keras.layers.BatchNormalization) and not layer.scale
-        learnt |= offset
-        if layer is network or len(readers[id(layer.output)]) != 1 or (layer.trainable_weights and not offset):
+        is_offset = isinstance(layer, keras.layers.BatchNormalization) and not layer.scale
+        trains_offset |= is_offset
+        if layer is network or len(readers[id(layer.output)]) != 1 or (layer.trainable_weights and not is_offset):
             return
         (layer,) = readers[id(layer.output)]
-    kind = (type(layer), layer.data_format, layer.groups, layer.dilation_rate)
-    if not learnt or kind != (keras.layers.Conv2D, "channels_last", 1, (1, 1)):
+    properties = (type(layer), layer.data_format, layer.groups, layer.dilation_rate)
+    if not trains_offset or properties != (keras.layers.Conv2D, "channels_last", 1, (1, 1)):
         return
-    plain = layer.convolution_op
+    original = layer.convolution_op
 
     def convolve(inputs, kernel):
         @tf.custom_gradient
         def linear(inputs, kernel):
             def gradient(upstream):
-                by_kernel = tf.compat.v1.nn.conv2d_backprop_filter(
+                kernel_gradient = tf.compat.v1.nn.conv2d_backprop_filter(
                     inputs, tf.shape(kernel), upstream, [1, *layer.strides, 1], layer.padding.upper()
                 )
-                # In bfloat16 a sum of many loses digits on the way.
+                # Sums in bfloat16 lose digits.
                 summed = tf.reduce_sum(tf.cast(upstream, "float32"), axis=0, keepdims=True)
                 shape = tf.concat([[1], tf.shape(inputs)[1:]], 0)
-                by_sum = tf.compat.v1.nn.conv2d_backprop_input(
+                input_gradient = tf.compat.v1.nn.conv2d_backprop_input(
                     shape, kernel, tf.cast(summed, kernel.dtype), [1, *layer.strides, 1], layer.padding.upper()
                 )
-                share = by_sum / tf.cast(tf.shape(inputs)[0], by_sum.dtype)
-                return tf.broadcast_to(share, tf.shape(inputs)), by_kernel
+                share = input_gradient / tf.cast(tf.shape(inputs)[0], input_gradient.dtype)
+                return tf.broadcast_to(share, tf.shape(inputs)), kernel_gradient
 
-            return plain(inputs, kernel), gradient
+            return original(inputs, kernel), gradient
 
         return linear(tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel))
 
@@ -217,29 +216,29 @@ def _adam() -> type:
     import tensorflow as tf
 
     class Adam(keras.optimizers.Adam):
-        """Keras' Adam with the update of a variable in one kernel (Kingma, Ba 2015, with epsilon outside the root).
+        """Keras' Adam with one kernel per update (Kingma, Ba 2015, with epsilon outside the root).
 
-        Keras takes nine operations, each a pass over weights, gradient and both moments.
+        Keras needs nine operations, each a pass over weights, gradient and both moments.
         """
 
         def update_step(self, gradient, variable, learning_rate):
             index = self._get_variable_index(variable)
-            # Keras' variables hold TensorFlow's; the one to change comes as TensorFlow's already.
+            # `variable` is TensorFlow's; the moments are Keras' variables, which contain TensorFlow's.
             first, second = self._momentums[index].value, self._velocities[index].value
-            kind = variable.dtype
-            step = tf.cast(self.iterations + 1, kind)
-            beta_1, beta_2 = tf.cast(self.beta_1, kind), tf.cast(self.beta_2, kind)
+            dtype = variable.dtype
+            step = tf.cast(self.iterations + 1, dtype)
+            beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=first.handle,
                 v=second.handle,
                 beta1_power=beta_1**step,
                 beta2_power=beta_2**step,
-                lr=tf.cast(learning_rate, kind),
+                lr=tf.cast(learning_rate, dtype),
                 beta1=beta_1,
                 beta2=beta_2,
-                epsilon=tf.cast(self.epsilon, kind),
-                grad=tf.cast(gradient, kind),
+                epsilon=tf.cast(self.epsilon, dtype),
+                grad=tf.cast(gradient, dtype),
                 use_locking=True,
             )
 
@@ -247,10 +246,10 @@ def _adam() -> type:
 
 
 def fast_adam(learning_rate):
-    """An Adam with Keras' settings and variables, for dense gradients; not to be saved within a model's file.
+    """Build an Adam with Keras' settings and variables, for dense gradients; it cannot be saved in a model's file.
 
     Args:
-        learning_rate: step size, > 0, or a keras.optimizers.schedules.LearningRateSchedule.
+        learning_rate: > 0, or a keras.optimizers.schedules.LearningRateSchedule.
 
     Returns:
         keras.optimizers.Adam.

@@ -1,6 +1,6 @@
-"""Weights of the encoders: where the public ImageNet files lie, how they are fetched, how a file is read.
+"""Find, download and load the weights of encoders.
 
-There is no TensorFlow here, so that a login node can fill the cache for cluster nodes that have no network.
+This module needs no TensorFlow: a login node can fill the cache for cluster nodes without internet access.
 """
 
 from __future__ import annotations
@@ -21,71 +21,56 @@ from wbcstudy.registry import ENCODERS, Encoder, pick
 
 @dataclass(frozen=True)
 class WeightsRow:
-    """The weights file of one encoder.
+    """The ImageNet weights file of one encoder.
 
     Args:
-        encoder: its name.
-        file: the file's name in the cache.
-        path: where it lies, None where it is absent.
+        encoder: name of the encoder.
+        file: name of the file in the cache.
+        path: path of the file, None if it is absent.
         verified: whether its MD5 sum is the published one.
-        size_bytes: its size, 0 where it is absent.
     """
 
     encoder: str
     file: str
     path: Path | None
     verified: bool
-    size_bytes: int
-
-    @property
-    def present(self) -> bool:
-        """Whether there is a file, be it right or wrong."""
-        return self.path is not None
-
-
-def keras_cache() -> Path:
-    """Where Keras keeps the same files; a right one there is used."""
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
 
 
 def find_weights(config: RunConfig) -> Path | None:
-    """The file with which a run's encoder starts.
+    """Find the file with the initial weights of a run's encoder.
 
     Args:
         config: encoder and encoder_weights are used.
 
     Returns:
-        None for `encoder_weights: none`; the given file; or the cached ImageNet file, downloaded if need be.
+        None for `encoder_weights: none`; else the given file, or the ImageNet file, downloaded if it is not cached.
 
     Raises:
-        StudyError: no such file, or the download failed; then the message says how to bring the file by hand.
+        StudyError: the file does not exist, or the download failed; the message explains how to copy it by hand.
     """
     if config.encoder_weights == "none":
         return None
     if config.encoder_weights == "imagenet":
         return fetch_weights([config.encoder])[0]
     path = expand_home(config.encoder_weights)
-    for place in candidate_paths(path):
-        if path_exists(place) and place.is_file():
-            return place
+    for candidate in candidate_paths(path):
+        if path_exists(candidate) and candidate.is_file():
+            return candidate
     raise StudyError(
         f"encoder_weights: there is no file {path}.",
         expected="'imagenet', 'none', or the path of a .h5 file",
-        fix="Check the path (relative ones start at the folder of the command, or at the checkout).",
+        fix="Check the path (relative to the current folder or the checkout).",
     )
 
 
 def list_weights() -> list[WeightsRow]:
-    """One row per encoder that has ImageNet weights, in the registry's order; reads every file that is there."""
+    """List the ImageNet weights of each encoder that has them, in the registry's order; reads each cached file."""
     rows = []
     for encoder in ENCODERS.values():
-        if encoder.weights_url is None:
-            continue
-        places = [path for path in _places(encoder) if path.is_file()]
-        right = next((path for path in places if md5_sum(path) == encoder.weights_md5), None)
-        path = right or next(iter(places), None)
-        size = path.stat().st_size if path else 0
-        rows.append(WeightsRow(encoder.name, encoder.weights_file, path, right is not None, size))
+        if encoder.weights_url:
+            verified = _find_verified(encoder)
+            path = verified or next((path for path in _cache_paths(encoder) if path.is_file()), None)
+            rows.append(WeightsRow(encoder.name, encoder.weights_file, path, verified is not None))
     return rows
 
 
@@ -97,58 +82,56 @@ def fetch_weights(
     report: Callable[[str], Any] = lambda line: None,
     pause_s: float = 1.0,
 ) -> list[Path]:
-    """Have the ImageNet weights of encoders on this machine, downloading those that are not.
+    """Download the ImageNet weights of encoders, unless they are cached.
 
     Args:
-        names: encoders; all that have weights when empty.
-        urls: encoder -> address, instead of the registry's (a mirror).
+        names: encoders; empty for all that have weights.
+        urls: encoder -> URL of a mirror, instead of the registry's URL.
         progress: show a progress bar per file.
         report: called with one line per file.
-        pause_s: wait before a second attempt, in seconds; doubled before each further one.
+        pause_s: pause before the second attempt, in s; doubled before each further attempt.
 
     Returns:
-        One verified file per name, in their order.
+        One verified file per name, in the same order.
 
     Raises:
-        StudyError: unknown encoder, one without weights, or a file that cannot be had; it says how to bring it by hand.
+        StudyError: an unknown encoder, one without weights, or a failed download; the message explains how to copy the
+            file by hand.
     """
     names = list(names) or [encoder.name for encoder in ENCODERS.values() if encoder.weights_url]
     encoders = [pick(ENCODERS, name, "encoder") for name in names]
     for encoder in encoders:
         if encoder.weights_url is None:
             raise StudyError(
-                f"No pretrained weights of {encoder.name!r} exist.",
+                f"There are no pretrained weights for {encoder.name!r}.",
                 expected=", ".join(row.name for row in ENCODERS.values() if row.weights_url),
                 fix="Train it with encoder_weights: none.",
             )
     paths = []
     for encoder in encoders:
-        cached = [path for path in _places(encoder) if path.is_file()]
-        path = next((path for path in cached if md5_sum(path) == encoder.weights_md5), None)
-        if path is None:
-            path = _download(encoder, (urls or {}).get(encoder.name, encoder.weights_url), progress, pause_s)
-            report(f"{encoder.name}: {path} fetched and verified")
-        else:
-            report(f"{encoder.name}: {path} is there and verified")
+        path = _find_verified(encoder)
+        state = "is cached and verified" if path else "downloaded and verified"
+        path = path or _download(encoder, (urls or {}).get(encoder.name, encoder.weights_url), progress, pause_s)
+        report(f"{encoder.name}: {path} {state}")
         paths.append(path)
     return paths
 
 
 def load_weights(backbone, path: Path) -> None:
-    """Put the weights of a .h5 file into an encoder.
+    """Load the weights of a .h5 file into an encoder.
 
-    Reads the layout of Keras 2 (attribute `layer_names`, one group per layer), in which the public files are. Layers
-    are matched by name; where the file has other names, by their order. Layers of the file that the encoder has not
-    (a classification head) are left out when the names match.
+    The file has the layout of Keras 2 (attribute `layer_names`, one group per layer), as the public files. Layers are
+    matched by name, or by order if the names differ. If the names match, other layers of the file (a classification
+    head) are ignored.
 
     Args:
         backbone: keras.Model, the encoder.
         path: the file.
 
     Raises:
-        StudyError: the file cannot be read, or it is of another network; the message names the layer and the shapes.
+        StudyError: the file cannot be read, or belongs to another network; the message names the layer and the shapes.
     """
-    saved = read_h5(path)
+    saved = _read_h5(path)
     layers = {layer.name: layer for layer in backbone.layers if layer.weights}
     if set(layers) <= set(saved):
         pairs = [(layer, name) for name, layer in layers.items()]
@@ -162,18 +145,18 @@ def load_weights(backbone, path: Path) -> None:
             f"the encoder's {len(layers)} layers with weights",
         )
     for layer, name in pairs:
-        wanted, found = [tuple(w.shape) for w in layer.weights], [array.shape for array in saved[name]]
-        if wanted != found:
-            raise _wrong(path, f"its layer {name!r} has shapes {found}", f"{wanted}, those of {layer.name!r}")
+        expected, shapes = [tuple(w.shape) for w in layer.weights], [array.shape for array in saved[name]]
+        if shapes != expected:
+            raise _wrong(path, f"its layer {name!r} has shapes {shapes}", f"{expected}, the shapes of {layer.name!r}")
     for layer, name in pairs:
         layer.set_weights(saved[name])
 
 
-def read_h5(path: Path) -> dict[str, list[np.ndarray]]:
-    """The weights of a Keras 2 .h5 file, also one that holds a whole model.
+def _read_h5(path: Path) -> dict[str, list[np.ndarray]]:
+    """Read a Keras 2 .h5 file of weights or of a whole model.
 
     Returns:
-        Layer name -> its arrays, in the file's order; layers without weights are left out.
+        Layer name -> arrays, in the file's order; without layers that have no weights.
 
     Raises:
         StudyError: not an HDF5 file, cut off, or of another layout.
@@ -193,14 +176,14 @@ def read_h5(path: Path) -> dict[str, list[np.ndarray]]:
                     saved[name] = arrays
             return saved
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise _wrong(path, f"it cannot be read ({error})", "a whole .h5 file") from error
+        raise _wrong(path, f"it cannot be read ({error})", "a complete .h5 file") from error
 
 
-def _wrong(path: Path, found: str, expected: str) -> StudyError:
+def _wrong(path: Path, problem: str, expected: str) -> StudyError:
     return StudyError(
-        f"{path} does not fit this encoder: {found}.",
+        f"{path} does not match this encoder: {problem}.",
         expected=expected,
-        fix="Give the file of the same encoder, without its classification head ('no_top'), or encoder_weights: none.",
+        fix="Use the file of the same encoder, without its classification head ('no_top'), or encoder_weights: none.",
     )
 
 
@@ -208,8 +191,15 @@ def _text(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
-def _places(encoder: Encoder) -> list[Path]:
-    return [weights_cache() / encoder.weights_file, keras_cache() / encoder.weights_file]
+def _cache_paths(encoder: Encoder) -> list[Path]:
+    """Return the paths of a file in our cache and in that of Keras."""
+    keras_cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    return [weights_cache() / encoder.weights_file, keras_cache / encoder.weights_file]
+
+
+def _find_verified(encoder: Encoder) -> Path | None:
+    paths = [path for path in _cache_paths(encoder) if path.is_file()]
+    return next((path for path in paths if md5_sum(path) == encoder.weights_md5), None)
 
 
 def _download(encoder: Encoder, url: str, progress: bool, pause_s: float) -> Path:
