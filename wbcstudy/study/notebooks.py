@@ -112,20 +112,14 @@ def _hash_sources(sources: Iterable[str]) -> str:
 
 
 def _is_settings(source: str) -> bool:
-    """Return whether a cell does nothing but assign constants, as the parameters cell and papermill's copy of it do."""
+    """Return whether a cell only assigns constants, as the parameters cell and papermill's version of it do."""
     try:
         statements = ast.parse(source).body
-        return all(isinstance(line, ast.Assign) and _is_constant(line.value) for line in statements)
-    except SyntaxError:
+        for statement in statements:
+            ast.literal_eval(getattr(statement, "value", None))
+    except (SyntaxError, ValueError, TypeError):
         return False
-
-
-def _is_constant(value: ast.expr) -> bool:
-    try:
-        ast.literal_eval(value)
-    except ValueError:
-        return False
-    return True
+    return all(isinstance(statement, ast.Assign) for statement in statements)
 
 
 def _papermill_input() -> Path | None:
