@@ -2,78 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
+from wbcstudy.baselines.semi_supervised import UNLABELLED, CoForestClassifier, SetredClassifier
 from wbcstudy.baselines.superpixels import SuperpixelMethod, superpixel_labels
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import unknown_name
 
 
-def _tree(trees: int, seed: int):
-    from sklearn.tree import DecisionTreeClassifier
-
-    return DecisionTreeClassifier(min_samples_leaf=5, random_state=seed)
+_SUPERVISED = ("tree", "forest")
+_LEARNERS = (*_SUPERVISED, "coforest", "setred", "sslearn_coforest", "sslearn_setred")
 
 
-def _forest(trees: int, seed: int):
-    from sklearn.ensemble import RandomForestClassifier
-
-    return RandomForestClassifier(trees, n_jobs=1, random_state=seed)
-
-
-def _coforest(trees: int, seed: int):
-    from wbcstudy.baselines.semi_supervised import CoForestClassifier
-
-    return CoForestClassifier(trees, random_state=seed)
-
-
-def _setred(trees: int, seed: int):
-    from wbcstudy.baselines.semi_supervised import SetredClassifier
-
-    return SetredClassifier(_tree(trees, seed), random_state=seed)
-
-
-def _sslearn_coforest(trees: int, seed: int):
-    from sklearn.tree import DecisionTreeClassifier
-
-    # A list of trees: with a single tree, sslearn would draw the bootstraps from NumPy's global generator.
-    forest = [DecisionTreeClassifier(max_features="sqrt") for _ in range(trees)]
-    return _sslearn().CoForest(forest, n_estimators=trees, random_state=seed)
-
-
-def _sslearn_setred(trees: int, seed: int):
-    # Its graph is a dense matrix over all labelled examples, which grows in each round: ten rounds are affordable.
-    return _sslearn().Setred(_tree(trees, seed), rejection_threshold=0.1, max_iterations=10, random_state=seed)
-
-
-def _sslearn():
+def _build_learner(name: str, trees: int, seed: int):
+    """Build a classifier, one of `_LEARNERS`."""
+    tree = DecisionTreeClassifier(min_samples_leaf=5, random_state=seed)
+    if name == "tree":
+        return tree
+    if name == "forest":
+        return RandomForestClassifier(trees, n_jobs=1, random_state=seed)
+    if name == "coforest":
+        return CoForestClassifier(trees, random_state=seed)
+    if name == "setred":
+        return SetredClassifier(tree, random_state=seed)
     try:
-        import sslearn.wrapper
+        from sslearn import wrapper
     except ImportError as error:
         raise StudyError(
             "The comparison with sslearn needs the package 'sslearn', which is not installed.",
             expected="an environment with sslearn 1.1",
             fix="Run `.venv/bin/pip install sslearn`, or remove the method from `baselines`.",
         ) from error
-    return sslearn.wrapper
-
-
-# Name -> function from (number of trees, seed) to a classifier.
-_LEARNERS: Mapping[str, Callable] = MappingProxyType(
-    {
-        "tree": _tree,
-        "forest": _forest,
-        "coforest": _coforest,
-        "setred": _setred,
-        "sslearn_coforest": _sslearn_coforest,
-        "sslearn_setred": _sslearn_setred,
-    }
-)
-_SUPERVISED = ("tree", "forest")
+    if name == "sslearn_coforest":
+        # A list of trees: with a single tree, sslearn would draw the bootstraps from NumPy's global generator.
+        forest = [DecisionTreeClassifier(max_features="sqrt") for _ in range(trees)]
+        return wrapper.CoForest(forest, n_estimators=trees, random_state=seed)
+    # Its graph is a dense matrix over all labelled examples, which grows in each round: ten rounds are affordable.
+    return wrapper.Setred(tree, rejection_threshold=0.1, max_iterations=10, random_state=seed)
 
 
 @dataclass(eq=False, repr=False)
@@ -117,10 +88,6 @@ class FewLabelsSuperpixels(SuperpixelMethod):
     trees: int = 50
 
     def _fit(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], rng: np.random.Generator) -> None:
-        from sklearn.preprocessing import StandardScaler
-
-        from wbcstudy.baselines.semi_supervised import UNLABELLED
-
         if self.learner not in _LEARNERS:
             raise unknown_name(self.learner, _LEARNERS, "learner")
         if self.labelled_images < 1:
@@ -146,7 +113,7 @@ class FewLabelsSuperpixels(SuperpixelMethod):
             rows.append(features[kept])
             labels.append(label.astype(np.int64))
         self.scaler_ = StandardScaler().fit(np.concatenate(rows))
-        learner = _LEARNERS[self.learner](self.trees, classifier_seed)
+        learner = _build_learner(self.learner, self.trees, classifier_seed)
         self.classifier_ = learner.fit(self.scaler_.transform(np.concatenate(rows)), np.concatenate(labels))
 
     def _predict(self, image: np.ndarray) -> np.ndarray:

@@ -7,6 +7,9 @@ SETRED's cut-edge statistic is a random draw instead of the neighbours' labels).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.tree import DecisionTreeClassifier
@@ -34,18 +37,12 @@ class _SemiSupervised(ClassifierMixin, BaseEstimator):
         return x[labelled], numbers, x[~labelled]
 
     def predict(self, X):
-        """Return the most probable class of each example.
-
-        Args:
-            X: float (n, F).
-
-        Returns:
-            (n,) of `classes_`.
-        """
+        """Return the most probable class, (n,) of `classes_`, of examples, float (n, F)."""
         probability = self.predict_proba(X)  # first, since it checks that the classifier is fitted
         return self.classes_[probability.argmax(1)]
 
 
+@dataclass(eq=False, repr=False)
 class CoForestClassifier(_SemiSupervised):
     """Co-Forest: each tree of a random forest is taught by the others.
 
@@ -82,15 +79,12 @@ class CoForestClassifier(_SemiSupervised):
         n_rounds_: number of rounds.
     """
 
-    def __init__(
-        self, n_estimators=10, theta=0.75, max_rounds=100, max_features="sqrt", min_samples_leaf=1, random_state=None
-    ):
-        self.n_estimators = n_estimators
-        self.theta = theta
-        self.max_rounds = max_rounds
-        self.max_features = max_features
-        self.min_samples_leaf = min_samples_leaf
-        self.random_state = random_state
+    n_estimators: int = 10
+    theta: float = 0.75
+    max_rounds: int = 100
+    max_features: Any = "sqrt"
+    min_samples_leaf: int = 1
+    random_state: Any = None
 
     def fit(self, X, y):
         """Fit to labelled and unlabelled examples.
@@ -125,9 +119,8 @@ class CoForestClassifier(_SemiSupervised):
             for tree in trees:
                 if not now["error"][tree] < error[tree]:
                     continue
-                drawn = rng.permutation(len(unlabelled))[
-                    : _draw_limit(error[tree], weight[tree], now["error"][tree], len(unlabelled))
-                ]
+                limit = _draw_limit(error[tree], weight[tree], now["error"][tree], len(unlabelled))
+                drawn = rng.permutation(len(unlabelled))[:limit]
                 label, share = _concomitant_vote(counts, on_unlabelled, tree, drawn)
                 agreed = share > self.theta
                 now["drawn"][tree], now["weight"][tree] = len(drawn), share[agreed].sum()
@@ -150,25 +143,15 @@ class CoForestClassifier(_SemiSupervised):
         return self
 
     def predict_proba(self, X):
-        """Return the share of the trees that vote for each class.
-
-        Args:
-            X: float (n, F).
-
-        Returns:
-            float64 (n, C), rows sum to 1.
-        """
+        """Return the share of the trees that vote for each class, float64 (n, C), for examples, float (n, F)."""
         check_is_fitted(self, "estimators_")
         x = validate_data(self, X, reset=False)
         return _count(self._votes(x), len(self.classes_)).T / self.n_estimators
 
     def _grow(self, x, y, rng):
-        tree = DecisionTreeClassifier(
-            max_features=self.max_features,
-            min_samples_leaf=self.min_samples_leaf,
-            random_state=rng.randint(_SEEDS),
-        )
-        return tree.fit(x, y)
+        return DecisionTreeClassifier(
+            max_features=self.max_features, min_samples_leaf=self.min_samples_leaf, random_state=rng.randint(_SEEDS)
+        ).fit(x, y)
 
     def _vote(self, tree, x):
         return self.estimators_[tree].predict(x) if len(x) else np.empty(0, np.int64)
@@ -185,34 +168,30 @@ def _count(votes, classes):
 def _out_of_bag_error(votes, in_bag, y, tree) -> float:
     """Return the error of a tree's concomitant ensemble on the labelled examples (co-Forest, step 2).
 
+    That is the share of wrong majority votes (a tie goes to the first class) among the examples that at least one other
+    tree has not learnt from; 1 without these examples, so that the ensemble teaches nothing.
+
     Args:
         votes: int (N, n), class number of each tree's vote.
         in_bag: bool (N, n), whether the tree has learnt from the example.
         y: int (n,), the true class numbers.
         tree: the tree that does not vote.
-
-    Returns:
-        Share of wrong majority votes (a tie goes to the first class) among the examples that at least one other tree
-        has not learnt from; 1 without these examples, so that the ensemble teaches nothing.
     """
     allowed = ~in_bag
     allowed[tree] = False
-    counts = np.stack([((votes == number) & allowed).sum(0) for number in range(int(max(votes.max(), y.max())) + 1)])
+    counts = _count(np.where(allowed, votes, -1), int(max(votes.max(), y.max())) + 1)
     judged = allowed.any(0)
     return float(np.mean(counts.argmax(0)[judged] != y[judged])) if judged.any() else 1.0
 
 
 def _concomitant_vote(counts, votes, tree, examples) -> tuple[np.ndarray, np.ndarray]:
-    """Return the majority vote of all trees but one (co-Forest, step 3).
+    """Return the majority vote of all trees but one (co-Forest, step 3), and its share of these trees, (k,) each.
 
     Args:
         counts: int (C, n), votes of all trees for each class.
         votes: int (N, n), class number of each tree's vote.
         tree: the tree that does not vote.
         examples: int (k,), positions among the n examples.
-
-    Returns:
-        Class numbers (k,) and the share of the N - 1 trees that vote for them (k,).
     """
     others = counts[:, examples].copy()
     others[votes[tree, examples], np.arange(len(examples))] -= 1
@@ -220,20 +199,14 @@ def _concomitant_vote(counts, votes, tree, examples) -> tuple[np.ndarray, np.nda
 
 
 def _draw_limit(error_before: float, weight_before: float, error: float, available: int) -> int:
-    """Return the maximum number of examples that co-Forest may draw, which keeps their weight below e' W' / e.
-
-    Args:
-        error_before: e', positive.
-        weight_before: W'.
-        error: e, 0 or more; 0 allows all.
-        available: number of unlabelled examples.
-    """
+    """Return the maximum number of examples that co-Forest may draw, which keeps their weight below e' W' / e."""
     if error == 0:
         return available
     # An example weighs at most 1, and the weight must stay below the limit: the next smaller integer.
     return int(min(available, max(0, np.ceil(error_before * weight_before / error) - 1)))
 
 
+@dataclass(eq=False, repr=False)
 class SetredClassifier(_SemiSupervised):
     """SETRED: self-training that rejects labels which contradict those of the neighbours.
 
@@ -267,13 +240,12 @@ class SetredClassifier(_SemiSupervised):
         added_: int (k,), positions of the unlabelled examples that were kept; `added_y_`, their class numbers.
     """
 
-    def __init__(self, estimator=None, theta=0.1, max_rounds=40, candidates=100, n_neighbors=10, random_state=None):
-        self.estimator = estimator
-        self.theta = theta
-        self.max_rounds = max_rounds
-        self.candidates = candidates
-        self.n_neighbors = n_neighbors
-        self.random_state = random_state
+    estimator: Any = None
+    theta: float = 0.1
+    max_rounds: int = 40
+    candidates: int = 100
+    n_neighbors: int = 10
+    random_state: Any = None
 
     def fit(self, X, y):
         """Fit to labelled and unlabelled examples.
@@ -310,14 +282,7 @@ class SetredClassifier(_SemiSupervised):
         return self
 
     def predict_proba(self, X):
-        """Return the learner's probabilities.
-
-        Args:
-            X: float (n, F).
-
-        Returns:
-            float64 (n, C), rows sum to 1.
-        """
+        """Return the learner's probabilities, float64 (n, C), for examples, float (n, F)."""
         check_is_fitted(self, "estimator_")
         return self.estimator_.predict_proba(validate_data(self, X, reset=False))
 
