@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_gradient_magnitude
+from scipy.special import softmax
+from skimage.segmentation import watershed
+from sklearn.mixture import GaussianMixture
 
 from wbcstudy.baselines.base import Method
 from wbcstudy.baselines.colour import colour_features
@@ -73,8 +77,6 @@ class EvidenceWatershed(Method):
         return np.array(_LABELS)[_pignistic(combined).argmax(axis=-1)][regions]
 
     def _model(self, colours: np.ndarray, label: int, rng: np.random.Generator):
-        from sklearn.mixture import GaussianMixture
-
         components = self.background_components if label == BACKGROUND else 1
         if len(colours) < 2:
             # The label is the majority of fewer than two regions: use one wide Gaussian.
@@ -84,9 +86,6 @@ class EvidenceWatershed(Method):
 
     def _regions(self, image: np.ndarray) -> np.ndarray:
         """Return watershed regions, numbered from 0."""
-        from scipy.ndimage import gaussian_gradient_magnitude
-        from skimage.segmentation import watershed
-
         lab = colour_features(image, ("lab",))
         gradient = sum(gaussian_gradient_magnitude(lab[..., k], self.sigma_px) for k in range(3))
         regions = watershed(gradient, markers=max(1, round(gradient.size / self.region_px)))
@@ -106,17 +105,10 @@ def _split_spaces(colours: np.ndarray) -> list[np.ndarray]:
 
 
 def _masses(log_likelihoods: np.ndarray, reliability: float) -> np.ndarray:
-    """Convert likelihoods to masses of evidence.
+    """Convert log-likelihoods of C labels, float (..., C), to masses of evidence, float64 (..., C + 1) with sum 1.
 
-    Args:
-        log_likelihoods: float (..., C), of C labels.
-        reliability: share of the mass that is divided among the labels by likelihood; the rest goes to "unknown".
-
-    Returns:
-        float64 (..., C + 1), 0 to 1 with sum 1; the last is the mass of "unknown" (all labels together).
+    The share `reliability` of the mass is divided among the labels by likelihood; the last mass is that of "unknown".
     """
-    from scipy.special import softmax
-
     singles = reliability * softmax(np.asarray(log_likelihoods, float), axis=-1)
     return np.concatenate([singles, np.full((*singles.shape[:-1], 1), 1 - reliability)], axis=-1)
 
@@ -144,13 +136,9 @@ def _combine_evidence(sources: np.ndarray) -> np.ndarray:
 
 
 def _pignistic(combined: np.ndarray) -> np.ndarray:
-    """Convert masses to probabilities: the mass of "unknown" is shared equally (P. Smets and R. Kennes, 1994).
+    """Convert masses, float (..., C + 1), to probabilities, float64 (..., C) with sum 1.
 
-    Args:
-        combined: float (..., C + 1), masses; the last is the mass of "unknown".
-
-    Returns:
-        float64 (..., C), 0 to 1 with sum 1.
+    The last mass, that of "unknown", is shared equally (P. Smets and R. Kennes, 1994).
     """
     combined = np.asarray(combined, float)
     return combined[..., :-1] + combined[..., -1:] / (combined.shape[-1] - 1)

@@ -15,7 +15,6 @@ from wbcstudy.baselines.superpixels import SuperpixelMethod, superpixel_labels
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import unknown_name
 
-
 _SUPERVISED = ("tree", "forest")
 _LEARNERS = (*_SUPERVISED, "coforest", "setred", "sslearn_coforest", "sslearn_setred")
 

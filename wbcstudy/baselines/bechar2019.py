@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier
 
 from wbcstudy.baselines.superpixels import SuperpixelMethod, superpixel_labels
 from wbcstudy.labels import BACKGROUND
@@ -55,8 +56,6 @@ class SuperpixelForest(SuperpixelMethod):
     min_leaf: int = 3
 
     def _fit(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], rng: np.random.Generator) -> None:
-        from sklearn.ensemble import RandomForestClassifier
-
         rows, labels = [], []
         for k in rng.permutation(len(images))[: self.max_images]:
             patches, features = self._describe(images[k])

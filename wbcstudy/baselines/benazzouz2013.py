@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
+from skimage import measure, morphology
+from skimage.color import rgb2lab
 
 from wbcstudy.baselines.base import Method, region_dice
 from wbcstudy.baselines.otsu_levels import otsu_thresholds
@@ -56,29 +59,23 @@ class OtsuGrowing(Method):
         self.levels_ = choose_levels(images, masks, self.sigma_px, self.opening_px, self.min_nucleus_px)
 
     def _predict(self, image):
-        from scipy.ndimage import binary_fill_holes, gaussian_filter
-        from skimage.color import rgb2lab
-        from skimage.measure import label, regionprops
-
         nucleus = dark_nuclei(image, self.sigma_px, self.opening_px, self.min_nucleus_px, self.levels_)
-        smooth = gaussian_filter(image.astype(np.float32), (self.sigma_px / 2, self.sigma_px / 2, 0))
+        smooth = ndimage.gaussian_filter(image.astype(np.float32), (self.sigma_px / 2, self.sigma_px / 2, 0))
         lab = rgb2lab(smooth / 255)
-        pieces = label(nucleus, connectivity=2)
+        pieces = measure.label(nucleus, connectivity=2)
         cell = nucleus.copy()
         margin = int(np.ceil(max(self.max_reach_px, self.ring_px[1]))) + 1
-        for piece in regionprops(pieces):
+        for piece in measure.regionprops(pieces):
             top, left, bottom, right = piece.bbox
             # A window as large as growth can reach: the cost depends on the cells, not on the image.
             window = slice(max(top - margin, 0), bottom + margin), slice(max(left - margin, 0), right + margin)
             cell[window] |= self._grow(pieces[window] == piece.label, nucleus[window], lab[window])
-        mask = np.where(binary_fill_holes(cell), CYTOPLASM, BACKGROUND)
+        mask = np.where(ndimage.binary_fill_holes(cell), CYTOPLASM, BACKGROUND)
         mask[nucleus] = NUCLEUS
         return mask
 
     def _grow(self, own: np.ndarray, nuclei: np.ndarray, lab: np.ndarray) -> np.ndarray:
-        from scipy.ndimage import binary_propagation, distance_transform_edt
-
-        distance_px = distance_transform_edt(~own)
+        distance_px = ndimage.distance_transform_edt(~own)
         ring = (distance_px > self.ring_px[0]) & (distance_px <= self.ring_px[1]) & ~nuclei
         colours = lab[ring]
         if len(colours) < 4:  # no room around the nucleus, and too few pixels for a covariance in three dimensions
@@ -89,7 +86,7 @@ class OtsuGrowing(Method):
         distance = np.sqrt(np.einsum("...i,ij,...j->...", offset, np.linalg.inv(covariance), offset))
         # Nearer than the ring, colours blend with the nucleus; by their colour, these pixels would stop the growth.
         similar = (distance < self.max_distance) | (distance_px <= self.ring_px[0])
-        return binary_propagation(own, mask=similar & (distance_px <= self.max_reach_px))
+        return ndimage.binary_propagation(own, mask=similar & (distance_px <= self.max_reach_px))
 
 
 def dark_nuclei(
@@ -107,13 +104,10 @@ def dark_nuclei(
     Returns:
         bool (H, W), holes filled; no pixel if green has fewer values than levels.
     """
-    from scipy.ndimage import binary_fill_holes, gaussian_filter
-    from skimage.morphology import disk, opening, remove_small_objects
-
-    green = gaussian_filter(image[..., 1].astype(np.float32), sigma_px)
+    green = ndimage.gaussian_filter(image[..., 1].astype(np.float32), sigma_px)
     dark = green <= otsu_thresholds(green, levels)[0]
-    filled = binary_fill_holes(opening(dark, disk(opening_px)))
-    return remove_small_objects(filled, max_size=min_nucleus_px - 1, connectivity=2)
+    filled = ndimage.binary_fill_holes(morphology.opening(dark, morphology.disk(opening_px)))
+    return morphology.remove_small_objects(filled, max_size=min_nucleus_px - 1, connectivity=2)
 
 
 def choose_levels(

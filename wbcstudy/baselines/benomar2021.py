@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import binary_fill_holes, binary_propagation, distance_transform_edt, gaussian_filter
+from skimage.measure import label, regionprops
+from skimage.morphology import disk, opening, reconstruction
+from skimage.segmentation import watershed
 
 from wbcstudy.baselines.base import Method, region_dice
 from wbcstudy.baselines.benazzouz2013 import choose_levels, dark_nuclei
@@ -71,8 +75,6 @@ class StretchWatershed(Method):
     required_labels = (NUCLEUS,)
 
     def _fit(self, images, masks, rng):
-        from scipy.ndimage import binary_propagation
-
         self.stretch_ = _decorrelation_stretch(np.concatenate([image[::4, ::4].reshape(-1, 3) for image in images]))
         self.levels_ = choose_levels(images, masks, self.sigma_px, self.opening_px, self.min_nucleus_px)
         step = -(-len(images) // self.max_images)
@@ -90,10 +92,6 @@ class StretchWatershed(Method):
         self.channel_, self.cut_ = max(self.choices_, key=self.choices_.get, default=options[0])
 
     def _predict(self, image):
-        from scipy.ndimage import binary_fill_holes
-        from skimage.measure import label, regionprops
-        from skimage.morphology import disk, opening
-
         nuclei = self._nuclei(image)
         cell = self._cells(self._channel(image, self.channel_), self.cut_, nuclei)
         green = _smooth(image[..., 1], self.sigma_px)
@@ -121,11 +119,6 @@ class StretchWatershed(Method):
 
     def _cells(self, channel: np.ndarray, cut: tuple[int, int], nuclei: np.ndarray) -> np.ndarray:
         """Return the cells (H, W) that contain a nucleus."""
-        from scipy.ndimage import binary_fill_holes, distance_transform_edt
-        from skimage.measure import label
-        from skimage.morphology import disk, opening
-        from skimage.segmentation import watershed
-
         if not nuclei.any():
             return np.zeros_like(nuclei)
         objects = opening(binary_fill_holes(_dark(channel, cut) | nuclei), disk(self.opening_px)) | nuclei
@@ -144,35 +137,24 @@ def _dark(channel: np.ndarray, cut: tuple[int, int]) -> np.ndarray:
 
 
 def _smooth(channel: np.ndarray, sigma_px: float) -> np.ndarray:
-    from scipy.ndimage import gaussian_filter
-
     return gaussian_filter(channel.astype(np.float32), sigma_px)
 
 
 def _peaks(depth: np.ndarray) -> np.ndarray:
     """Return the maxima that rise 2 px or more above their surroundings."""
-    from skimage.morphology import reconstruction
-
     return depth - reconstruction(depth - 2, depth) >= 2 - 1e-4
 
 
 def _decorrelation_stretch(colours: np.ndarray) -> np.ndarray:
-    """Compute the decorrelation stretch of colours as an affine map.
+    """Compute the decorrelation stretch of colours, (N, 3) RGB 0-255, as an affine map, float64 (4, 3).
 
-    The principal components get equal standard deviations, the root mean square of the channels' own; the rotation back
-    keeps the direction of the colours. The mean colour does not change.
-
-    Args:
-        colours: (N, 3) RGB, 0-255, at least one.
-
-    Returns:
-        float64 (4, 3): `np.append(colour, 1) @ map` is the stretched colour.
+    `np.append(colour, 1) @ map` is the stretched colour. The principal components get equal standard deviations, the
+    root mean square of the channels' own; the rotation back keeps the direction of the colours. The mean colour does
+    not change.
     """
-    colours = np.asarray(colours, float)
     mean = colours.mean(axis=0)
     offset = colours - mean
-    covariance = offset.T @ offset / len(colours)
-    variances, axes = np.linalg.eigh(covariance)
+    variances, axes = np.linalg.eigh(offset.T @ offset / len(colours))
     # A variance below 0.01 (a tenth of a grey level) is rounding, which must not be amplified.
     gain = np.sqrt(variances.mean()) / np.sqrt(np.maximum(variances, 1e-2))
     matrix = axes @ np.diag(gain) @ axes.T if variances.mean() > 1e-2 else np.eye(3)

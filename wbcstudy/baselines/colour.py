@@ -1,25 +1,24 @@
 """Colour features of each pixel: seven colour spaces, and smoothed copies."""
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
+from skimage import color
 
 from wbcstudy.baselines.base import check_image
 from wbcstudy.errors import StudyError
 
 # Components of each colour space, in the order of the features.
-COMPONENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "rgb": ("red", "green", "blue"),
-        "hsv": ("hue", "saturation", "value"),
-        "lab": ("lab_l", "lab_a", "lab_b"),
-        "luv": ("luv_l", "luv_u", "luv_v"),
-        "ycbcr": ("luma", "cb", "cr"),
-        "hed": ("haematoxylin", "eosin", "dab"),
-        "nrg": ("red_share", "green_share"),
-    }
-)
+COMPONENTS: Mapping[str, tuple[str, ...]] = {
+    "rgb": ("red", "green", "blue"),
+    "hsv": ("hue", "saturation", "value"),
+    "lab": ("lab_l", "lab_a", "lab_b"),
+    "luv": ("luv_l", "luv_u", "luv_v"),
+    "ycbcr": ("luma", "cb", "cr"),
+    "hed": ("haematoxylin", "eosin", "dab"),
+    "nrg": ("red_share", "green_share"),
+}
 SPACES = tuple(COMPONENTS)
 
 
@@ -46,10 +45,6 @@ def colour_features(image: np.ndarray, spaces: Sequence[str] = SPACES, sigmas_px
     check_image(image)
     _check_parameters(spaces, sigmas_px)
     plain = colour_components(image.astype(np.float32) / 255, spaces)
-    if not len(sigmas_px):
-        return plain
-    from scipy.ndimage import gaussian_filter
-
     copies = [plain]
     for sigma in sigmas_px:
         # Channel by channel on contiguous planes: three times as fast as one call on interleaved ones.
@@ -74,8 +69,7 @@ def colour_components(rgb: np.ndarray, spaces: Sequence[str]) -> np.ndarray:
         StudyError: an unknown or missing colour space.
     """
     _check_parameters(spaces, ())
-    converters = _converters()
-    return np.concatenate([converters[space](rgb) for space in spaces], axis=-1).astype(np.float32, copy=False)
+    return np.concatenate([_CONVERTERS[space](rgb) for space in spaces], axis=-1).astype(np.float32, copy=False)
 
 
 def feature_names(spaces: Sequence[str] = SPACES, sigmas_px: Sequence[float] = ()) -> tuple[str, ...]:
@@ -104,20 +98,17 @@ def _check_parameters(spaces, sigmas_px) -> None:
             )
 
 
-def _converters() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    from skimage import color
-
-    return {
-        "rgb": lambda rgb: rgb,
-        "hsv": color.rgb2hsv,
-        "lab": color.rgb2lab,
-        "luv": color.rgb2luv,
-        "ycbcr": color.rgb2ycbcr,
-        "hed": color.rgb2hed,
-        "nrg": _shares,
-    }
-
-
 def _shares(rgb: np.ndarray) -> np.ndarray:
     total = rgb.sum(axis=-1, keepdims=True)
     return np.divide(rgb[..., :2], total, out=np.full_like(rgb[..., :2], 1 / 3), where=total > 0)
+
+
+_CONVERTERS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "rgb": lambda rgb: rgb,
+    "hsv": color.rgb2hsv,
+    "lab": color.rgb2lab,
+    "luv": color.rgb2luv,
+    "ycbcr": color.rgb2ycbcr,
+    "hed": color.rgb2hed,
+    "nrg": _shares,
+}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier
 
 from wbcstudy.baselines.base import Method, draw_training_pixels
 from wbcstudy.baselines.colour import colour_features
@@ -40,8 +41,6 @@ class ColourForest(Method):
     min_leaf: int = 3
 
     def _fit(self, images, masks, rng):
-        from sklearn.ensemble import RandomForestClassifier
-
         if len(images) > self.max_images:
             chosen = np.sort(rng.choice(len(images), self.max_images, replace=False))
             images, masks = [images[k] for k in chosen], [masks[k] for k in chosen]

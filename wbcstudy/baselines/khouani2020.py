@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from skimage import measure
 
 from wbcstudy.baselines.base import Method
 from wbcstudy.errors import StudyError
@@ -105,12 +106,10 @@ def _instance_targets(mask: np.ndarray) -> dict[str, np.ndarray]:
         "boxes": float32 (n, 4), x0, y0, x1, y1 in px, x1 and y1 exclusive; "labels": int64 (n,), 1 for a cell and
         2 for a nucleus; "masks": uint8 (n, H, W). n is 0 for a mask without cells.
     """
-    from skimage.measure import label, regionprops
-
     boxes, labels, masks = [], [], []
     for instance_class, region in ((_CELL, mask != BACKGROUND), (_NUCLEUS, mask == NUCLEUS)):
-        pieces = label(region, connectivity=2)
-        for piece in regionprops(pieces):
+        pieces = measure.label(region, connectivity=2)
+        for piece in measure.regionprops(pieces):
             top, left, bottom, right = piece.bbox
             boxes.append((left, top, right, bottom))
             labels.append(instance_class)

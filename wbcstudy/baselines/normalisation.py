@@ -7,9 +7,9 @@ part that was available; the other seven are common in its literature.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import numpy as np
+from scipy.stats import rankdata
 
 from wbcstudy.registry import unknown_name
 
@@ -39,10 +39,6 @@ def normalise(image: np.ndarray, name: str) -> np.ndarray:
 def _divide(values: np.ndarray, by: np.ndarray) -> np.ndarray:
     # A black channel or pixel has no colour to scale: it stays black.
     return np.divide(values, by, out=np.zeros_like(values), where=by > 0)
-
-
-def _none(values: np.ndarray) -> np.ndarray:
-    return values
 
 
 def _grey_world(values: np.ndarray) -> np.ndarray:
@@ -99,8 +95,6 @@ def _affine(values: np.ndarray) -> np.ndarray:
 
 def _equalisation(values: np.ndarray) -> np.ndarray:
     """Replace each value by its rank in its channel, 0-1, which is independent of the lamp (Finlayson et al. 2005)."""
-    from scipy.stats import rankdata
-
     flat = values.reshape(-1, 3)
     return ((rankdata(flat, axis=0) - 0.5) / len(flat)).astype(np.float32).reshape(values.shape)
 
@@ -111,16 +105,14 @@ def _stretch(values: np.ndarray) -> np.ndarray:
     return _divide(values - low, np.broadcast_to(high - low, (1, 1, 3)))
 
 
-NORMALISATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
-    {
-        "none": _none,
-        "grey_world": _grey_world,
-        "white_patch": _white_patch,
-        "shades_of_grey": _shades_of_grey,
-        "chromaticity": _chromaticity,
-        "comprehensive": _comprehensive,
-        "affine": _affine,
-        "equalisation": _equalisation,
-        "stretch": _stretch,
-    }
-)
+NORMALISATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda values: values,
+    "grey_world": _grey_world,
+    "white_patch": _white_patch,
+    "shades_of_grey": _shades_of_grey,
+    "chromaticity": _chromaticity,
+    "comprehensive": _comprehensive,
+    "affine": _affine,
+    "equalisation": _equalisation,
+    "stretch": _stretch,
+}

@@ -1,6 +1,7 @@
 """Simple baseline: three levels of green by Otsu's criterion."""
 
 import numpy as np
+from skimage.filters import threshold_multiotsu
 
 from wbcstudy.baselines.base import Method
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
@@ -36,15 +37,11 @@ def otsu_thresholds(channel: np.ndarray, levels: int, where: np.ndarray | None =
         float (levels - 1,), rising: a level ends with its threshold (`<=`). Minus infinity if the pixels have fewer
         different values than levels, so that nothing is in a lower level.
     """
-    from skimage.filters import threshold_multiotsu
-
     values = channel[where] if where is not None else channel.ravel()
-    undefined = np.full(levels - 1, -np.inf)
-    if values.size == 0 or not values.min() < values.max():
-        return undefined
-    try:
-        # The search tries all combinations of bins, so more levels use coarser bins.
-        thresholds = threshold_multiotsu(values[None], classes=levels, nbins=256 if levels <= 3 else 64)
-    except ValueError:  # fewer different values than levels
-        return undefined
-    return np.asarray(thresholds, float)
+    if values.size and values.min() < values.max():
+        try:
+            # The search tries all combinations of bins, so more levels use coarser bins.
+            return threshold_multiotsu(values[None], classes=levels, nbins=256 if levels <= 3 else 64).astype(float)
+        except ValueError:  # fewer different values than levels
+            pass
+    return np.full(levels - 1, -np.inf)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
+from skimage import morphology
 
 from wbcstudy.baselines.base import Method, draw_training_pixels
 from wbcstudy.baselines.colour import SPACES, colour_features
@@ -79,12 +81,10 @@ class GrowingMethod(Method):
         return _ultimate_erosion(_open_region(classes == NUCLEUS, self.opening_px), self.height_px)
 
     def _count_missed_nuclei(self, images, masks) -> None:
-        from scipy.ndimage import label
-
         self.nuclei_ = self.missed_nuclei_ = 0
         chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), _SEED_CHECK_CASES)).astype(int))
         for k in chosen:
-            nuclei, count = label(masks[k] == NUCLEUS)
+            nuclei, count = ndimage.label(masks[k] == NUCLEUS)
             with_seed = np.unique(nuclei[self._seeds(self._classify(images[k]))])
             self.nuclei_ += count
             self.missed_nuclei_ += count - np.count_nonzero(with_seed)
@@ -100,15 +100,7 @@ class GrowingMethod(Method):
 
 
 def features_of(colours: np.ndarray, spaces: Sequence[str]) -> np.ndarray:
-    """Compute the colour components of single colours.
-
-    Args:
-        colours: uint8 (N, 3) RGB, at least one.
-        spaces: keys of `colour.COMPONENTS`.
-
-    Returns:
-        float32 (N, F), as `colour_features` returns them for an image.
-    """
+    """Compute the components, float32 (N, F), of colours, uint8 (N, 3), as `colour_features` does for an image."""
     return colour_features(colours[:, np.newaxis], spaces)[:, 0]
 
 
@@ -127,23 +119,14 @@ def _smooth(image: np.ndarray, sigma_px: float) -> np.ndarray:
     """Smooth each channel of a uint8 image with a Gaussian and round, which keeps the number of colours small."""
     if sigma_px == 0:
         return image
-    from scipy.ndimage import gaussian_filter
-
-    planes = [gaussian_filter(image[..., k].astype(np.float32), sigma_px, truncate=3) for k in range(3)]
+    planes = [ndimage.gaussian_filter(image[..., k].astype(np.float32), sigma_px, truncate=3) for k in range(3)]
     return np.rint(np.stack(planes, axis=-1)).astype(np.uint8)
 
 
 def _classify_colours(image: np.ndarray, classify: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Classify pixels by colour, each distinct colour once.
+    """Classify the pixels of an image, uint8 (H, W, 3), by a function from colours, uint8 (N, 3), to labels (N,).
 
-    The result equals that of classifying every pixel; images have at most a third as many colours as pixels.
-
-    Args:
-        image: uint8 (H, W, 3).
-        classify: function from colours, uint8 (N, 3), to labels (N,).
-
-    Returns:
-        uint8 (H, W) of labels.
+    Each distinct colour is classified once: images have at most a third as many colours as pixels.
     """
     codes = image.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     distinct, inverse = np.unique(codes, return_inverse=True)
@@ -153,58 +136,41 @@ def _classify_colours(image: np.ndarray, classify: Callable[[np.ndarray], np.nda
 
 def _open_region(region: np.ndarray, radius_px: float) -> np.ndarray:
     """Open with a disk. Outside the image counts as region, so that a cell at the border keeps its edge."""
-    from skimage.morphology import isotropic_dilation, isotropic_erosion
-
     if radius_px < 1 or not region.any() or region.all():
         return region
-    eroded = isotropic_erosion(region, radius_px)
-    return isotropic_dilation(eroded, radius_px) if eroded.any() else eroded
+    eroded = morphology.isotropic_erosion(region, radius_px)
+    return morphology.isotropic_dilation(eroded, radius_px) if eroded.any() else eroded
 
 
 def _ultimate_erosion(region: np.ndarray, height_px: float) -> np.ndarray:
-    """Find the points of interest: the last pixels of each part of a region that erosion would remove.
+    """Find the points of interest of a region, bool (H, W): the last pixels of each part that erosion would remove.
 
-    These are the regional maxima of the Euclidean distance to the outside. Maxima that rise less than `height_px` above
-    the saddle to a deeper one are left out, since ragged edges cause many of them.
-
-    Args:
-        region: bool (H, W).
-        height_px: minimum height in px; pieces of a smaller depth get no point. 0 for all regional maxima.
-
-    Returns:
-        bool (H, W): one connected spot, often of a few px, per point.
+    These are the regional maxima of the Euclidean distance to the outside: connected spots, often of a few px. Maxima
+    that rise less than `height_px` above the saddle to a deeper one are left out, since ragged edges cause many of
+    them; pieces of a smaller depth get no point.
     """
-    from scipy.ndimage import distance_transform_edt, find_objects, label
-    from skimage.morphology import h_maxima, local_maxima
-
     seeds = np.zeros(region.shape, bool)
     # If the region fills the image, distances are undefined; the frame is the outside then.
-    depth = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] if region.all() else distance_transform_edt(region)
-    pieces, _ = label(region, structure=np.ones((3, 3)))
+    depth = ndimage.distance_transform_edt(np.pad(region, 1) if region.all() else region)
+    depth = depth[1:-1, 1:-1] if region.all() else depth
+    pieces, _ = ndimage.label(region, structure=np.ones((3, 3)))
     # Piece by piece, since maxima of large images with few nuclei take long.
-    for number, box in enumerate(find_objects(pieces), start=1):
+    for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         # The frame separates maxima at the edge of the box from its border.
         piece = np.pad(np.where(pieces[box] == number, depth[box], 0), 1)
         if piece.max() >= height_px:
-            spots = h_maxima(piece, height_px) if height_px > 0 else local_maxima(piece)
+            spots = morphology.h_maxima(piece, height_px) if height_px > 0 else morphology.local_maxima(piece)
             seeds[box] |= spots[1:-1, 1:-1].astype(bool) & (pieces[box] == number)
     return seeds
 
 
 def _grow_cells(classes: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Grow nuclei from seeds over neighbours classified as nucleus, then cells over those classified as cytoplasm.
+    """Grow nuclei from seeds over neighbours (4) of the class nucleus, then cells over those of the class cytoplasm.
 
-    Args:
-        classes: integer labels (H, W), the class of each pixel.
-        seeds: bool (H, W); seeds on pixels of another class than nucleus do not grow.
-
-    Returns:
-        uint8 (H, W) of labels (4 neighbours). Nucleus pixels that are not reached become background.
+    Seeds on pixels of another class do not grow; nucleus pixels that are not reached become background.
     """
-    from scipy.ndimage import binary_propagation
-
-    nucleus = binary_propagation(seeds & (classes == NUCLEUS), mask=classes == NUCLEUS)
-    cell = binary_propagation(nucleus, mask=classes == CYTOPLASM)
+    nucleus = ndimage.binary_propagation(seeds & (classes == NUCLEUS), mask=classes == NUCLEUS)
+    cell = ndimage.binary_propagation(nucleus, mask=classes == CYTOPLASM)
     grown = np.where(cell, CYTOPLASM, BACKGROUND).astype(np.uint8)
     grown[nucleus] = NUCLEUS
     return grown

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier
 
 from wbcstudy.baselines.margins import ensemble_margins, out_of_bag_votes, select_instances
 from wbcstudy.baselines.pixels import GrowingMethod, check_number, features_of
@@ -49,8 +50,6 @@ class MarginSelection(GrowingMethod):
         self.classifier_ = self._forest(random_state).fit(features[self.selected_], labels[self.selected_])
 
     def _forest(self, random_state: int):
-        from sklearn.ensemble import RandomForestClassifier
-
         check_number("trees", self.trees, 1)
         check_number("min_leaf", self.min_leaf, 1)
         return RandomForestClassifier(self.trees, min_samples_leaf=self.min_leaf, random_state=random_state)

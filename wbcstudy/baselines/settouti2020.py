@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 from wbcstudy.baselines.pixels import GrowingMethod, check_number, features_of
 from wbcstudy.registry import unknown_name
@@ -42,9 +44,6 @@ class PixelGrowing(GrowingMethod):
     min_leaf: int = 10
 
     def _learn(self, colours: np.ndarray, labels: np.ndarray, random_state: int) -> None:
-        from sklearn.ensemble import RandomForestClassifier
-        from sklearn.tree import DecisionTreeClassifier
-
         check_number("trees", self.trees, 1)
         check_number("min_leaf", self.min_leaf, 1)
         if self.classifier == "tree":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
+from skimage.segmentation import slic
 
 from wbcstudy.baselines.base import Method
 from wbcstudy.baselines.colour import colour_components
@@ -17,14 +17,12 @@ from wbcstudy.registry import unknown_name
 
 # Statistics of the colours in one patch. Reference 12 compares first-order statistics with three other techniques that
 # are not known; the other three here are common ones.
-_STATISTICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "mean": ("mean",),
-        "moments": ("mean", "std", "skew"),
-        "first_order": ("mean", "std", "skew", "kurtosis"),
-        "histogram": tuple(f"bin{k}" for k in range(8)),
-    }
-)
+_STATISTICS: Mapping[str, tuple[str, ...]] = {
+    "mean": ("mean",),
+    "moments": ("mean", "std", "skew"),
+    "first_order": ("mean", "std", "skew", "kurtosis"),
+    "histogram": tuple(f"bin{k}" for k in range(8)),
+}
 _HISTOGRAM_BINS = len(_STATISTICS["histogram"])
 # Below this share of the values' range, a spread is rounding, and skewness and kurtosis would be noise.
 _FLAT = 1e-4
@@ -60,13 +58,7 @@ class SuperpixelMethod(Method):
 
 
 def _make_superpixels(image: np.ndarray, segments: int, compactness: float, sigma_px: float) -> np.ndarray:
-    """Cut an RGB image, float 0-1, into superpixels by scikit-image's SLIC (Achanta et al. 2012).
-
-    Returns:
-        int32 (H, W), numbers 0..K-1 without gaps.
-    """
-    from skimage.segmentation import slic
-
+    """Cut an RGB image, float 0-1, into superpixels, int32 (H, W), 0..K-1, by SLIC (Achanta et al. 2012)."""
     patches = slic(
         image,
         n_segments=max(1, round(segments * image.shape[0] * image.shape[1] / 256**2)),
@@ -121,16 +113,6 @@ def _superpixel_features(values: np.ndarray, superpixels: np.ndarray, statistics
 
 
 def superpixel_labels(mask: np.ndarray, superpixels: np.ndarray) -> np.ndarray:
-    """Return the most frequent label of each superpixel.
-
-    Args:
-        mask: uint8 (H, W) of labels.
-        superpixels: int (H, W), 0..K-1.
-
-    Returns:
-        uint8 (K,). A tie goes to the smaller label. `superpixel_labels(mask, s)[s]` is the mask in superpixels.
-    """
-    patches = int(superpixels.max()) + 1
-    codes = superpixels.ravel().astype(np.int64) * NUM_LABELS + mask.ravel()
-    counts = np.bincount(codes, minlength=patches * NUM_LABELS).reshape(patches, NUM_LABELS)
-    return counts.argmax(1).astype(np.uint8)
+    """Return the most frequent label, uint8 (K,), of each superpixel, int (H, W), 0..K-1; a tie goes to the smaller."""
+    counts = np.stack([np.bincount(superpixels[mask == k], minlength=superpixels.max() + 1) for k in range(NUM_LABELS)])
+    return counts.argmax(0).astype(np.uint8)
