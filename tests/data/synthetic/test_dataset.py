@@ -126,11 +126,13 @@ def test_the_cell_on_top_has_the_pixels():
     below, above = (
         PlacedCell("lymphocyte", Outline(5.0, ()), np.array(centre)) for centre in ((9.0, 10.0), (13.0, 10.0))
     )
-    both, alone = (draw_field(np.random.SeedSequence(0), field, slide, cells) for cells in ([below, above], [below]))
+    (_, both, both_nuclei), (_, alone, alone_nuclei) = (
+        draw_field(np.random.SeedSequence(0), field, slide, cells) for cells in ([below, above], [below])
+    )
     # The lower cell's nucleus does not show through the upper one's cytoplasm.
-    assert ((alone.nuclei == 1) & (both.instances == 2) & (both.nuclei == 0)).any()
-    np.testing.assert_array_equal(both.nuclei[both.nuclei > 0], both.instances[both.nuclei > 0])
-    np.testing.assert_array_equal((both.instances == 1), (alone.instances == 1) & (both.instances != 2))
+    assert ((alone_nuclei == 1) & (both == 2) & (both_nuclei == 0)).any()
+    np.testing.assert_array_equal(both_nuclei[both_nuclei > 0], both[both_nuclei > 0])
+    np.testing.assert_array_equal((both == 1), (alone == 1) & (both != 2))
 
 
 def test_the_mask_is_the_shape_at_pixel_centres():

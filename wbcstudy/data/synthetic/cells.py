@@ -9,17 +9,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
 from wbcstudy.data.synthetic.slide import Slide, smooth_noise
 
-CELL_TYPES = ("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil")
 
-
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """The appearance of a cell type; pairs are ranges, amounts are relative to the typical amount of a dye.
 
     Args:
@@ -27,83 +24,39 @@ class Look:
         radius_um: radius of the cell.
         wobble: deviation of the outline from a circle, relative to the radius.
         cytoplasm: dye -> amount in the cytoplasm.
-        grain_um: size of the cytoplasm's fine granules.
-        grain: contrast of the fine granules.
+        grain: size, in micrometres, and contrast of the cytoplasm's fine granules.
         nucleus: amount of violet in the nucleus.
-        chromatin_um: size of the chromatin's clumps.
-        chromatin: contrast of the clumps.
+        chromatin: size, in micrometres, and contrast of the chromatin's clumps.
     """
 
     share: float
     radius_um: tuple[float, float]
     wobble: float
     cytoplasm: Mapping[str, tuple[float, float]]
-    grain_um: float
-    grain: float
+    grain: tuple[float, float]
     nucleus: tuple[float, float]
-    chromatin_um: float
-    chromatin: float
+    chromatin: tuple[float, float]
 
 
-LOOKS = MappingProxyType(
-    {
-        "neutrophil": Look(
-            share=0.36,
-            radius_um=(5.9, 7.0),
-            wobble=0.035,
-            cytoplasm={"eosin": (0.45, 0.85), "azure": (0.10, 0.28)},
-            grain_um=0.17,
-            grain=0.40,
-            nucleus=(0.75, 0.98),
-            chromatin_um=0.45,
-            chromatin=0.30,
-        ),
-        "lymphocyte": Look(
-            share=0.28,
-            radius_um=(4.3, 5.6),
-            wobble=0.030,
-            cytoplasm={"azure": (0.65, 1.30), "eosin": (0.05, 0.15)},
-            grain_um=0.35,
-            grain=0.12,
-            nucleus=(0.68, 0.90),
-            chromatin_um=0.55,
-            chromatin=0.24,
-        ),
-        "monocyte": Look(
-            share=0.15,
-            radius_um=(7.3, 8.8),
-            wobble=0.055,
-            cytoplasm={"azure": (0.45, 0.85), "eosin": (0.20, 0.45)},
-            grain_um=0.22,
-            grain=0.22,
-            nucleus=(0.52, 0.70),
-            chromatin_um=0.33,
-            chromatin=0.26,
-        ),
-        "eosinophil": Look(
-            share=0.12,
-            radius_um=(6.1, 7.1),
-            wobble=0.035,
-            cytoplasm={"eosin": (0.45, 0.75), "azure": (0.00, 0.10)},
-            grain_um=0.25,
-            grain=0.15,
-            nucleus=(0.68, 0.88),
-            chromatin_um=0.45,
-            chromatin=0.26,
-        ),
-        "basophil": Look(
-            share=0.09,
-            radius_um=(5.3, 6.4),
-            wobble=0.040,
-            cytoplasm={"eosin": (0.35, 0.60), "azure": (0.25, 0.50)},
-            grain_um=0.30,
-            grain=0.20,
-            nucleus=(0.55, 0.72),
-            chromatin_um=0.55,
-            chromatin=0.14,
-        ),
-    }
-)
+# share, radius_um, wobble, cytoplasm, grain, nucleus, chromatin
+LOOKS = {
+    "neutrophil": Look(
+        0.36, (5.9, 7.0), 0.035, {"eosin": (0.45, 0.85), "azure": (0.1, 0.28)}, (0.17, 0.4), (0.75, 0.98), (0.45, 0.3)
+    ),
+    "lymphocyte": Look(
+        0.28, (4.3, 5.6), 0.03, {"azure": (0.65, 1.3), "eosin": (0.05, 0.15)}, (0.35, 0.12), (0.68, 0.9), (0.55, 0.24)
+    ),
+    "monocyte": Look(
+        0.15, (7.3, 8.8), 0.055, {"azure": (0.45, 0.85), "eosin": (0.2, 0.45)}, (0.22, 0.22), (0.52, 0.7), (0.33, 0.26)
+    ),
+    "eosinophil": Look(
+        0.12, (6.1, 7.1), 0.035, {"eosin": (0.45, 0.75), "azure": (0.0, 0.1)}, (0.25, 0.15), (0.68, 0.88), (0.45, 0.26)
+    ),
+    "basophil": Look(
+        0.09, (5.3, 6.4), 0.04, {"eosin": (0.35, 0.6), "azure": (0.25, 0.5)}, (0.3, 0.2), (0.55, 0.72), (0.55, 0.14)
+    ),
+}
+CELL_TYPES = tuple(LOOKS)
 
 
 @dataclass(frozen=True)
@@ -239,21 +192,6 @@ def _make_nucleus(rng: np.random.Generator, cell_type: str, radius_um: float) ->
     return Nucleus(np.array([push - apart, push + apart]), np.array([1.0, rng.uniform(0.9, 1.0)]) * size * 0.93)
 
 
-@dataclass(frozen=True)
-class WhiteCell:
-    """A white cell on a part of the field.
-
-    Args:
-        cell: signed distance to the cell's outline in micrometres, float32 (h, w).
-        nucleus: signed distance to the outline of the nucleus, which is inside the cell, float32 (h, w).
-        density: optical density of the cell, float32 (h, w, 3).
-    """
-
-    cell: np.ndarray
-    nucleus: np.ndarray
-    density: np.ndarray
-
-
 def draw_white_cell(
     rng: np.random.Generator,
     cell_type: str,
@@ -262,8 +200,8 @@ def draw_white_cell(
     y: np.ndarray,
     slide: Slide,
     pixel_size_um: float,
-) -> WhiteCell:
-    """Draw a white cell.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw a white cell on a part of the field.
 
     Args:
         rng: random generator of the cell.
@@ -273,8 +211,13 @@ def draw_white_cell(
         y: micrometres from the cell's centre downwards, float32 (h, w).
         slide: the slide with its stains.
         pixel_size_um: side of a pixel, in micrometres.
+
+    Returns:
+        Signed distances in micrometres to the outlines of the cell and of the nucleus inside it, float32 (h, w), and
+        the optical density, float32 (h, w, 3).
     """
     look = LOOKS[cell_type]
+    (grain_um, grain_contrast), (chromatin_um, chromatin_contrast) = look.grain, look.chromatin
 
     def grain(size_um):
         return smooth_noise(rng, x.shape, max(0.45, size_um / pixel_size_um))
@@ -289,7 +232,7 @@ def draw_white_cell(
     # The cell is a dried drop: thin at its edge, with a fine darker border, and even inside.
     body = 0.30 + 0.70 * soft(cell, 0.5 * outline.radius_um)
     border = np.exp(-(((cell + 0.2) / 0.22) ** 2))
-    texture = 1 + 0.16 * grain(1.6) + look.grain * np.clip(grain(look.grain_um), -1.2, 2.5)
+    texture = 1 + 0.16 * grain(1.6) + grain_contrast * np.clip(grain(grain_um), -1.2, 2.5)
     amount = np.clip((0.35 + 0.65 * body + 0.35 * border) * texture, 0.12, None)
     if cell_type == "lymphocyte":  # paler next to the nucleus
         amount *= 1 - 0.25 * np.exp(-((nucleus / 0.55) ** 2))
@@ -301,12 +244,12 @@ def draw_white_cell(
     if cell_type == "neutrophil":  # fine granules, lilac
         density += (0.05 * np.clip(grain(0.15) - 0.6, 0, 2.5))[..., None] * stains["violet"]
 
-    chromatin = grain(look.chromatin_um) - 0.35 * grain(2.2 * look.chromatin_um)
+    chromatin = grain(chromatin_um) - 0.35 * grain(2.2 * chromatin_um)
     membrane = np.exp(-(((nucleus + 0.16) / 0.2) ** 2))
     # At the edge of the mask, the colour has half its strength.
     ramp = max(0.3, 1.5 * pixel_size_um)
     inside = soft(nucleus - np.float32(ramp / 2), ramp)
-    violet = rng.uniform(*look.nucleus) * (1 + look.chromatin * np.clip(chromatin, -2.2, 2.2) + 0.16 * membrane)
+    violet = rng.uniform(*look.nucleus) * (1 + chromatin_contrast * np.clip(chromatin, -2.2, 2.2) + 0.16 * membrane)
     if cell_type == "monocyte":  # folds
         violet *= 1 + 0.22 * np.exp(-((grain(1.1) / 0.14) ** 2))
     cover = inside[..., None]
@@ -319,7 +262,7 @@ def draw_white_cell(
     if cell_type == "basophil":
         balls = _granules(rng, outline, cell, x, y, spacing_um=1.05, radius_um=(0.30, 0.62), keep=0.64)
         density = density * (1 - 0.5 * balls[..., None]) + 0.95 * balls[..., None] * stains["basophil_granule"]
-    return WhiteCell(cell, nucleus, density.astype(np.float32))
+    return cell, nucleus, density.astype(np.float32)
 
 
 def _vacuoles(rng, outline, nucleus, x, y) -> np.ndarray:

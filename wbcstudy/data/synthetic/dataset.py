@@ -127,22 +127,21 @@ def make_smear(
     rng = np.random.default_rng(layout_seed)
     count = int(rng.integers(low, high + 1))
     placed = place_white_cells(rng, field, count, touching, cell_types, main_type)
-    drawn = draw_field(draw_seed, field, look, placed)
+    image, instances, nuclei = draw_field(draw_seed, field, look, placed)
 
-    mask = np.where(drawn.instances > 0, CYTOPLASM, LABELS["background"]).astype(np.uint8)
-    mask[drawn.nuclei > 0] = NUCLEUS
-    border = np.concatenate([drawn.instances[[0, -1]].ravel(), drawn.instances[:, [0, -1]].ravel()])
-    cut = set(np.unique(border).tolist())
+    mask = np.where(instances > 0, CYTOPLASM, LABELS["background"]).astype(np.uint8)
+    mask[nuclei > 0] = NUCLEUS
+    border = np.concatenate([instances[[0, -1]].ravel(), instances[:, [0, -1]].ravel()])
     cells = tuple(
         SmearCell(
             number,
             cell.cell_type,
             tuple(float(position) for position in cell.centre_um[::-1] / field.pixel_size_um - 0.5),
-            number in cut,
+            number in border,
         )
         for number, cell in enumerate(placed, 1)
     )
-    return Smear(drawn.image, mask, drawn.instances, drawn.nuclei, cells, field.pixel_size_um)
+    return Smear(image, mask, instances, nuclei, cells, field.pixel_size_um)
 
 
 def _make_case(
@@ -157,18 +156,7 @@ def _make_case(
     """Draw case `index` of a synthetic dataset; it does not depend on the number of cases.
 
     The main cells of five successive cases have the five types, in a random order. Case k is on slide k modulo
-    `slides`.
-
-    Args:
-        index: index of the case, from 0.
-        seed: seed of the dataset.
-        size_px: side, or height and width.
-        slides: number of slides.
-        white_cells: as for `make_smear`.
-        touching: as for `make_smear`.
-
-    Raises:
-        StudyError: an argument is not valid.
+    `slides`. The other arguments and errors are those of `write_synthetic_dataset`.
     """
     _check("seed", seed, "0 or more", valid=seed >= 0)
     _check("slides", slides, "1 or more", valid=slides >= 1)
@@ -224,7 +212,12 @@ def write_synthetic_dataset(
     """
     folder = Path(folder)
     _check("cases", cases, "1 or more", valid=cases >= 1)
-    _check_free(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise StudyError(
+            f"{folder} exists and is not empty.",
+            expected="a new or an empty folder for the synthetic dataset",
+            fix="Choose another folder, or delete this one if you do not need it.",
+        )
     options = {"seed": seed, "size_px": size_px, "slides": slides, "white_cells": white_cells, "touching": touching}
     first = _make_case(0, **options)  # checks the arguments before anything is written
     try:
@@ -291,14 +284,3 @@ def _derive(seed: int, purpose: int, index: int) -> int:
 def _check(argument: str, value: object, expected: str, *, valid: bool) -> None:
     if not valid:
         raise StudyError(f"Synthetic smears: {argument} = {value!r} is not valid.", expected=expected, fix="Change it.")
-
-
-def _check_free(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists():
-        raise StudyError(
-            f"{folder} exists and is not empty.",
-            expected="a new or an empty folder for the synthetic dataset",
-            fix="Choose another folder, or delete this one if you do not need it.",
-        )

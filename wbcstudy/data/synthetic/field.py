@@ -7,15 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wbcstudy.data.synthetic.cells import (
-    LOOKS,
-    Outline,
-    WhiteCell,
-    coverage,
-    draw_white_cell,
-    make_outline,
-    soft,
-)
+from wbcstudy.data.synthetic.cells import LOOKS, Outline, coverage, draw_white_cell, make_outline, soft
 from wbcstudy.data.synthetic.slide import Slide, expose, smooth_noise
 
 _RED_RADIUS_UM = 3.6
@@ -125,16 +117,9 @@ def _fits(field, centre, outline, placed, neighbour) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class DrawnField:
-    """A drawn field: `image` uint8 (H, W, 3); `instances` and `nuclei` uint16 (H, W), k for the k-th white cell."""
-
-    image: np.ndarray
-    instances: np.ndarray
-    nuclei: np.ndarray
-
-
-def draw_field(seed: np.random.SeedSequence, field: Field, slide: Slide, placed: Sequence[PlacedCell]) -> DrawnField:
+def draw_field(
+    seed: np.random.SeedSequence, field: Field, slide: Slide, placed: Sequence[PlacedCell]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw a field with white cells, and red cells and platelets around them.
 
     Args:
@@ -142,6 +127,9 @@ def draw_field(seed: np.random.SeedSequence, field: Field, slide: Slide, placed:
         field: size of the field.
         slide: stains and light.
         placed: white cells; where two overlap, the pixels belong to the later one, which is on top.
+
+    Returns:
+        The image, uint8 (H, W, 3), and the cells and their nuclei, uint16 (H, W), k for the k-th white cell.
     """
     seeds = seed.spawn(3 + len(placed))
     shape = (field.height_px, field.width_px)
@@ -149,41 +137,35 @@ def draw_field(seed: np.random.SeedSequence, field: Field, slide: Slide, placed:
     instances, nuclei = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
     white = np.full(shape, 1e3, np.float32)
 
-    drawn: list[tuple[tuple, WhiteCell]] = []
+    drawn = []
     for number, (placed_cell, cell_seed) in enumerate(zip(placed, seeds[3:], strict=True), 1):
         outline, rng = placed_cell.outline, np.random.default_rng(cell_seed)
         where, x, y = field.patch(placed_cell.centre_um, outline.reach_um + 1.0)
-        cell = draw_white_cell(rng, placed_cell.cell_type, outline, x, y, slide, field.pixel_size_um)
-        drawn.append((where, cell))
-        white[where] = np.minimum(white[where], cell.cell)
-        inside = cell.cell < 0
+        cell, nucleus, cell_density = draw_white_cell(
+            rng, placed_cell.cell_type, outline, x, y, slide, field.pixel_size_um
+        )
+        drawn.append((where, cell, cell_density))
+        white[where] = np.minimum(white[where], cell)
+        inside = cell < 0
         instances[where][inside] = number
-        nuclei[where][inside] = np.where(cell.nucleus < 0, number, 0)[inside]
+        nuclei[where][inside] = np.where(nucleus < 0, number, 0)[inside]
 
     rng = np.random.default_rng(seeds[0])
     reds = _place_red_cells(rng, field, slide, placed)
     _draw_red_cells(rng, field, slide, reds, white, density)
     _draw_specks(np.random.default_rng(seeds[1]), field, slide, placed, reds, density)
-    for where, cell in drawn:
-        cover = coverage(cell.cell, field.pixel_size_um)[..., None]
-        density[where] = density[where] * (1 - cover) + cell.density * cover
-    image = expose(density, slide, np.random.default_rng(seeds[2]), field.pixel_size_um)
-    return DrawnField(image, instances, nuclei)
+    for where, cell, cell_density in drawn:
+        cover = coverage(cell, field.pixel_size_um)[..., None]
+        density[where] = density[where] * (1 - cover) + cell_density * cover
+    return expose(density, slide, np.random.default_rng(seeds[2]), field.pixel_size_um), instances, nuclei
 
 
 def _red_cell(rng: np.random.Generator, outline: Outline, x: np.ndarray, y: np.ndarray, pallor: float):
-    """Return the shape and the haemoglobin of a red cell.
-
-    Args:
-        rng: random generator of the cell.
-        outline: its outline.
-        x: micrometres from its centre to the right, float32 (h, w).
-        y: micrometres from its centre downwards, float32 (h, w).
-        pallor: how much thinner the middle is, 0-1.
+    """Return the shape and the haemoglobin of a red cell whose middle is thinner by the fraction `pallor`.
 
     Returns:
-        Signed distance to the outline, float32 (h, w), and the function from such a distance to the amount of
-        haemoglobin.
+        Signed distance in micrometres to the outline, float32 (h, w), and the function from such a distance to the
+        amount of haemoglobin.
     """
     shift = 0.10 * outline.radius_um * rng.normal(0, 1, 2)
     wide = outline.radius_um * rng.uniform(0.38, 0.62)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
@@ -59,11 +58,7 @@ class Slide:
 
 
 def make_slide(number: int) -> Slide:
-    """Make the slide with a number; equal numbers give equal slides.
-
-    Args:
-        number: non-negative integer.
-    """
+    """Make the slide with a number, 0 or more; equal numbers give equal slides."""
     rng = np.random.default_rng(np.random.SeedSequence([number, 0x51DE]))
     # The pH of the buffer affects all dyes: alkaline slides are bluer, acid slides redder.
     ph = rng.uniform(-1, 1)
@@ -79,7 +74,7 @@ def make_slide(number: int) -> Slide:
     mix = rng.uniform(0, 1)
     light = (mix * _LIGHTS[first] + (1 - mix) * _LIGHTS[second]) * rng.uniform(0.93, 1.0)
     return Slide(
-        stains=MappingProxyType(stains),
+        stains=stains,
         light=np.float32(light + rng.normal(0, 1.5, 3)),
         vignette=rng.uniform(0.03, 0.13),
         tilt=(rng.uniform(-0.05, 0.05), rng.uniform(-0.05, 0.05)),
@@ -94,15 +89,9 @@ def make_slide(number: int) -> Slide:
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_px: float) -> np.ndarray:
-    """Return smooth Gaussian noise with mean 0 and standard deviation of about 1.
+    """Return smooth Gaussian noise, float32, with mean 0 and standard deviation of about 1.
 
-    Args:
-        rng: random generator.
-        shape: height and width.
-        sigma_px: standard deviation of the Gaussian that smooths white noise.
-
-    Returns:
-        float32 (height, width).
+    `sigma_px` is the standard deviation of the Gaussian that smooths white noise.
     """
     from scipy.ndimage import gaussian_filter, zoom
 
