@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from wbcstudy.baselines.colour import feature_names
-from wbcstudy.baselines.ivsel import InstanceVariableSelection, _ComponentPicker
+from wbcstudy.baselines.ivsel import InstanceVariableSelection, _pick_components
 from wbcstudy.baselines.methods import build_method
 from wbcstudy.baselines.pixels import features_of
 from wbcstudy.baselines.saidi2018 import MarginSelection
@@ -144,7 +144,7 @@ def test_components_are_picked_by_name():
     variables = ("luma", "green", "lab_a")
     everything = features_of(colours, ("rgb", "hsv", "lab", "luv", "ycbcr", "hed", "nrg"))
     expected = everything[:, [feature_names().index(name) for name in variables]]
-    np.testing.assert_allclose(_ComponentPicker(variables)(colours), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(_pick_components(colours, variables), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_errors_name_the_invalid_parameter(training):

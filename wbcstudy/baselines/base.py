@@ -127,16 +127,6 @@ def _check_training(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -
     return tuple(int(label) for label in np.flatnonzero(counts))
 
 
-def _draw_pixels(mask: np.ndarray, per_label: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the same number of pixels of each label (or all, if a label has fewer): positions in `mask.ravel()`."""
-    flat = np.ravel(mask)
-    drawn = []
-    for label in np.unique(flat):
-        positions = np.flatnonzero(flat == label)
-        drawn.append(rng.choice(positions, min(per_label, positions.size), replace=False, shuffle=False))
-    return np.concatenate(drawn)
-
-
 def draw_training_pixels(images, masks, features, per_label: int, rng) -> tuple[np.ndarray, np.ndarray]:
     """Draw training pixels: the same number of each label from each image, without repetition.
 
@@ -152,8 +142,10 @@ def draw_training_pixels(images, masks, features, per_label: int, rng) -> tuple[
     """
     rows, labels = [], []
     for image, mask in zip(images, masks, strict=True):
-        drawn = _draw_pixels(mask, per_label, rng)
-        values = features(image)
-        rows.append(values.reshape(-1, values.shape[-1])[drawn].astype(np.float32))
-        labels.append(np.ravel(mask)[drawn])
+        values, flat = features(image), np.ravel(mask)
+        for label in np.unique(flat):
+            positions = np.flatnonzero(flat == label)
+            drawn = rng.choice(positions, min(per_label, positions.size), replace=False, shuffle=False)
+            rows.append(values.reshape(-1, values.shape[-1])[drawn].astype(np.float32))
+            labels.append(flat[drawn])
     return np.concatenate(rows), np.concatenate(labels)

@@ -113,18 +113,11 @@ def dark_nuclei(
 def choose_levels(
     images, masks, sigma_px: float, opening_px: float, min_nucleus_px: float, max_images: int = 40
 ) -> int:
-    """Choose the number of Otsu's levels whose darkest level agrees best with the nuclei of training images.
+    """Choose the number of Otsu's levels (3, 4 or 5) whose darkest level agrees best with the training nuclei.
 
-    Args:
-        images: as for `Method.fit`.
-        masks: as for `Method.fit`.
-        sigma_px: as for `dark_nuclei`.
-        opening_px: as for `dark_nuclei`.
-        min_nucleus_px: as for `dark_nuclei`.
-        max_images: maximum number of images to use, taken at equal steps.
-
-    Returns:
-        3, 4 or 5, by mean Dice over the images with a nucleus; the smallest if tied, or if no image has a nucleus.
+    It has the largest mean Dice over the images with a nucleus, of at most `max_images` at equal steps; the smallest
+    number if tied, or if no image has a nucleus. Images and masks are those of `Method.fit`, sizes those of
+    `dark_nuclei`.
     """
     step = -(-len(images) // max_images)
     scores = dict.fromkeys(_LEVELS, 0.0)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -71,7 +72,7 @@ class InstanceVariableSelection(MarginSelection):
         self.importances_ = dict(zip(names, importances.tolist(), strict=True))
         self.variables_ = tuple(names[k] for k in chosen)
         self.importance_share_, self.accuracies_ = share, (before, after)
-        self.features_ = _ComponentPicker(self.variables_)
+        self.features_ = partial(_pick_components, variables=self.variables_)
         rows = self.selected_
         self.classifier_ = self._forest(random_state).fit(features[rows][:, chosen], labels[rows])
         _log.info(
@@ -87,21 +88,11 @@ class InstanceVariableSelection(MarginSelection):
         )
 
 
-class _ComponentPicker:
-    """Function from colours to some of their components; only the colour spaces in use are computed.
-
-    Args:
-        variables: names of components (`colour.feature_names`), in the order of the features.
-    """
-
-    def __init__(self, variables: Sequence[str]) -> None:
-        self.spaces = tuple(space for space, names in COMPONENTS.items() if set(names) & set(variables))
-        names = feature_names(self.spaces)
-        self.columns = [names.index(name) for name in variables]
-
-    def __call__(self, colours: np.ndarray) -> np.ndarray:
-        """Compute the components, float32 (N, V), of colours, uint8 (N, 3)."""
-        return features_of(colours, self.spaces)[:, self.columns]
+def _pick_components(colours: np.ndarray, variables: Sequence[str]) -> np.ndarray:
+    """Compute the named components, float32 (N, V), of colours, uint8 (N, 3); other colour spaces are left out."""
+    spaces = tuple(space for space, names in COMPONENTS.items() if set(names) & set(variables))
+    names = feature_names(spaces)
+    return features_of(colours, spaces)[:, [names.index(name) for name in variables]]
 
 
 def _accuracy(votes: np.ndarray, classes: np.ndarray, labels: np.ndarray) -> float:

@@ -120,19 +120,12 @@ def _search_parameters(
     max_training: int = 40,
     max_validation: int = 20,
 ) -> tuple[dict, list[dict]]:
-    """Try each combination of a row's `search` and return the best.
+    """Try each combination of a row's `search` on images and masks, and return the best.
 
-    All settings use the same training cases and the same seed. The score of a setting is the mean over validation
-    images of (nucleus Dice + cytoplasm Dice) / 2 of the raw output; a region that is neither in the reference nor in
-    the prediction is left out. The first of equal settings wins.
-
-    Args:
-        row: a row of `METHODS`.
-        training: images and masks for fitting, as for `Method.fit`.
-        validation: images and masks for scoring.
-        rng: draws the cases if there are more than the limits, and the common seed of the settings.
-        max_training: maximum number of training cases.
-        max_validation: maximum number of validation cases.
+    All settings use the same training cases (at random, at most `max_training`) and the same seed. The score of a
+    setting is the mean over validation images (at most `max_validation`) of (nucleus Dice + cytoplasm Dice) / 2 of the
+    raw output; a region that is neither in the reference nor in the prediction is left out. The first of equal settings
+    wins.
 
     Returns:
         The best setting (parameters of `search` only; empty without `search`, and then nothing runs), and one dict per
@@ -161,13 +154,9 @@ def _search_parameters(
         fitted = time.perf_counter()
         predictions = [method.predict(image) for image in validation[0]]
         end = time.perf_counter()
+        pairs = list(zip(validation[1], predictions, strict=True))
         dice = {
-            region: _defined_mean(
-                [
-                    region_dice(mask == label, prediction == label)
-                    for mask, prediction in zip(validation[1], predictions, strict=True)
-                ]
-            )
+            region: _defined_mean([region_dice(mask == label, prediction == label) for mask, prediction in pairs])
             for region, label in (("nucleus", NUCLEUS), ("cytoplasm", CYTOPLASM))
         }
         tried.append(

@@ -140,31 +140,13 @@ def empty_like(array: np.ndarray) -> np.ndarray:
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize an image bilinearly, without aliasing when it shrinks.
-
-    Args:
-        image: uint8 (H, W, 3).
-        height: new height, in px.
-        width: new width, in px.
-
-    Returns:
-        uint8 (height, width, 3).
-    """
+    """Resize an image, uint8 (H, W, 3), bilinearly to a size in px, without aliasing when it shrinks."""
     # Pillow widens the filter's support by the factor of reduction.
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a mask by nearest neighbour, so that no new label appears.
-
-    Args:
-        mask: uint8 (H, W) of labels.
-        height: new height, in px.
-        width: new width, in px.
-
-    Returns:
-        uint8 (height, width).
-    """
+    """Resize a mask, uint8 (H, W) of labels, by nearest neighbour to a size in px: no new label appears."""
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
@@ -173,8 +155,5 @@ def _reserve(file, num_bytes: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, num_bytes)
     else:
-        for start in range(0, num_bytes, _CHUNK_BYTES):
-            file.write(bytes(min(_CHUNK_BYTES, num_bytes - start)))
-
-
-_CHUNK_BYTES = 2**24
+        for start in range(0, num_bytes, 2**24):
+            file.write(bytes(min(2**24, num_bytes - start)))

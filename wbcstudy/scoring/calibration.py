@@ -102,12 +102,7 @@ class ConfidenceCounts:
         self.counts = {curve: np.zeros((_BINS, len(_COLUMNS))) for curve in _CURVES}
 
     def add(self, chunk: slice, probabilities: np.ndarray) -> None:
-        """Count a chunk.
-
-        Args:
-            chunk: positions of the images among the references.
-            probabilities: float (n, H, W, 3) of these images.
-        """
+        """Count the probabilities, float (n, H, W, 3), of a chunk of the references' images."""
         for curve, counts in self.counts.items():
             region = None if curve == "all" else curve
             counts += count_confidence(probabilities, self.references[chunk], region=region)

@@ -152,5 +152,4 @@ def _group_names(groups: Sequence, cases: int) -> np.ndarray:
 
 def _percentiles(means: np.ndarray) -> tuple[float, float]:
     tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    return tuple(np.quantile(means, [tail, 1 - tail]).tolist())

@@ -81,17 +81,6 @@ def average_groups(table: pd.DataFrame, groups: Groups | None) -> pd.DataFrame:
 
 
 def group_names(case_ids: Sequence[str], groups: Groups | None) -> np.ndarray:
-    """Return the group of each case as text: "group <name>", or "case <id>" for a case without a group.
-
-    Args:
-        case_ids: N case ids.
-        groups: case id -> group, or None.
-
-    Returns:
-        str (N,).
-    """
-    names = [(groups or {}).get(case) for case in case_ids]
-    return np.array(
-        [f"case {case}" if pd.isna(name) else f"group {name}" for case, name in zip(case_ids, names, strict=True)],
-        dtype=str,
-    )
+    """Return the group of each case, str (N,): "group <name>", or "case <id>" for a case without a group."""
+    names = ((case, (groups or {}).get(case)) for case in case_ids)
+    return np.array([f"case {case}" if pd.isna(name) else f"group {name}" for case, name in names], dtype=str)

@@ -247,8 +247,5 @@ def _rank_sum_distribution(ranks: Iterable[int]) -> np.ndarray:
     """Return the probability of each sum, from 0, if every rank is included with probability 1/2."""
     probabilities = np.ones(1)
     for rank in ranks:
-        longer = np.zeros(len(probabilities) + rank)
-        longer[: len(probabilities)] += probabilities / 2
-        longer[rank:] += probabilities / 2
-        probabilities = longer
+        probabilities = np.pad(probabilities / 2, (0, rank)) + np.pad(probabilities / 2, (rank, 0))
     return probabilities
