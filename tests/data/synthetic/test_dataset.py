@@ -139,10 +139,10 @@ def test_the_mask_is_the_shape_at_pixel_centres():
     # Noise moves the outline by a fraction of a micrometre; a circle of 5 um has an area of 25 pi.
     field = Field(128, 128, 0.16)
     disc = PlacedCell("monocyte", Outline(5.0, ()), np.array([10.24, 10.24]))
-    drawn = draw_field(np.random.SeedSequence(1), field, make_slide(0), [disc])
+    _, instances, _ = draw_field(np.random.SeedSequence(1), field, make_slide(0), [disc])
     y, x = np.mgrid[:128, :128]
     away = np.hypot(x - 63.5, y - 63.5) * 0.16
-    inside = drawn.instances == 1
+    inside = instances == 1
     assert inside[away < 4.4].all() and not inside[away > 5.6].any()
     assert inside.sum() * 0.16**2 == pytest.approx(25 * np.pi, rel=0.04)
 
