@@ -128,14 +128,14 @@ def _check_training(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -
 
 
 def draw_training_pixels(images, masks, features, per_label: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Draw training pixels: the same number of each label from each image, without repetition.
+    """Draw the same number of pixels of each label from each image, without repetition; all if a label has fewer.
 
     Args:
         images: as for `Method.fit`.
         masks: as for `Method.fit`.
         features: function from an image to its features, float (H, W, F).
-        per_label: number of pixels per label and image; a label with fewer pixels gives all.
-        rng: source of randomness.
+        per_label: number of pixels per label and image.
+        rng: random generator.
 
     Returns:
         Features, float32 (N, F), and labels, uint8 (N,).

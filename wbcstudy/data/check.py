@@ -125,11 +125,7 @@ def _check_case(case: Case, dataset: Dataset, errors: list, warnings: list) -> t
 
 
 def _check_duplicates(same_image: Iterable[Sequence[tuple[Case, str]]]) -> list[Finding]:
-    """Find images that occur more than once.
-
-    Args:
-        same_image: cases with equal images, each with the digest of its mask.
-    """
+    """Find images that occur more than once, among groups of equal images (cases with the digests of their masks)."""
     findings = []
     for cases in same_image:
         if len(cases) == 1:

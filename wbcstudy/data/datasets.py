@@ -229,14 +229,7 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
 
 
 def make_dataset(spec: DatasetSpec, folder: Path, case_files: CaseFiles, facts: Mapping) -> Dataset:
-    """Make a `Dataset` of the complete cases.
-
-    Args:
-        spec: the dataset's `dataset.yaml`.
-        folder: its folder.
-        case_files: its files.
-        facts: case id -> (cell type, group), from `read_facts`.
-    """
+    """Make a `Dataset` of the cases with image and mask; `facts` are those of `read_facts`."""
     cases = tuple(
         Case(
             case_id,

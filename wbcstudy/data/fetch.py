@@ -115,12 +115,7 @@ def _unpack_verified(archive: Path, folder: Path, sums: Mapping[str, tuple[int, 
     """Unpack the files of a manifest from a zip file; each is verified before it is written, others are ignored.
 
     Names in the archive are never used as paths, and of each file at most the bytes given in the manifest are unpacked:
-    names with '..' and zip bombs are harmless.
-
-    Args:
-        archive: zip file; its files may be in a top folder of any name.
-        folder: folder to create.
-        sums: the manifest.
+    names with '..' and zip bombs are harmless. The files may be in a top folder of any name.
 
     Raises:
         StudyError: not a zip file, or files are missing or different.

@@ -117,13 +117,7 @@ def read_mask(path: Path, spec: DatasetSpec) -> tuple[np.ndarray, int]:
 
 
 def read_instances(path: Path) -> np.ndarray:
-    """Read an instance map: 0 is background, k is the k-th cell.
-
-    Args:
-        path: 8- or 16-bit grey PNG, TIFF or BMP file.
-
-    Returns:
-        uint16 (H, W).
+    """Read an instance map, uint16 (H, W), from an 8- or 16-bit grey file: 0 is background, k is the k-th cell.
 
     Raises:
         StudyError: the file cannot be read or is not grey.
@@ -140,11 +134,7 @@ def read_instances(path: Path) -> np.ndarray:
 
 
 def read_orientation(path: Path) -> int:
-    """Return the EXIF orientation of an image, 1 to 8; 1 is upright, or no orientation.
-
-    Args:
-        path: file that `read_image` can read.
-    """
+    """Return the EXIF orientation of a readable image, 1 to 8; 1 is upright, or no orientation."""
     with Image.open(path, formats=_FORMATS) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     return orientation if orientation in range(1, 9) else 1

@@ -46,11 +46,7 @@ def describe_scale(dataset: Dataset, case_ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _cell_diameters(cells: np.ndarray) -> list[float]:
-    """Return the diameters, in px, of discs with the areas of the cells that do not touch the border.
-
-    Args:
-        cells: boolean (H, W).
-    """
+    """Return the diameters, in px, of discs with the areas of the cells, bool (H, W), that do not touch the border."""
     from scipy import ndimage
 
     components, count = ndimage.label(cells, structure=np.ones((3, 3), int))

@@ -6,7 +6,6 @@ refer to the paper; its Table 2 defines the other ratios.
 """
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -49,9 +48,9 @@ def iou(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike):
     return _ratio(_float(tp), _float(tp) + _float(fp) + _float(fn))
 
 
-RATIOS: Mapping[str, Callable] = MappingProxyType(
-    {function.__name__: function for function in (precision, sensitivity, specificity, accuracy, dice, iou)}
-)
+RATIOS: Mapping[str, Callable] = {
+    function.__name__: function for function in (precision, sensitivity, specificity, accuracy, dice, iou)
+}
 
 
 def add_ratios(frame: pd.DataFrame) -> pd.DataFrame:

@@ -136,13 +136,9 @@ def paired_differences(
 
 
 def unit_differences(table: pd.DataFrame, a: str, b: str, groups: Groups | None = None) -> np.ndarray:
-    """Return the differences a minus b of independent units: the cases that both scored, or the means of their groups.
+    """Return the differences a minus b of two methods of a `case_table`, one per independent unit.
 
-    Args:
-        table: as `case_table` returns it.
-        a: a method.
-        b: another method.
-        groups: case id -> group.
+    The units are the cases that both methods scored, or their groups (case id -> group), whose cases are averaged.
     """
     return average_groups((table[a] - table[b]).to_frame("difference"), groups)["difference"].to_numpy(dtype=float)
 

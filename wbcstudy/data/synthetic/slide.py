@@ -108,17 +108,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma_px: flo
 
 
 def expose(density: np.ndarray, slide: Slide, rng: np.random.Generator, pixel_size_um: float) -> np.ndarray:
-    """Photograph a field.
-
-    Args:
-        density: optical density of the cells, float32 (H, W, 3), natural logarithm.
-        slide: light, focus and noise.
-        rng: random generator of plasma and noise.
-        pixel_size_um: side of a pixel.
-
-    Returns:
-        uint8 (H, W, 3) RGB.
-    """
+    """Photograph a field: uint8 (H, W, 3) RGB, from the optical density of its cells, float32 (H, W, 3)."""
     from scipy.ndimage import gaussian_filter
 
     height, width = density.shape[:2]
