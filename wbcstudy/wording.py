@@ -43,18 +43,18 @@ def number_word(number: int) -> str:
     return _SMALL_NUMBERS[number] if number < len(_SMALL_NUMBERS) else str(number)
 
 
-def join_words(words: Sequence[str], last: str = "and", most: int | None = None) -> str:
+def join_words(items: Sequence[str], last: str = "and", most: int | None = None) -> str:
     """A list within a sentence: "a", "a and b", "a, b and c", "a, b and 4 more".
 
     Args:
-        words: the items.
+        items: the items.
         last: the word before the last item.
         most: items named at most; the others are counted.
     """
-    words = [str(word) for word in words]
-    if most is not None and len(words) > most:
-        words = [*words[:most], f"{len(words) - most} more"]
-    *first, final = words or [""]
+    items = [str(item) for item in items]
+    if most is not None and len(items) > most:
+        items = [*items[:most], f"{len(items) - most} more"]
+    *first, final = items or [""]
     return f"{', '.join(first)} {last} {final}" if first else final
 
 

@@ -19,7 +19,7 @@ def test_trainings_that_ended_at_the_limit_of_epochs(tmp_path):
     assert sentence.startswith(
         "2 of 4 trainings ended at the limit of epochs, without early stopping; in 1 the last epoch was the best: "
     )
-    assert sentence.endswith("More epochs may improve their scores.")
+    assert sentence.endswith("More epochs may improve the scores.")
 
 
 def test_all_trainings_that_ended_at_the_limit_are_counted_where_none_could_stop_early(tmp_path):

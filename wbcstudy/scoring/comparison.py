@@ -232,10 +232,10 @@ def compare_transfer(
             units, foreign_units = _units(ours, groups), _units(foreign, other_groups)
             before, after = bootstrap_interval(ours, units), bootstrap_interval(foreign, foreign_units)
             drop = bootstrap_difference(ours, foreign, units, foreign_units)
-            about = (region, method, int(pooled.loc[method, "count"]))
+            row = (region, method, int(pooled.loc[method, "count"]))
             here = (before.cases, before.estimate, before.low, before.high)
             there = (after.cases, pooled.loc[method, "mean"], after.estimate, after.low, after.high)
-            rows.append((*about, *here, *there, drop.estimate, drop.low, drop.high))
+            rows.append((*row, *here, *there, drop.estimate, drop.low, drop.high))
     return pd.DataFrame(rows, columns=list(TRANSFER_COLUMNS))
 
 

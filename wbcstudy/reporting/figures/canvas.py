@@ -23,7 +23,7 @@ from wbcstudy.labels import LABELS, REGION_COLOURS
 
 # The regions that are one label each.
 DRAWN = tuple(label for label in ("nucleus", "cytoplasm") if label in LABELS)
-DPI = 150
+_DPI = 150
 # Side of one image, in inches.
 TILE_IN = 2.1
 # A dark rim keeps yellow and green lines visible on white.
@@ -51,7 +51,7 @@ class StudyFigure(Figure):
     """A matplotlib figure that notebooks show without `%matplotlib inline`, drawn once for file and notebook."""
 
     def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, dpi=DPI, **kwargs)
+        super().__init__(*args, dpi=_DPI, **kwargs)
 
     @functools.cached_property
     def png(self) -> bytes:
@@ -59,7 +59,7 @@ class StudyFigure(Figure):
         # Not by `savefig`, which draws twice.
         canvas, file = FigureCanvasAgg(self), io.BytesIO()
         canvas.draw()
-        Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(file, "PNG", dpi=(DPI, DPI))
+        Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(file, "PNG", dpi=(_DPI, _DPI))
         return file.getvalue()
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
 
 # Post-processing before scoring, equal for every method and for the U-Net.
-VARIANTS = {
+_VARIANTS = {
     "raw": "without clean-up",
     "cleaned": "after the clean-up common to all methods",
     "central": "after clean-up, keeping only the cell in the middle of the image",
@@ -59,7 +59,7 @@ class MeasuredMethod:
         reference: number in the paper's list of references, or who described it; free text.
         algorithm: description in a few words; free text.
         scores: rows as `scoring.evaluation.score_seeds` makes them; None if it was not run.
-        variant: key of `VARIANTS`.
+        variant: key of `_VARIANTS`.
         fit_seconds: time of one fit.
         seconds_per_image: time to segment one image.
         folds: folds in the scores.
@@ -111,7 +111,7 @@ def load_measured(study: StudyFolder, config: StudyConfig) -> list[MeasuredMetho
             name: sum(record[name] for record in records) / len(records)
             for name in ("fit_seconds", "seconds_per_image")
         }
-        for variant in VARIANTS:
+        for variant in _VARIANTS:
             scores = _read_variant(complete, variant)
             names = str(facts["reference"]), str(facts["algorithm"])
             counts = {"folds": tuple(folds[method]), "failed": failed}
@@ -136,7 +136,7 @@ def make_table3(results: StudyResults) -> pd.DataFrame:
     quoted = quoted[quoted["region"].isin(TABLE_REGIONS)]
     # Sorted by variant, since readers compare methods of one variant.
     entries = sorted(
-        [*results.measured, *_best_network(results)], key=lambda entry: list(VARIANTS).index(entry.variant)
+        [*results.measured, *_best_network(results)], key=lambda entry: list(_VARIANTS).index(entry.variant)
     )
     folds = {fold for entry in entries for fold in entry.folds}
     rows = [row | {"whole": set(entry.folds) == folds} for entry in entries for row in _rows(entry, results.groups)]
@@ -157,7 +157,7 @@ def layout_table3(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
     for (kind, variant), block in table.groupby(["kind", "variant"], sort=False):
         title = "Quoted from the paper (its own images and split; “precision” is not always clearly defined)"
         if kind == "measured":
-            title = f"Measured on this study's test images, {VARIANTS[variant]}"
+            title = f"Measured on this study's test images, {_VARIANTS[variant]}"
         # Quoted numbers are not compared, and a single method has nothing to be compared with.
         rivals = block[whole[block.index]] if kind == "measured" else block.head(0)
         highest = highest_values(rivals if len(set(rivals["method"])) > 1 else block.head(0), metrics, regions)
@@ -180,7 +180,7 @@ def layout_table3(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
 def _best_network(results: StudyResults) -> list[MeasuredMethod]:
     """Return the best U-Net in each variant in which it was scored."""
     best, runs, entries = results.best, results.best_runs, []
-    for variant in VARIANTS if best else ():
+    for variant in _VARIANTS if best else ():
         averages = None
         if variant == "raw":
             scores, averages = results.scores_of(runs), results.averages[best.encoder, best.loss]

@@ -75,15 +75,16 @@ def _limit_sentences(complete: Iterable[Run]) -> list[str]:
     # A training of fixed length whose best epoch was not its last had enough epochs.
     if not stoppable and not rising:
         return []
+    more = "More epochs may improve the scores."
+    limit = "ended at the limit of epochs, without early stopping"
+    if len(recorded) == 1:
+        return [f"The training {limit}. {more}"]
+    if len(rising) == len(recorded):
+        return [f"All {len(recorded)} trainings {limit}; in each, the last epoch was the best. {more}"]
     number = f"All {len(recorded)}" if len(ended) == len(recorded) else f"{len(ended)} of {len(recorded)}"
-    first = f"{number} trainings ended at the limit of epochs, without early stopping"
+    best = f"; in {len(rising)} the last epoch was the best" if rising else ""
     names = _join(dict.fromkeys(method_title(f"{run.config.encoder}__{run.config.loss}") for run in rising or ended))
-    if not rising:
-        return [f"{first}: {names}. More epochs may improve their scores."]
-    best = (
-        "the last epoch was the best" if len(rising) == len(ended) else f"in {len(rising)} the last epoch was the best"
-    )
-    return [f"{first}; {best}: {names}. More epochs may improve their scores."]
+    return [f"{number} trainings {limit}{best}: {names}. {more}"]
 
 
 def precision_sentence(records: Iterable[Mapping[str, Any]]) -> str:
