@@ -1,16 +1,21 @@
 """Draw the images of the documentation.
 
     python docs/make_images.py
+    python docs/make_images.py outputs/demo/report/index.html     # also the screenshot of the report
 
 `images/strip.png` is the header, one row and the legend of Figure 2 of the demo (synthetic images), as kept in
 outputs/reference/. `images/rooms.svg` shows the folders of the package and the path of an image through them.
+`images/report.png` is the first screen of a report; it needs Chromium.
 """
 
 from __future__ import annotations
 
+import io
+import sys
 from html import escape
 from itertools import groupby
 from pathlib import Path
+from shutil import which
 
 import numpy as np
 from PIL import Image
@@ -74,7 +79,7 @@ def draw_strip() -> Image.Image:
 
 
 def draw_rooms() -> str:
-    """Return the picture of the package's folders as SVG."""
+    """Return the image of the package's folders as SVG."""
     text = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1080 566" font-family="sans-serif" role="img">',
         "<title>The folders of the package and the path of an image through them</title>",
@@ -102,6 +107,21 @@ def draw_rooms() -> str:
     return "\n".join([*text, "</svg>"]) + "\n"
 
 
+def photograph_report(page: Path) -> Image.Image:
+    """Return the first screen of a report in few colours, since it is mostly text."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=which("chromium"), args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1010, "height": 690}, device_scale_factor=1.3)
+        tab.goto(page.resolve().as_uri())
+        screen = tab.screenshot()
+        browser.close()
+    return Image.open(io.BytesIO(screen)).convert("RGB").quantize(64)
+
+
 if __name__ == "__main__":
     draw_strip().save(IMAGES / "strip.png", optimize=True)
     (IMAGES / "rooms.svg").write_text(draw_rooms(), encoding="utf-8")
+    for page in sys.argv[1:]:
+        photograph_report(Path(page)).save(IMAGES / "report.png", optimize=True)
