@@ -30,7 +30,7 @@ def random_batch(count, seed=0):
     seed=st.integers(0, 2**32 - 1),
     labels=st.sampled_from([(0,), (0, 2), (1, 2), (0, 1, 2)]),
 )
-def test_no_label_is_invented_and_images_stay_in_range(rotation, zoom, brightness, seed, labels):
+def test_labels_stay_labels_and_images_stay_in_range(rotation, zoom, brightness, seed, labels):
     images, masks = random_batch(3, seed)
     masks = np.array(labels, np.uint8)[masks % len(labels)]
     config = RunConfig(rotation_degrees=rotation, zoom=zoom, brightness=brightness, seed=seed)
@@ -45,7 +45,7 @@ def test_no_label_is_invented_and_images_stay_in_range(rotation, zoom, brightnes
     assert set(np.unique(moved_masks)) <= set(labels)
 
 
-def test_without_rotation_zoom_and_brightness_only_the_four_flips_are_left_and_exact():
+def test_flips_alone_are_exact():
     images, masks = random_batch(40)
     moved, moved_masks = carry_out(images, masks, RunConfig(rotation_degrees=0, zoom=0, brightness=0))
     flips = {"none": (1, 1), "vertical": (-1, 1), "horizontal": (1, -1), "both": (-1, -1)}
@@ -90,7 +90,7 @@ def test_image_and_mask_move_together():
     assert (moved_masks != masks).any(axis=(1, 2)).all()
 
 
-def test_brightness_changes_the_image_alone_and_by_one_number():
+def test_brightness_adds_one_number_to_the_image():
     images, masks = random_batch(8)
     images = images // 2 + 64
     quiet = RunConfig(rotation_degrees=0, zoom=0, brightness=0)
@@ -104,7 +104,7 @@ def test_brightness_changes_the_image_alone_and_by_one_number():
 
 
 @pytest.mark.parametrize(("field", "limit"), [("zoom", 0.25), ("rotation_degrees", 30.0), ("brightness", 0.1)])
-def test_draws_fill_their_limits_and_keep_them(field, limit):
+def test_draws_are_within_their_limits_and_reach_them(field, limit):
     config = RunConfig(**({"zoom": 0, "rotation_degrees": 0, "brightness": 0} | {field: limit}))
     plan = make_augmentation(2000, SIZE, config, epoch=1)
     a, b, _, c, d = plan.transforms[:, :5].T.astype(float)
@@ -127,7 +127,7 @@ def test_is_a_function_of_seed_and_epoch():
     assert not np.array_equal(plan(3, 7), plan(4, 7))
 
 
-def test_nothing_to_augment_is_fine():
+def test_no_image_can_be_augmented():
     assert make_augmentation(0, SIZE, RunConfig(), 1).transforms.shape == (0, 8)
 
 
@@ -140,14 +140,14 @@ def turned(count=50, **fields):
     return plan, still, augment(images, np.zeros((count, SIZE, SIZE), np.uint8), *plan.values)[0].numpy()
 
 
-def test_colours_are_changed_only_where_asked_and_nothing_else_is_drawn_otherwise():
+def test_the_other_draws_do_not_depend_on_the_colours():
     plain, changed = (make_augmentation(5, SIZE, RunConfig(colour_augmentation=c), 3) for c in (0, 0.3))
     assert plain.colours is None and len(plain.values) == 2 and len(changed.values) == 3
     np.testing.assert_array_equal(plain.transforms, changed.transforms)
     np.testing.assert_array_equal(plain.brightness, changed.brightness)
 
 
-def test_a_change_of_colour_keeps_greys_and_luma_and_its_limits():
+def test_a_change_of_colour_keeps_greys_luma_and_limits():
     plan, before, after = turned(colour_augmentation=0.25)
     np.testing.assert_allclose(plan.colours.sum(axis=2), 1, atol=1e-5)
     luma = [0.299, 0.587, 0.114]

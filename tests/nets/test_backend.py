@@ -45,7 +45,7 @@ def test_precision_auto_is_one_of_the_two():
 def test_precision_auto_is_bfloat16_on_cards_that_are_made_for_it(monkeypatch, capabilities, precision):
     import tensorflow as tf
 
-    details = {f"card{place}": capability for place, capability in enumerate(capabilities)}
+    details = {f"card{index}": capability for index, capability in enumerate(capabilities)}
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(details))
     monkeypatch.setattr(
         tf.config.experimental,

@@ -1,10 +1,8 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wbcstudy.config import RunConfig
-from wbcstudy.errors import StudyError
 from wbcstudy.nets.batches import make_batches
 
 STILL = {"rotation_degrees": 0, "zoom": 0, "brightness": 0}
@@ -50,11 +48,6 @@ def test_an_epoch_does_not_depend_on_what_was_run_before():
     assert not np.array_equal(third[0], run(4)[0])
 
 
-def test_no_thread_tunes_the_pipeline_since_it_can_miss_the_end_of_an_epoch():
+def test_autotuning_is_off():
     images, masks = np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 32, 32), np.uint8)
     assert make_batches(images, masks, RunConfig(image_size=32), epoch=1).options().autotune.enabled is False
-
-
-def test_without_images_it_says_so():
-    with pytest.raises(StudyError, match="no training image"):
-        make_batches(*numbered(0), RunConfig(), 1)

@@ -25,7 +25,7 @@ def test_a_small_net_counted_by_hand():
 
 
 @pytest.mark.parametrize("encoder", ["unet", "mobilenet"])
-def test_a_networks_count_grows_with_the_area_and_holds_all_its_layers(encoder):
+def test_the_count_grows_with_the_area_and_includes_all_layers(encoder):
     model = build_unet(RunConfig(encoder=encoder, image_size=32))
     # A model inside the model would not be counted.
     assert not any(hasattr(layer, "layers") for layer in model.layers)

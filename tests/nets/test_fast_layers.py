@@ -1,4 +1,4 @@
-"""Our fast layers do what Keras' do."""
+"""The fast layers compute the same as Keras' layers."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def step(keras, layer, tensor, training):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("settings", [{}, {"scale": False}, {"center": False}, {"momentum": 0.7, "epsilon": 2e-5}])
-def test_batch_norm_is_keras_s_in_output_gradients_and_moving_statistics(keras, tensor, training, frozen, settings):
+def test_batch_norm_equals_keras_in_output_gradients_and_moving_statistics(keras, tensor, training, frozen, settings):
     stock, fast = twins(keras, **settings)
     stock.trainable = fast.trainable = not frozen
     for expected, got in zip(step(keras, stock, tensor, training), step(keras, fast, tensor, training), strict=True):
@@ -62,7 +62,7 @@ def test_batch_norm_is_keras_s_in_output_gradients_and_moving_statistics(keras, 
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_in_bfloat16_is_keras_s_to_its_rounding(keras, tensor, training):
+def test_batch_norm_in_bfloat16_equals_keras_within_rounding(keras, tensor, training):
     stock, fast = twins(keras, "mixed_bfloat16")
     (expected, _, stored), (got, _, kept) = (step(keras, one, tensor, training) for one in (stock, fast))
     assert fast(tensor).dtype == "bfloat16"
@@ -71,7 +71,7 @@ def test_batch_norm_in_bfloat16_is_keras_s_to_its_rounding(keras, tensor, traini
         np.testing.assert_allclose(other, one, rtol=2e-3)
 
 
-def test_batch_norm_of_other_shapes_is_keras_s(keras):
+def test_batch_norm_of_other_shapes_equals_keras(keras):
     values = np.random.default_rng(2).normal(size=(9, 4, 4, 3)).astype(np.float32)
     # Without places, and with fewer channels than the kernel is made for.
     for part, axes in ((values[:, 0, 0], 0), (values, (0, 1, 2))):
@@ -81,7 +81,7 @@ def test_batch_norm_of_other_shapes_is_keras_s(keras):
 
 
 @pytest.mark.parametrize("size", [2, (1, 3)])
-def test_upsampling_is_keras_s_with_its_gradient(keras, tensor, size):
+def test_upsampling_and_its_gradient_equal_keras(keras, tensor, size):
     import tensorflow as tf
 
     results = []
@@ -99,7 +99,7 @@ def test_upsampling_is_keras_s_with_its_gradient(keras, tensor, size):
     np.testing.assert_allclose(other, slope, rtol=1e-5)
 
 
-def test_the_gradient_of_upsampling_in_bfloat16_is_the_sum_to_its_rounding(keras, tensor):
+def test_the_gradient_of_upsampling_in_bfloat16_is_the_sum_within_rounding(keras, tensor):
     import tensorflow as tf
 
     x = tf.cast(tensor, "bfloat16")
@@ -113,7 +113,7 @@ def test_the_gradient_of_upsampling_in_bfloat16_is_the_sum_to_its_rounding(keras
     np.testing.assert_allclose(tf.cast(gradient, "float32"), expected, rtol=2**-7, atol=2**-5)
 
 
-def test_zeros_are_added_by_the_convolution_only_where_the_outputs_stay_the_same(keras, tensor):
+def test_padding_is_folded_only_where_the_outputs_do_not_change(keras, tensor):
     layers = keras.layers
     image = keras.Input((None, None, 9))
     folded = layers.Conv2D(5, 3, name="folded")(layers.ZeroPadding2D(1, name="folded_pad")(image))
@@ -132,7 +132,7 @@ def test_zeros_are_added_by_the_convolution_only_where_the_outputs_stay_the_same
     assert without == {"folded_pad", "wide_pad"}
 
 
-def test_a_resnet_adds_its_zeros_within_its_convolutions(keras):
+def test_a_resnet_pads_in_its_convolutions(keras):
     model = build_unet(RunConfig(encoder="resnet18", image_size=32, precision="float32"))
     zeros = [layer.padding for layer in model.layers if isinstance(layer, keras.layers.ZeroPadding2D)]
     # The first convolution's, its pooling's, and those of the three steps of two pixels.
@@ -151,9 +151,7 @@ def slopes_of(network, images, upstream):
 
 @pytest.mark.parametrize(("strides", "padding"), [(1, "same"), (2, "valid")])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("mixed_bfloat16", 0.02)])
-def test_the_images_sum_gives_an_offset_before_the_first_convolution_its_gradient(
-    keras, strides, padding, dtype, tolerance
-):
+def test_the_sum_of_images_gives_the_gradient_of_an_offset(keras, strides, padding, dtype, tolerance):
     layers = keras.layers
     image = keras.Input((None, None, 3))
     normal = register_fast_layers()[0](scale=False, name="normal", dtype=dtype)(image)
@@ -174,7 +172,7 @@ def test_the_images_sum_gives_an_offset_before_the_first_convolution_its_gradien
         np.testing.assert_allclose(got[name], expected[name], rtol=tolerance, atol=tolerance * most)
 
 
-def test_the_images_sum_is_taken_where_nothing_but_an_offset_is_learnt_before(keras):
+def test_images_are_summed_only_if_nothing_but_an_offset_is_trained_before(keras):
     layers = keras.layers
     image = keras.Input((None, None, 3))
     scaled = layers.Conv2D(2, 3, name="scaled")(layers.BatchNormalization()(image))
@@ -193,7 +191,7 @@ def test_the_images_sum_is_taken_where_nothing_but_an_offset_is_learnt_before(ke
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_dropout_drops_its_share_and_scales_the_rest(keras, dtype):
+def test_dropout_drops_its_rate_and_scales_the_rest(keras, dtype):
     # In bfloat16, Keras' own drops 0.305 of them.
     layer = register_fast_layers()[2](0.3, seed=3, dtype=dtype)
     ones = np.ones((9, 301, 51, 7), np.float32)
@@ -212,13 +210,13 @@ def test_dropout_drops_its_share_and_scales_the_rest(keras, dtype):
 
 
 @pytest.mark.parametrize("settings", [{"rate": 0}, {"rate": 1}, {"rate": 0.5, "noise_shape": (None, 1, 1, 9)}])
-def test_dropout_of_other_kinds_is_keras_s(keras, tensor, settings):
+def test_other_dropout_equals_keras(keras, tensor, settings):
     layer = register_fast_layers()[2](seed=1, **settings)
     expected = keras.layers.Dropout(seed=1, **settings)(tensor, training=True)
     np.testing.assert_array_equal(layer(tensor, training=True), expected)
 
 
-def test_adam_takes_keras_s_steps(keras):
+def test_adam_equals_keras(keras):
     import tensorflow as tf
 
     start, *slopes = np.random.default_rng(3).normal(size=(21, 5, 4)).astype(np.float32)
@@ -233,7 +231,7 @@ def test_adam_takes_keras_s_steps(keras):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_keras_has_its_own_layers_back(keras):
+def test_the_layers_of_keras_are_restored(keras):
     names = ("BatchNormalization", "UpSampling2D", "Dropout")
     before = [getattr(keras.layers, name) for name in names]
     with pytest.raises(RuntimeError), fast_layers():
@@ -243,7 +241,7 @@ def test_keras_has_its_own_layers_back(keras):
 
 
 @pytest.mark.parametrize("encoder", ["unet", "resnet18"])
-def test_a_network_of_keras_s_layers_and_ours_exchange_weights_and_agree(keras, tmp_path, encoder):
+def test_networks_of_keras_layers_and_fast_layers_exchange_weights_and_agree(keras, tmp_path, encoder):
     config = RunConfig(encoder=encoder, image_size=32, precision="float32")
     model = build_unet(config)
     assert not [layer.name for layer in model.layers if type(layer) is keras.layers.BatchNormalization]

@@ -34,12 +34,12 @@ def by_hand(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_value_is_the_one_worked_by_hand(name):
+def test_the_value_agrees_with_a_manual_computation(name):
     assert float(build_loss(name)(MASK, PROBABILITIES)) == pytest.approx(by_hand(name), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_something(name):
+def test_a_perfect_prediction_has_no_loss(name):
     loss = build_loss(name)
     right, wrong = np.eye(3, dtype=np.float32)[MASK], np.eye(3, dtype=np.float32)[(MASK + 1) % 3]
     assert float(loss(MASK, right)) == pytest.approx(0, abs=1e-5)
@@ -60,7 +60,7 @@ def test_gradient_is_finite_where_probabilities_are_0_and_1(name):
         assert np.isfinite(tape.gradient(value, probabilities).numpy()).all()
 
 
-def test_a_label_that_is_nowhere_costs_dice_nothing():
+def test_an_absent_label_has_no_dice_loss():
     mask = np.zeros((1, 2, 2), np.uint8)
     assert float(build_loss("dice")(mask, np.eye(3, dtype=np.float32)[mask])) == pytest.approx(0, abs=1e-6)
 
@@ -84,7 +84,7 @@ def test_masks_of_any_number_type_and_half_precision_give_a_float32_loss(name, d
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_comes_back_from_its_config(name):
+def test_a_loss_is_restored_from_its_config(name):
     keras = load_keras()
     again = keras.losses.deserialize(keras.losses.serialize(build_loss(name)))
     assert type(again) is type(build_loss(name))

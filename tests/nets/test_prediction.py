@@ -28,7 +28,7 @@ def positions(stack):
         yield np.rot90(stack[:, :, ::-1], k, axes=(1, 2))
 
 
-def test_turning_an_image_turns_its_prediction_and_changes_nothing_else(network, images):
+def test_rotating_an_image_only_rotates_its_prediction(network, images):
     whole = predict_probabilities(network, images, flips=True)
     assert whole.shape == (3, 32, 64, 3) and whole.dtype == np.float32
     np.testing.assert_allclose(whole.sum(axis=-1), 1, atol=1e-5)
@@ -38,13 +38,13 @@ def test_turning_an_image_turns_its_prediction_and_changes_nothing_else(network,
     assert np.abs(alone - whole).max() > 1e-3
 
 
-def test_an_image_that_looks_the_same_from_all_sides_gains_what_the_mean_of_its_predictions_is(network):
+def test_a_constant_image_gets_the_mean_over_its_rotated_predictions(network):
     image = np.full((1, 32, 32, 3), 90, np.uint8)
     alone, whole = predict_probabilities(network, image), predict_probabilities(network, image, flips=True)
     np.testing.assert_allclose(whole, np.mean(list(positions(alone)), axis=0), atol=1e-6)
 
 
-def test_masks_are_those_of_the_mean(network, images):
+def test_masks_are_made_from_the_mean(network, images):
     masks = predict_masks(network, images, flips=True)
     np.testing.assert_array_equal(masks, predict_probabilities(network, images, flips=True).argmax(axis=-1))
     assert predict_masks(network, images[:0], flips=True).shape == (0, 32, 64)

@@ -50,7 +50,7 @@ def macenko_by_hand(image, light=240, glass=0.15):
     return stains, np.percentile(amounts, 99, axis=1), amounts
 
 
-def test_reinhard_gives_every_image_the_mean_and_spread_of_the_training_images_in_lab():
+def test_reinhard_sets_mean_and_deviation_in_lab():
     training, foreign = stained(4), stained(3, 1, first=EOSIN, second=np.array([0.1, 0.3, 0.9]))
     labs = np.array([rgb2lab(image) for image in training]).reshape(4, -1, 3)
     target = _find_target(training, "reinhard")
@@ -63,12 +63,12 @@ def test_reinhard_gives_every_image_the_mean_and_spread_of_the_training_images_i
         np.testing.assert_allclose(changed, 255 * lab2rgb(expected), atol=0.5)
 
 
-def test_macenko_is_that_of_numpy():
+def test_macenko_agrees_with_numpy():
     training, foreign = stained(3), stained(2, 5, first=EOSIN, second=np.array([0.1, 0.3, 0.9]))
     target = _find_target(training, "macenko")
-    found = [macenko_by_hand(image) for image in training]
-    np.testing.assert_allclose(target[:, :3], np.mean([stains.T for stains, _, _ in found], axis=0), atol=1e-3)
-    np.testing.assert_allclose(target[:, 3], np.mean([strengths for _, strengths, _ in found], axis=0), rtol=1e-3)
+    expected = [macenko_by_hand(image) for image in training]
+    np.testing.assert_allclose(target[:, :3], np.mean([stains.T for stains, _, _ in expected], axis=0), atol=1e-3)
+    np.testing.assert_allclose(target[:, 3], np.mean([strengths for _, strengths, _ in expected], axis=0), rtol=1e-3)
     for image, changed in zip(foreign, apply(foreign, target, "macenko"), strict=True):
         _, strengths, amounts = macenko_by_hand(image)
         density = (amounts.T * target[:, 3] / strengths) @ target[:, :3]
@@ -76,8 +76,8 @@ def test_macenko_is_that_of_numpy():
         np.testing.assert_allclose(changed, expected, atol=0.5)
 
 
-def test_macenko_keeps_the_bluer_stain_the_bluer_one_where_both_take_red_alike():
-    # As in a smear: azure, and what takes as much of the red light but more of the blue.
+def test_macenko_keeps_the_bluer_stain_if_both_absorb_red_equally():
+    # As in a smear: azure, and a stain that absorbs as much red light but more blue.
     azure, other = np.array([0.51, 0.83, 0.21]), np.array([0.54, 0.57, 0.62])
     target = _find_target(stained(4, first=HAEMATOXYLIN, second=EOSIN), "macenko")
     image = stained(1, 3, first=azure, second=other)
@@ -91,7 +91,7 @@ def test_macenko_keeps_the_bluer_stain_the_bluer_one_where_both_take_red_alike()
 
 
 @pytest.mark.parametrize("method", list(_METHODS))
-def test_a_foreign_stain_comes_nearer_to_the_training_images(method):
+def test_another_stain_becomes_more_similar_to_the_training_images(method):
     home, foreign = stained(4), stained(4, 1, first=np.array([0.5, 0.8, 0.3]), second=np.array([0.1, 0.4, 0.9]))
     target = _find_target(home, method)
     changed = apply(foreign, target, method)
@@ -100,7 +100,7 @@ def test_a_foreign_stain_comes_nearer_to_the_training_images(method):
 
 
 @pytest.mark.parametrize("method", list(_METHODS))
-def test_images_that_tell_no_stain_stay_finite_and_in_range(method):
+def test_images_without_stain_stay_finite_and_in_range(method):
     flat = np.stack([np.full((16, 16, 3), value, np.uint8) for value in (0, 120, 255)])
     target = _find_target(np.concatenate([stained(2, size=16), flat]), method)
     assert np.isfinite(target).all()
@@ -112,12 +112,12 @@ def test_images_that_tell_no_stain_stay_finite_and_in_range(method):
 
 
 @pytest.mark.parametrize("method", list(_METHODS))
-def test_an_image_is_normalised_by_itself_alone(method):
+def test_normalisation_of_an_image_does_not_depend_on_others(method):
     images, target = stained(3), _find_target(stained(2, 9), method)
     np.testing.assert_allclose(apply(images, target, method)[1:2], apply(images[1:2], target, method), atol=1e-2)
 
 
-def test_training_images_are_changed_only_where_asked():
+def test_training_images_are_normalised_only_if_set():
     images = stained(2)
     assert normalise_training_images(images, RunConfig()) is images
     changed = normalise_training_images(images, RunConfig(stain_normalisation="reinhard"))
@@ -138,7 +138,7 @@ def some_images(count, seed, tint=(1.0, 0.8, 0.9)):
 
 
 @pytest.mark.parametrize("method", list(_METHODS))
-def test_a_saved_network_takes_images_as_they_come(method, tmp_path):
+def test_a_saved_network_normalises_its_input(method, tmp_path):
     images, foreign = some_images(6, 0), some_images(2, 1, (0.7, 1.0, 0.4))
     part = SimpleNamespace(images=images, masks=np.zeros((6, 32, 32), np.uint8))
     config = RunConfig(stain_normalisation=method, image_size=32, epochs=1, augmented_copies=1, batch_size=3)
@@ -154,7 +154,7 @@ def test_a_saved_network_takes_images_as_they_come(method, tmp_path):
     np.testing.assert_allclose(model.layers[-1](normal), expected, atol=1e-4)
 
 
-def test_in_training_images_come_normalised_already():
+def test_the_layer_does_not_change_training_images():
     images = some_images(2, 0)
     layer = register_stain_normalisation()("reinhard")
     np.testing.assert_array_equal(layer(images.astype(np.float32), training=True), images)

@@ -33,7 +33,7 @@ def parts(cells):
 
 @pytest.fixture(scope="module", autouse=True)
 def narrow():
-    """A plain U-Net of a few thousand weights: what is tested here does not depend on the width."""
+    """A plain U-Net of a few thousand weights: these tests do not depend on the width."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wbcstudy.nets.unet._WIDTHS", (4, 8))
         yield

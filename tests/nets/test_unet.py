@@ -77,7 +77,7 @@ def test_momentum_is_set_on_every_batch_norm(trained):
 
 @pytest.fixture(scope="module", params=PRETRAINED)
 def weights_file(request, tmp_path_factory, write_h5):
-    """(encoder without weights, file for it in the layout of the public ones, what is in the file)."""
+    """(encoder without weights, file for it in the layout of the public ones, content of the file)."""
     keras = load_keras()
     keras.backend.clear_session()
     backbone = build_backbone(ENCODERS[request.param].backbone, keras.Input((None, None, 3)))
@@ -166,7 +166,7 @@ def test_the_seed_decides_the_weights():
     assert not np.array_equal(weights(3), weights(4))
 
 
-def test_bfloat16_computes_in_half_precision_and_answers_in_float32(cells):
+def test_bfloat16_networks_return_float32(cells):
     keras = load_keras()
     model = build_unet(RunConfig(encoder="unet", precision="bfloat16"))
     assert model.get_layer("bottoma_conv").compute_dtype == "bfloat16"
@@ -177,7 +177,7 @@ def test_bfloat16_computes_in_half_precision_and_answers_in_float32(cells):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_images_of_other_sizes_can_be_given_to_one_model():
+def test_one_model_accepts_images_of_different_sizes():
     model = build_unet(RunConfig(encoder="mobilenet"))
     assert model(np.zeros((1, 32, 96, 3), np.uint8), training=False).shape == (1, 32, 96, 3)
 

@@ -110,7 +110,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(server, cache):
     assert (cache / FILE).read_bytes() == CONTENT
 
 
-def test_a_right_file_in_the_cache_of_keras_is_used_and_a_wrong_one_is_not(tmp_path):
+def test_a_file_in_the_cache_of_keras_is_used_if_verified(tmp_path):
     path = tmp_path / "keras" / "models" / FILE
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)

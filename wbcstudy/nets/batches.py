@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from wbcstudy.config import RunConfig
-from wbcstudy.errors import StudyError
 from wbcstudy.nets.augment import augment, make_augmentation
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.stain import normalise_training_images
@@ -22,23 +21,14 @@ def make_batches(images, masks, config: RunConfig, epoch: int):
     batch norm statistics. TensorFlow prepares batches while the network computes.
 
     Args:
-        images: uint8 (N, S, S, 3), RGB, an array or a `DiskArray`.
+        images: uint8 (N, S, S, 3), RGB, an array or a `DiskArray`; N > 0.
         masks: uint8 (N, S, S), labels, likewise.
         config: augmented_copies, batch_size, seed and the limits of the augmentation are used.
         epoch: from 1.
 
     Returns:
         tf.data.Dataset of (float32 (B, S, S, 3) within 0-255, uint8 (B, S, S)), of known length.
-
-    Raises:
-        StudyError: no image.
     """
-    if not len(images):
-        raise StudyError(
-            "There is no training image.",
-            expected="at least one",
-            fix="Check the split: add cases, or lower test_fraction and validation_fraction.",
-        )
     load_keras()
     import tensorflow as tf
 
