@@ -7,6 +7,7 @@ The public images are crops around one cell, and some methods depend on this. He
 same slides. Writes outputs/reference/fields/earlier_methods.csv.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -84,6 +85,7 @@ def measure(name: str, training: list[Smear], test: list[Smear]) -> dict:
 
 def main() -> None:
     """Measure all methods whose packages are installed, and write the table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     training, test = fields()
     rows = []
     for name, row in METHODS.items():
