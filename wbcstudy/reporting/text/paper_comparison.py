@@ -7,7 +7,7 @@ from scipy.stats import kendalltau
 
 from wbcstudy.registry import method_title
 from wbcstudy.reporting.tables.paper import load_paper_table
-from wbcstudy.wording import join_words, ordinal
+from wbcstudy.wording import join_words, ordinal, p_value
 
 # The order of two pairs says nothing.
 _FEWEST_PAIRS = 3
@@ -42,11 +42,11 @@ def paper_sentences(table: pd.DataFrame) -> list[str]:
             f"By {score}, {title} is first of {number} pairs here and {ordinal(positions.loc[first, 'paper'])} in the "
             f"paper; the paper's first, {paper_title}, is {ordinal(positions.loc[paper_first, 'dice'])} here."
         )
-    tau = kendalltau(means["dice"], means["paper"]).statistic
+    tau, p = kendalltau(means["dice"], means["paper"])
     # Undefined if all scores of one table are equal.
     if tau == tau:
         scale = "1: same order, 0: unrelated, -1: reversed"
-        order += f" Kendall's tau between the two orders is {tau:.2f} ({scale})."
+        order += f" Kendall's tau between the two orders is {tau:.2f} ({scale}; {p_value(p)})."
     return [order, *_compare_losses(means), _compare_level(both)]
 
 
