@@ -92,17 +92,10 @@ class OtsuGrowing(Method):
 def dark_nuclei(
     image: np.ndarray, sigma_px: float, opening_px: float, min_nucleus_px: float, levels: int = 3
 ) -> np.ndarray:
-    """Segment nuclei as the darkest level of smoothed green.
+    """Segment nuclei, bool (H, W), as the darkest of Otsu's levels of smoothed green, with holes filled.
 
-    Args:
-        image: uint8 (H, W, 3) RGB.
-        sigma_px: width of the Gaussian, in px of the image.
-        opening_px: radius of the opening disk, in px of the image.
-        min_nucleus_px: minimum area of a piece (8 neighbours), in px of the image.
-        levels: number of Otsu's levels.
-
-    Returns:
-        bool (H, W), holes filled; no pixel if green has fewer values than levels.
+    Sizes are in px of the image; pieces (8 neighbours) smaller than `min_nucleus_px` are removed. No pixel is nucleus
+    if green has fewer values than levels.
     """
     green = ndimage.gaussian_filter(image[..., 1].astype(np.float32), sigma_px)
     dark = green <= otsu_thresholds(green, levels)[0]

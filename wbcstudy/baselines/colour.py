@@ -56,14 +56,9 @@ def colour_features(image: np.ndarray, spaces: Sequence[str] = SPACES, sigmas_px
 
 
 def colour_components(rgb: np.ndarray, spaces: Sequence[str]) -> np.ndarray:
-    """Compute the colour components of an image in floating point, such as a normalised one.
+    """Compute the components, float32 (H, W, F), of an image in floating point, (H, W, 3), 0-1.
 
-    Args:
-        rgb: float (H, W, 3), 0-1.
-        spaces: as for `colour_features`, which documents the ranges of the components.
-
-    Returns:
-        float32 (H, W, F).
+    `colour_features` documents their ranges.
 
     Raises:
         StudyError: an unknown or missing colour space.

@@ -97,10 +97,7 @@ class MaskRcnn(Method):
 
 
 def _instance_targets(mask: np.ndarray) -> dict[str, np.ndarray]:
-    """Convert a mask to instances in the format of torchvision's detection networks.
-
-    Args:
-        mask: uint8 (H, W) of labels.
+    """Convert a mask, uint8 (H, W) of labels, to instances in the format of torchvision's detection networks.
 
     Returns:
         "boxes": float32 (n, 4), x0, y0, x1, y1 in px, x1 and y1 exclusive; "labels": int64 (n,), 1 for a cell and

@@ -37,12 +37,8 @@ def out_of_bag_votes(forest, features: np.ndarray) -> np.ndarray:
 def ensemble_margins(votes: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Compute the margin of each instance: (votes for its label - most votes for another label) / votes.
 
-    Args:
-        votes: int (N, K).
-        positions: int (N,): label of each instance, as a position 0..K-1.
-
-    Returns:
-        float64 (N,) from -1 (all votes for one wrong label) to 1 (all votes correct); NaN without votes.
+    It is float64 (N,) from -1 (all votes for one wrong label) to 1 (all votes correct), NaN without votes; from votes,
+    int (N, K), and positions, int (N,), of the instances' labels, 0..K-1.
     """
     rows = np.arange(len(votes))
     total = votes.sum(axis=1)

@@ -71,11 +71,7 @@ def _comprehensive(values: np.ndarray, *, tolerance: float = 1e-4, max_rounds: i
 
     Finlayson, Schiele, Crowley: Comprehensive colour image normalization, ECCV 1998. The result depends neither on the
     lamp's colour (a factor per channel) nor on shading (a factor per pixel); differences of brightness are lost.
-
-    Args:
-        values: float32 (H, W, 3), 0 or more.
-        tolerance: stop when no value changes by more than this in a round.
-        max_rounds: maximum number of rounds; natural images need about five.
+    "Nothing" is a change of at most `tolerance`; natural images need about five rounds.
     """
     for _ in range(max_rounds):
         before = values

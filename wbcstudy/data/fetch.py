@@ -41,17 +41,14 @@ _LICENCE = "GPL-3.0 (file LICENSE of github.com/zxaoyou/segmentation_WBC)"
 # Five masks of Dataset 2 have 304 pixels of values 2-50; half the distance to 128 makes them background.
 _TOLERANCE = 64
 
-_NOTICE = "\n".join(
-    [
-        "segmentation_WBC: if you publish results, please cite",
-        f"  {DATASETS['segmentation_wbc_1'].citation}",
-        "and acknowledge",
-        f"  Dataset 1: {_ACKNOWLEDGEMENTS['segmentation_wbc_1']}",
-        f"  Dataset 2: {_ACKNOWLEDGEMENTS['segmentation_wbc_2']}",
-        f"Licence: {_LICENCE}.",
-        "According to its authors, not all cell types were checked by experts: use them at your own risk.",
-    ]
-)
+_NOTICE = f"""\
+segmentation_WBC: if you publish results, please cite
+  {DATASETS["segmentation_wbc_1"].citation}
+and acknowledge
+  Dataset 1: {_ACKNOWLEDGEMENTS["segmentation_wbc_1"]}
+  Dataset 2: {_ACKNOWLEDGEMENTS["segmentation_wbc_2"]}
+Licence: {_LICENCE}.
+According to its authors, not all cell types were checked by experts: use them at your own risk."""
 
 
 def fetch_segmentation_wbc(

@@ -70,10 +70,7 @@ def clean_up(
 
 
 def clean_variants(predictions: Mapping[int, np.ndarray]) -> dict[str, Mapping[int, np.ndarray]]:
-    """Clean up predictions in two ways.
-
-    Args:
-        predictions: seed -> uint8 (N, H, W) of labels.
+    """Clean up predictions, seed -> uint8 (N, H, W) of labels, in two ways.
 
     Returns:
         "raw" -> the predictions; "cleaned" -> each mask after `clean_up`; "central" -> after `clean_up` with
@@ -147,7 +144,7 @@ def _check_input(mask: np.ndarray, *sizes: float) -> None:
             expected="integer labels of shape (height, width)",
             fix="Clean up one predicted mask at a time, after the argmax over the labels.",
         )
-    if any(not size >= 0 for size in sizes):
+    if not all(size >= 0 for size in sizes):
         raise StudyError(
             f"Cannot clean up with min_nucleus_px, min_cell_px, opening_px = {sizes}.",
             expected="sizes of 0 or more",

@@ -60,12 +60,9 @@ def score_masks(
 
 
 def score_seeds(name: str, cases: Arrays, predictions: Mapping[int, np.ndarray]) -> pd.DataFrame:
-    """Score several seeds of one method with `score_masks`, in one frame.
+    """Score several seeds of one method with `score_masks`, in one frame; the runs are named `<name>__seed<s>`.
 
-    Args:
-        name: name of the method with its fold; the runs are named `<name>__seed<s>`.
-        cases: the test cases.
-        predictions: seed -> uint8 (N, S, S) of labels.
+    `predictions` are seed -> uint8 (N, S, S) of labels, of the test cases.
     """
     frames = [
         score_masks(f"{name}__seed{seed}", cases.case_ids, cases.cell_types, cases.masks, masks)
@@ -79,21 +76,13 @@ def score_variants(
 ) -> dict[str, pd.DataFrame]:
     """Score several variants of the same predictions with `score_masks`, and write each into the run's folder.
 
-    Args:
-        run: name of the run.
-        cases: the test cases.
-        variants: "raw", "cleaned", "central" -> uint8 (N, S, S) of labels; see `RunFolder.scores_of`.
-        folder: folder of the run.
-
-    Returns:
-        Variant -> its scores.
+    `variants` are "raw", "cleaned" or "central" -> uint8 (N, S, S) of labels; see `RunFolder.scores_of`. The result is
+    variant -> its scores.
     """
-    frames = {
-        variant: score_masks(run, cases.case_ids, cases.cell_types, cases.masks, masks)
-        for variant, masks in variants.items()
-    }
-    for variant, frame in frames.items():
-        write_scores(frame, folder.scores_of(variant))
+    frames = {}
+    for variant, masks in variants.items():
+        frames[variant] = score_masks(run, cases.case_ids, cases.cell_types, cases.masks, masks)
+        write_scores(frames[variant], folder.scores_of(variant))
     return frames
 
 

@@ -68,11 +68,9 @@ def case_table(frame: pd.DataFrame, region: str, column: str = "dice") -> pd.Dat
 
 
 def average_groups(table: pd.DataFrame, groups: Groups | None) -> pd.DataFrame:
-    """Average the complete rows of each group of cases, so that the rows of the result are independent.
+    """Average the rows without NaN of each group of cases (case id -> group), so that the result's are independent.
 
-    Args:
-        table: one row per case; rows with a NaN are left out.
-        groups: case id -> group. A case without a group, or with None or NaN, is a group by itself. None: no groups.
+    A case without a group, or with None or NaN, is a group by itself.
     """
     table = table.dropna()
     if groups is None or table.empty:

@@ -120,13 +120,9 @@ def _fits(field, centre, outline, placed, neighbour) -> bool:
 def draw_field(
     seed: np.random.SeedSequence, field: Field, slide: Slide, placed: Sequence[PlacedCell]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw a field with white cells, and red cells and platelets around them.
+    """Draw a field with the placed white cells, and red cells and platelets around them.
 
-    Args:
-        seed: seed of everything that is drawn.
-        field: size of the field.
-        slide: stains and light.
-        placed: white cells; where two overlap, the pixels belong to the later one, which is on top.
+    Where two white cells overlap, the pixels belong to the later one, which is on top.
 
     Returns:
         The image, uint8 (H, W, 3), and the cells and their nuclei, uint16 (H, W), k for the k-th white cell.
