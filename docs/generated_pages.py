@@ -246,8 +246,8 @@ def show_type(field: FieldInfo) -> str:
     bounds = [
         f"{phrase} {getattr(bound, attribute):g}"
         for bound in field.metadata
-        for kind, (attribute, phrase) in BOUNDS.items()
-        if isinstance(bound, kind)
+        for bound_type, (attribute, phrase) in BOUNDS.items()
+        if isinstance(bound, bound_type)
     ]
     return ", ".join([text, *bounds])
 
