@@ -27,11 +27,11 @@ from machine import RESULTS, describe_machine, write_table
 
 # Headings of notebooks/2_train.ipynb -> part of a run. All other cells are "figures and record".
 HEADINGS = {
-    "Where does this run write to?": "imports",
-    "Which images does it learn from, and which does it never see?": "images",
+    "Where are the results written?": "imports",
+    "Which cases are in training, validation and test?": "images",
     "What is the network?": "network",
     "Training": "training",
-    "How good is it on images that it has never seen?": "scoring",
+    "How good is it on the test images?": "scoring",
 }
 
 
