@@ -13,16 +13,20 @@ from wbcstudy.scoring.calibration import reliability
 METHODS = ("resnet18__dice", "mobilenet__dice", "vgg16__dice", "vgg19__dice")
 
 
+def _count_points(figure):
+    counts = [len(collection.get_offsets()) for collection in figure.axes[0].collections]
+    return [count for count in counts if count]
+
+
 def test_scores_have_a_point_per_image(tmp_path):
     config = StudyConfig(name="s", encoders=("resnet18", "unet"))
     scores = make_results(tmp_path, config, empty=["unet__dice__fold0__seed0"], cases=5).scores
     figure = fig_scores(scores)
-    points = [len(line.get_xdata()) for line in figure.axes[0].get_lines() if line.get_marker() == "."]
-    assert points == [5, 5, 5]
+    assert _count_points(figure) == [5, 5, 5]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["U-Net", "ResNet-18"]
     twice = fig_scores(pd.concat([scores, scores.assign(seed=1, dice=scores["dice"] / 2)]))
-    again = [len(line.get_xdata()) for line in twice.axes[0].get_lines() if line.get_marker() == "."]
-    assert again == points
+    assert _count_points(twice) == [5, 5, 5]
+    assert fig_scores(scores).png == figure.png
     assert fig_scores(scores.head(0)).texts and fig_scores(pd.DataFrame()).texts
 
 

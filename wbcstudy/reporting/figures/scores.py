@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
@@ -31,34 +31,35 @@ def fig_scores(scores: pd.DataFrame) -> StudyFigure:
     """
     if scores.empty or scores["dice"].isna().all():
         return make_blank("No run has scores yet.")
-    means = scores.groupby(["encoder", "loss", "region", "case_id"])["dice"].mean().dropna()
-    encoders = [name for name in ENCODERS if name in set(scores["encoder"])]
+    import seaborn as sns
+
+    means = scores.groupby(["encoder", "loss", "region", "case_id"], as_index=False)["dice"].mean().dropna()
     losses = [name for name in LOSSES if name in set(scores["loss"])]
-    step = 0.8 / len(losses)
-    generator = np.random.default_rng(0)
+    encoders = [name for name in ENCODERS if name in set(scores["encoder"])]
+    placed = {"x": "dice", "y": "encoder", "order": encoders, "hue": "loss", "hue_order": losses}
+    placed |= {"orient": "h", "palette": _LOSS_COLOURS, "legend": False}
     figure, axes = make_axes(1, len(DRAWN), 8.6, 1.5 + 0.32 * len(encoders) * len(losses), sharey=True)
     for axis, region in zip(np.ravel(axes), DRAWN, strict=True):
-        for (encoder, loss), values in means[means.index.get_level_values("region") == region].groupby(level=[0, 1]):
-            middle = encoders.index(encoder) + (losses.index(loss) - (len(losses) - 1) / 2) * step
-            axis.boxplot(
-                values,
-                positions=[middle],
-                widths=0.8 * step,
-                orientation="horizontal",
-                showfliers=False,
-                patch_artist=True,
-                boxprops={"facecolor": (*to_rgb(_LOSS_COLOURS[loss]), 0.35), "linewidth": 0.8},
-                medianprops={"color": INK, "linewidth": 1.4},
-                manage_ticks=False,
-            )
-            # Jittered by our own generator: seaborn's stripplot draws from NumPy's global one, and files would differ.
-            heights = middle + generator.uniform(-0.25, 0.25, len(values)) * step
-            axis.plot(values, heights, ".", color=_LOSS_COLOURS[loss], ms=4, alpha=0.8, mec=INK, mew=0.3)
-        axis.set(title=region.capitalize(), xlabel="Dice of one image", ylim=(len(encoders) - 0.5, -0.5))
+        rows = means[means["region"] == region]
+        sns.boxplot(rows, ax=axis, **placed, showfliers=False, boxprops={"alpha": 0.35}, linewidth=0.8, linecolor=INK)
+        with _fixed_jitter():
+            sns.stripplot(rows, ax=axis, **placed, dodge=True, size=3, alpha=0.8, linewidth=0.3, edgecolor=INK)
+        axis.set(title=region.capitalize(), xlabel="Dice of one image", ylabel="")
         axis.set_yticks(range(len(encoders)), [ENCODERS[name].title for name in encoders])
         axis.set_xlim(right=1.005)
     add_legend(figure, [Patch(color=_LOSS_COLOURS[name], label=loss_title(name)) for name in losses])
     return figure
+
+
+@contextlib.contextmanager
+def _fixed_jitter() -> Iterator[None]:
+    """Make `stripplot`'s jitter, from NumPy's global generator, the same in each drawing."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 @styled
