@@ -7,9 +7,10 @@ whose fields are the parameters of `notebooks/2_train.ipynb`.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES, pick
@@ -17,6 +18,63 @@ from wbcstudy.registry import ENCODERS, LOSSES, pick
 # Every encoder halves the image five times: 2 ** 5.
 SIZE_STEP_PX = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class UnknownName(ValueError):
+    """Carry the registry's error through pydantic."""
+
+    def __init__(self, error: StudyError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def _check_known(names: tuple[str, ...], table: Mapping, noun: str) -> None:
+    try:
+        for name in names:
+            pick(table, name, noun)
+    except StudyError as error:
+        raise UnknownName(error) from None
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value) or len(value) > 100:
+        raise ValueError("a name of at most 100 letters, digits, '_', '-' and '.', starting with a letter or digit")
+    return value
+
+
+def _check_encoder(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    _check_known((value,) if isinstance(value, str) else value, ENCODERS, "encoder")
+    return value
+
+
+def _check_loss(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    _check_known((value,) if isinstance(value, str) else value, LOSSES, "loss")
+    return value
+
+
+def _check_distinct(values: tuple, info: ValidationInfo) -> tuple:
+    if len(set(values)) != len(values):
+        raise ValueError(f"{info.field_name} without repetition")
+    return values
+
+
+def _check_some(values: tuple, info: ValidationInfo) -> tuple:
+    if not values:
+        raise ValueError(f"at least one of {info.field_name}")
+    return values
+
+
+def _check_seeds(values: tuple[int, ...]) -> tuple[int, ...]:
+    if any(not 0 <= seed < 2**32 for seed in values):
+        raise ValueError("seeds from 0 to 4294967295")
+    return values
+
+
+_Name = Annotated[str, AfterValidator(_check_name)]
+_Names = Annotated[tuple[str, ...], AfterValidator(_check_distinct)]
+_Seeds = Annotated[
+    tuple[int, ...], AfterValidator(_check_seeds), AfterValidator(_check_some), AfterValidator(_check_distinct)
+]
 
 
 class DataSettings(BaseModel):
@@ -130,9 +188,13 @@ class _Settings(DataSettings):
 class RunConfig(_Settings):
     """One training: the parameters of `notebooks/2_train.ipynb`."""
 
-    study: str = Field("by_hand", description="Name of the study, its folder under outputs/.")
-    encoder: str = Field("resnet18", description="Encoder of the U-Net (`wbcstudy encoders` lists them).")
-    loss: str = Field("cross_entropy", description="Loss function: cross_entropy, dice or binary_cross_entropy.")
+    study: _Name = Field("by_hand", description="Name of the study, its folder under outputs/.")
+    encoder: Annotated[str, AfterValidator(_check_encoder)] = Field(
+        "resnet18", description="Encoder of the U-Net (`wbcstudy encoders` lists them)."
+    )
+    loss: Annotated[str, AfterValidator(_check_loss)] = Field(
+        "cross_entropy", description="Loss function: cross_entropy, dice or binary_cross_entropy."
+    )
     fold: int = Field(0, ge=0, description="Index of the cross-validation fold, from 0.")
     folds: int = Field(
         1, ge=1, le=100, description="Number of cross-validation folds; 1 is a single split by test_fraction."
@@ -140,21 +202,6 @@ class RunConfig(_Settings):
     seed: int = Field(
         0, ge=0, lt=2**32, description="Seed of all random generators: weights, image order, augmentation, dropout."
     )
-
-    @field_validator("study")
-    @classmethod
-    def _plain_study(cls, value: str) -> str:
-        return _check_name(value)
-
-    @field_validator("encoder")
-    @classmethod
-    def _known_encoder(cls, value: str) -> str:
-        return _known(value, ENCODERS, "encoder")
-
-    @field_validator("loss")
-    @classmethod
-    def _known_loss(cls, value: str) -> str:
-        return _known(value, LOSSES, "loss")
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -172,25 +219,15 @@ class RunConfig(_Settings):
 class BaselineConfig(DataSettings):
     """One earlier method on one fold: the parameters of `notebooks/3_baseline.ipynb`."""
 
-    study: str = Field("by_hand", description="Name of the study, its folder under outputs/.")
-    method: str = Field("otsu_levels", description="Earlier method (`wbcstudy methods` lists them).")
+    study: _Name = Field("by_hand", description="Name of the study, its folder under outputs/.")
+    method: _Name = Field("otsu_levels", description="Earlier method (`wbcstudy methods` lists them).")
     fold: int = Field(0, ge=0, description="Index of the cross-validation fold, from 0.")
     folds: int = Field(
         1, ge=1, le=100, description="Number of cross-validation folds; 1 is a single split by test_fraction."
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: _Seeds = Field(
         (0, 1, 2, 3, 4), description="Seeds of a method with random training; other methods use only the first."
     )
-
-    @field_validator("study", "method")
-    @classmethod
-    def _plain_names(cls, value: str) -> str:
-        return _check_name(value)
-
-    @field_validator("seeds")
-    @classmethod
-    def _some_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return _check_seeds(value)
 
     @model_validator(mode="after")
     def _known_fold(self):
@@ -205,53 +242,22 @@ class BaselineConfig(DataSettings):
 class StudyConfig(_Settings):
     """All trainings of one report: `params/<study>.yaml`."""
 
-    name: str = Field("demo", exclude=True, description="Stem of the file's name; not a field of the file.")
-    encoders: tuple[str, ...] = Field(("resnet18",), description="Encoders to train.")
-    losses: tuple[str, ...] = Field(("cross_entropy", "dice"), description="Losses to train each encoder with.")
+    name: _Name = Field("demo", exclude=True, description="Stem of the file's name; not a field of the file.")
+    encoders: Annotated[_Names, AfterValidator(_check_encoder)] = Field(("resnet18",), description="Encoders to train.")
+    losses: Annotated[_Names, AfterValidator(_check_some), AfterValidator(_check_loss)] = Field(
+        ("cross_entropy", "dice"), description="Losses to train each encoder with."
+    )
     folds: int = Field(
         1, ge=1, le=100, description="Number of cross-validation folds; 1 is a single split by test_fraction."
     )
-    seeds: tuple[int, ...] = Field((0,), description="Seeds: each encoder, loss and fold is trained once per seed.")
-    baselines: tuple[str, ...] = Field(
+    seeds: _Seeds = Field((0,), description="Each encoder, loss and fold is trained once per seed.")
+    baselines: _Names = Field(
         (), description="Earlier methods to compare with the U-Nets (`wbcstudy methods` lists them)."
     )
-    baseline_seeds: tuple[int, ...] = Field(
-        (0, 1, 2, 3, 4), description="Seeds of the earlier methods with random training."
-    )
-    also_score: tuple[str, ...] = Field(
+    baseline_seeds: _Seeds = Field((0, 1, 2, 3, 4), description="Seeds of the earlier methods with random training.")
+    also_score: _Names = Field(
         (), description="Other datasets, by name or path, on which the trained networks are evaluated."
     )
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, value: str) -> str:
-        return _check_name(value)
-
-    @field_validator("encoders")
-    @classmethod
-    def _known_encoders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # Without encoders, the study has earlier methods only.
-        return tuple(_known(name, ENCODERS, "encoder") for name in (_distinct(value, "encoders") if value else ()))
-
-    @field_validator("losses")
-    @classmethod
-    def _known_losses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_known(name, LOSSES, "loss") for name in _distinct(value, "losses"))
-
-    @field_validator("seeds", "baseline_seeds")
-    @classmethod
-    def _some_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        return _check_seeds(value)
-
-    @field_validator("baselines")
-    @classmethod
-    def _distinct_baselines(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _distinct(value, "baselines") if value else value
-
-    @field_validator("also_score")
-    @classmethod
-    def _distinct_others(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _distinct(value, "also_score") if value else value
 
     @model_validator(mode="after")
     def _something_to_do(self):
@@ -308,42 +314,7 @@ def split_run_name(name: str) -> tuple[str, int, int] | None:
     return (match[1], int(match[2]), int(match[3])) if match else None
 
 
-class UnknownName(ValueError):
-    """Carry the registry's error through pydantic."""
-
-    def __init__(self, error: StudyError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-def _known(name: str, table, noun: str) -> str:
-    try:
-        return pick(table, name, noun).name
-    except StudyError as error:
-        raise UnknownName(error) from None
-
-
-def _distinct(values: tuple, field: str) -> tuple:
-    if not values:
-        raise ValueError(f"at least one of {field}")
-    if len(set(values)) != len(values):
-        raise ValueError(f"{field} without repetition")
-    return values
-
-
-def _check_seeds(values: tuple[int, ...]) -> tuple[int, ...]:
-    if any(not 0 <= seed < 2**32 for seed in values):
-        raise ValueError("seeds from 0 to 4294967295")
-    return _distinct(values, "seeds")
-
-
 def _check_fold(config):
     if config.fold >= config.folds:
         raise ValueError(f"fold below folds ({config.folds}); folds count from 0. Got fold {config.fold}")
     return config
-
-
-def _check_name(value: str) -> str:
-    if not _NAME.fullmatch(value) or len(value) > 100:
-        raise ValueError("a name of at most 100 letters, digits, '_', '-' and '.', starting with a letter or digit")
-    return value
