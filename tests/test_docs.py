@@ -24,7 +24,7 @@ from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.config_io import make_config
 from wbcstudy.data.spec import DatasetSpec
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
-from wbcstudy.inference.export import missing_packages
+from wbcstudy.inference.export import _missing_packages
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -140,7 +140,7 @@ def guide_folder(places, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [words for words in OURS if " ".join(words).startswith(RUN)], ids=" ".join)
 def test_a_printed_command_runs(command, guide_folder, words):
-    if words[0] == "export" and missing_packages(words[words.index("--format") + 1]):
+    if words[0] == "export" and _missing_packages(words[words.index("--format") + 1]):
         pytest.skip("the extra `export` is not installed")
     code, printed, errors = command(*words)
     assert code == 0, printed + errors

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from wbcstudy.config import RunConfig
-from wbcstudy.data.arrays import DiskArray, read_cases, resize_image, resize_mask
+from wbcstudy.data.arrays import DiskArray, _resize_mask, read_cases, resize_image
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.batches import make_batches, show_augmented
@@ -44,7 +44,7 @@ sizes = st.integers(1, 40)
 @settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.uint8, st.tuples(sizes, sizes), elements=st.sampled_from([0, 1, 2])), sizes, sizes)
 def test_resizing_a_mask_invents_no_label(mask, height, width):
-    small = resize_mask(mask, height, width)
+    small = _resize_mask(mask, height, width)
     assert (small.shape, small.dtype) == ((height, width), np.uint8)
     assert set(np.unique(small)) <= set(np.unique(mask))
 
@@ -60,7 +60,7 @@ def test_resizing_an_image_stays_within_its_range(image, height, width):
 def test_the_size_it_has_changes_nothing():
     image = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     np.testing.assert_array_equal(resize_image(image, 9, 9), image)
-    np.testing.assert_array_equal(resize_mask(image[..., 0], 9, 9), image[..., 0])
+    np.testing.assert_array_equal(_resize_mask(image[..., 0], 9, 9), image[..., 0])
 
 
 def test_shrinking_averages_instead_of_picking_pixels():
@@ -74,7 +74,7 @@ def test_image_and_mask_do_not_drift_apart(size):
     row, column = np.mgrid[:128, :96]
     disc = ((row - 40) ** 2 + (column - 60) ** 2 < 20**2).astype(np.uint8)
     image = resize_image(np.repeat(disc[..., None] * 255, 3, axis=2), size, size)
-    mask = resize_mask(disc, size, size)
+    mask = _resize_mask(disc, size, size)
     for axis in (0, 1):
         centre_image = np.average(np.arange(size), weights=image[..., 0].sum(axis=1 - axis))
         centre_mask = np.average(np.arange(size), weights=mask.sum(axis=1 - axis))

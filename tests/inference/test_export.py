@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.colour_run import paint, round_cells, write_colour_run
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
-from wbcstudy.inference.export import _FORMATS, _build_plain, export_network, missing_packages
+from wbcstudy.inference.export import _FORMATS, _build_plain, _missing_packages, export_network
 from wbcstudy.inference.network import load_network
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.unet import build_unet
@@ -19,7 +19,7 @@ MASK = round_cells(32, 64, [(16, 20), (16, 45)])
 
 
 def needs(form):
-    missing = missing_packages(form)
+    missing = _missing_packages(form)
     return pytest.mark.skipif(bool(missing), reason=f"the extra `export` is not installed: {', '.join(missing)}")
 
 
@@ -116,7 +116,7 @@ def test_invalid_arguments_are_refused(run, tmp_path, command):
 
 
 def test_a_missing_package_is_named(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("wbcstudy.inference.export.missing_packages", lambda form: ["tf2onnx"])
+    monkeypatch.setattr("wbcstudy.inference.export._missing_packages", lambda form: ["tf2onnx"])
     with pytest.raises(StudyError, match=r"(?s)tf2onnx must be installed.*pip install -e '\.\[export\]'"):
         export_network(run, "onnx", tmp_path / "cells.onnx")
 

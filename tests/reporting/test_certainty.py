@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from tests.helpers.fake_study import make_results, with_runs
 from tests.helpers.made_scores import noisy_dice, scores_from_array, scores_from_dice
 from wbcstudy.config import StudyConfig
-from wbcstudy.reporting.text.certainty import describe_certainty, describe_comparison
+from wbcstudy.reporting.text.certainty import _describe_comparison, describe_certainty
 from wbcstudy.scoring.comparison import compare_methods
 
 METHODS = ("resnet18__dice", "mobilenet__dice", "vgg16__dice", "vgg19__dice")
 
 
 def verdict(*arguments, **options):
-    return describe_comparison(compare_methods(*arguments, **options))
+    return _describe_comparison(compare_methods(*arguments, **options))
 
 
 def made(offsets, n=100, seed=0, methods=METHODS):

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.fake_study import make_results
 from wbcstudy.config import StudyConfig
 from wbcstudy.reporting.tables.layout import Cell, Layout
-from wbcstudy.reporting.tables.render import escape_latex, format_html, format_latex, format_page
+from wbcstudy.reporting.tables.render import _escape_latex, _format_latex, _format_page, format_html
 from wbcstudy.reporting.tables.study_tables import write_tables
 from wbcstudy.reporting.tables.table3 import MeasuredMethod
 
@@ -29,13 +29,13 @@ def layouts(results):
 
 
 def test_names_from_data_are_escaped_in_html_and_latex(layouts):
-    page, tex = format_page(layouts[2], format_html(layouts[2])), format_latex(layouts[2])
+    page, tex = _format_page(layouts[2], format_html(layouts[2])), _format_latex(layouts[2])
     assert "<script" not in page and "&lt;script&gt;" in page
     assert r"50 \% \& \$a\_b\$ \#1 \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}" in tex
 
 
 def test_html_shows_the_papers_numbers_apart_and_loads_nothing(layouts):
-    page = format_page(layouts[0], format_html(layouts[0]))
+    page = _format_page(layouts[0], format_html(layouts[0]))
     assert '<span class="quoted">paper 0.9547</span>' in page
     assert page.count("<strong>") >= 6 and "<em>failed</em>" in page
     assert "Trained from scratch, without ImageNet weights." in page
@@ -44,7 +44,7 @@ def test_html_shows_the_papers_numbers_apart_and_loads_nothing(layouts):
 
 def test_every_latex_row_has_every_column(layouts):
     for layout in layouts:
-        tex = format_latex(layout)
+        tex = _format_latex(layout)
         columns = len(re.search(r"\\begin\{tabular\}\{([lr]+)\}", tex)[1])
         assert columns == len(layout.heads)
         body = tex[tex.index(r"\toprule") : tex.index(r"\bottomrule")]
@@ -57,7 +57,7 @@ def test_every_latex_row_has_every_column(layouts):
 
 def test_latex_is_balanced_and_its_caption_has_no_number(layouts):
     for layout in layouts:
-        tex = format_latex(layout)
+        tex = _format_latex(layout)
         plain = re.sub(r"\\[{}\\]", "", tex)
         assert plain.count("{") == plain.count("}")
         assert re.findall(r"\\begin\{(\w+)\}", tex) == re.findall(r"\\end\{(\w+)\}", tex)[::-1]
@@ -70,14 +70,14 @@ def test_latex_is_balanced_and_its_caption_has_no_number(layouts):
     [("a & b", r"a \& b"), ("95 %", r"95 \%"), ("“x”", "``x''"), ("[1]", "{[}1{]}"), ("a\nb", "a b"), ("", "")],
 )
 def test_latex_escapes(text, expected):
-    assert escape_latex(text) == expected
+    assert _escape_latex(text) == expected
 
 
 def test_a_cell_of_every_kind():
     cells = [Cell("1", best=True), Cell("failed", muted=True, paper="0.5"), Cell("")]
     layout = Layout(9, "T", [("", "a"), ("", "b"), ("", "c")], [("", cells)])
     assert "<strong>1</strong>" in format_html(layout)
-    assert r"\textbf{1} & \textit{failed} \textcolor{gray}{\scriptsize 0.5} &  \\" in format_latex(layout)
+    assert r"\textbf{1} & \textit{failed} \textcolor{gray}{\scriptsize 0.5} &  \\" in _format_latex(layout)
 
 
 def test_csv_files_have_integers_where_numbers_are_whole(results):

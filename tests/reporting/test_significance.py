@@ -12,7 +12,7 @@ from wbcstudy.reporting.results import StudyResults
 from wbcstudy.reporting.tables.cell_types import layout_cell_types, make_cell_types
 from wbcstudy.reporting.tables.layout import NOTHING
 from wbcstudy.reporting.tables.ranks import layout_ranks
-from wbcstudy.reporting.tables.render import format_html, format_latex, write_table
+from wbcstudy.reporting.tables.render import _format_latex, format_html, write_table
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.scoring.comparison import compare_methods
 from wbcstudy.scoring.ranks import friedman_nemenyi
@@ -56,7 +56,7 @@ def test_the_rank_table_marks_methods_without_a_significant_difference(scores, t
     assert layout.rows[0][0] == "Nucleus, 40 images" and "SD over seeds" not in [head for _, head in layout.heads]
     assert all(len(cells) == len(layout.heads) for _, cells in layout.rows)
     fragment = format_html(layout)
-    assert "<strong>ResNet-18</strong>" in fragment and r"\textbf{ResNet-18}" in format_latex(layout)
+    assert "<strong>ResNet-18</strong>" in fragment and r"\textbf{ResNet-18}" in _format_latex(layout)
     paths = write_table(table, layout, fragment, tmp_path)
     assert [path.name for path in paths] == ["table4.csv", "table4.html", "table4.tex"]
 

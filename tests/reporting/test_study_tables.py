@@ -7,7 +7,7 @@ import pytest
 from tests.helpers.fake_study import COSTS, make_results, with_runs
 from wbcstudy.config import StudyConfig
 from wbcstudy.reporting.figures.examples import pick_worst
-from wbcstudy.reporting.figures.study_figures import make_figures, write_figures
+from wbcstudy.reporting.figures.study_figures import _make_figures, write_figures
 from wbcstudy.reporting.tables.costs import layout_costs
 from wbcstudy.reporting.tables.layout import NOTHING
 from wbcstudy.reporting.tables.study_tables import write_tables
@@ -43,7 +43,7 @@ def test_tables_and_figures_are_written_and_numbered_in_order(tmp_path):
 def test_earlier_and_single_runs_leave_out_what_is_unknown(tmp_path):
     results = study_of(tmp_path, ("resnet18",), older=["resnet18__dice__fold0__seed0"])
     assert list(results.tables) == [*ALWAYS, "cell_types", "costs"]
-    drawn = {stem for stem, figure in make_figures(results).items() if figure.axes}
+    drawn = {stem for stem, figure in _make_figures(results).items() if figure.axes}
     assert drawn == {"learning_curves", "scores"}
     costs = results.costs.iloc[0]
     assert costs["parameters"] == 14_340_000 and np.isnan(costs["multiply_adds"])
@@ -55,7 +55,7 @@ def test_earlier_and_single_runs_leave_out_what_is_unknown(tmp_path):
     assert pick_worst(results) == ({}, [])
     nothing = with_runs(results, [])
     assert list(nothing.tables) == ALWAYS
-    assert not any(figure.axes for figure in make_figures(nothing).values())
+    assert not any(figure.axes for figure in _make_figures(nothing).values())
 
 
 def test_costs_are_of_the_encoder_whatever_the_loss(tmp_path):

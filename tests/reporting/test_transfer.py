@@ -12,7 +12,7 @@ from wbcstudy.files import write_json
 from wbcstudy.reporting.figures.canvas import write_figure
 from wbcstudy.reporting.figures.scores import fig_transfer
 from wbcstudy.reporting.page import write_report
-from wbcstudy.reporting.tables.render import format_html, format_latex
+from wbcstudy.reporting.tables.render import _format_latex, format_html
 from wbcstudy.reporting.tables.transfer import layout_flips, layout_transfer
 from wbcstudy.reporting.text.cautions import caution_sentences
 from wbcstudy.reporting.text.transfer import transfer_sentences
@@ -57,7 +57,7 @@ def test_a_large_loss_is_described_and_shown_with_its_interval(results):
     assert [cells[0].best for _, cells in layout.rows].count(True) == 2
     assert all(len(cells) == len(layout.heads) == 4 for _, cells in layout.rows)
     assert layout.heads[2][0].endswith("10 images")
-    assert "&lt;b&gt;elsewhere" in format_html(layout) and r"\textbf" in format_latex(layout)
+    assert "&lt;b&gt;elsewhere" in format_html(layout) and r"\textbf" in _format_latex(layout)
     figure = fig_transfer(transfer.table, {"away": "Away $x$"})
     assert len(figure.axes) == 2
     write_figure(figure, results.study.figures, "transfer")

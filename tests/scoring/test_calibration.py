@@ -8,7 +8,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.labels import NUCLEUS
 from wbcstudy.scoring.calibration import (
     ConfidenceCounts,
-    count_confidence,
+    _count_confidence,
     read_reliability,
     reliability,
 )
@@ -25,7 +25,7 @@ def pixels(n, seed=0, calibrated=True):
 def test_by_hand():
     probabilities = np.array([[[0.7, 0.2, 0.1], [0.8, 0.1, 0.1]], [[0.0, 0.1, 0.9], [0.3, 0.3, 0.4]]])
     references = np.array([[0, 1], [2, 2]])
-    counts = count_confidence(probabilities, references, bins=2)
+    counts = _count_confidence(probabilities, references, bins=2)
     # 0.7, 0.8 and 0.9 above one half, of which two are right; 0.4 below, and right.
     np.testing.assert_allclose(counts, [[1, 0.4, 1], [3, 2.4, 2]])
     result = reliability(counts)
@@ -36,18 +36,18 @@ def test_by_hand():
 
 
 def test_calibrated_probabilities_have_a_small_error_and_underconfident_ones_a_large_one():
-    calibrated, underconfident = (reliability(count_confidence(*pixels(20_000, 0, drawn))) for drawn in (True, False))
+    calibrated, underconfident = (reliability(_count_confidence(*pixels(20_000, 0, drawn))) for drawn in (True, False))
     assert calibrated.ece < 0.02 and underconfident.ece > 0.2
     assert (underconfident.curve["gap"].dropna() < 0).all()
 
 
 def test_the_curve_of_one_region_agrees_with_scikit_learn():
     probabilities, references = pixels(5000)
-    curve = reliability(count_confidence(probabilities, references, 10, "nucleus")).curve.dropna()
+    curve = reliability(_count_confidence(probabilities, references, 10, "nucleus")).curve.dropna()
     correct, confidence = calibration_curve(references == NUCLEUS, probabilities[:, NUCLEUS], n_bins=10)
     np.testing.assert_allclose(curve["correct"], correct)
     np.testing.assert_allclose(curve["confidence"], confidence)
-    cell = reliability(count_confidence(probabilities, references, 10, "cell"))
+    cell = reliability(_count_confidence(probabilities, references, 10, "cell"))
     assert cell.ece < 0.03
 
 
@@ -55,28 +55,28 @@ def test_the_curve_of_one_region_agrees_with_scikit_learn():
 @given(st.integers(0, 2**31), st.integers(1, 20), st.integers(0, 60))
 def test_counts_of_images_add_up(seed, bins, cut):
     probabilities, references = pixels(60, seed)
-    whole = count_confidence(probabilities, references, bins)
-    parts = [count_confidence(probabilities[part], references[part], bins) for part in (slice(cut), slice(cut, None))]
+    whole = _count_confidence(probabilities, references, bins)
+    parts = [_count_confidence(probabilities[part], references[part], bins) for part in (slice(cut), slice(cut, None))]
     np.testing.assert_allclose(whole, sum(parts))
     assert whole[:, 0].sum() == 60 and 0 <= reliability(whole).ece <= reliability(whole).largest_gap + 1e-12 <= 1 + 1e-9
 
 
 def test_borders_belong_to_the_lower_bin_and_sums_above_one_to_the_last():
     probabilities = np.array([[0.0, 0.0, 1.0], [0.5, 0.5, 0.0]], dtype=np.float32)
-    assert count_confidence(probabilities, np.array([2, 0]), 2)[:, 0].tolist() == [1, 1]
+    assert _count_confidence(probabilities, np.array([2, 0]), 2)[:, 0].tolist() == [1, 1]
     above = np.array([[0.0, 0.5000001, 0.5]], dtype=np.float32)
-    assert count_confidence(above, np.array([2]), 4, "cell")[:, 0].tolist() == [0, 0, 0, 1]
+    assert _count_confidence(above, np.array([2]), 4, "cell")[:, 0].tolist() == [0, 0, 0, 1]
 
 
 def test_no_pixels_and_invalid_input():
-    empty = reliability(count_confidence(np.zeros((0, 3)), np.zeros(0, dtype=int)))
+    empty = reliability(_count_confidence(np.zeros((0, 3)), np.zeros(0, dtype=int)))
     assert np.isnan(empty.ece) and len(empty.curve) == 15 and (empty.curve["n"] == 0).all()
     with pytest.raises(StudyError, match="shape"):
-        count_confidence(np.zeros((4, 4)), np.zeros((4, 4), dtype=int))
+        _count_confidence(np.zeros((4, 4)), np.zeros((4, 4), dtype=int))
     with pytest.raises(StudyError, match="between -1 and 1"):
-        count_confidence(np.array([[-1.0, 1, 1]]), np.array([0]))
+        _count_confidence(np.array([[-1.0, 1, 1]]), np.array([0]))
     with pytest.raises(StudyError, match="between nan"):
-        count_confidence(np.array([[np.nan, 0, 1]]), np.array([0]))
+        _count_confidence(np.array([[np.nan, 0, 1]]), np.array([0]))
 
 
 def test_chunks_add_up_and_are_read_back_from_files(tmp_path):
@@ -92,7 +92,7 @@ def test_chunks_add_up_and_are_read_back_from_files(tmp_path):
         counts.write(files[-1])
     whole, chunked = (read_reliability([file]) for file in files)
     both = read_reliability([*files, tmp_path / "absent.csv"])
-    expected = reliability(count_confidence(probabilities, references, region="nucleus"))
+    expected = reliability(_count_confidence(probabilities, references, region="nucleus"))
     assert list(both) == ["all", "nucleus", "cytoplasm"]
     for curves in (whole, chunked, both):
         assert curves["nucleus"].ece == pytest.approx(expected.ece)

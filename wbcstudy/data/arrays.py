@@ -64,7 +64,7 @@ def read_cases(dataset: Dataset, case_ids: Sequence[str], image_size: int) -> Ar
     images, masks = (np.zeros(s, np.uint8) if in_memory else DiskArray(s) for s in ((*shape, 3), shape))
     for k, case in enumerate(cases):
         image, mask = read_case(dataset, case)
-        images[k], masks[k] = resize_image(image, image_size, image_size), resize_mask(mask, image_size, image_size)
+        images[k], masks[k] = resize_image(image, image_size, image_size), _resize_mask(mask, image_size, image_size)
     return Arrays(tuple(case_ids), tuple(case.cell_type for case in cases), images, masks)
 
 
@@ -145,7 +145,7 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+def _resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize a mask, uint8 (H, W) of labels, by nearest neighbour to a size in px: no new label appears."""
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 

@@ -57,7 +57,7 @@ def export_network(model: Network | str | Path, form: str, out: str | Path) -> P
         raise StudyError(f"{out} exists.", expected="a new file or folder", fix="Choose another path with --out.")
     if suffix and out.suffix != suffix:
         raise StudyError(f"{out.name} does not end in {suffix}.", expected=f"a {suffix} file", fix="Change --out.")
-    if missing := missing_packages(form):
+    if missing := _missing_packages(form):
         raise StudyError(
             f"To write {form}, {join_words(missing)} must be installed.",
             expected="the packages of wbcstudy's extra `export`",
@@ -201,7 +201,7 @@ _ONNX_PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 _PACKAGES = {"onnx": _ONNX_PACKAGES, "bioimageio": (*_ONNX_PACKAGES, "bioimageio.core")}
 
 
-def missing_packages(form: str) -> list[str]:
+def _missing_packages(form: str) -> list[str]:
     """Return the packages that a format needs and that are not installed."""
 
     def is_missing(package: str) -> bool:

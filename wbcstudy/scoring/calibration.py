@@ -39,7 +39,7 @@ class Reliability(NamedTuple):
     curve: pd.DataFrame
 
 
-def count_confidence(
+def _count_confidence(
     probabilities: np.ndarray, references: np.ndarray, bins: int = _BINS, region: str | None = None
 ) -> np.ndarray:
     """Sum confidence and correctness of pixels per bin of confidence.
@@ -91,7 +91,7 @@ def count_confidence(
 
 
 class ConfidenceCounts:
-    """Accumulate `count_confidence` over chunks of images, for all pixels, the nucleus and the cytoplasm.
+    """Accumulate `_count_confidence` over chunks of images, for all pixels, the nucleus and the cytoplasm.
 
     Args:
         references: the experts' masks, labels (N, H, W).
@@ -105,7 +105,7 @@ class ConfidenceCounts:
         """Count the probabilities, float (n, H, W, 3), of a chunk of the references' images."""
         for curve, counts in self.counts.items():
             region = None if curve == "all" else curve
-            counts += count_confidence(probabilities, self.references[chunk], region=region)
+            counts += _count_confidence(probabilities, self.references[chunk], region=region)
 
     def write(self, path: Path) -> None:
         """Write a CSV with one row per curve and bin, lowest first: region ("all" or a region), bin, n and the sums."""
@@ -137,7 +137,7 @@ def reliability(counts: np.ndarray) -> Reliability:
     """Compute the reliability curve and the expected calibration error from counts per bin.
 
     Args:
-        counts: (B, 3) as `count_confidence` returns them, or sums of such arrays. Bins are of equal width over 0..1,
+        counts: (B, 3) as `_count_confidence` returns them, or sums of such arrays. Bins are of equal width over 0..1,
             lowest first.
 
     Returns:

@@ -41,14 +41,14 @@ def write_figures(results: StudyResults) -> dict[str, StudyFigure]:
     Returns:
         File stem -> figure. Some say only why there is nothing to show; these are not written.
     """
-    figures = make_figures(results)
+    figures = _make_figures(results)
     for stem, figure in figures.items():
         if figure.axes:
             write_figure(figure, results.study.figures, stem)
     return figures
 
 
-def make_figures(results: StudyResults) -> dict[str, StudyFigure]:
+def _make_figures(results: StudyResults) -> dict[str, StudyFigure]:
     """Draw all figures of a study: file stem -> figure."""
     examples, (worst, titles) = pick_examples(results), pick_worst(results)
     figures = {"figure2": _draw_cases(results, examples, list(examples)), "worst": _draw_cases(results, worst, titles)}

@@ -60,7 +60,7 @@ def format_html(layout: Layout) -> str:
     return f"{table.as_raw_html()}<style>{style}</style>"
 
 
-def format_page(layout: Layout, fragment: str) -> str:
+def _format_page(layout: Layout, fragment: str) -> str:
     """Format a table as a page.
 
     Args:
@@ -74,13 +74,15 @@ def format_page(layout: Layout, fragment: str) -> str:
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>{body}\n{fragment}\n</body></html>\n'
 
 
-def format_latex(layout: Layout) -> str:
+def _format_latex(layout: Layout) -> str:
     """Format a table as LaTeX; it needs the packages booktabs and xcolor."""
     spans = _spans(layout)
     top, rules, column = [], [], 1
     for spanner, members in spans:
         width = len(members)
-        top.append(rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(spanner)}}}" if spanner else " & ".join([""] * width))
+        top.append(
+            rf"\multicolumn{{{width}}}{{c}}{{{_escape_latex(spanner)}}}" if spanner else " & ".join([""] * width)
+        )
         if spanner:
             rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
         column += width
@@ -89,23 +91,23 @@ def format_latex(layout: Layout) -> str:
         "% needs \\usepackage{booktabs} and \\usepackage{xcolor}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex(layout.title)}}}",
+        rf"\caption{{{_escape_latex(layout.title)}}}",
         rf"\label{{tab:{layout.stem}}}",
         rf"\begin{{tabular}}{{{'l' * layout.text_columns}{'r' * (width - layout.text_columns)}}}",
         r"\toprule",
     ]
     if rules:
         lines += [" & ".join(top) + r" \\", " ".join(rules)]
-    lines += [" & ".join(escape_latex(label) for _, label in layout.heads) + r" \\", r"\midrule"]
+    lines += [" & ".join(_escape_latex(label) for _, label in layout.heads) + r" \\", r"\midrule"]
     previous = ""
     for group, cells in layout.rows:
         if group != previous:
             lines += [r"\addlinespace"] if previous else []
-            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape_latex(group)}}}}} \\")
+            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{_escape_latex(group)}}}}} \\")
             previous = group
         lines.append(" & ".join(_cell_latex(cell) for cell in cells) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip\footnotesize {' '.join(escape_latex(note) for note in layout.notes)}", r"\end{table}"]
+    lines += [rf"\par\smallskip\footnotesize {' '.join(_escape_latex(note) for note in layout.notes)}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 
@@ -123,8 +125,8 @@ def write_table(frame: pd.DataFrame, layout: Layout, fragment: str, folder: Path
     """
     texts = {
         ".csv": frame.to_csv(index=False, lineterminator="\n"),
-        ".html": format_page(layout, fragment),
-        ".tex": format_latex(layout),
+        ".html": _format_page(layout, fragment),
+        ".tex": _format_latex(layout),
     }
     paths = []
     for suffix, text in texts.items():
@@ -142,7 +144,7 @@ _LATEX = {
 }
 
 
-def escape_latex(text: str) -> str:
+def _escape_latex(text: str) -> str:
     """Escape plain text for LaTeX."""
     return "".join(_LATEX.get(character, character) for character in re.sub(r"\s+", " ", text))
 
@@ -157,12 +159,12 @@ def _cell_html(cell: Cell) -> str:
 
 
 def _cell_latex(cell: Cell) -> str:
-    text = escape_latex(cell.text)
+    text = _escape_latex(cell.text)
     if cell.best:
         text = rf"\textbf{{{text}}}"
     if cell.muted and text:
         text = rf"\textit{{{text}}}"
-    return rf"{text} \textcolor{{gray}}{{\scriptsize {escape_latex(cell.paper)}}}" if cell.paper else text
+    return rf"{text} \textcolor{{gray}}{{\scriptsize {_escape_latex(cell.paper)}}}" if cell.paper else text
 
 
 def _spans(layout: Layout) -> list[tuple[str, list[int]]]:

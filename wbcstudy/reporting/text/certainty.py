@@ -53,7 +53,7 @@ def describe_certainty(results: StudyResults) -> Certainty:
     if not results.several or results.best is None:
         return Certainty()
     comparisons, best = results.comparisons, results.best.method
-    verdicts = tuple((region, describe_comparison(comparison)) for region, comparison in comparisons.items())
+    verdicts = tuple((region, _describe_comparison(comparison)) for region, comparison in comparisons.items())
     if not any(comparison.tested for comparison in comparisons.values()):
         units = min(comparison.units for comparison in comparisons.values())
         noun = "group of test images (slide or patient)" if results.grouped else "test image"
@@ -76,7 +76,7 @@ def describe_certainty(results: StudyResults) -> Certainty:
     return Certainty(_headline(positions), more, regions, verdicts)
 
 
-def describe_comparison(comparison: Comparison, column: str = "dice") -> str:
+def _describe_comparison(comparison: Comparison, column: str = "dice") -> str:
     """Describe which methods of a comparison differ significantly.
 
     Args:
