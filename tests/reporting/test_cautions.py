@@ -46,7 +46,7 @@ def test_networks_with_another_precision(tmp_path):
     records["vgg16__dice__fold0__seed0"]["arithmetic"] = records["vgg16__dice__fold1__seed0"]["arithmetic"] = "bfloat16"
     records["resnet18__dice__fold1__seed0"]["arithmetic"] = "bfloat16"
     assert cautions_with(results, "float") == [
-        "The networks were computed with different precision: bfloat16 for some runs of ResNet-18 with Dice loss and "
+        "The networks were trained with different precision: bfloat16 for some runs of ResNet-18 with Dice loss and "
         "VGG-16 with Dice loss, float32 for the rest. Do not compare their times, and compare small differences in "
         "Dice with care."
     ]
@@ -77,4 +77,4 @@ def test_runs_of_a_changed_notebook(tmp_path):
     changed = results.runs[0]
     changed.record["notebook"] = {"name": "my_notebooks/2_train.ipynb", "sha256": "1", "shipped": False}
     (sentence,) = cautions_with(results, "notebook")
-    assert f"another notebook than the shipped one: {changed.name} (my_notebooks/2_train.ipynb)." in sentence
+    assert f"a notebook other than the shipped one: {changed.name} (my_notebooks/2_train.ipynb)." in sentence

@@ -54,7 +54,7 @@ def test_a_leader_of_methods_that_differ_among_themselves():
     assert len(comparison.undecided) == 2 or comparison.leader != METHODS[0]
     if comparison.leader == METHODS[0]:
         assert not comparison.all_undecided
-        assert "leads by nucleus Dice, but not significantly over" in verdict(frame, "nucleus")
+        assert "images, but is not significantly better than" in verdict(frame, "nucleus")
 
 
 def test_losses_and_earlier_methods():

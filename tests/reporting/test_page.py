@@ -112,7 +112,7 @@ def test_the_page_lists_not_more_runs_than_it_can_show(tmp_path, config, monkeyp
     many = config.model_copy(update={"seeds": (0, 1)})
     failed = [run.name for run in many.runs() if run.encoder == "unet"]
     _, elements = report(make_results(tmp_path, many, failed=failed, cases=2))
-    assert "4 more runs are not listed here." in elements.text
+    assert "4 more runs are not listed." in elements.text
     first = "unet__cross_entropy__fold0__seed0, unet__cross_entropy__fold0__seed1"
     assert f"4 of 8 runs failed: {first} and 2 more." in elements.text
     # The failed ones that fit, and the first complete run of each encoder and loss.

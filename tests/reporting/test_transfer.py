@@ -46,13 +46,13 @@ def results(tmp_path):
     return results
 
 
-def test_a_large_loss_is_described_and_shown_with_its_interval(results):
+def test_a_large_drop_is_described_and_shown_with_its_interval(results):
     score_away(results.runs, {"resnet18": 0.25, "unet": 0.25})
     transfer = results.transfer
     assert set(transfer.table["n"]) == {10} and set(transfer.table["networks"]) == {2}
     assert (transfer.table["drop_ci_low"] > 0.05).any()
     ((title, text),) = transfer_sentences(results)
-    assert title == AWAY.title and "This is a large loss: before" in text and "own test images" in text
+    assert title == AWAY.title and "This is a large drop. Before" in text and "own test images" in text
     layout = layout_transfer(transfer, results.best.method)
     assert [cells[0].best for _, cells in layout.rows].count(True) == 2
     assert all(len(cells) == len(layout.heads) == 4 for _, cells in layout.rows)
@@ -68,10 +68,10 @@ def test_a_large_loss_is_described_and_shown_with_its_interval(results):
     assert 'id="block-table8"' in page and "Somebody &amp; al." in page and "2 of the 12 images" in page
 
 
-def test_a_small_loss_is_small(results):
+def test_a_small_drop_is_small(results):
     score_away(results.runs, {"resnet18": 0.0, "unet": 0.0})
     ((_, text),) = transfer_sentences(results)
-    assert "The loss is small (below 0.05)." in text
+    assert "The drop is small (below 0.05)." in text
 
 
 def test_the_best_method_there_is_named(results):

@@ -75,7 +75,7 @@ def describe_notebook(step: str) -> dict[str, Any] | None:
 
 
 def changed_notebooks(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return run -> notebook of the runs that were made by another notebook than the shipped one.
+    """Return run -> notebook of the runs that were made by a notebook other than the shipped one.
 
     Args:
         records: run.json of each run; those without a record of the notebook are left out.

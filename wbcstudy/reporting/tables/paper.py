@@ -132,7 +132,7 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
         if not failed and not first["whole"]:
             incomparable.append(title)
     remarks = ["Precision and Dice: from the pixels of all test images together."]
-    remarks += ["Mean Dice: mean of the images' own Dice.", "Bold: highest of its column."]
+    remarks += ["Mean Dice: mean of the Dice per image.", "Bold: highest in its column."]
     remarks += [_PAPER_NOTE] if quotes else []
     if ensemble is not None and len(ensemble):
         cells, note = _ensemble_row(ensemble, regions, metrics, len(rows))
@@ -211,7 +211,7 @@ def layout_table2(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
         rows.append(("", cells))
     heads = [("", "Metric"), *((region.capitalize(), loss_title(loss)) for region, loss in columns)]
     name = ENCODERS[table["encoder"].iloc[0]].title if len(table) else "no run is complete"
-    remarks = ["From the pixels of all test images together.", "Bold: highest of its region."]
+    remarks = ["From the pixels of all test images together.", "Bold: highest in its region."]
     if any(cell.paper for _, cells in rows for cell in cells):
         remarks.append(_PAPER_NOTE)
     return Layout(2, f"Five metrics of the best encoder: {name}", heads, rows, notes=[*remarks, *notes])

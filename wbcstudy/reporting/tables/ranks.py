@@ -81,7 +81,7 @@ def layout_ranks(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
         "difference.",
         "Behind the leader: the typical difference of one image (Hodges-Lehmann estimate).",
         *(["SD over seeds: standard deviation of the mean Dice from seed to seed."] if several else []),
-        "SE over images: standard error of the mean Dice for other images of this kind.",
+        "SE over images: standard error of the mean Dice, over the images.",
     ]
     return Layout(4, "Comparison with the leader", [("", head) for head in heads], rows, notes=[*remarks, *notes])
 

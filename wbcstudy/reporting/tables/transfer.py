@@ -89,7 +89,7 @@ def load_transfer(results: StudyResults) -> Transfer:
 
 
 def layout_transfer(transfer: Transfer, best: str | None, notes: Iterable[str] = ()) -> Layout:
-    """Arrange Table 8: the own test images next to each other dataset, and the loss.
+    """Arrange Table 8: the own test images next to each other dataset, and the drop.
 
     Args:
         transfer: scores on other datasets.
@@ -100,7 +100,7 @@ def layout_transfer(transfer: Transfer, best: str | None, notes: Iterable[str] =
     heads.append(("Own test images", "Mean Dice [95 % interval]"))
     for dataset in scored:
         spanner = f"{transfer.title(dataset)}, {dataset.cases - len(dataset.shared)} images"
-        heads += [(spanner, "Mean Dice [95 % interval]"), (spanner, "Loss [95 % interval]")]
+        heads += [(spanner, "Mean Dice [95 % interval]"), (spanner, "Drop [95 % interval]")]
     for (region, method), part in transfer.table.groupby(["region", "method"], sort=False):
         by_dataset, first = part.set_index("dataset"), part.iloc[0]
         cells = [Cell(method_title(method), best=method == best)]
@@ -117,10 +117,10 @@ def layout_transfer(transfer: Transfer, best: str | None, notes: Iterable[str] =
     number = number_range(networks.min(), networks.max()) if len(networks) else "0"
     remarks = [
         "Bold: chosen on the validation images of the study's dataset.",
-        "Loss: mean Dice on the own test images minus mean Dice on the other dataset. It may come from the "
+        "Drop: mean Dice on the own test images minus mean Dice on the other dataset. It may be due to the "
         "magnification (all images are resized to one size), the stain, the camera, the types of cells or the expert.",
-        "On another dataset every network of a row (all folds and seeds) scores every image, and an image counts with "
-        f"its mean; networks per row: {number}. No network was trained on an image of it.",
+        "Each network of a row (all folds and seeds) is scored on every image of the other dataset, and the scores of "
+        f"an image are averaged; networks per row: {number}. No network was trained on these images.",
     ]
     return Layout(8, "Scores on other datasets", heads, rows, notes=[*remarks, *notes])
 

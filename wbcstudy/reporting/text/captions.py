@@ -19,18 +19,21 @@ _CAPTIONS = {
     "figure2": (
         "Figure 2. Test images, expert and prediction",
         "Test images drawn at random. Missed: cell in the expert's mask, background in the prediction. Added: the "
-        "opposite. Confused: nucleus instead of cytoplasm, or the opposite.",
+        "opposite. Confused: nucleus predicted as cytoplasm, or the opposite.",
     ),
     "figure3": (
         "Figure 3. The same images, one column per method",
         "Test images drawn at random, segmented by each method without clean-up.",
     ),
-    "label_shares": ("Share of nucleus, cytoplasm and background", "One bar per case, sorted by its background."),
+    "label_shares": (
+        "Share of nucleus, cytoplasm and background",
+        "One bar per case, sorted by share of background.",
+    ),
     "ranks": (
         "Mean ranks",
         "The methods are ranked by Dice within each image; a point is a method's mean rank. A bar joins methods "
-        "without a significant difference by Nemenyi's test. The rest of this report uses Wilcoxon's test of every "
-        "pair with Holm's correction, which may find differences between methods that a bar joins.",
+        "without a significant difference in Nemenyi's test. The rest of this report uses Wilcoxon's test of every "
+        "pair with Holm's correction, which may detect differences between methods that a bar joins.",
     ),
     "differences_nucleus": ("Pairwise differences, nucleus", _DIFFERENCES),
     "differences_cytoplasm": ("Pairwise differences, cytoplasm", _DIFFERENCES),
@@ -48,18 +51,18 @@ _CAPTIONS = {
     "cost_quality": (
         "Cost and quality",
         f"Along the {PARETO_FRONT[1]} line, no other pair is both cheaper and better. Differences between points near "
-        "the line may be chance.",
+        "the line may be due to chance.",
     ),
     "calibration": (
         "Reliability of the chosen network",
         "All test pixels, grouped by predicted probability. On the dashed line, probabilities are correct: of the "
         "pixels with a probability of 70 %, 70 % are correct. Below it, probabilities are too high. For a region, "
-        "the probability is that of being in it. Small points stand for few pixels.",
+        "it is the probability that the pixel belongs to the region. Small points represent few pixels.",
     ),
     "transfer": (
         "Own test images and other datasets",
         "Mean Dice over the images with its 95 % interval. The further a circle is to the left of the square in its "
-        "row, the larger the loss.",
+        "row, the larger the drop.",
     ),
 }
 

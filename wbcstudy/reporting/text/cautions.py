@@ -61,7 +61,7 @@ def _notebook_sentences(records: Iterable[Mapping[str, Any]]) -> list[str]:
     if not runs:
         return []
     return [
-        f"Run with another notebook than the shipped one: {_join(runs)}. The code of these runs may differ from that "
+        f"Run with a notebook other than the shipped one: {_join(runs)}. The code of these runs may differ from that "
         "of the other runs."
     ]
 
@@ -88,7 +88,7 @@ def _limit_sentences(complete: Iterable[Run]) -> list[str]:
 
 
 def precision_sentence(records: Iterable[Mapping[str, Any]]) -> str:
-    """Say which networks were computed with another precision than the rest; empty if all were computed alike.
+    """Say which networks were trained with another precision than the rest; empty if all had the same.
 
     `precision: auto` chooses the precision of the machine, and a study may have run on several.
 
@@ -109,7 +109,7 @@ def precision_sentence(records: Iterable[Mapping[str, Any]]) -> str:
     others = {name for precision, names in methods.items() if precision != rarest for name in names}
     names = [f"some runs of {name}" if name in others else name for name in methods[rarest]]
     return (
-        f"The networks were computed with different precision: {rarest} for {_join(names)}, "
+        f"The networks were trained with different precision: {rarest} for {_join(names)}, "
         f"{join_words(sorted(methods.keys() - {rarest}), 'or')} for the rest. Do not compare their times, and compare "
         "small differences in Dice with care."
     )

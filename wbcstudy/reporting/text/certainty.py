@@ -118,7 +118,7 @@ def _no_difference(comparison: Comparison, part: str, score: str, images: str) -
     if not comparison.all_undecided:
         others = _names(comparison.undecided, part)
         leader = capitalise(method_title(comparison.leader, part))
-        return f"{leader} leads by {score}, but not significantly over {others} on {images}."
+        return f"{leader} leads in {score} on {images}, but is not significantly better than {others}."
     listed = f" ({names})" if number <= MOST_NAMES else ""
     if number == len(comparison.order) > 2:
         names = f"the {number_word(number)} {_plural(part)}{listed}"
@@ -241,10 +241,10 @@ def _describe_position(position: Position, detectable: tuple[float, float]) -> s
 def _seed_sentences(comparisons: Sequence[Comparison]) -> list[str]:
     """Describe how many seeds there were, and how much the mean Dice varied between them."""
     if max(comparison.most_seeds for comparison in comparisons) <= 1:
-        return ["Each pair was trained with one seed only; another seed could change this."]
+        return ["Each pair was trained with one seed only; another seed could change this result."]
     sentences = []
     if min(comparison.fewest_seeds for comparison in comparisons) <= 1:
-        sentences.append("Some pairs were trained with one seed only; another seed could change this.")
+        sentences.append("Some pairs were trained with one seed only; another seed could change this result.")
     spreads = [comparison.sd_seeds for comparison in comparisons if np.isfinite(comparison.sd_seeds)]
     if spreads:
         sentences.append(
@@ -262,8 +262,8 @@ def _independence_sentence(results: StudyResults) -> str:
     if results.groups:
         return f"The {cases} are from {comparison.cases} different slides or patients."
     return (
-        f"Each of the {cases} counts as independent. If several are of one patient, enter that in the column “group” "
-        "of cases.csv; otherwise this result looks more certain than it is."
+        f"Each of the {cases} counts as independent. If several are of one patient, enter the patient in the column "
+        "“group” of cases.csv; otherwise this result looks more certain than it is."
     )
 
 

@@ -112,35 +112,35 @@ def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str
         f"{config.batch_size}) for {_length(config)}; the weights of the best epoch were kept. Dropout was "
         f"{config.dropout:g}, the momentum of batch normalisation {config.batch_norm_momentum:g}, the precision "
         f"{_precision(config, complete)}.",
-        "Each encoder and loss was trained with "
+        "Each pair of encoder and loss was trained with "
         + (f"seed {seeds[0]}." if len(seeds) == 1 else f"seeds {join_words([str(seed) for seed in seeds])}."),
     ]
 
 
 def _describe_evaluation(config: StudyConfig, complete: Sequence[Run]) -> list[str]:
     sentences = [
-        "Precision and Dice are computed from the pixels of all test images together; mean Dice is the mean over "
+        "Precision and Dice were computed from the pixels of all test images together; mean Dice is the mean over "
         "images, with a 95 % percentile bootstrap interval over images (over slides or patients, where known). The "
-        "encoder to report was chosen by its Dice on the validation images."
+        "best encoder and loss were chosen by the Dice on the validation images."
     ]
     if len({(run.config.encoder, run.config.loss) for run in complete}) > 1:
         sentences.append(
             "Encoders and losses were compared in pairs on the same test images, by the Dice of each image (mean "
             "over the seeds), with Wilcoxon's two-sided signed-rank test and Holm's correction over all pairs of a "
-            "region at a level of 0.05; the typical difference is the Hodges-Lehmann estimate, with the interval of "
-            "that test. Mean ranks were compared with Friedman's and Nemenyi's tests. Images of one slide or "
-            "patient, where known, were averaged first."
+            "region at a level of 0.05; the typical difference is the Hodges-Lehmann estimate, with the "
+            "corresponding interval. Mean ranks were compared with Friedman's and Nemenyi's tests. Images of one slide "
+            "or patient, where known, were averaged first."
         )
     if config.test_time_flips:
         sentences.append(
             "Test images were predicted in eight orientations (four rotations, each also mirrored), and the "
-            "probabilities averaged."
+            "probabilities were averaged."
         )
     if config.also_score:
         sentences.append(
-            "Every network also segmented all images of other datasets that none was trained on; scores there are "
-            "means over the networks of a method, and intervals of the loss resample both sets of images "
-            "independently."
+            "Every network also segmented all images of other datasets, on which none was trained; scores there are "
+            "means over the networks of a method, and intervals of the drop in Dice resample both sets of "
+            "images independently."
         )
     return sentences
 
@@ -175,7 +175,7 @@ def _learning_rate(config: StudyConfig) -> str:
 def _length(config: StudyConfig) -> str:
     if config.patience >= config.epochs:
         return count(config.epochs, "epoch")
-    stop = f"until the validation loss had not fallen for {count(config.patience, 'epoch')}"
+    stop = f"stopping when the validation loss had not fallen for {count(config.patience, 'epoch')}"
     return f"at most {count(config.epochs, 'epoch')}, {stop}"
 
 

@@ -14,7 +14,7 @@ from wbcstudy.wording import capitalise, interval, join_words
 if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
 
-# A loss of Dice above which the report warns, and below which it is called small.
+# A drop in Dice above which the report warns, and below which it is called small.
 _NOTABLE = 0.05
 
 
@@ -38,11 +38,11 @@ def transfer_sentences(results: StudyResults, in_full: bool = False) -> list[tup
         ]
         sentences = [f"Mean Dice {' and '.join(scores)}.", _advice(rows)]
         if in_full:
-            losses = []
+            drops = []
             for row in rows.itertuples():
                 brackets = interval(row.drop_ci_low, row.drop_ci_high)
-                losses.append(f"{row.drop:.3f} for the {row.region}" + (f" ({brackets})" if brackets else ""))
-            sentences.append(f"Loss of mean Dice on these {rows['n'].max()} images: {join_words(losses)}.")
+                drops.append(f"{row.drop:.3f} for the {row.region}" + (f" ({brackets})" if brackets else ""))
+            sentences.append(f"Drop in mean Dice on these {rows['n'].max()} images: {join_words(drops)}.")
             sentences += _best_there(results, dataset)
         described.append((transfer.title(dataset), " ".join(sentences)))
     return described
@@ -51,12 +51,12 @@ def transfer_sentences(results: StudyResults, in_full: bool = False) -> list[tup
 def _advice(rows: pd.DataFrame) -> str:
     if (rows["drop_ci_low"] > _NOTABLE).any():
         return (
-            "This is a large loss: before you use the network on such images, have an expert segment some of them and "
-            "train on these too."
+            "This is a large drop. Before you use the network on images like these, have an expert segment some of "
+            "them, and train on these too."
         )
     if (rows["drop_ci_high"] < _NOTABLE).all():
-        return f"The loss is small (below {_NOTABLE:g})."
-    return "These images do not show whether the loss is large."
+        return f"The drop is small (below {_NOTABLE:g})."
+    return "These images do not show whether the drop is large."
 
 
 def _best_there(results: StudyResults, dataset: OtherDataset) -> list[str]:
