@@ -30,7 +30,7 @@ app.add_typer(_weights, name="weights")
 _FILE_SYSTEM_ERRORS = {getattr(errno, name) for name in "EACCES EPERM EROFS ENOSPC EDQUOT EIO EFBIG".split()}
 
 _StudyFile = Annotated[Path, typer.Argument(help="Study file: params/<study>.yaml", show_default=False)]
-_RUN_OR_STUDY = "Folder of a run, or name of a study: uses its best run on the validation set."
+_RUN_OR_STUDY = "Folder of a run, or name of a study (its best run on the validation set is used)."
 
 
 @app.callback()
@@ -44,15 +44,17 @@ def _options(
 @app.command()
 def run(
     study: _StudyFile,
-    jobs: Annotated[str, typer.Option(help="Number of parallel trainings; 'auto' fits this machine.")] = "auto",
+    jobs: Annotated[
+        str, typer.Option(help="Number of parallel trainings; 'auto': as many as fit this machine.")
+    ] = "auto",
     only: Annotated[
-        list[str] | None, typer.Option(help="Only runs whose name matches, e.g. 'resnet*'. Can be repeated.")
+        list[str] | None, typer.Option(help="Run only the runs whose name matches, e.g. 'resnet*'. Can be repeated.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs without starting them.")] = False,
     executor: Annotated[str, typer.Option(help="local (this machine) or slurm (each notebook is a job).")] = "local",
     profile: Annotated[Path | None, typer.Option(help="Folder of SLURM settings. Default: profiles/slurm.")] = None,
 ) -> None:
-    """Run a study and build its report. Finished runs are kept: re-running the same command resumes."""
+    """Run a study and build its report. Finished runs are kept; the same command resumes a study."""
     from wbcstudy.study.run import run_study
 
     options = {"only": only or (), "dry_run": dry_run, "executor": executor, "profile": profile}
@@ -98,7 +100,7 @@ def encoders() -> None:
 
 @app.command()
 def methods() -> None:
-    """List the earlier methods that a study can include under `baselines`."""
+    """List the earlier methods for the setting `baselines`: name, number in the paper's references, algorithm."""
     from wbcstudy.registry import METHODS
 
     for row in METHODS.values():
@@ -113,7 +115,7 @@ def segment(
     out: Annotated[
         Path,
         typer.Option(
-            help="Output folder. One output folder per input folder. Re-running the same command resumes.",
+            help="Output folder, one per input folder. The same command resumes an interrupted one.",
             show_default=False,
         ),
     ],
@@ -149,7 +151,7 @@ def export(
     form: Annotated[str, typer.Option("--format", help="keras, savedmodel, onnx or bioimageio.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Output file or folder.", show_default=False)],
 ) -> None:
-    """Export a trained network for Keras, TensorFlow, ONNX, or for Fiji, QuPath and deepImageJ (bioimageio)."""
+    """Export a trained network for Keras, TensorFlow or ONNX, or for Fiji, QuPath and deepImageJ (bioimageio)."""
     from wbcstudy.inference.export import export_network
 
     _show(f"Written: {export_network(model, form, out)}")
@@ -231,7 +233,7 @@ def _data_check(
 @_data.command("fetch")
 def _data_fetch(
     dataset: Annotated[str, typer.Argument(help="Name of the dataset: segmentation_wbc.")],
-    archive: Annotated[Path | None, typer.Option(help="Zip file that you downloaded before.")] = None,
+    archive: Annotated[Path | None, typer.Option(help="Zip file that you have already downloaded.")] = None,
 ) -> None:
     """Download a public dataset, verify every file and unpack it into data/."""
     from wbcstudy.data.fetch import fetch_segmentation_wbc
@@ -282,7 +284,7 @@ def _read_jobs(text: str) -> int | None:
         raise StudyError(
             f"--jobs {text} cannot be used.",
             expected="auto, or a number of parallel trainings from 1 to 1024",
-            fix="Omit --jobs to use the number that fits this machine.",
+            fix="Omit --jobs to run as many as fit this machine.",
         )
     return int(text)
 

@@ -192,11 +192,13 @@ ENCODERS: Mapping[str, Encoder] = _rows(
 )
 
 LOSSES: Mapping[str, Loss] = _rows(
-    Loss("cross_entropy", "Cross-entropy", "categorical cross-entropy, the name of eq. (1)"),
+    Loss("cross_entropy", "Cross-entropy", "categorical cross-entropy, as the paper calls its eq. (1)"),
     Loss(
-        "dice", "Dice", "eq. (2): 1 - (2 sum(y p) + 1) / (sum(y) + sum(p) + 1), per channel over the batch, then mean"
+        "dice",
+        "Dice",
+        "eq. (2) of the paper: 1 - (2 sum(y p) + 1) / (sum(y) + sum(p) + 1), per channel over the batch, then mean",
     ),
-    Loss("binary_cross_entropy", "Binary cross-entropy", "eq. (1) as printed, mean over the channels"),
+    Loss("binary_cross_entropy", "Binary cross-entropy", "eq. (1) of the paper as printed, mean over the channels"),
 )
 
 

@@ -141,7 +141,7 @@ def test_a_label_that_never_occurs(make_folder):
 def test_masks_without_any_cell_cannot_be_used(make_folder):
     path = make_folder(labels={"background": [0, 128, 255], "cytoplasm": 100, "nucleus": 101})
     report = check_dataset(path)
-    assert not report.ok and "contains a cell, so there is nothing to train on" in messages(report.errors)
+    assert not report.ok and "contains a cell, so no network can be trained" in messages(report.errors)
 
 
 def test_the_expected_value_is_named(make_folder):

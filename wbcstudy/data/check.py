@@ -77,7 +77,7 @@ def check_dataset(
     if checked:
         warnings += _check_labels(checked) + _check_facts(checked)
         if all(case.shares[name] == 0 for case in checked for name in _CELL_LABELS):
-            message = f"None of the {len(checked)} masks contains a cell, so there is nothing to train on."
+            message = f"None of the {len(checked)} masks contains a cell, so no network can be trained."
             errors.append(Finding(message, _CHECK_LABELS))
     notes = {"cite": spec.citation, "acknowledge": spec.acknowledgement, "licence": spec.licence}
     return CheckReport(
@@ -110,7 +110,7 @@ def _check_case(case: Case, dataset: Dataset, errors: list, warnings: list) -> t
         warnings.append(Finding(message))
     if strays:
         message = f"{case.mask_path} has {count(strays, 'stray pixel')}, which get the label of the nearest value."
-        warnings.append(Finding(message, "Ignore this if they are few. Otherwise list their values in dataset.yaml."))
+        warnings.append(Finding(message, "If there are few, ignore this. Otherwise list their values in dataset.yaml."))
     if image.max() < DARK:
         message = f"{case.image_path} is nearly black: its brightest value is {image.max()} of 255."
         fix = "If an image of 12 or 14 bits was saved as 16 bits, save it with 8 bits per channel."
@@ -188,7 +188,7 @@ def _check_columns(path: Path) -> list[Finding]:
         return []
     columns = f"column {unused[0]} is" if len(unused) == 1 else f"columns {join_words(unused)} are"
     fix = "If a column identifies patients or slides, which a split must not divide, rename it to `group`."
-    return [Finding(f"{path}: {columns} not used, only {join_words(FACT_COLUMNS)}.", fix)]
+    return [Finding(f"{path}: {columns} not used; only {join_words(FACT_COLUMNS)} are.", fix)]
 
 
 def _check_orientations(cases: Sequence[Case]) -> list[Finding]:
