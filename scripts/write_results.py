@@ -97,7 +97,7 @@ def network_section(study: Path, title: str) -> str:
     if ranks:
         text += (
             " Ranks compare the networks of this table; 1 is best. Bold: the leader, which is beaten by the fewest "
-            "others and of these has the highest mean. +: no significant difference from the leader."
+            "others and, among those, has the highest mean. +: no significant difference from the leader."
         )
     texts = [text, precision_sentence(read_json(path) or {} for path in _records(study))]
     heads = ["encoder and loss", "nucleus", "mean", "cytoplasm", "mean", "mean rank, nucleus / cytoplasm", "best epoch"]
@@ -175,9 +175,9 @@ def published_section(reference: Path) -> str:
     texts = [
         "Mean Dice over the test images. The LDAS-Net scores are from the abstract of Haider et al. 2022 "
         "([doi](https://doi.org/10.1109/JBHI.2022.3178765)). It does not say which images were tested or whether the "
-        "Dice is a mean. Its cytoplasm score is taken for the whole cell. Scores here are measured on small images, "
-        "where one pixel at the border weighs more than in the full image. A network that is chosen on the test images "
-        "has optimistic scores there.",
+        "Dice is a mean. Its cytoplasm score is taken to be that of the whole cell. Scores here are measured on small "
+        "images, where one pixel at the border weighs more than in the full image. A network that is chosen on the "
+        "test images has optimistic scores there.",
         f"Difference of the highest scores here from the published ones: {'; '.join(gaps)}.",
     ]
     heads = ["images", "method", *REGIONS, "whole cell"]

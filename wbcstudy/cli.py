@@ -115,7 +115,7 @@ def segment(
     out: Annotated[
         Path,
         typer.Option(
-            help="Output folder, one per input folder. The same command resumes an interrupted one.",
+            help="Output folder, one per input folder. The same command resumes an interrupted run.",
             show_default=False,
         ),
     ],

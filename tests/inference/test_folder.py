@@ -166,7 +166,7 @@ def test_a_note_points_out_nearly_black_images(slides, places):
     # Reported again when the image is already done.
     for _ in range(2):
         done = segment_images([slides], "cells", places / "out")
-        assert any("1 image nearly black (slide1/1: the brightest value is 58" in note for note in done.notes)
+        assert any("Nearly black: 1 image (slide1/1: the brightest value is 58" in note for note in done.notes)
 
 
 def chunk(kind, data):
@@ -260,7 +260,7 @@ def test_a_long_gallery_has_pages(slides, places, monkeypatch):
     assert 'href="gallery-2.html"' in first and 'href="gallery.html"' in second
     shown = segment_images([slides / "slide1", slides / "slide2" / "1.png"], "cells", places / "out")
     assert not (places / "out" / "gallery-2.html").exists()
-    assert any("1 image of earlier commands not listed" in note for note in shown.notes)
+    assert any("Not listed: 1 image of earlier commands" in note for note in shown.notes)
 
 
 def test_the_gallery_loads_nothing_and_escapes_names(slides, places):

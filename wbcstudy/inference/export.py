@@ -54,7 +54,7 @@ def export_network(model: Network | str | Path, form: str, out: str | Path) -> P
     suffix, write = pick(_FORMATS, form, "format")
     out = expand_home(out)
     if out.exists():
-        raise StudyError(f"{out} exists.", expected="a new file or folder", fix="Choose another path with --out.")
+        raise StudyError(f"{out} already exists.", expected="a new path", fix="Choose another path with --out.")
     if suffix and out.suffix != suffix:
         raise StudyError(f"{out.name} does not end in {suffix}.", expected=f"a {suffix} file", fix="Change --out.")
     if missing := _missing_packages(form):

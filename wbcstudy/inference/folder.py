@@ -219,7 +219,7 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
         image = read_image(path)
         segmentation = segment_image(image, network, way=settings.way, scale=settings.scale, pixel_um=settings.pixel_um)
         if (cells := int(segmentation.instances.max())) > _MAX_CELLS:
-            raise StudyError(f"{cells} cells.", expected=f"at most {_MAX_CELLS}", fix="Crop the image.")
+            raise StudyError(f"The image has {cells} cells.", expected=f"at most {_MAX_CELLS}", fix="Crop the image.")
     except (StudyError, OSError, MemoryError) as error:
         reason = printable((error.message if isinstance(error, StudyError) else str(error)) or type(error).__name__)
         with results.writing():
@@ -271,13 +271,13 @@ def _notes(records: list[dict[str, Any]], network: Network, settings: Settings, 
     # Records of earlier versions lack the brightest value.
     if dark := [record for record in records if record.get("brightest", DARK) < DARK]:
         yield (
-            f"{count(len(dark), 'image')} nearly black ({dark[0]['image']}: the brightest value is "
+            f"Nearly black: {count(len(dark), 'image')} ({dark[0]['image']}: the brightest value is "
             f"{dark[0]['brightest']} of 255). If a camera of 12 or 14 bits wrote 16-bit files, save them as 8 bits."
         )
     if others:
         yield (
-            f"{count(others, 'image')} of earlier commands not listed: cells.csv, images.csv and gallery.html list the "
-            "images of this command."
+            f"Not listed: {count(others, 'image')} of earlier commands. cells.csv, images.csv and gallery.html list "
+            "only the images of this command."
         )
 
 

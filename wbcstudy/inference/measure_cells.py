@@ -216,5 +216,5 @@ def _check(image, mask, instances, pixel_um, probabilities) -> None:
         raise StudyError(
             f"pixel_um = {pixel_um!r} cannot be used.",
             expected="the side of a pixel in micrometres, above 0",
-            fix="Leave it out if it is not known: areas are then in px only.",
+            fix="Omit it if the pixel size is unknown: areas are then in px only.",
         )
