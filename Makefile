@@ -1,6 +1,9 @@
 # The four commands: make study, make test, make lab, make help.
 SHELL := /bin/bash
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# The first of these with a supported version. To use another one: make env PYTHON=/path/to/python3.12
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+  "$$name" -c '$(SUPPORTED)' 2>/dev/null && { echo "$$name"; break; }; done)
 BIN := .venv/bin
 STUDY ?= params/demo.yaml
 # Number of parallel trainings; auto fits the machine.
@@ -19,14 +22,20 @@ help:  ## Show this list
 env: .venv/.installed  ## Install the pinned dependencies into a virtual environment, .venv
 
 .venv/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-	  echo "wbcstudy needs Python 3.11. This is $$($(PYTHON) --version 2>&1)."; \
-	  echo "Install Python 3.11, or pass its path: make env PYTHON=/path/to/python3.11"; exit 2; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "This Python has no venv module. On Debian and Ubuntu: sudo apt install python3.11-venv"; exit 2; }
+	@if [ -z '$(PYTHON)' ] && command -v uv >/dev/null; then \
+	  uv venv --quiet --seed --clear --python 3.12 .venv; \
+	elif ! '$(PYTHON)' -c '$(SUPPORTED)' 2>/dev/null; then \
+	  echo "wbcstudy needs Python 3.11, 3.12 or 3.13. Found: $$('$(or $(PYTHON),python3)' --version 2>&1 || true)"; \
+	  echo "Install one of them, or install uv (https://docs.astral.sh/uv), which fetches one, and run this again."; \
+	  echo "To use a Python that is not on the PATH: make env PYTHON=/path/to/python3.12"; exit 2; \
+	elif ! '$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "This Python has no venv module. On Debian and Ubuntu: sudo apt install python3-venv"; exit 2; \
+	else '$(PYTHON)' -m venv .venv; fi
 	@echo "Installing the pinned dependencies into .venv (about 3 GB, takes a few minutes) ..."
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@# A few dependencies are built from source: with the pinned setuptools, not with the newest.
+	@awk '/^setuptools==/ {on = 1} on {print} !/\\$$/ {on = 0}' requirements.lock > .venv/build.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/build.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -40,7 +40,6 @@ def test_conda_installs_the_same_set():
     plain = [item for item in environment["dependencies"] if isinstance(item, str)]
     (pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
     assert pip == ["-r requirements.lock"]
-    assert f"python={'.'.join(map(str, sys.version_info[:2]))}" in plain
     # Anything else from conda would be a second, unpinned version of something.
     assert set(plain) - {"python=3.11"} == {"pip", "make", "git"}
 
