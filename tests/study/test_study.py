@@ -344,7 +344,7 @@ class TestAnotherDataset:
         nucleus = scores.loc[scores["region"] == "nucleus", "dice"]
         assert table.loc["nucleus", "dice_mean"] == pytest.approx(nucleus.mean(), nan_ok=True)
         report = study.folder.report.read_text(encoding="utf-8")
-        assert "Does it work on another laboratory" in report and "Images of" in report
+        assert "Other datasets" in report and "Images of" in report
         assert "Not all runs have been scored on away yet" in report
 
 
