@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -111,11 +113,10 @@ def _read_manifest(path: Path) -> dict[str, tuple[int, str]]:
 def _unpack_verified(archive: Path, folder: Path, sums: Mapping[str, tuple[int, str]]) -> None:
     """Unpack the files of a manifest from a zip file; each is verified before it is written, others are ignored.
 
-    Names in the archive are never used as paths, and of each file at most the bytes given in the manifest are unpacked:
-    names with '..' and zip bombs are harmless. The files may be in a top folder of any name.
+    Of each file at most the bytes given in the manifest are unpacked. The files may be in a top folder of any name.
 
     Raises:
-        StudyError: not a zip file, or files are missing or different.
+        StudyError: not a zip file, an unsafe member (absolute path, '..', link), or files are missing or different.
     """
     try:
         content = zipfile.ZipFile(archive)
@@ -123,7 +124,7 @@ def _unpack_verified(archive: Path, folder: Path, sums: Mapping[str, tuple[int, 
         reason = getattr(error, "strerror", None) or "it is not a zip file, or is truncated"
         raise _wrong_zip(archive, f"cannot be opened: {reason}") from None
     with content:
-        members = {member.filename: member for member in content.infolist()}
+        members = {_check_member(archive, member).filename: member for member in content.infolist()}
         top = _top_folder(members, sums)
         missing = [name for name in sums if top + name not in members]
         if missing:
@@ -139,6 +140,17 @@ def _unpack_verified(archive: Path, folder: Path, sums: Mapping[str, tuple[int, 
                 (folder / name).write_bytes(data)
         if different:
             raise _wrong_zip(archive, f"differs from the published archive in {join_words(different, most=5)}")
+
+
+def _check_member(archive: Path, member: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    # On Windows only, zipfile replaces backslashes; orig_filename is the name in the archive.
+    for name in (member.filename, member.orig_filename):
+        parts = name.replace("\\", "/").split("/")
+        if parts[0] == "" or ".." in parts or re.match(r"[A-Za-z]:", name) or "\0" in name:
+            raise _wrong_zip(archive, f"is not safe to unpack: {name!r} would be written outside its folder")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise _wrong_zip(archive, f"is not safe to unpack: {member.filename!r} is a link")
+    return member
 
 
 def _top_folder(members: Mapping[str, zipfile.ZipInfo], sums: Mapping) -> str:

@@ -208,7 +208,7 @@ def _describe_data(results: StudyResults) -> list[tuple[str, str]]:
 
 
 def _list_credits(results: StudyResults) -> list[tuple[str, str]]:
-    """Return whom and what to cite and acknowledge."""
+    """Return the citations and acknowledgements."""
     rows = []
     for name, key in (("Cite", "citation"), ("Acknowledge", "acknowledgement"), ("Licence of the data", "licence")):
         rows.append((name, results.dataset_record.get(key)))

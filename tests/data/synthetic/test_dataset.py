@@ -353,6 +353,11 @@ def test_a_file_in_the_way_is_named(tmp_path):
         ({"touching": 1.1}, "touching"),
         ({"touching": float("nan")}, "touching"),
         ({"slide": -3}, "slide"),
+        ({"seed": "1"}, "a whole number"),
+        ({"seed": True}, "a whole number"),
+        ({"height_px": 96.0}, "a whole number"),
+        ({"white_cells": (1, 2.5)}, "whole number"),
+        ({"touching": "0.5"}, "a probability"),
         ({"cell_types": []}, "cell_types"),
         ({"cell_types": ["monocyt"]}, "monocyte"),
         ({"main_type": "eosinophile"}, "eosinophil"),
@@ -366,7 +371,14 @@ def test_bad_arguments_are_named(arguments, named):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"cases": 0}, "cases"), ({"slides": 0}, "slides"), ({"size_px": 8}, "size"), ({"seed": -1}, "seed")],
+    [
+        ({"cases": 0}, "cases"),
+        ({"cases": "4"}, "whole number"),
+        ({"slides": 1.5}, "whole number"),
+        ({"slides": 0}, "slides"),
+        ({"size_px": 8}, "size"),
+        ({"seed": -1}, "seed"),
+    ],
 )
 def test_a_bad_dataset_is_refused_before_anything_is_written(tmp_path, arguments, message):
     with pytest.raises(StudyError, match=message):

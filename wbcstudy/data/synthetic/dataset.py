@@ -6,6 +6,7 @@ A smear depends on its seed only; no file is read or downloaded. Image and mask 
 from __future__ import annotations
 
 import csv
+import numbers
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,12 +109,14 @@ def make_smear(
     """
     low, high = white_cells
     cell_types = CELL_TYPES if cell_types is None else tuple(cell_types)
-    _check("seed", seed, "0 or more", valid=seed >= 0)
+    _check("seed", seed, "a whole number, 0 or more", valid=_is_whole(seed, 0))
+    sides = f"a whole number from {_SMALLEST_PX} to {_LARGEST_PX}"
     for side in (height_px, width_px):
-        _check("size in px", side, f"{_SMALLEST_PX} to {_LARGEST_PX}", valid=_SMALLEST_PX <= side <= _LARGEST_PX)
-    _check("white_cells", white_cells, "smallest and largest number, 0 or more", valid=0 <= low <= high)
-    _check("touching", touching, "a probability from 0 to 1", valid=0 <= touching <= 1)
-    _check("slide", slide, "0 or more", valid=slide is None or slide >= 0)
+        _check("size in px", side, sides, valid=_is_whole(side, _SMALLEST_PX, _LARGEST_PX))
+    _check("white_cells", white_cells, "two whole numbers from 0", valid=_is_whole(low, 0) and _is_whole(high, low))
+    probability = isinstance(touching, numbers.Real) and 0 <= touching <= 1
+    _check("touching", touching, "a probability from 0 to 1", valid=probability)
+    _check("slide", slide, "a whole number, 0 or more", valid=slide is None or _is_whole(slide, 0))
     _check("cell_types", cell_types, "at least one type", valid=len(cell_types) > 0)
     for cell_type in (*cell_types, main_type or CELL_TYPES[0]):
         if cell_type not in CELL_TYPES:
@@ -158,9 +161,9 @@ def _make_case(
     The main cells of five successive cases have the five types, in a random order. Case k is on slide k modulo
     `slides`. The other arguments and errors are those of `write_synthetic_dataset`.
     """
-    _check("seed", seed, "0 or more", valid=seed >= 0)
-    _check("slides", slides, "1 or more", valid=slides >= 1)
-    height_px, width_px = (size_px, size_px) if isinstance(size_px, int) else size_px
+    _check("seed", seed, "a whole number, 0 or more", valid=_is_whole(seed, 0))
+    _check("slides", slides, "a whole number, 1 or more", valid=_is_whole(slides, 1))
+    height_px, width_px = size_px if isinstance(size_px, tuple | list) else (size_px, size_px)
     turn, position = divmod(index, len(CELL_TYPES))
     order = np.random.default_rng(np.random.SeedSequence([seed, 1, turn])).permutation(len(CELL_TYPES))
     return make_smear(
@@ -211,7 +214,7 @@ def write_synthetic_dataset(
         StudyError: an argument is not valid, the folder is not empty, or it cannot be written.
     """
     folder = Path(folder)
-    _check("cases", cases, "1 or more", valid=cases >= 1)
+    _check("cases", cases, "a whole number, 1 or more", valid=_is_whole(cases, 1))
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise StudyError(
             f"{folder} exists and is not empty.",
@@ -279,6 +282,10 @@ def _write_description(folder: Path, name: str, pixel_size_um: float, instances:
 def _derive(seed: int, purpose: int, index: int) -> int:
     """Derive an independent seed for one purpose and index."""
     return int(np.random.SeedSequence([seed, purpose, index]).generate_state(1, np.uint64)[0])
+
+
+def _is_whole(value: object, least: int, most: float = float("inf")) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and least <= value <= most
 
 
 def _check(argument: str, value: object, expected: str, *, valid: bool) -> None:
