@@ -28,9 +28,9 @@ from wbcstudy.reporting.text.certainty import Certainty, describe_certainty
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import Run, load_runs, read_predictions
 from wbcstudy.scoring.calibration import Reliability, read_reliability
+from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.comparison import Comparison, compare_methods
 from wbcstudy.scoring.ensemble import score_votes
-from wbcstudy.scoring.methods import Groups
 from wbcstudy.scoring.ranks import RankTest, friedman_nemenyi
 from wbcstudy.scoring.selection import (
     TABLE_REGIONS,

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from wbcstudy.scoring.case_tables import Groups, case_table, group_names
 from wbcstudy.scoring.intervals import bootstrap_interval
-from wbcstudy.scoring.methods import Groups, case_table, group_names
 from wbcstudy.scoring.selection import TABLE_REGIONS
 
 

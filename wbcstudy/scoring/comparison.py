@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from wbcstudy.scoring.case_tables import Groups, add_methods, case_table
 from wbcstudy.scoring.evaluation import pool_scores
 from wbcstudy.scoring.intervals import bootstrap_difference, bootstrap_interval
-from wbcstudy.scoring.methods import Groups, add_methods, case_table
 from wbcstudy.scoring.power import smallest_detectable_difference
 from wbcstudy.scoring.statistics import paired_differences, unit_differences, variance_components
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from wbcstudy.scoring.methods import Groups, average_groups, case_table
+from wbcstudy.scoring.case_tables import Groups, average_groups, case_table
 from wbcstudy.scoring.statistics import wilcoxon_p
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES, method_title
 from wbcstudy.runs.results import Run
+from wbcstudy.scoring.case_tables import Groups, group_names
 from wbcstudy.scoring.evaluation import pool_scores
 from wbcstudy.scoring.intervals import bootstrap_interval
-from wbcstudy.scoring.methods import Groups, group_names
 from wbcstudy.scoring.metrics import COUNTS, RATIOS, dice
 
 # The regions of the paper's tables; scores.csv also has `cell`.

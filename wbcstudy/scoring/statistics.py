@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from wbcstudy.scoring.methods import Groups, add_methods, average_groups, case_table
+from wbcstudy.scoring.case_tables import Groups, add_methods, average_groups, case_table
 
 # With five cases the smallest two-sided p of the signed-rank test is 2 / 2 ** 5 = 0.0625.
 _MIN_CASES = 6

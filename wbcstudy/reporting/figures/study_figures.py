@@ -21,7 +21,7 @@ from wbcstudy.reporting.figures.images import fig_methods, fig_predictions
 from wbcstudy.reporting.figures.scores import fig_cost_quality, fig_reliability, fig_scores, fig_transfer
 from wbcstudy.reporting.figures.significance import fig_differences, fig_ranks
 from wbcstudy.reporting.figures.training import fig_learning_curves
-from wbcstudy.scoring.methods import case_table
+from wbcstudy.scoring.case_tables import case_table
 
 if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults

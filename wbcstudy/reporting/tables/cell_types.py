@@ -9,7 +9,7 @@ import pandas as pd
 from wbcstudy.registry import method_title
 from wbcstudy.reporting.tables.layout import Cell, Layout, interval_text
 from wbcstudy.scoring.breakdown import scores_by_cell_type
-from wbcstudy.scoring.methods import Groups
+from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.selection import TABLE_REGIONS
 
 

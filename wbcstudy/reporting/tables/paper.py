@@ -24,7 +24,7 @@ from wbcstudy.reporting.tables.layout import (
     number_cell,
     whole_numbers,
 )
-from wbcstudy.scoring.methods import Groups
+from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.selection import TABLE_REGIONS, average_scores
 from wbcstudy.wording import count
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from wbcstudy.registry import method_title, varying_part
 from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout, interval_text, number_text
-from wbcstudy.scoring.methods import case_table
+from wbcstudy.scoring.case_tables import case_table
 from wbcstudy.scoring.statistics import variance_components
 from wbcstudy.wording import capitalise
 

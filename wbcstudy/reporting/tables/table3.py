@@ -22,7 +22,7 @@ from wbcstudy.reporting.tables.layout import (
 from wbcstudy.reporting.tables.paper import load_paper_table
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import read_score_file
-from wbcstudy.scoring.methods import Groups
+from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.metrics import RATIOS
 from wbcstudy.scoring.selection import TABLE_REGIONS, average_scores
 from wbcstudy.wording import count

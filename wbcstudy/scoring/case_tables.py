@@ -1,4 +1,4 @@
-"""Group runs into methods: all trainings of one encoder with one loss, over folds and seeds, are one method.
+"""Make tables of scores by case and method: all trainings of one encoder with one loss are one method.
 
 Methods are compared case by case. The folds are concatenated (each case is tested once per seed), and the seeds are
 averaged for each case before the comparison. Earlier methods have folds and seeds too, and keep their name. Any other

@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers.made_scores import scores_from_dice
 from wbcstudy.errors import StudyError
-from wbcstudy.scoring.methods import add_methods, average_groups, case_table, group_names
+from wbcstudy.scoring.case_tables import add_methods, average_groups, case_table, group_names
 
 DICE, ENTROPY = "resnet18__dice", "resnet18__cross_entropy"
 
