@@ -40,6 +40,8 @@ PARAMS = Path(__file__).parents[1] / "params"
         ({"epochs": True}, "a number or text, not true or false"),
         ({"seeds": [0, True]}, "a number or text, not true or false"),
         ({"encoder_weights": ""}, "encoder_weights"),
+        ({"compare_with": "resnet5__dice"}, "compare_with: none or a pair of this study (resnet18__cross_entropy"),
+        ({"equivalence_margin": 0}, "greater than 0"),
         ({"losses": None}, "Expected: a list, for example [cross_entropy, dice]"),
     ],
 )

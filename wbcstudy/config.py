@@ -258,6 +258,17 @@ class StudyConfig(_Settings):
     also_score: _Names = Field(
         (), description="Other datasets, by name or path, on which the trained networks are evaluated."
     )
+    equivalence_margin: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="Largest difference in mean Dice that is unimportant; two networks within it are equivalent.",
+    )
+    compare_with: str = Field(
+        "none",
+        min_length=1,
+        description="Planned comparisons: only with this pair, e.g. resnet50__cross_entropy; none compares all pairs.",
+    )
 
     @model_validator(mode="after")
     def _something_to_do(self):
@@ -267,6 +278,10 @@ class StudyConfig(_Settings):
             raise ValueError(f"datasets other than the training dataset ({self.dataset}) in also_score")
         if self.also_score and not self.encoders:
             raise ValueError("at least one encoder with also_score, which evaluates the trained networks")
+        pairs = [f"{encoder}__{loss}" for encoder in self.encoders for loss in self.losses]
+        if self.compare_with not in ("none", *pairs):
+            known = ", ".join(pairs[:3]) + (" ..." if len(pairs) > 3 else "")
+            raise ValueError(f"compare_with: none or a pair of this study ({known}), not {self.compare_with}")
         return self
 
     def baseline_runs(self) -> list[BaselineConfig]:

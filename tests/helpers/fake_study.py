@@ -115,7 +115,7 @@ def make_study(
         dataset: facts in run.json.
         cases: test cases per fold.
         blur: encoder -> share of pixels that its predictions take from a neighbour; 0.06 for all others.
-        older: names of runs of an earlier version, which kept no masks, calibration and costs.
+        older: names of runs of an earlier version, which kept no masks, validation scores, calibration and costs.
     """
     study = StudyFolder(outputs / config.name)
     for run in config.runs():
@@ -143,6 +143,8 @@ def _write_run(study, run: RunConfig, fails, empty, dataset, cases, blur, older)
         made = _score(run, part, cases, empty, generator, share)
         parts[part], references[part], predictions[part] = made
     write_scores(parts["test"], folder.scores)
+    if not older:
+        write_scores(parts["validation"], folder.scores_of("validation"))
     record |= {
         "status": "complete",
         "code_version": "0.1.0",

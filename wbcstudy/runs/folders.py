@@ -145,8 +145,8 @@ class RunFolder:
         """Return the file with the scores of one variant of the predictions.
 
         Args:
-            variant: "raw" (scores.csv); "cleaned" or "central", after a clean-up; or "single", without the flips of
-                `test_time_flips`.
+            variant: "raw" (scores.csv); "cleaned" or "central", after a clean-up; "single", without the flips of
+                `test_time_flips`; or "validation", of the validation cases (absent in earlier runs).
         """
         return self.scores if variant == "raw" else self.path / f"scores_{variant}.csv"
 

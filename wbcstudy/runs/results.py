@@ -56,6 +56,12 @@ class Run:
         return read_score_file(self.folder.scores)
 
     @cached_property
+    def validation_scores(self) -> pd.DataFrame | None:
+        """The table of scores_validation.csv: one row per validation case and region; None in runs that lack it."""
+        path = self.folder.scores_of("validation")
+        return read_score_file(path) if path.exists() else None
+
+    @cached_property
     def history(self) -> pd.DataFrame:
         """The table of history.csv: one row per epoch."""
         import pandas as pd
