@@ -2,7 +2,6 @@
 
 import shutil
 import tracemalloc
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -18,16 +17,6 @@ FACTS = "case_id,cell_type,group\n000,monocyte,p1\n001,monocyte,p1\n002,basophil
 
 def messages(findings):
     return "\n".join(finding.message for finding in findings)
-
-
-def test_a_clean_dataset(make_folder):
-    path = make_folder(citation="Us, 2024")
-    report = check_dataset(path)
-    assert report.ok
-    assert (report.errors, report.warnings, len(report.cases)) == ((), (), 4)
-    text = report.text()
-    for line in ("cases         4", "image sizes   16x12 px (4)", "cite          Us, 2024", "small can be used."):
-        assert line in text
 
 
 def test_shares_are_those_of_the_masks(make_folder):
@@ -229,36 +218,6 @@ def test_nothing_to_check(tmp_path):
         check_dataset(tmp_path / "nowhere")
 
 
-class Page(HTMLParser):
-    """Collect tags and addresses."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.addresses = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
-
-
-def test_the_page_loads_nothing_and_runs_no_names(make_folder):
-    evil = "<script>alert(1)</script>"
-    path = make_folder(
-        title=evil,
-        citation=evil,
-        facts=FACTS.replace("monocyte", evil).replace("p1", "<img src=x>"),
-        images="images/{case}.*",
-    )
-    for part, end in (("images", "bmp"), ("masks", "png")):
-        file = path.parent / part / f"003.{end}"
-        file.rename(file.with_name(f"<b>&.{end}"))
-    page = Page(check_dataset(path).html())
-    assert not {"script", "img", "b", "link"} & set(page.tags)
-    assert page.addresses == []
-    assert page.tags.count("tr") >= 4
-
-
 def test_only_one_case_is_in_memory(make_folder, tmp_path):
     peaks = []
     for cases in (3, 3, 12):
@@ -272,3 +231,13 @@ def test_only_one_case_is_in_memory(make_folder, tmp_path):
         tracemalloc.stop()
     # The first check includes the memory that Pillow allocates once.
     assert peaks[2] < 1.3 * peaks[1]
+
+
+def test_a_clean_dataset(make_folder):
+    path = make_folder(citation="Us, 2024")
+    report = check_dataset(path)
+    assert report.ok
+    assert (report.errors, report.warnings, len(report.cases)) == ((), (), 4)
+    text = report.text()
+    for line in ("cases         4", "image sizes   16x12 px (4)", "cite          Us, 2024", "small can be used."):
+        assert line in text

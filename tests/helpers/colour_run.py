@@ -90,3 +90,7 @@ def round_cells(height: int, width: int, centres, radius=9) -> np.ndarray:
         mask[distance < radius] = 1
         mask[distance < radius / 2] = 2
     return mask
+
+
+# Two cells that do not touch.
+TWO_CELLS = round_cells(40, 64, [(15, 15), (24, 45)])

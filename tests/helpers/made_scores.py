@@ -3,9 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from wbcstudy.config import StudyConfig
+from wbcstudy.reporting.results import StudyResults
+from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.scoring.metrics import add_ratios
 
 PIXELS = 10_000_000
+
+FOUR_METHODS = ("resnet18__dice", "mobilenet__dice", "vgg16__dice", "vgg19__dice")
 
 
 def scores_from_dice(table, region="nucleus", cell_types=None):
@@ -38,3 +43,10 @@ def noisy_dice(n, offsets, seed=0, noise=0.01):
     generator = np.random.default_rng(seed)
     difficulty = 0.9 + 0.03 * generator.standard_normal((n, 1))
     return np.clip(difficulty + np.asarray(offsets) + noise * generator.standard_normal((n, len(offsets))), 0, 1)
+
+
+def make_ranks(scores):
+    """Return Table 4 of a study with these scores."""
+    results = StudyResults(StudyFolder.of("s"), StudyConfig(name="s"), [], {})
+    results.comparable_scores = scores
+    return results.ranks

@@ -1,7 +1,6 @@
 """Exported networks predict the same probabilities as the run's network."""
 
 import json
-import zipfile
 
 import numpy as np
 import pytest
@@ -58,27 +57,6 @@ def test_the_file_gives_what_the_run_gives_at_any_size(form, run, tmp_path):
     assert (predict_with(form, path, images)[0].argmax(axis=-1) == MASK).all()
 
 
-@every_form("bioimageio")
-def test_a_description_is_written_next_to_the_file(form, run, tmp_path):
-    path = export_network(run, form, tmp_path / NAMES[form])
-    facts = json.loads((path / "wbcstudy.json" if path.is_dir() else path.with_name(path.name + ".json")).read_text())
-    assert facts["image_size_px"] == 32 and facts["preprocessing"] == "none, it is part of the network"
-    assert "RGB 0-255" in facts["input"] and "background, cytoplasm, nucleus" in facts["output"]
-
-
-@needs("bioimageio")
-@pytest.mark.slow
-def test_bioimageio_core_accepts_the_package(run, tmp_path):
-    path = export_network(run, "bioimageio", tmp_path / "cells.zip")
-    with zipfile.ZipFile(path) as package:
-        assert {"rdf.yaml", "weights.onnx", "README.md"} <= set(package.namelist())
-    from bioimageio.core import load_description_and_test
-
-    tested = load_description_and_test(path)
-    summary = tested.validation_summary
-    assert summary.status == "passed", summary.display()
-
-
 @pytest.mark.parametrize("encoder", ["mobilenet", "vgg16"])
 def test_plain_layers_in_float32_compute_what_the_network_computes(encoder):
     """Rescaling for MobileNet, VGG's order of channels, and arithmetic in bfloat16 undone."""
@@ -128,3 +106,11 @@ def test_a_network_that_normalises_stains_goes_where_no_layer_is_needed(tmp_path
     path = export_network(run, "savedmodel", tmp_path / "cells")
     images = paint(MASK)[None].astype(np.float32)
     assert np.allclose(predict_with("savedmodel", path, images), np.asarray(load_network(run).model(images)), atol=1e-4)
+
+
+@every_form("bioimageio")
+def test_a_description_is_written_next_to_the_file(form, run, tmp_path):
+    path = export_network(run, form, tmp_path / NAMES[form])
+    facts = json.loads((path / "wbcstudy.json" if path.is_dir() else path.with_name(path.name + ".json")).read_text())
+    assert facts["image_size_px"] == 32 and facts["preprocessing"] == "none, it is part of the network"
+    assert "RGB 0-255" in facts["input"] and "background, cytoplasm, nucleus" in facts["output"]

@@ -4,11 +4,10 @@ import pytest
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.backend import load_keras
-from wbcstudy.nets.keras_compat import build_backbone, load_segmentation_models
+from wbcstudy.nets.keras_compat import build_backbone
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.model_file import load_model
 from wbcstudy.nets.unet import build_unet
-from wbcstudy.nets.weights import load_weights
 from wbcstudy.registry import ENCODERS
 
 PRETRAINED = [encoder.name for encoder in ENCODERS.values() if encoder.backbone]
@@ -54,53 +53,6 @@ def test_a_saved_model_gives_equal_outputs(trained, cells, tmp_path):
     loaded = load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(images, training=False).numpy(), model(images, training=False).numpy())
     assert loaded.name == name
-
-
-def test_first_layer_is_the_preprocessing_of_segmentation_models(trained):
-    name, model, _ = trained
-    images = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3)).astype(np.float32)
-    layer = model.layers[1]
-    assert layer.name == "preprocessing"
-    expected = images
-    if ENCODERS[name].backbone:
-        expected = load_segmentation_models().get_preprocessing(ENCODERS[name].backbone)(images.copy())
-    np.testing.assert_allclose(layer(images).numpy(), expected, atol=1e-4)
-
-
-def test_momentum_is_set_on_every_batch_norm(trained):
-    keras = load_keras()
-    _, model, _ = trained
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert norms
-    assert {layer.momentum for layer in norms} == {RunConfig().batch_norm_momentum}
-
-
-@pytest.fixture(scope="module", params=PRETRAINED)
-def weights_file(request, tmp_path_factory, write_h5):
-    """(encoder without weights, file for it in the layout of the public ones, content of the file)."""
-    keras = load_keras()
-    keras.backend.clear_session()
-    backbone = build_backbone(ENCODERS[request.param].backbone, keras.Input((None, None, 3)))
-    draw = np.random.default_rng(1)
-    # The public files list layers without weights too. Positive numbers: a variance is among them.
-    layers = {
-        layer.name: [draw.uniform(0, 0.05, w.shape).astype(np.float32) for w in layer.weights]
-        for layer in backbone.layers
-    }
-    return backbone, write_h5(tmp_path_factory.mktemp("weights") / f"{request.param}.h5", layers), layers
-
-
-def test_weights_of_keras_2_are_loaded_layer_by_layer(weights_file):
-    backbone, path, layers = weights_file
-    load_weights(backbone, path)
-    for layer in backbone.layers:
-        for weight, expected in zip(layer.weights, layers[layer.name], strict=True):
-            np.testing.assert_array_equal(weight.numpy(), expected)
-    ours = [variable.numpy() for variable in backbone.variables]
-    # Keras' own reader of such files, by the order of layers, as an oracle.
-    backbone.load_weights(path)
-    for mine, theirs in zip(ours, backbone.variables, strict=True):
-        np.testing.assert_array_equal(mine, theirs.numpy())
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +143,11 @@ def test_the_plain_unet_normalises_before_each_3x3_convolution_and_drops_out():
         assert isinstance(layer.input._keras_history.operation, keras.layers.BatchNormalization)
     rates = {layer.name: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
     assert rates == {"bottom_dropout": 0.4, "head_dropout": 0.4}
+
+
+def test_momentum_is_set_on_every_batch_norm(trained):
+    keras = load_keras()
+    _, model, _ = trained
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert {layer.momentum for layer in norms} == {RunConfig().batch_norm_momentum}

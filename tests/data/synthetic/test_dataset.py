@@ -13,15 +13,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scipy import ndimage
 
+from tests.helpers.smears import check_laws
 from wbcstudy.data.synthetic import dataset as synthetic
-from wbcstudy.data.synthetic.cells import Outline
 from wbcstudy.data.synthetic.dataset import CELL_TYPES, _make_case, make_smear, pixel_size, write_synthetic_dataset
-from wbcstudy.data.synthetic.field import Field, PlacedCell, draw_field
-from wbcstudy.data.synthetic.slide import make_slide
 from wbcstudy.errors import StudyError
-from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import CYTOPLASM, NUCLEUS
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 PACKAGE_ROOT = Path(synthetic.__file__).parents[3]
@@ -32,41 +29,7 @@ def digests(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def pieces(mask):
-    return ndimage.label(mask, EIGHT_NEIGHBOURS)[1]
-
-
-def median_colour(smear, where):
-    return np.median(smear.image[where].astype(float), axis=0)
-
-
 # ------------------------------------------------------------------------------------------------------ laws of a smear
-
-
-def check_laws(smear, height_px, width_px):
-    shape = (height_px, width_px)
-    assert smear.image.shape == (*shape, 3) and smear.image.dtype == np.uint8
-    assert smear.mask.shape == shape and smear.mask.dtype == np.uint8
-    assert smear.instances.shape == smear.nuclei.shape == shape
-    assert smear.instances.dtype == smear.nuclei.dtype == np.uint16
-
-    assert set(np.unique(smear.mask)) <= {BACKGROUND, CYTOPLASM, NUCLEUS}
-    np.testing.assert_array_equal(smear.mask > 0, smear.instances > 0)
-    np.testing.assert_array_equal(smear.mask == NUCLEUS, smear.nuclei > 0)
-    in_nuclei = smear.nuclei > 0
-    np.testing.assert_array_equal(smear.nuclei[in_nuclei], smear.instances[in_nuclei])
-
-    assert [cell.instance for cell in smear.cells] == list(range(1, len(smear.cells) + 1))
-    assert set(np.unique(smear.instances)) - {0} == {cell.instance for cell in smear.cells}
-    frame = np.ones(shape, bool)
-    frame[1:-1, 1:-1] = False
-    for cell in smear.cells:
-        mine = smear.instances == cell.instance
-        assert cell.cell_type in CELL_TYPES
-        assert cell.touches_border == mine[frame].any()
-        row, column = cell.centre_px
-        assert -0.5 <= row < height_px and -0.5 <= column < width_px
-        assert set(np.unique(smear.mask[mine])) == {CYTOPLASM, NUCLEUS} or cell.touches_border
 
 
 @settings(max_examples=40, deadline=None)
@@ -94,64 +57,6 @@ def test_a_field_without_white_cells_is_background():
     assert smear.cells == () and not smear.mask.any() and not smear.instances.any()
 
 
-def test_no_room_means_fewer_cells_not_a_pile():
-    smear = make_smear(0, 96, 96, white_cells=(50, 50))
-    check_laws(smear, 96, 96)
-    assert 1 <= len(smear.cells) < 50
-
-
-def test_cells_keep_apart_unless_they_touch():
-    for seed in range(12):
-        apart = make_smear(seed, 256, 256, white_cells=(3, 4), touching=0.0)
-        assert pieces(apart.instances > 0) == len(apart.cells)
-        touching = make_smear(seed, 256, 256, white_cells=(3, 4), touching=1.0)
-        assert len(touching.cells) > 1
-        assert pieces(touching.instances > 0) == 1
-
-
-def test_touching_cells_keep_most_of_themselves():
-    smears = [
-        make_smear(seed, 256, 256, white_cells=(2, 2), touching=1.0, cell_types=["monocyte"]) for seed in range(8)
-    ]
-    # The second cell covers only a sliver of the first.
-    for smear in smears:
-        below, above = (np.sum(smear.instances == k) for k in (1, 2))
-        if not any(cell.touches_border for cell in smear.cells):
-            assert below > 0.6 * above
-    assert any(len(smear.cells) == 2 for smear in smears)
-
-
-def test_the_cell_on_top_has_the_pixels():
-    field, slide = Field(128, 128, 0.16), make_slide(0)
-    below, above = (
-        PlacedCell("lymphocyte", Outline(5.0, ()), np.array(centre)) for centre in ((9.0, 10.0), (13.0, 10.0))
-    )
-    (_, both, both_nuclei), (_, alone, alone_nuclei) = (
-        draw_field(np.random.SeedSequence(0), field, slide, cells) for cells in ([below, above], [below])
-    )
-    # The lower cell's nucleus does not show through the upper one's cytoplasm.
-    assert ((alone_nuclei == 1) & (both == 2) & (both_nuclei == 0)).any()
-    np.testing.assert_array_equal(both_nuclei[both_nuclei > 0], both[both_nuclei > 0])
-    np.testing.assert_array_equal((both == 1), (alone == 1) & (both != 2))
-
-
-def test_the_mask_is_the_shape_at_pixel_centres():
-    # Noise moves the outline by a fraction of a micrometre; a circle of 5 um has an area of 25 pi.
-    field = Field(128, 128, 0.16)
-    disc = PlacedCell("monocyte", Outline(5.0, ()), np.array([10.24, 10.24]))
-    _, instances, _ = draw_field(np.random.SeedSequence(1), field, make_slide(0), [disc])
-    y, x = np.mgrid[:128, :128]
-    away = np.hypot(x - 63.5, y - 63.5) * 0.16
-    inside = instances == 1
-    assert inside[away < 4.4].all() and not inside[away > 5.6].any()
-    assert inside.sum() * 0.16**2 == pytest.approx(25 * np.pi, rel=0.04)
-
-
-def test_a_cell_can_be_cut_by_the_border():
-    cut = [cell.touches_border for seed in range(20) for cell in make_smear(seed, white_cells=(2, 2)).cells]
-    assert any(cut) and not all(cut)
-
-
 # ------------------------------------------------------------------------------------------------------- same and other
 
 
@@ -171,55 +76,7 @@ def test_global_randomness_is_neither_used_nor_touched():
     np.testing.assert_array_equal(first.image, make_smear(5, 48, 48).image)
 
 
-def plasma_colour(smear):
-    """Plasma is the brightest part in green."""
-    green = smear.image[..., 1]
-    return median_colour(smear, (green >= np.percentile(green, 80)) & (smear.mask == BACKGROUND))
-
-
-def test_images_of_one_slide_share_stain_and_light():
-    def colours(slide):
-        smears = [make_smear(seed, slide=slide, white_cells=(1, 1), main_type="lymphocyte") for seed in range(3)]
-        return np.array([plasma_colour(smear) for smear in smears])
-
-    slides = np.array([colours(slide) for slide in range(6)])
-    within = slides.std(axis=1).mean()
-    between = slides.mean(axis=1).std(axis=0).mean()
-    assert between > 2.5 * within
-
-
 # --------------------------------------------------------------------------------------------------------- appearance
-
-
-def test_nucleus_is_darker_than_cytoplasm_and_cytoplasm_than_plasma():
-    for index in range(20):
-        smear = _make_case(index, seed=11)
-        nucleus, cytoplasm = (median_colour(smear, smear.mask == label)[1] for label in (NUCLEUS, CYTOPLASM))
-        assert nucleus + 20 < cytoplasm, index
-        assert cytoplasm + 8 < plasma_colour(smear)[1], index
-
-
-def test_cell_types_look_as_named():
-    def look(cell_type):
-        share, lobes, red = [], [], []
-        for seed in range(10):
-            smear = make_smear(seed, white_cells=(1, 1), main_type=cell_type, slide=seed)
-            share.append((smear.nuclei > 0).sum() / (smear.instances > 0).sum())
-            hull = ndimage.binary_closing(smear.nuclei > 0, iterations=12)
-            lobes.append((smear.nuclei > 0).sum() / hull.sum())
-            colour = median_colour(smear, smear.mask == CYTOPLASM)
-            red.append(colour[0] - colour[2])
-        return np.mean(share), np.mean(lobes), np.mean(red), np.mean((smear.instances > 0).sum())
-
-    share, lobes, red, area = (
-        dict(zip(CELL_TYPES, row, strict=True)) for row in zip(*map(look, CELL_TYPES), strict=True)
-    )
-    assert max(share, key=share.get) == "lymphocyte"  # a thin rim of cytoplasm
-    assert min(lobes, key=lobes.get) == "neutrophil"  # lobes with room between
-    assert max(lobes, key=lobes.get) == "lymphocyte"  # a ball
-    assert max(red, key=red.get) == "eosinophil"
-    assert min(red, key=red.get) in ("lymphocyte", "monocyte", "basophil")  # blue
-    assert max(area, key=area.get) == "monocyte"
 
 
 def test_all_types_are_drawn_and_can_be_chosen():
