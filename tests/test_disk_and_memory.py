@@ -11,8 +11,6 @@ import pytest
 import yaml
 
 from tests.helpers.checkout import ROOT
-from wbcstudy.config import RunConfig
-from wbcstudy.config_io import write_yaml
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.files import write_json
 from wbcstudy.runs.folders import RunFolder, StudyFolder
@@ -66,47 +64,6 @@ def test_a_study_on_a_full_disk_stops_with_a_message_and_resumes_when_there_is_s
     scores = [folder.baseline("otsu_levels__fold0").scores.read_bytes() for folder in (study, other)]
     assert scores[0] == scores[1]
     assert not list(outputs.rglob(".part-*"))
-
-
-def test_a_full_disk_is_named(small_disk, monkeypatch):
-    small_disk.fill()
-    message = study_run._explain(StudyFolder(small_disk.path), time.time())
-    assert "is full (0.0 MB free)" in message and "Free some space" in message
-
-
-@pytest.mark.parametrize(
-    ("code", "error", "advice"),
-    [
-        # Linux kills a process when memory runs out.
-        (
-            "import os; os.kill(os.getpid(), 9)",
-            "process was killed",
-            "Lower batch_size (now 8) or image_size (now 256)",
-        ),
-        ("raise MemoryError", "MemoryError", "Lower batch_size (now 8) or image_size (now 256)"),
-        ("raise OSError(28, 'No space left on device')", "No space left", "Free some disk space"),
-    ],
-)
-def test_a_notebook_that_ran_out_of_memory_or_disk_has_failed_with_advice(tmp_path, code, error, advice):
-    import nbformat
-
-    config = RunConfig(study="s")
-    folder = StudyFolder(tmp_path / "s").run(config.name)
-    folder.path.mkdir(parents=True)
-    write_yaml(config, folder.params)
-    cells = [
-        nbformat.v4.new_code_cell("study = 'x'", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(code),
-    ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "train.ipynb")
-    log = tmp_path / "s" / "logs" / f"{config.name}.log"
-    log.parent.mkdir()
-    done = call("-m", "papermill", "-k", "python3", tmp_path / "train.ipynb", folder.notebook, outputs=tmp_path)
-    assert done.returncode
-    log.write_text(done.stdout + done.stderr)
-    assert call("-m", "wbcstudy.cli", "mark-failed", folder.path, outputs=tmp_path).returncode == 0
-    record = folder.read_record()
-    assert record["status"] == "failed" and error in record["error"] and advice in record["advice"]
 
 
 def as_nobody(tmp_path) -> list[str]:

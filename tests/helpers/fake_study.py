@@ -16,6 +16,7 @@ from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs, write_predictions, write_record
 from wbcstudy.scoring.calibration import ConfidenceCounts
 from wbcstudy.scoring.evaluation import score_masks, summarise, write_scores
+from wbcstudy.study.other_datasets import OtherDataset
 
 SIZE = 32
 COSTS = {"unet": 14, "mobilenet": 3, "resnet18": 6, "resnet50": 11, "vgg16": 25}
@@ -28,6 +29,9 @@ DATASET = {
     "licence": "CC0",
     "acknowledgement": "Thanks to the compass.",
 }
+AWAY = OtherDataset(
+    "away", "away", "Cells <b>elsewhere</b> {{x <b>y}}", "ff", 12, {}, ("f0", "f1"), citation="Somebody & al."
+)
 
 
 def disc_mask(generator, size=SIZE) -> np.ndarray:
@@ -204,3 +208,15 @@ def _score(run, part, cases, empty, generator, share):
 def with_runs(results: StudyResults, runs=None, groups=None, config=None) -> StudyResults:
     """Return new results of the same study, of other runs or groups, with nothing computed yet."""
     return StudyResults(results.study, config or results.config, results.runs if runs is None else runs, groups or {})
+
+
+def score_away(runs, blur, cases=12):
+    """Write scores of the runs on another dataset, for predictions of this quality."""
+    for run in runs:
+        draw = np.random.default_rng(5)
+        masks = [disc_mask(draw) for _ in range(cases)]
+        predictions = [blurred(mask, draw, blur[run.config.encoder]) for mask in masks]
+        folder = run.folder.transfer("away")
+        ids = [f"f{index}" for index in range(cases)]
+        write_scores(score_masks(run.name, ids, [None] * cases, masks, predictions), folder.scores)
+        write_record(folder, {"status": "complete", "seconds": 1.0})

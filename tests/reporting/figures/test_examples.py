@@ -6,7 +6,6 @@ from tests.helpers.fake_study import make_results, with_runs
 from wbcstudy.config import StudyConfig
 from wbcstudy.reporting.figures import examples
 from wbcstudy.reporting.figures.examples import pick_drawn_runs, pick_examples, pick_worst
-from wbcstudy.reporting.text.captions import make_captions
 from wbcstudy.runs.results import write_predictions
 
 
@@ -14,13 +13,10 @@ def test_all_runs_are_drawn_or_of_very_many_one_of_each_pair(tmp_path, monkeypat
     config = StudyConfig(name="s", encoders=("unet", "resnet18"), seeds=(3, 1))
     results = make_results(tmp_path, config, cases=2, failed=["unet__dice__fold0__seed1"])
     assert len(pick_drawn_runs(results)) == 7
-    assert make_captions(results)["learning_curves"][1].startswith("One panel per run.")
     monkeypatch.setattr(examples, "_MOST_PANELS", 6)
     names = ["unet__cross_entropy__fold0__seed1", "unet__dice__fold0__seed3"]
     names += ["resnet18__cross_entropy__fold0__seed1", "resnet18__dice__fold0__seed1"]
     assert [run.name for run in pick_drawn_runs(results)] == names
-    caption = make_captions(results)["learning_curves"][1]
-    assert caption.startswith("One panel per encoder and loss, for its first run (4 of 7 runs).")
 
 
 def test_examples_are_drawn_by_seed_from_the_best_run(tmp_path):

@@ -1,13 +1,11 @@
 """Figures of images and masks."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.helpers.fake_study import disc_mask, fake_image
 from wbcstudy.data.overlays import draw_difference
-from wbcstudy.reporting.figures.canvas import write_figure
 from wbcstudy.reporting.figures.images import (
     fig_augmentation,
     fig_label_shares,
@@ -92,19 +90,3 @@ def test_label_shares_are_stacked_to_100_per_cent():
     tops = [bar.get_y() + bar.get_height() for bar in axis.patches[-2:]]
     assert tops == pytest.approx([100, 100])
     assert axis.patches[0].get_height() == pytest.approx(10)
-
-
-def test_files_are_the_same_bytes_and_matplotlib_keeps_its_settings(tmp_path):
-    images, masks, titles = some_cases(2)
-    before = dict(mpl.rcParams)
-    for folder in ("a", "b"):
-        paths = write_figure(fig_samples(images, masks, titles), tmp_path / folder, "figure1")
-        assert [path.name for path in paths] == ["figure1.png", "figure1.svg"]
-    for suffix in ("png", "svg"):
-        assert (tmp_path / "a" / f"figure1.{suffix}").read_bytes() == (
-            tmp_path / "b" / f"figure1.{suffix}"
-        ).read_bytes()
-    assert dict(mpl.rcParams) == before
-    import matplotlib.pyplot as plt
-
-    assert plt.get_fignums() == []

@@ -7,7 +7,6 @@ from tests.helpers.fake_study import make_results
 from wbcstudy.config import StudyConfig
 from wbcstudy.reporting.figures.colours import PARETO_FRONT
 from wbcstudy.reporting.figures.scores import fig_cost_quality, fig_reliability, fig_scores
-from wbcstudy.reporting.text.captions import make_captions
 from wbcstudy.scoring.calibration import reliability
 
 METHODS = ("resnet18__dice", "mobilenet__dice", "vgg16__dice", "vgg19__dice")
@@ -39,7 +38,7 @@ def test_a_reliability_curve_is_drawn_through_the_bins_that_hold_pixels():
     assert fig_reliability({}).axes == []
 
 
-def test_the_front_joins_the_methods_that_are_worth_their_cost(tmp_path):
+def test_the_front_joins_the_methods_that_are_worth_their_cost():
     figure = fig_cost_quality(METHODS, [1, 2, 30, np.nan], [0.9, 0.8, 0.95, 1.0], "seconds per image", "Dice, nucleus")
     axis = figure.axes[0]
     assert axis.lines[0].get_xdata().tolist() == [1, 30] and axis.get_xscale() == "log"
@@ -50,8 +49,6 @@ def test_the_front_joins_the_methods_that_are_worth_their_cost(tmp_path):
     assert [text.get_text() for text in named.axes[0].texts] == ["MobileNet"]
     assert "recommended" in {text.get_text() for text in named.legends[0].get_texts()}
     assert fig_cost_quality([], [], [], "a", "b").axes == []
-    # The caption names the colour that is drawn.
+    # The colour is the one that the caption names.
     colour, name = PARETO_FRONT
     assert axis.lines[0].get_color() == colour and len({colour[1:3], colour[3:5], colour[5:7]}) == 1 and "grey" in name
-    results = make_results(tmp_path, StudyConfig(name="s", encoders=("unet",)), cases=2)
-    assert f"Along the {name} line" in make_captions(results)["cost_quality"][1]

@@ -1,7 +1,5 @@
 """Figures of trainings."""
 
-import io
-
 import numpy as np
 import pandas as pd
 
@@ -30,13 +28,3 @@ def test_learning_curves_have_a_panel_per_run():
     assert titles[0].startswith("ResNet-18, Dice loss\nbest epoch 4, Dice ")
     assert titles[2].startswith("ResNet-18, Dice loss, seed 10\n")
     assert fig_learning_curves({}).texts
-
-
-def test_figures_are_drawn_on_white():
-    from PIL import Image
-
-    figure = fig_history(fake_history(np.random.default_rng(0), 5), 3, "t")
-    png, size = figure._repr_png_()
-    with Image.open(io.BytesIO(png)) as image:
-        assert image.mode == "RGB" and image.getpixel((1, 1)) == (255, 255, 255)
-        assert size["width"] < image.width

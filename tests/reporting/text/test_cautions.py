@@ -1,8 +1,10 @@
 """Cautions at the top of the report."""
 
-from tests.helpers.fake_study import DATASET, make_results, with_runs
+from tests.helpers.fake_study import DATASET, make_results, score_away, with_runs
 from wbcstudy.config import StudyConfig
+from wbcstudy.reporting.page import write_report
 from wbcstudy.reporting.text.cautions import caution_sentences
+from wbcstudy.runs.results import write_record
 
 
 def cautions_with(results, phrase):
@@ -78,3 +80,13 @@ def test_runs_of_a_changed_notebook(tmp_path):
     changed.record["notebook"] = {"name": "my_notebooks/2_train.ipynb", "sha256": "1", "shipped": False}
     (sentence,) = cautions_with(results, "notebook")
     assert f"a notebook other than the shipped one: {changed.name} (my_notebooks/2_train.ipynb)." in sentence
+
+
+def test_failed_and_missing_scores_are_cautions(transfer_results):
+    score_away(transfer_results.runs[:2], {"resnet18": 0.1, "unet": 0.1})
+    record = {"status": "failed", "error": "There is no model.\nExpected: one"}
+    write_record(transfer_results.runs[2].folder.transfer("away"), record)
+    cautions = " ".join(caution_sentences(transfer_results))
+    assert f"{transfer_results.runs[2].name} could not be scored on away: There is no model." in cautions
+    assert "Some runs have not been scored on away yet" in cautions
+    assert "There is no model." in write_report(transfer_results).read_text(encoding="utf-8")

@@ -1,0 +1,77 @@
+"""When a training is resumed, and when the report is built again."""
+
+import shutil
+import time
+
+import pytest
+
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.locks import lock_study
+from wbcstudy.study import run as study_run
+from wbcstudy.study import snakemake
+from wbcstudy.study.plan import prepare, read_plan
+
+# Lines of a dry run in Snakemake's log.
+TRAIN, SUMMARY, NOTHING = "rule train", "rule summary", "Nothing to be done"
+
+
+def dry_run(plan, *extra):
+    with lock_study(plan.folder) as lock:
+        assert snakemake.run_snakemake(plan, snakemake.Executor(1), lock, print, "--dry-run", *extra) == 0
+    return (plan.folder.logs / "snakemake.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_report_resumes_no_training(write_study, finish, monkeypatch):
+    file = write_study()
+    plan = read_plan(file)
+    unet, mobilenet = (run.name for run in plan.runs)
+    finish(plan, unet)
+    plan.folder.run(mobilenet).history.write_text("epoch,loss\n1,0.5\n")
+    call = study_run.run_snakemake
+    monkeypatch.setattr(study_run, "run_snakemake", lambda *args: call(*args, "--dry-run"))
+    assert study_run.build_report(file, show=lambda line: None) == 0
+    log = (plan.folder.logs / "snakemake.log").read_text()
+    assert TRAIN not in log and SUMMARY in log
+
+
+@pytest.mark.slow
+def test_a_report_is_built_again_when_it_would_show_other_runs(write_study, finish, places):
+    plan = read_plan(write_study())
+    unet, mobilenet = (run.name for run in plan.runs)
+    finish(plan, unet, mobilenet)
+    prepare(plan)
+    assert NOTHING in dry_run(plan)
+    # Remove one encoder from the study, then add it again.
+    fewer = read_plan(write_study(encoders=["unet"]))
+    prepare(fewer)
+    log = dry_run(fewer)
+    assert SUMMARY in log and TRAIN not in log
+    # As if the report had been built.
+    fewer.folder.report_done.touch()
+    study_run._mark_report_current(fewer)
+    prepare(fewer)
+    assert NOTHING in dry_run(fewer)
+    prepare(plan)
+    assert SUMMARY in dry_run(plan)
+
+
+@pytest.mark.slow
+def test_a_report_is_built_again_when_a_finished_run_was_copied_here(write_study, finish, places):
+    plan = read_plan(write_study())
+    unet, mobilenet = (run.name for run in plan.runs)
+    finish(plan, unet, mobilenet)
+    shutil.move(plan.folder.run(mobilenet).path, places / "elsewhere")
+    plan.folder.report_done.touch()
+    study_run._mark_report_current(plan)
+    # `rsync -a` and `mv` keep file times, which are older than the report's.
+    shutil.move(places / "elsewhere", plan.folder.run(mobilenet).path)
+    prepare(plan)
+    log = dry_run(plan)
+    assert SUMMARY in log and TRAIN not in log
+
+
+def test_a_full_disk_is_named(small_disk, monkeypatch):
+    small_disk.fill()
+    message = study_run._explain(StudyFolder(small_disk.path), time.time())
+    assert "is full (0.0 MB free)" in message and "Free some space" in message
