@@ -15,7 +15,7 @@ from wbcstudy.registry import METHODS
 from wbcstudy.runs.results import write_record
 from wbcstudy.scoring.evaluation import write_scores
 
-COUNTED = ("pick_best", "make_table1", "compare_methods", "friedman_nemenyi", "load_transfer", "score_votes")
+COUNTED = ("pick_best", "make_table1", "compare_regions", "load_transfer", "score_votes", "friedman_nemenyi")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_notebook_4_computes_each_thing_once_and_reads_each_scores_file_once(fin
 
     module = wbcstudy.reporting.results
     for name in COUNTED:
-        key = (lambda *arguments: arguments[1]) if name in ("compare_methods", "friedman_nemenyi") else lambda *_: ""
+        key = (lambda *arguments: arguments[1]) if name == "friedman_nemenyi" else lambda *_: ""
         monkeypatch.setattr(module, name, count(name, getattr(module, name), key))
     read_csv = pd.read_csv
 
@@ -69,8 +69,8 @@ def test_notebook_4_computes_each_thing_once_and_reads_each_scores_file_once(fin
     monkeypatch.setattr(pd, "read_csv", counted_read)
     run_notebook(study_file)
 
-    once = {("pick_best", ""), ("make_table1", ""), ("load_transfer", ""), ("score_votes", "")}
-    regions = {(name, region) for name in COUNTED[2:4] for region in ("nucleus", "cytoplasm")}
+    once = {(name, "") for name in COUNTED[:-1]}
+    regions = {(COUNTED[-1], region) for region in ("nucleus", "cytoplasm")}
     assert calls == dict.fromkeys(once | regions, 1)
     files = set(results.study.path.rglob("scores*.csv"))
     assert len(files) == 4 + 3

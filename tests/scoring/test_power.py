@@ -1,48 +1,59 @@
+"""The smallest detectable difference, and the number of images that a difference needs."""
+
 import numpy as np
 import pytest
-from scipy.stats import wilcoxon
 
-from wbcstudy.errors import StudyError
-from wbcstudy.scoring.power import smallest_detectable_difference
+from tests.scoring.test_statistics import draw_study
+from wbcstudy.scoring.power import Spread, detectable_difference, estimate_spread, needed_images
+from wbcstudy.scoring.statistics import paired_differences
 
-
-def detected_share(draw, shift, studies=1500):
-    """Share of simulated studies in which the test detects the shift."""
-    return (wilcoxon(draw((studies, 60)) + shift, axis=1, method="asymptotic").pvalue < 0.05).mean()
+SPREAD = Spread(cases=0.015, seeds=0.004, residual=0.006)
 
 
-DRAWS = {
-    "normal": lambda generator: generator.standard_normal,
-    "heavy tails": lambda generator: lambda size: generator.standard_t(3, size=size),
-    "flat": lambda generator: lambda size: generator.uniform(-1, 1, size=size),
-}
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_difference_is_detected_in_four_of_five_studies(seeds):
+    # One seed: trainings have no effect of their own, and their noise is a part of the cases.
+    spread = SPREAD if seeds > 1 else Spread(0.015, np.nan, 0)
+    difference, found, studies = detectable_difference(spread, 30, seeds), 0, 150
+    generator = np.random.default_rng(seeds)
+    for _ in range(studies):
+        frame = draw_study(
+            generator, (0, difference), 30, seeds, SPREAD.seeds * (seeds > 1), 0.015 / np.sqrt(2), spread.residual
+        )
+        found += paired_differences(frame, "nucleus")["p"].item() < 0.05
+    assert found / studies >= 0.8 - 3 * np.sqrt(0.8 * 0.2 / studies)
 
 
-@pytest.mark.parametrize("name", DRAWS)
-def test_the_difference_is_detected_in_four_of_five_studies(name):
-    draw = DRAWS[name](np.random.default_rng(0))
-    shift = np.mean([smallest_detectable_difference(differences) for differences in draw((60, 60))])
-    assert detected_share(draw, shift) == pytest.approx(0.8, abs=0.05)
-    assert detected_share(draw, 0) == pytest.approx(0.05, abs=0.02)
+def test_the_spread_of_a_study_is_estimated():
+    generator = np.random.default_rng(0)
+    frames = [draw_study(generator, (0, 0, 0, 0), 60, 6, 0.004, 0.015 / np.sqrt(2), 0.006) for _ in range(5)]
+    spreads = np.array([estimate_spread(frame, "nucleus") for frame in frames])
+    np.testing.assert_allclose(spreads.mean(axis=0), SPREAD, rtol=0.15)
+    pairs = paired_differences(frames[0], "nucleus")
+    stated = detectable_difference(estimate_spread(frames[0], "nucleus"), 60, 6, methods=4, comparisons=6)
+    assert pairs["detectable"].mean() == pytest.approx(stated, rel=0.1)
 
 
-def test_the_spread_of_the_differences_matters_not_their_size():
-    differences = np.random.default_rng(0).standard_normal(30)
-    small = smallest_detectable_difference(differences)
-    assert smallest_detectable_difference(differences + 5) == pytest.approx(small)
-    assert smallest_detectable_difference(3 * differences) == pytest.approx(3 * small)
-    assert smallest_detectable_difference([*differences, np.nan]) == small
-    assert smallest_detectable_difference(differences, alpha=0.01) > small
-    assert smallest_detectable_difference(differences, power=0.9) > small
+def test_one_seed_has_no_spread_of_seeds():
+    frame = draw_study(np.random.default_rng(0), seeds=1)
+    spread = estimate_spread(frame, "nucleus")
+    assert np.isnan(spread.seeds) and spread.residual == 0
+    (row,) = paired_differences(frame, "nucleus").itertuples()
+    assert detectable_difference(spread, 20, 1) == pytest.approx(row.detectable)
+    assert np.isnan(estimate_spread(frame, "cytoplasm").cases)
 
 
-def test_too_few_cases_have_no_power():
-    assert smallest_detectable_difference([0.1, 0.2, 0.1, 0.2, 0.1]) == np.inf
-    differences = [0.1, 0.2, 0.3] * 3
-    assert smallest_detectable_difference(differences[:8], alpha=0.05 / 10) == np.inf
-    assert np.isfinite(smallest_detectable_difference(differences, alpha=0.05 / 10))
+def test_more_images_more_seeds_and_fewer_comparisons_detect_less():
+    few = detectable_difference(SPREAD, 20, 4)
+    assert detectable_difference(SPREAD, 80, 4) < few and detectable_difference(SPREAD, 20, 8) < few
+    assert detectable_difference(SPREAD, 20, 4, comparisons=6) > few
+    assert detectable_difference(SPREAD, 20, 4, methods=8) < few
+    assert detectable_difference(SPREAD, 20, 4, power=0.9) > few
 
 
-def test_an_invalid_level_is_refused():
-    with pytest.raises(StudyError, match=r"power = 80"):
-        smallest_detectable_difference([0.1, 0.2], power=80)
+def test_the_needed_number_of_images_is_the_smallest_that_is_enough():
+    number = needed_images(SPREAD, 0.01, seeds=5)
+    assert detectable_difference(SPREAD, number, 5) <= 0.01 < detectable_difference(SPREAD, number - 1, 5)
+    assert needed_images(SPREAD, 0.5, seeds=5) >= 2
+    # Two seeds vary more than the wished difference, however many images there are.
+    assert needed_images(SPREAD, 0.005, seeds=2) is None and needed_images(SPREAD, 0.005, seeds=15) > 100

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scikit_posthocs import posthoc_nemenyi_friedman
-from scipy.stats import f, friedmanchisquare
+from scipy.stats import f, friedmanchisquare, wilcoxon
 
 from tests.helpers.made_scores import noisy_dice, scores_from_array, scores_from_dice
-from wbcstudy.scoring.ranks import friedman_nemenyi
-from wbcstudy.scoring.statistics import wilcoxon_p
+from wbcstudy.scoring.ranks import friedman_nemenyi, wilcoxon_p
 
 # Demšar (2006), table 6: AUC of four variants of C4.5 on 14 datasets. He ranks "voting" (last but one) before rounding:
 # 4, 1, 2, 3, hence the fourth digit there.
@@ -133,3 +132,20 @@ def test_cases_missing_for_one_method_are_left_out_for_all_and_groups_count_once
     )
     assert friedman_nemenyi(frame, "nucleus").n == 3
     assert friedman_nemenyi(frame, "nucleus", groups={"a": "slide", "b": "slide"}).n == 2
+
+
+def test_wilcoxon_agrees_with_scipy_and_handles_what_scipy_does_not():
+    values = np.random.default_rng(0).normal(0.3, 1, 60)
+    assert wilcoxon_p(values) == pytest.approx(wilcoxon(values).pvalue, rel=1e-9)
+    assert wilcoxon_p(values[:50]) == pytest.approx(wilcoxon(values[:50]).pvalue, rel=1e-9)
+    assert wilcoxon_p([*values[:20], np.nan]) == pytest.approx(wilcoxon(values[:20]).pvalue, rel=1e-9)
+    # With ties and zeros SciPy goes through all signs, which takes seconds beyond a few cases.
+    tied = np.array([0.5, 0.5, -0.25, 1, 0, 0.75, -0.25, 0])
+    assert wilcoxon_p(tied) == pytest.approx(wilcoxon(tied, zero_method="pratt").pvalue)
+    assert np.isnan(wilcoxon_p([0.1] * 5)) and wilcoxon_p([0.1] * 6) == pytest.approx(2 / 64)
+    assert wilcoxon_p([0.0] * 8) == 1
+
+
+def test_cases_without_a_difference_are_evidence_against_one():
+    few, many = [0.01] * 7, [0.01] * 7 + [0.0] * 6
+    assert wilcoxon_p(few) <= wilcoxon_p(many)

@@ -29,7 +29,7 @@ from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import Run, load_runs, read_predictions
 from wbcstudy.scoring.calibration import Reliability, read_reliability
 from wbcstudy.scoring.case_tables import Groups
-from wbcstudy.scoring.comparison import Comparison, compare_methods
+from wbcstudy.scoring.comparison import Comparison, compare_regions
 from wbcstudy.scoring.ensemble import score_votes
 from wbcstudy.scoring.ranks import RankTest, friedman_nemenyi
 from wbcstudy.scoring.selection import (
@@ -181,7 +181,8 @@ class StudyResults:
     def comparisons(self) -> dict[str, Comparison]:
         """Region -> comparison of all pairs on the test images; regions without scores are left out."""
         regions = TABLE_REGIONS if len(self.comparable_scores) else ()
-        compared = {region: compare_methods(self.comparable_scores, region, groups=self.groups) for region in regions}
+        margin = self.config.equivalence_margin
+        compared = compare_regions(self.comparable_scores, regions, groups=self.groups, margin=margin)
         return {region: comparison for region, comparison in compared.items() if comparison.leader is not None}
 
     @cached_property

@@ -9,25 +9,29 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from wbcstudy.scoring.case_tables import Groups, add_methods, case_table
+from wbcstudy.scoring.case_tables import Groups, add_methods, case_table, group_names
 from wbcstudy.scoring.evaluation import pool_scores
 from wbcstudy.scoring.intervals import bootstrap_difference, bootstrap_interval
-from wbcstudy.scoring.power import smallest_detectable_difference
-from wbcstudy.scoring.statistics import paired_differences, unit_differences, variance_components
-
-ALPHA = 0.05
-
+from wbcstudy.scoring.statistics import ALPHA, method_scores, paired_differences, pool_seeds
 
 # Share of the chosen method's work below which another method counts as lighter.
 _LIGHTER = 0.8
 
 
 class Position(NamedTuple):
-    """How the other methods compare with one: those significantly better, those significantly worse, and the others."""
+    """How the other methods compare with one.
+
+    Args:
+        better: methods that are significantly better.
+        worse: methods that are significantly worse.
+        undecided: methods without a significant difference.
+        equivalent: methods of any of these kinds whose difference is within the margin.
+    """
 
     better: tuple[str, ...]
     worse: tuple[str, ...]
     undecided: tuple[str, ...]
+    equivalent: tuple[str, ...] = ()
 
     @property
     def others(self) -> int:
@@ -37,7 +41,7 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of the paired tests of one region.
+    """Result of the paired comparisons of one region.
 
     Args:
         region: region that was compared.
@@ -48,13 +52,13 @@ class Comparison:
         all_undecided: whether the undecided do not differ significantly among themselves either.
         cases: number of images that all methods scored.
         units: number of independent groups among them; equal to `cases` without groups.
-        detectable: pair of methods -> the smallest difference that would be detected with a power of 80 % at the
-            strictest step of Holm's procedure; infinite with too few cases.
         fewest_seeds: lowest number of seeds of a method.
         most_seeds: highest number of seeds of a method.
-        sd_seeds: largest seed-to-seed standard deviation of a method's mean over the images of all folds; NaN if no
+        sd_seeds: seed-to-seed standard deviation of a method's mean over the images, pooled over the methods; NaN if no
             method has several seeds.
-        pairs: rows of `paired_differences`.
+        margin: largest difference that does not matter.
+        family: number of comparisons (of all regions together) that share the error rate of 5 %.
+        pairs: rows of `paired_differences` of this region.
     """
 
     region: str
@@ -65,31 +69,40 @@ class Comparison:
     all_undecided: bool
     cases: int
     units: int
-    detectable: Mapping[frozenset[str], float] = field(repr=False)
     fewest_seeds: int
     most_seeds: int
     sd_seeds: float
+    margin: float
+    family: int
     pairs: pd.DataFrame = field(repr=False)
 
     @property
     def tested(self) -> bool:
         """Whether there were enough cases to test any pair."""
-        return bool(self.pairs["p_holm"].notna().any())
+        return bool(self.pairs["p_adjusted"].notna().any())
+
+    @property
+    def trainings_fixed(self) -> bool:
+        """Whether every method has one seed, so that the result is about these trained networks only."""
+        return self.most_seeds <= 1
 
     def detectable_from(self, method: str, others: Iterable[str]) -> tuple[float, float]:
-        """Return the lowest and highest `detectable` between a method and each of the others; NaN without others."""
-        values = [self.detectable[frozenset((method, other))] for other in others if other != method]
+        """Return the smallest difference that is significant in four of five studies: lowest and highest over others.
+
+        Infinite for pairs that were not tested; NaN without others.
+        """
+        values = [self.difference(method, other)["detectable"] for other in others if other != method]
         return min(values, default=np.nan), max(values, default=np.nan)
 
     def difference(self, method: str, other: str) -> dict:
-        """Return the row of a pair as method minus other: difference, ci_low, ci_high, p_holm and more."""
+        """Return the row of a pair as method minus other: difference, ci_low, ci_high, p_adjusted and more."""
         for row in self.pairs.to_dict("records"):
             if (row["method_a"], row["method_b"]) == (method, other):
                 return row
             if (row["method_a"], row["method_b"]) == (other, method):
                 # 0 - x, since -x would turn 0 into -0.
-                ends = {"ci_low": 0 - row["ci_high"], "ci_high": 0 - row["ci_low"]}
-                return row | ends | {"difference": 0 - row["difference"]}
+                turned = {"method_a": method, "method_b": other, "difference": 0 - row["difference"]}
+                return row | turned | {"ci_low": 0 - row["ci_high"], "ci_high": 0 - row["ci_low"]}
         raise KeyError((method, other))
 
     def position(self, method: str) -> Position:
@@ -97,47 +110,66 @@ class Comparison:
         return find_position(self.pairs, method)
 
 
-def compare_methods(
+def compare_methods(frame: pd.DataFrame, region: str, **options) -> Comparison:
+    """Compare all methods in one region; the options are those of `compare_regions`."""
+    return compare_regions(frame, (region,), **options)[region]
+
+
+def compare_regions(
     frame: pd.DataFrame,
-    region: str,
+    regions: Sequence[str],
     column: str = "dice",
     groups: Groups | None = None,
-) -> Comparison:
-    """Find the leading method and those without a significant difference from it.
+    planned: Iterable[tuple[str, str]] | None = None,
+    margin: float = 0.01,
+) -> dict[str, Comparison]:
+    """Find the leading method of each region and those without a significant difference from it.
 
-    Based on Wilcoxon's test of every pair with Holm's correction, at `ALPHA` over all pairs of the region, and on the
-    rank sums of the test. Assumptions as in `statistics.paired_differences`. The leader was chosen by the same scores,
-    so its own score is slightly too high; the tests are unaffected, since they cover all pairs.
+    All pairs of all regions are one family with an error rate of 5 %; see `statistics.paired_differences` for the tests
+    and their assumptions. The leader was chosen by the same scores, so its own score is slightly too high; the tests
+    are unaffected, since they cover all pairs.
 
     Args:
         frame: rows as `score_masks` makes them, of the runs to compare, on one dataset.
-        region: region to compare.
+        regions: regions to compare.
         column: a ratio where higher is better.
         groups: case id -> group, where cases are not independent.
+        planned: pairs to test, chosen before the scores were seen; all pairs if None.
+        margin: largest difference that does not matter, for equivalence.
 
     Raises:
         StudyError: as `paired_differences`.
     """
-    table = case_table(frame, region, column)
-    complete = table.dropna()
-    pairs = paired_differences(frame, region, column, groups)
-    means = complete.mean().reindex(table.columns)
+    pairs = paired_differences(frame, regions, column, groups, planned, margin)
+    family = int(pairs["p"].notna().sum())
+    return {
+        region: _compare_region(frame, region, part.reset_index(drop=True), column, groups, margin, family)
+        for region, part in ((region, pairs[pairs["region"] == region]) for region in regions)
+    }
+
+
+def _compare_region(
+    frame: pd.DataFrame,
+    region: str,
+    pairs: pd.DataFrame,
+    column: str,
+    groups: Groups | None,
+    margin: float,
+    family: int,
+) -> Comparison:
+    methods = method_scores(frame, region, column, groups)
+    names = list(methods)
+    complete = pd.DataFrame({name: part.scores.mean(axis=1) for name, part in methods.items()}).dropna()
+    means = complete.mean().reindex(names)
     order = tuple(means.sort_values(ascending=False, kind="stable").index)
-    wins = {_winner_first(row) for row in pairs.itertuples() if row.p_holm < ALPHA}
+    wins = {_winner_first(row) for row in pairs.itertuples() if row.p_adjusted < ALPHA}
     losses = {method: sum(loser == method for _, loser in wins) for method in order}
     # min takes the first of several: the one with the highest mean.
     leader = min(order, key=losses.get) if order else None
     others = [method for method in order if method != leader]
     undecided = tuple(method for method in others if not {(leader, method), (method, leader)} & wins)
     together = {leader, *undecided}
-    seeds = add_methods(frame[frame["region"] == region]).groupby("method")["seed"].nunique()
-    detectable = {
-        frozenset((row.method_a, row.method_b)): smallest_detectable_difference(
-            unit_differences(table, row.method_a, row.method_b, groups), alpha=ALPHA / len(pairs)
-        )
-        for row in pairs.itertuples()
-    }
-    spread = variance_components(frame, region, column, groups)["sd_seeds"]
+    seeds = [part.seeds for part in methods.values()]
     return Comparison(
         region=region,
         order=order,
@@ -146,23 +178,26 @@ def compare_methods(
         undecided=undecided,
         all_undecided=not any(a in together and b in together for a, b in wins),
         cases=len(complete),
-        units=len(unit_differences(complete, leader, leader, groups)) if order else 0,
-        detectable=detectable,
-        fewest_seeds=int(seeds.min()) if len(seeds) else 0,
-        most_seeds=int(seeds.max()) if len(seeds) else 0,
-        sd_seeds=float(spread.max()) if spread.notna().any() else np.nan,
+        units=len(set(group_names(complete.index, groups))),
+        fewest_seeds=min(seeds, default=0),
+        most_seeds=max(seeds, default=0),
+        sd_seeds=float(np.sqrt(pool_seeds(methods.values())[0])),
+        margin=margin,
+        family=family,
         pairs=pairs,
     )
 
 
 def find_position(pairs: pd.DataFrame, method: str) -> Position:
     """Return how the others compare with a method, from rows of `paired_differences`."""
-    better, worse, undecided = [], [], []
+    better, worse, undecided, equivalent = [], [], [], []
     for row in pairs.itertuples():
         if method in (row.method_a, row.method_b):
             other = row.method_b if row.method_a == method else row.method_a
-            (undecided if not row.p_holm < ALPHA else worse if row.better == method else better).append(other)
-    return Position(tuple(better), tuple(worse), tuple(undecided))
+            (undecided if not row.p_adjusted < ALPHA else worse if row.better == method else better).append(other)
+            if row.equivalent:
+                equivalent.append(other)
+    return Position(tuple(better), tuple(worse), tuple(undecided), tuple(equivalent))
 
 
 def find_lightest(positions: Iterable[Position], work: Mapping[str, float], method: str) -> tuple[str, float] | None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from wbcstudy.scoring.case_tables import Groups, average_groups, case_table
-from wbcstudy.scoring.statistics import wilcoxon_p
+
+# With five cases the smallest two-sided p of the signed-rank test is 2 / 2 ** 5 = 0.0625.
+_MIN_CASES = 6
+# Up to this number the null distribution is exact, beyond it is normal; the same limit as in scipy.stats.wilcoxon.
+_EXACT_CASES = 50
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,41 @@ def friedman_nemenyi(
     return RankTest("friedman", n, means, statistic, p, distance, similar)
 
 
+def wilcoxon_p(differences: Sequence[float]) -> float:
+    """Return the two-sided p value of Wilcoxon's signed-rank test that differences are symmetric about 0.
+
+    Zeros are ranked with the others and then dropped (Pratt), so that cases without a difference count as evidence
+    against one; Wilcoxon's original procedure ignores them. Up to 50 differences p is exact, also with ties and zeros
+    (in SciPy up to 13 only, and slowly). Beyond 50 it is normal, corrected for ties but not for continuity.
+
+    Args:
+        differences: n numbers; NaN is left out. Differences that are equal up to 1e-12 count as tied.
+
+    Returns:
+        p; 1 if all differences are 0; NaN for fewer than 6, since no result of so few could reach 0.05.
+
+    Source:
+        Wilcoxon (1945), Biometrics Bulletin 1, 80-83; Pratt (1959), JASA 54, 655-667; exact distribution with ties:
+        Streitberg, Röhmel (1986), Statistical Software Newsletter 12, 10-17. More than 50: SciPy.
+    """
+    from scipy.stats import rankdata, wilcoxon
+
+    values = np.asarray(differences, dtype=float)
+    # Rounded, so that 0.9 - 0.8 and 0.8 - 0.7 are equal.
+    values = values[~np.isnan(values)].round(12)
+    if len(values) < _MIN_CASES:
+        return np.nan
+    if not values.any():
+        return 1.0
+    if len(values) > _EXACT_CASES:
+        return float(wilcoxon(values, zero_method="pratt", method="asymptotic").pvalue)
+    # Ties share a half rank: doubled, all ranks are integers.
+    ranks = (2 * rankdata(np.abs(values))).astype(int)[values != 0]
+    probabilities = _rank_sum_distribution(ranks)
+    positive = ranks[values[values != 0] > 0].sum()
+    return float(min(1, 2 * min(probabilities[: positive + 1].sum(), probabilities[positive:].sum())))
+
+
 def _critical_difference(k: int, n: int, alpha: float) -> float:
     """Return Nemenyi's critical difference of the mean ranks of k methods on n cases: q sqrt(k (k + 1) / (6 n)).
 
@@ -127,3 +167,11 @@ def _similar_methods(means: pd.Series, distance: float) -> tuple[tuple[str, ...]
             groups.append(tuple(names[start:stop]))
         covered = max(covered, stop)
     return tuple(groups)
+
+
+def _rank_sum_distribution(ranks: Iterable[int]) -> np.ndarray:
+    """Return the probability of each sum, from 0, if every rank is included with probability 1/2."""
+    probabilities = np.ones(1)
+    for rank in ranks:
+        probabilities = np.pad(probabilities / 2, (0, rank)) + np.pad(probabilities / 2, (rank, 0))
+    return probabilities

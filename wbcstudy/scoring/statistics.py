@@ -1,156 +1,148 @@
 """Compare methods in pairs on the same cases. `ranks` compares all methods at once.
 
-The tests treat the cases as independent draws of images of one kind, and the trained networks as fixed. Cases that
-belong together (one slide, one patient) are passed as `groups` and count as one. A result that is not significant means
-that these cases show no difference, not that the methods are equal; `power.smallest_detectable_difference` estimates
-which difference they could have shown.
+Test images (cases) and trainings (seeds) are both random: another set of images, or another seed, would give another
+difference. With several seeds the standard error has both sources, and a result is about the methods. With one seed per
+method the trainings are fixed, and a result is about these trained networks only. docs/how_we_compare.md has the
+formulas, the assumptions and the measured error rates.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from wbcstudy.scoring.case_tables import Groups, add_methods, average_groups, case_table
+from wbcstudy.scoring.case_tables import Groups, add_methods, group_names
 
-# With five cases the smallest two-sided p of the signed-rank test is 2 / 2 ** 5 = 0.0625.
-_MIN_CASES = 6
-# Up to this number the null distribution is exact, beyond it is normal; the same limit as in scipy.stats.wilcoxon.
-_EXACT_CASES = 50
-# Up to this number the means of all pairs are kept in memory.
-_MANY_CASES = 500
-_PAIR_COLUMNS = ["method_a", "method_b", "n", "difference", "ci_low", "ci_high", "better", "p", "p_holm"]
+ALPHA = 0.05
+CASES, CASES_AND_SEEDS = "cases", "cases and seeds"
 
-
-class Shift(NamedTuple):
-    """A typical difference with its interval, in the unit of the differences."""
-
-    estimate: float
-    low: float
-    high: float
+# The differences of fewer units are too few for the t distribution.
+_MIN_UNITS = 6
+PAIR_COLUMNS = (
+    *("region", "method_a", "method_b", "n", "difference", "se_cases", "se", "df", "ci_low", "ci_high"),
+    *("p", "p_adjusted", "detectable", "better", "equivalent", "sources"),
+)
 
 
-def hodges_lehmann(differences: Sequence[float], confidence: float = 0.95) -> Shift:
-    """Estimate the typical difference (pseudomedian), with the interval of Wilcoxon's signed-rank test.
-
-    The estimate is the median of the means of all pairs of differences, including each difference with itself. The
-    interval contains every shift that the two-sided test would not reject; it excludes 0 if p < 1 - confidence (without
-    ties). Assumes independent differences, symmetric about the typical one.
+@dataclass(frozen=True)
+class MethodScores:
+    """The scores of one method: cases in rows, seeds in columns.
 
     Args:
-        differences: n numbers; NaN is left out.
-        confidence: coverage, between 0 and 1; exact up to 50 differences, and therefore at least this.
-
-    Returns:
-        Estimate and ends. NaN estimate without differences; NaN ends if n is too small for the confidence (below 6
-        for 95 %).
-
-    Source:
-        Hodges, Lehmann (1963), Annals of Mathematical Statistics 34, 598-611; Hollander, Wolfe, Chicken (2014),
-        Nonparametric Statistical Methods, 3rd edition, equations 3.23 and following (estimate), 3.27 and following
-        (interval).
+        scores: case id -> one score per seed; only cases that every seed scored.
+        seed_variance: variance over seeds of the mean over the cases; NaN for one seed.
+        residual: the part of it that is due to the cases: how differently the seeds do on single cases. NaN for one
+            seed.
     """
-    values = np.asarray(differences, dtype=float)
-    values = values[~np.isnan(values)]
-    n = len(values)
-    if n == 0:
-        return Shift(np.nan, np.nan, np.nan)
-    count, cut = n * (n + 1) // 2, _signed_rank_quantile(n, (1 - confidence) / 2)
-    middle = ((count - 1) // 2, count // 2)
-    ends = () if cut < 0 else (cut, count - 1 - cut)
-    means = _pair_means(values, (*middle, *ends))
-    return Shift(float(np.mean(means[:2])), *(means[2:] if ends else (np.nan, np.nan)))
+
+    scores: pd.DataFrame
+    seed_variance: float
+    residual: float
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds."""
+        return self.scores.shape[1]
 
 
-def wilcoxon_p(differences: Sequence[float]) -> float:
-    """Return the two-sided p value of Wilcoxon's signed-rank test that differences are symmetric about 0.
-
-    Zeros are ranked with the others and then dropped (Pratt), so that cases without a difference count as evidence
-    against one; Wilcoxon's original procedure ignores them. Up to 50 differences p is exact, also with ties and zeros
-    (in SciPy up to 13 only, and slowly). Beyond 50 it is normal, corrected for ties but not for continuity.
-
-    Args:
-        differences: n numbers; NaN is left out. Differences that are equal up to 1e-12 count as tied.
-
-    Returns:
-        p; 1 if all differences are 0; NaN for fewer than 6, since no result of so few could reach 0.05.
-
-    Source:
-        Wilcoxon (1945), Biometrics Bulletin 1, 80-83; Pratt (1959), JASA 54, 655-667; exact distribution with ties:
-        Streitberg, Röhmel (1986), Statistical Software Newsletter 12, 10-17. More than 50: SciPy.
-    """
-    from scipy.stats import rankdata, wilcoxon
-
-    values = _round_differences(differences)
-    if len(values) < _MIN_CASES:
-        return np.nan
-    if not values.any():
-        return 1.0
-    if len(values) > _EXACT_CASES:
-        return float(wilcoxon(values, zero_method="pratt", method="asymptotic").pvalue)
-    # Ties share a half rank: doubled, all ranks are integers.
-    ranks = (2 * rankdata(np.abs(values))).astype(int)[values != 0]
-    probabilities = _rank_sum_distribution(ranks)
-    positive = ranks[values[values != 0] > 0].sum()
-    return float(min(1, 2 * min(probabilities[: positive + 1].sum(), probabilities[positive:].sum())))
-
-
-def paired_differences(
+def method_scores(
     frame: pd.DataFrame, region: str, column: str = "dice", groups: Groups | None = None
-) -> pd.DataFrame:
-    """Compare every pair of methods on the cases that both scored.
-
-    The trainings of a method are averaged for each case first. Cases that are undefined for one of the two methods are
-    left out for this pair. With groups, the differences of a group are averaged, and n is the number of groups.
-    Assumptions as in `hodges_lehmann`.
+) -> dict[str, MethodScores]:
+    """Arrange the scores of every method by case and seed.
 
     Args:
         frame: rows as `score_masks` returns them, of several runs on one dataset.
         region: a key of `REGIONS`.
-        column: a ratio; higher is better.
+        column: a ratio.
         groups: case id -> group, if cases are not independent.
 
     Returns:
-        One row per pair, methods in order of appearance: method_a, method_b, n, difference (a minus b,
-        Hodges-Lehmann), ci_low, ci_high (its 95 % interval, not adjusted for the number of pairs), better (the method
-        with the higher rank sum, None if equal; defined even if most cases are equal and the typical difference is 0),
-        p (Wilcoxon; NaN for fewer than 6 cases), p_holm (Holm's correction over all pairs of this region). No rows for
-        one method.
+        Method -> its scores, in order of appearance. The folds of a seed are averaged for each case. A case that is
+        undefined for any training of a method is left out for this method; a method without cases is left out.
 
     Raises:
-        StudyError: as `case_table`.
+        StudyError: as `add_methods`.
     """
-    table = case_table(frame, region, column)
+    rows = add_methods(frame[frame["region"] == region])
+    methods = {}
+    for method, part in rows.groupby("method", sort=False):
+        means = part.groupby(["case_id", "seed"])[column].mean(skipna=False).astype(float)
+        scores = means.unstack("seed").sort_index().dropna()  # noqa: PD010
+        if len(scores):
+            methods[str(method)] = MethodScores(scores, *_seed_variance(scores, groups))
+    return methods
+
+
+def paired_differences(
+    frame: pd.DataFrame,
+    regions: str | Sequence[str],
+    column: str = "dice",
+    groups: Groups | None = None,
+    planned: Iterable[tuple[str, str]] | None = None,
+    margin: float = 0.01,
+    same_trainings: bool = False,
+) -> pd.DataFrame:
+    """Compare every pair of methods by the difference of their means over the cases that both scored.
+
+    All pairs of all regions are one family: the intervals hold together (the probability that all of them contain their
+    difference is at least 95 %), and the adjusted p value of a pair is below 0.05 if its interval excludes 0
+    (Bonferroni). Assumes independent cases or groups, seeds with the same variance in every method, and enough units
+    for the t distribution.
+
+    Args:
+        frame: rows as `score_masks` returns them, of several runs on one dataset.
+        regions: one or more keys of `REGIONS`.
+        column: a ratio; higher is better.
+        groups: case id -> group, if cases are not independent.
+        planned: pairs to test, chosen before the scores were seen, in any order; all pairs if None. Pairs that are not
+            planned have a difference only.
+        margin: largest difference that does not matter, in the unit of the ratio.
+        same_trainings: whether the methods are variants of the same trainings (with and without test-time flips), which
+            share a seed's effect.
+
+    Returns:
+        One row per region and pair, methods in order of appearance. n: number of units (cases, or groups). difference:
+        mean of a minus mean of b. se_cases: its standard error with the trainings fixed. se, df: its standard error and
+        degrees of freedom. ci_low, ci_high: simultaneous 95 % interval. p: two-sided p value of this pair alone.
+        p_adjusted: p value for the whole family. detectable: smallest difference that is significant in the family with
+        a probability of 80 %; infinite for pairs that are not tested. better: the method with the higher mean, None if
+        equal. equivalent: whether the interval is within the margin (two one-sided tests). sources: "cases" (the
+        trainings are fixed) or "cases and seeds". NaN for pairs that are not planned or have fewer than 6 units.
+
+    Raises:
+        StudyError: as `add_methods`.
+
+    Source:
+        Variance of a crossed layout with Satterthwaite's degrees of freedom: Searle, Casella, McCulloch (1992),
+        Variance Components, chapters 4 and 5; Gallas et al. (2009), Academic Radiology 16, 1462-1471 (readers and
+        cases). Folds: Nadeau, Bengio (2003), Machine Learning 52, 239-281; Bouckaert, Frank (2004). Equivalence:
+        Schuirmann (1987).
+    """
+    planned = None if planned is None else {frozenset(pair) for pair in planned}
     rows = []
-    for a, b in itertools.combinations(table.columns, 2):
-        differences = unit_differences(table, a, b, groups)
-        better = {1: a, -1: b}.get(_direction(differences))
-        rows.append((a, b, len(differences), *hodges_lehmann(differences), better, wilcoxon_p(differences), np.nan))
-    pairs = pd.DataFrame(rows, columns=_PAIR_COLUMNS)
-    return pairs.assign(p_holm=_holm(pairs["p"].to_numpy(dtype=float)))
-
-
-def unit_differences(table: pd.DataFrame, a: str, b: str, groups: Groups | None = None) -> np.ndarray:
-    """Return the differences a minus b of two methods of a `case_table`, one per independent unit.
-
-    The units are the cases that both methods scored, or their groups (case id -> group), whose cases are averaged.
-    """
-    return average_groups((table[a] - table[b]).to_frame("difference"), groups)["difference"].to_numpy(dtype=float)
+    for region in [regions] if isinstance(regions, str) else regions:
+        methods = method_scores(frame, region, column, groups)
+        folds = add_methods(frame[frame["region"] == region])["fold"].nunique()
+        seeds = pool_seeds(methods.values())
+        for a, b in itertools.combinations(methods, 2):
+            difference, *spread, n = _difference(methods[a], methods[b], seeds, folds, groups, same_trainings)
+            tested = n >= _MIN_UNITS and (planned is None or frozenset((a, b)) in planned)
+            better = None if difference == 0 else a if difference > 0 else b
+            sources = CASES_AND_SEEDS if max(methods[a].seeds, methods[b].seeds) > 1 else CASES
+            spread = spread if tested else [np.nan] * 3
+            rows.append((region, a, b, n, difference, *spread, *[np.nan] * 4, np.inf, better, False, sources))
+    pairs = pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
+    return _add_tests(pairs, margin)
 
 
 def variance_components(
     frame: pd.DataFrame, region: str, column: str = "dice", groups: Groups | None = None
 ) -> pd.DataFrame:
     """Estimate the spread between seeds and the spread between cases, per method.
-
-    A difference between two methods that is small compared with `sd_seeds` may be reversed with another seed; one that
-    is small compared with `se_cases` may be reversed on other test images. Two or three seeds give a rough estimate
-    only. With several folds a seed stands for several trainings, whose mean varies less than that of one training.
 
     Args:
         frame: rows as `score_masks` returns them.
@@ -161,87 +153,134 @@ def variance_components(
     Returns:
         One row per method, in order of appearance: method, n (cases defined for all its trainings), seeds, mean,
         sd_seeds (sd over seeds of the mean over cases; NaN for one seed), sd_cases (sd over cases of the mean over
-        seeds; NaN for one case), se_cases (standard error of the mean: sd_cases / sqrt(n); with groups, from the means
-        of the groups). Each sd divides by n - 1 and has the unit of the ratio. Cases that one of the seeds did not
-        score are left out.
+        seeds; NaN for one case), se_cases (standard error of the mean over cases or groups). Each has the unit of the
+        ratio. With several folds a seed stands for several trainings, whose mean varies less than that of one.
     """
-    rows = add_methods(frame[frame["region"] == region])
-    result = []
-    for method, part in rows.groupby("method", sort=False):
-        means = part.groupby(["case_id", "seed"])[column].mean(skipna=False)
-        table = means.unstack("seed").dropna()  # noqa: PD010  (pivot_table would skip the undefined scores)
-        n, seeds = table.shape
-        sd_seeds = table.mean().std(ddof=1) if n and seeds > 1 else np.nan
-        cases = table.mean(axis=1).to_frame("mean")
-        units = average_groups(cases, groups)["mean"]
-        sd_cases = cases["mean"].std(ddof=1) if n > 1 else np.nan
-        se_cases = units.std(ddof=1) / np.sqrt(len(units)) if len(units) > 1 else np.nan
-        mean = table.to_numpy().mean() if n else np.nan
-        result.append((method, n, seeds, mean, sd_seeds, sd_cases, se_cases))
-    return pd.DataFrame(result, columns=["method", "n", "seeds", "mean", "sd_seeds", "sd_cases", "se_cases"])
+    rows = []
+    for method, part in method_scores(frame, region, column, groups).items():
+        means = part.scores.mean(axis=1)
+        row = {"method": method, "n": len(means), "seeds": part.seeds, "mean": means.mean()}
+        row |= {"sd_seeds": np.sqrt(part.seed_variance), "sd_cases": means.std()}
+        rows.append(row | {"se_cases": np.sqrt(_mean_variance(means, groups)[0])})
+    return pd.DataFrame(rows, columns=["method", "n", "seeds", "mean", "sd_seeds", "sd_cases", "se_cases"])
 
 
-def _direction(differences: Sequence[float]) -> int:
-    """Return 1 if the ranks of the positive differences have the larger sum, -1 if those of the negative ones have."""
-    from scipy.stats import rankdata
+def pool_seeds(methods: Iterable[MethodScores]) -> tuple[float, int]:
+    """Pool the variance between seeds over methods, since two or three seeds of one method say little.
 
-    values = _round_differences(differences)
-    return int(np.sign((rankdata(np.abs(values)) * np.sign(values)).sum())) if len(values) else 0
-
-
-def _round_differences(differences: Sequence[float]) -> np.ndarray:
-    """Drop NaN, and round so that 0.9 - 0.8 and 0.8 - 0.7 are equal."""
-    values = np.asarray(differences, dtype=float)
-    return values[~np.isnan(values)].round(12)
+    Returns:
+        Variance over seeds of a method's mean over the cases, and its degrees of freedom; (NaN, 0) without seeds.
+    """
+    several = [part for part in methods if part.seeds > 1]
+    df = sum(part.seeds - 1 for part in several)
+    return (sum((part.seeds - 1) * part.seed_variance for part in several) / df, df) if df else (np.nan, 0)
 
 
-def _holm(p_values: np.ndarray) -> np.ndarray:
-    """Return the adjusted p values of Holm (1979), Scandinavian Journal of Statistics 6, 65-70; NaN stays NaN."""
-    adjusted = np.full(len(p_values), np.nan)
-    tested = np.flatnonzero(~np.isnan(p_values))
-    order = tested[np.argsort(p_values[tested], kind="stable")]
-    steps = p_values[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
+def combine_variances(cases: float, seeds: float, residual: float, df: tuple[float, float]) -> tuple[float, float]:
+    """Add the variances of cases and seeds, which both contain the residual.
+
+    Args:
+        cases: variance of a difference of means over cases, with the trainings fixed.
+        seeds: variance of it over seeds, with the cases fixed; 0 for one seed.
+        residual: the part that both contain.
+        df: degrees of freedom of the first two.
+
+    Returns:
+        Variance, at least that of the cases, and Satterthwaite's degrees of freedom.
+    """
+    total = cases + max(0.0, seeds - residual)
+    uncertainty = cases**2 / df[0] + (seeds**2 / df[1] if df[1] else 0.0)
+    return total, total**2 / uncertainty if uncertainty else df[0]
 
 
-@lru_cache(maxsize=256)
-def _signed_rank_quantile(n: int, tail: float) -> int:
-    """Return the largest c with P(T+ <= c) <= tail if there is no difference; -1 if P(T+ = 0) is larger than tail."""
-    if n > _EXACT_CASES:
-        from scipy.stats import norm
+def detectable_factor(df: float, comparisons: int = 1, power: float = 0.8) -> float:
+    """Return the smallest difference that a test detects with the given power, in standard errors.
 
-        sd = np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
-        return int(np.floor(n * (n + 1) / 4 + norm.ppf(tail) * sd))
-    # (1 - 0.95) / 2 is slightly more than 0.025; the two must count as equal.
-    cumulative = np.cumsum(_rank_sum_distribution(range(1, n + 1)))
-    return int(np.searchsorted(cumulative, tail * (1 + 1e-9), side="right")) - 1
+    Args:
+        df: degrees of freedom of the standard error.
+        comparisons: number of comparisons of the family.
+        power: probability that the difference is significant in the family.
+    """
+    from scipy.stats import t
 
-
-def _pair_means(values: np.ndarray, positions: Sequence[int]) -> list[float]:
-    """Return order statistics of the means of all pairs (each value also with itself), by position from 0."""
-    n = len(values)
-    if n <= _MANY_CASES:
-        first, second = np.triu_indices(n)
-        means = np.sort((values[first] + values[second]) / 2)
-        return [float(means[position]) for position in positions]
-    # Half of n squared means would need too much memory: bisect until the number of means below is right.
-    ordered = np.sort(values)
-    means = []
-    for position in positions:
-        low, high = ordered[0], ordered[-1]
-        while (middle := (low + high) / 2) not in (low, high):
-            ranks = np.searchsorted(ordered, 2 * middle - ordered, side="right")
-            # Ordered pairs count twice, except those of a value with itself.
-            below = (ranks.sum() + np.searchsorted(ordered, middle, side="right")) // 2
-            low, high = (low, middle) if below > position else (middle, high)
-        means.append(float(high))
-    return means
+    return t.isf(ALPHA / 2 / comparisons, df) + t.ppf(power, df)
 
 
-def _rank_sum_distribution(ranks: Iterable[int]) -> np.ndarray:
-    """Return the probability of each sum, from 0, if every rank is included with probability 1/2."""
-    probabilities = np.ones(1)
-    for rank in ranks:
-        probabilities = np.pad(probabilities / 2, (0, rank)) + np.pad(probabilities / 2, (rank, 0))
-    return probabilities
+def _difference(
+    first: MethodScores,
+    second: MethodScores,
+    seeds: tuple[float, int],
+    folds: int,
+    groups: Groups | None,
+    same_trainings: bool,
+) -> tuple[float, float, float, float, int]:
+    """Return the difference of the means, its standard errors, its degrees of freedom, and the number of units."""
+    shared = first.scores.index.intersection(second.scores.index)
+    a, b = first.scores.loc[shared], second.scores.loc[shared]
+    # Rounded, so that 0.9 - 0.8 and 0.8 - 0.7 are equal.
+    differences = (a.mean(axis=1) - b.mean(axis=1)).round(12)
+    cases, units = _mean_variance(differences, groups)
+    difference = float(differences.mean())
+    if units < 2:
+        return difference, np.nan, np.nan, np.nan, units
+    if same_trainings:
+        between, residual = _seed_variance(a - b, groups)
+        df, shares = first.seeds - 1, [1 / first.seeds]
+        residual = residual / first.seeds
+    else:
+        (between, df), shares = seeds, [1 / first.seeds, 1 / second.seeds]
+        residual = sum(part.residual / part.seeds for part in (first, second) if part.seeds > 1)
+    if not df:
+        return difference, np.sqrt(cases), np.sqrt(cases), units - 1, units
+    # Training sets of folds overlap: the mean of their trainings varies more than that of independent ones.
+    overlap = folds / (folds - 1) if folds > 1 else 0
+    total, df = combine_variances(cases, between * sum(share + overlap for share in shares), residual, (units - 1, df))
+    return difference, np.sqrt(cases), np.sqrt(total), df, units
+
+
+def _mean_variance(values: pd.Series, groups: Groups | None) -> tuple[float, int]:
+    """Return the variance of a mean over cases in independent groups, and the number of groups."""
+    residuals = _sum_groups((values - values.mean()).to_numpy(), values.index, groups)
+    units = len(residuals)
+    # The correction is exact for groups of one case.
+    return (float((residuals**2).sum() / len(values) ** 2 * units / (units - 1)) if units > 1 else np.nan), units
+
+
+def _sum_groups(values: np.ndarray, case_ids: pd.Index, groups: Groups | None) -> np.ndarray:
+    """Sum the rows of each group of cases; a case without a group is a group by itself."""
+    if not groups:
+        return values
+    numbers = np.unique(group_names(case_ids, groups), return_inverse=True)[1]
+    sums = np.zeros((numbers.max() + 1, *values.shape[1:]))
+    np.add.at(sums, numbers, values)
+    return sums
+
+
+def _seed_variance(scores: pd.DataFrame, groups: Groups | None) -> tuple[float, float]:
+    """Return the variance over seeds of the mean over cases, and the part of it that is due to the cases."""
+    cases, seeds = scores.shape
+    if seeds < 2:
+        return np.nan, np.nan
+    means = scores.mean()
+    left = scores - means - np.asarray(scores.mean(axis=1))[:, None] + means.mean()
+    sums = _sum_groups(left.to_numpy(), scores.index, groups)
+    units = len(sums)
+    residual = (sums**2).sum() / (seeds - 1) / cases**2 * units / (units - 1) if units > 1 else np.nan
+    return float(means.var()), float(residual)
+
+
+def _add_tests(pairs: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """Add p values, simultaneous intervals and the result of the equivalence test to all pairs of a family."""
+    from scipy.stats import t
+
+    tested = pairs["se"].notna()
+    difference, se, df = (pairs.loc[tested, name].to_numpy(dtype=float) for name in ("difference", "se", "df"))
+    number = max(len(df), 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Without any spread a difference is certain, and no difference is none.
+        statistic = np.where(difference == 0, 0.0, np.abs(difference) / se)
+    p, half = 2 * t.sf(statistic, df), se * t.isf(ALPHA / 2 / number, df)
+    pairs.loc[tested, ["p", "p_adjusted"]] = np.stack([p, np.minimum(1, p * number)], axis=1)
+    pairs.loc[tested, "detectable"] = se * detectable_factor(df, number)
+    pairs.loc[tested, ["ci_low", "ci_high"]] = np.stack([difference - half, difference + half], axis=1)
+    return pairs.assign(equivalent=(pairs["ci_low"] > -margin) & (pairs["ci_high"] < margin))

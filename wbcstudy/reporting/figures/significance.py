@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from wbcstudy.registry import method_title, varying_part
 from wbcstudy.reporting.figures.canvas import StudyFigure, add_legend, make_axes, make_blank, plain, styled
 from wbcstudy.reporting.figures.colours import BLUE, INK
-from wbcstudy.scoring.comparison import ALPHA
 from wbcstudy.scoring.ranks import RankTest
+from wbcstudy.scoring.statistics import ALPHA
 from wbcstudy.wording import p_value
 
 # With more methods the numbers do not fit into the squares.
@@ -74,7 +74,7 @@ def _draw_ranks(axis, region: str, test: RankTest, units: str) -> None:
 def fig_differences(pairs: pd.DataFrame, region: str, order: Sequence[str]) -> StudyFigure:
     """Draw a heat map of pairwise differences: row minus column, in thousandths of Dice.
 
-    Squares have a colour only where the difference is significant (Holm-adjusted p below `ALPHA`).
+    Squares have a colour only where the difference is significant (adjusted p below `ALPHA`).
 
     Args:
         pairs: rows of `paired_differences`.
@@ -89,7 +89,7 @@ def fig_differences(pairs: pd.DataFrame, region: str, order: Sequence[str]) -> S
     for row in pairs.itertuples():
         a, b = order.index(row.method_a), order.index(row.method_b)
         values[a, b], values[b, a] = row.difference, -row.difference
-        significant[a, b] = significant[b, a] = row.p_holm < ALPHA
+        significant[a, b] = significant[b, a] = row.p_adjusted < ALPHA
     side = 0.52 if k <= _MOST_NUMBERS else 0.36
     figure, axis = make_axes(1, 1, 2.9 + side * k, 1.9 + side * k)
     shown = np.where(significant, values, np.nan)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
 
 _COLUMNS = (
-    *("region", "method", "n", "mean", "mean_rank", "leader", "behind", "ci_low", "ci_high", "p_holm", "undecided"),
+    *("region", "method", "n", "mean", "mean_rank", "leader", "behind", "ci_low", "ci_high", "p_adjusted", "undecided"),
     *("sd_seeds", "se_cases", "seeds"),
 )
 
@@ -27,8 +27,8 @@ def make_ranks(results: StudyResults) -> pd.DataFrame:
 
     Returns:
         Rows by region, then mean, best first: region, method, n (cases that all methods scored), mean (Dice over
-        these), mean_rank, leader (bool), behind (typical difference from the leader: leader minus method; NaN for the
-        leader), ci_low, ci_high, p_holm, undecided (bool: the leader, or not significantly different from it),
+        these), mean_rank, leader (bool), behind (difference from the leader: leader minus method; NaN for the
+        leader), ci_low, ci_high, p_adjusted, undecided (bool: the leader, or not significantly different from it),
         sd_seeds, se_cases, seeds. No rows for regions without scores.
     """
     rows = []
@@ -43,7 +43,7 @@ def make_ranks(results: StudyResults) -> pd.DataFrame:
             if not leader:
                 difference = comparison.difference(comparison.leader, method)
                 row |= {"behind": difference["difference"]}
-                row |= {name: difference[name] for name in ("ci_low", "ci_high", "p_holm")}
+                row |= {name: difference[name] for name in ("ci_low", "ci_high", "p_adjusted")}
             rows.append(row | spread.loc[method, ["sd_seeds", "se_cases", "seeds"]].to_dict())
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype({"n": "int64", "seeds": "int64"})
 
@@ -67,19 +67,23 @@ def layout_ranks(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
                 "leads" if row.leader else interval_text(row.behind, row.ci_low, row.ci_high, interval_digits=4),
                 muted=bool(row.leader),
             ),
-            Cell("" if row.leader else p_text(row.p_holm)),
+            Cell("" if row.leader else p_text(row.p_adjusted)),
             *([Cell(number_text(row.sd_seeds))] if several else []),
             Cell(number_text(row.se_cases)),
         ]
         rows.append((f"{capitalise(row.region)}, {row.n} images", cells))
     heads = ["Encoder and loss" if part == "method" else part.capitalize(), "Mean Dice", "Mean rank"]
-    heads += ["Behind the leader [95 % interval]", "p (Holm)"]
+    heads += ["Behind the leader [95 % interval]", "Adjusted p"]
     heads += [*(["SD over seeds"] if several else []), "SE over images"]
     remarks = [
-        "Bold: the leader, and all without a significant difference from it (Wilcoxon's signed-rank test of every pair "
-        "on the same images, Holm's correction, p of 0.05 or more). No significant difference does not mean no "
-        "difference.",
-        "Behind the leader: the typical difference of one image (Hodges-Lehmann estimate).",
+        "Bold: the leader, and all without a significant difference from it (p of 0.05 or more). No significant "
+        "difference does not mean no difference.",
+        "Behind the leader: difference of the means on the same images. Intervals and p values are adjusted for all "
+        "pairs and regions together (Bonferroni): where the interval excludes 0, p is below 0.05.",
+        "The standard errors include the variation between images and between seeds."
+        if several
+        else "One seed per row: intervals and p values are about these trained networks; other seeds could give "
+        "another result.",
         *(["SD over seeds: standard deviation of the mean Dice from seed to seed."] if several else []),
         "SE over images: standard error of the mean Dice, over the images.",
     ]

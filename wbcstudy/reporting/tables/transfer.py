@@ -81,9 +81,8 @@ def load_transfer(results: StudyResults) -> Transfer:
             own = results.comparable_scores
             table = compare_transfer(own, scores, groups=results.groups, other_groups=dataset.groups)
             tables.append(table.assign(dataset=dataset.name))
-            pairs[dataset.name] = {
-                region: paired_differences(scores, region, groups=dataset.groups) for region in TABLE_REGIONS
-            }
+            compared = paired_differences(scores, TABLE_REGIONS, groups=dataset.groups)
+            pairs[dataset.name] = {region: compared[compared["region"] == region] for region in TABLE_REGIONS}
     table = (pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()).reindex(columns=list(_COLUMNS))
     return Transfer(datasets, table, pairs, tuple(failed), tuple(missing))
 
@@ -130,8 +129,8 @@ def make_flips(results: StudyResults) -> pd.DataFrame:
 
     Returns:
         One row per region and method: n test images (or groups of them), mean Dice of single predictions and of the
-        mean of eight, the typical difference (with flips minus single; Hodges-Lehmann) with its interval, and
-        Wilcoxon's p, unadjusted. No rows for runs without `test_time_flips`.
+        mean of eight, the difference (with flips minus single) with its interval and p, not adjusted for the
+        number of rows. No rows for runs without `test_time_flips`.
     """
     rows = []
     for (encoder, loss), group in results.pairs.items():
@@ -149,7 +148,7 @@ def make_flips(results: StudyResults) -> pd.DataFrame:
         ]
         both = pd.concat(renamed, ignore_index=True)
         for region in TABLE_REGIONS:
-            for pair in paired_differences(both, region, groups=results.groups).itertuples():
+            for pair in paired_differences(both, region, groups=results.groups, same_trainings=True).itertuples():
                 means = both[both["region"] == region].groupby(both["run"].str.partition("__")[0])["dice"].mean()
                 row = (region, f"{encoder}__{loss}", pair.n, means["single"], means["flips"])
                 rows.append((*row, pair.difference, pair.ci_low, pair.ci_high, pair.p))
@@ -166,7 +165,7 @@ def layout_flips(table: pd.DataFrame, unit: str = "image", notes: Iterable[str] 
         notes: sentences to add below the table.
     """
     heads = [("", "Encoder and loss"), ("Mean Dice", "One prediction"), ("Mean Dice", "Mean of eight")]
-    heads += [("", "Typical gain [95 % interval]"), ("", "p")]
+    heads += [("", "Gain [95 % interval]"), ("", "p")]
     rows = []
     for row in table.itertuples():
         gain = interval_text(row.difference, row.ci_low, row.ci_high, interval_digits=4)
@@ -175,7 +174,7 @@ def layout_flips(table: pd.DataFrame, unit: str = "image", notes: Iterable[str] 
     remarks = [
         "Mean of eight: the image is predicted in eight orientations (four rotations, each also mirrored), and the "
         "probabilities are averaged. The other tables use these predictions.",
-        "Gain: the typical difference of one image (Hodges-Lehmann estimate). p: Wilcoxon's signed-rank test, not "
-        "adjusted for the number of rows.",
+        "Gain: difference of the means on the same images. Intervals and p values are not adjusted for the number of "
+        "rows.",
     ]
     return Layout(9, "Effect of test-time flips", heads, rows, notes=[*remarks, *notes])

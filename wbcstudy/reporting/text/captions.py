@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
 
 _DIFFERENCES = (
-    "Typical difference in Dice of one image, row minus column, in thousandths. Coloured: significant (Wilcoxon's "
-    "test, Holm's correction). White: not significant."
+    "Difference in mean Dice, row minus column, in thousandths. Coloured: significant, adjusted for all pairs and "
+    "regions together. White: not significant."
 )
 _CAPTIONS = {
     "figure1": ("Figure 1. Images and the expert's masks", "Images of the dataset, each above its mask."),
@@ -32,8 +32,8 @@ _CAPTIONS = {
     "ranks": (
         "Mean ranks",
         "The methods are ranked by Dice within each image; a point is a method's mean rank. A bar joins methods "
-        "without a significant difference in Nemenyi's test. The rest of this report uses Wilcoxon's test of every "
-        "pair with Holm's correction, which may detect differences between methods that a bar joins.",
+        "without a significant difference in Nemenyi's test, which takes the trained networks as fixed. The rest of "
+        "this report compares mean Dice and may detect other differences.",
     ),
     "differences_nucleus": ("Pairwise differences, nucleus", _DIFFERENCES),
     "differences_cytoplasm": ("Pairwise differences, cytoplasm", _DIFFERENCES),

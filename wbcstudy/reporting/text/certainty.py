@@ -157,9 +157,9 @@ def _lead_over_all(comparison: Comparison, part: str, score: str, images: str) -
 
 def _statistics(row: Mapping, rows: Sequence[Mapping]) -> str:
     """Return the interval of one difference, and the largest p value of several."""
-    largest = max(other["p_holm"] for other in rows)
+    largest = max(other["p_adjusted"] for other in rows)
     p = p_value(largest)
-    p = f"Holm-adjusted {p.replace('=', '≤') if len(rows) > 1 else p}"
+    p = f"adjusted {p.replace('=', '≤') if len(rows) > 1 else p}"
     digits = 3 if amount(row["ci_low"]) == f"{row['ci_low']:.3f}" else 4
     return "; ".join(text for text in (interval(row["ci_low"], row["ci_high"], digits), p) if text)
 

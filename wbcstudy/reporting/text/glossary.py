@@ -27,9 +27,12 @@ GLOSSARY = (
         "Training, validation, test",
         "images for training; for stopping it and choosing the network; for the final scores only.",
     ),
-    ("Significant", "unlikely to be due to chance alone: Holm-adjusted p below 0.05."),
+    ("Significant", "unlikely to be due to chance alone: adjusted p below 0.05."),
     ("No significant difference", "the difference could be due to chance; this does not mean that there is none."),
-    ("p (Holm)", "probability of a difference this large by chance alone, adjusted for the number of pairs compared."),
+    (
+        "Adjusted p",
+        "probability of a difference this large by chance alone, adjusted for the number of pairs and regions.",
+    ),
     (
         "Detectable difference",
         "a difference of this size would be significant in four of five studies like this one.",

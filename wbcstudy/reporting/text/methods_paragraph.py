@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
 
 
+# Whether there are several seeds -> sentence.
+_STANDARD_ERROR = {
+    False: "The trained networks were taken as fixed, so the results hold for these networks, not for other seeds.",
+    True: "Its standard error includes the variation between images and, pooled over the methods, between seeds, with "
+    "Satterthwaite's degrees of freedom.",
+}
+
+
 def methods_paragraph(results: StudyResults) -> str:
     """Describe the data, training and evaluation of the networks that were trained, for a paper.
 
@@ -124,12 +132,12 @@ def _describe_evaluation(config: StudyConfig, complete: Sequence[Run]) -> list[s
         "best encoder and loss were chosen by the Dice on the validation images."
     ]
     if len({(run.config.encoder, run.config.loss) for run in complete}) > 1:
+        several_seeds = len({run.config.seed for run in complete}) > 1
         sentences.append(
-            "Encoders and losses were compared in pairs on the same test images, by the Dice of each image (mean "
-            "over the seeds), with Wilcoxon's two-sided signed-rank test and Holm's correction over all pairs of a "
-            "region at a level of 0.05; the typical difference is the Hodges-Lehmann estimate, with the "
-            "corresponding interval. Mean ranks were compared with Friedman's and Nemenyi's tests. Images of one slide "
-            "or patient, where known, were averaged first."
+            "Encoders and losses were compared in pairs by the difference of their mean Dice on the same test images. "
+            f"{_STANDARD_ERROR[several_seeds]} p values and intervals (t distribution) were adjusted for all pairs and "
+            "regions together (Bonferroni), at a level of 0.05. Mean ranks were compared with Friedman's and Nemenyi's "
+            "tests. Images of one slide or patient, where known, counted as one."
         )
     if config.test_time_flips:
         sentences.append(
