@@ -14,6 +14,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 import typer
 
 from wbcstudy.errors import StudyError, printable
+from wbcstudy.study.environment import ignore_user_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -300,6 +301,7 @@ def main() -> None:
         # File names may contain bytes that are not text, and a terminal may not know all characters.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    ignore_user_settings()
     try:
         app()
     except StudyError as error:
@@ -308,7 +310,7 @@ def main() -> None:
         _exit_with("Stopped.", 130)
     except OSError as error:
         if error.errno not in _FILE_SYSTEM_ERRORS:
-            _exit_with_bug(error)
+            _exit_with_unexpected(error)
         message = StudyError(
             f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}.",
             expected="files and folders that you may read and write, on a disk with free space",
@@ -316,10 +318,14 @@ def main() -> None:
         )
         _exit_with(str(message), 2)
     except Exception as error:
-        _exit_with_bug(error)
+        _exit_with_unexpected(error)
 
 
-def _exit_with_bug(error: Exception) -> None:
+def _exit_with_unexpected(error: Exception) -> None:
+    from wbcstudy.study.machine import explain_memory
+
+    if memory := explain_memory(error):
+        _exit_with(str(memory), 2)
     _exit_with(
         f"Unexpected {type(error).__name__}: {error}\n"
         "This is a bug in wbcstudy. `wbcstudy --debug ...` shows where it happened.",

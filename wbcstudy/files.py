@@ -59,7 +59,13 @@ def data_folder() -> Path:
 def weights_cache() -> Path:
     """Return the folder of downloaded weights: `$WBCSTUDY_WEIGHTS`, or ~/.cache/wbcstudy/weights; it need not exist."""
     given = os.environ.get("WBCSTUDY_WEIGHTS")
-    return Path(given).expanduser().resolve() if given else Path.home() / ".cache" / "wbcstudy" / "weights"
+    if given:
+        return expand_home(given).resolve()
+    try:
+        return Path.home() / ".cache" / "wbcstudy" / "weights"
+    except RuntimeError:
+        # A user without a home folder, as in some containers.
+        return data_folder() / "weights"
 
 
 def expand_home(path: str | Path) -> Path:

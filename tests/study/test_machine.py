@@ -1,8 +1,11 @@
 """The number of parallel trainings is limited by cores, runs and memory."""
 
+import resource
+
 import pytest
 
 from wbcstudy.config import BaselineConfig, RunConfig
+from wbcstudy.errors import StudyError
 from wbcstudy.study import machine
 
 SMALL = RunConfig(image_size=96)
@@ -61,3 +64,29 @@ def test_a_containers_memory_limit_counts(monkeypatch, tmp_path):
     # The cache of files can be freed.
     (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 400000\n")
     assert machine._free_memory_mb() == 2.4
+
+
+def test_a_shell_with_too_little_memory_is_named(monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (10**9, 10**9))
+    with pytest.raises(StudyError, match=r"limits each program to 1\.0 GB"):
+        machine.check_memory_limit()
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    machine.check_memory_limit()
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (ImportError("libtensorflow_cc.so.2: failed to map segment from shared object"), True),
+        (MemoryError(), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("can't start new thread"), True),
+        (ImportError("No module named 'x'"), False),
+        (ValueError("wrong"), False),
+    ],
+)
+def test_errors_that_mean_too_little_memory(error, memory):
+    explained = machine.explain_memory(error)
+    assert (explained is not None) == memory
+    if memory:
+        assert "not enough memory" in str(explained)

@@ -75,3 +75,37 @@ def test_a_full_disk_is_named(small_disk, monkeypatch):
     small_disk.fill()
     message = study_run._explain(StudyFolder(small_disk.path), time.time())
     assert "is full (0.0 MB free)" in message and "Free some space" in message
+
+
+END = "Exiting because a job execution failed.\nWorkflowError:\nAt least one job did not complete successfully.\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("WorkflowError:\nFailed to load profile x.\n", "Failed to load profile x."),
+        ("Using profile x.\nError: profile directory given (x), but no config.yaml found. Give it.\n",
+         "Error: profile directory given (x), but no config.yaml found. Give it."),
+        ('MissingOutputException in rule a in file S, line 3:\nJob 1 completed, but files are missing:\na.txt\n' + END,
+         "Job 1 completed, but files are missing."),
+        ('ZeroDivisionError in file "S", line 7:\ndivision by zero\n  File "S", line 7\n', "division by zero."),
+        ("__main__.py: error: argument --x: invalid choice: 'y'\n", "error: argument --x: invalid choice: 'y'."),
+        ("Traceback (most recent call last):\nMemoryError\n", "MemoryError."),
+        (END, ""),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_the_reason_in_snakemakes_log(tmp_path, log, reason):
+    folder = StudyFolder(tmp_path)
+    folder.logs.mkdir()
+    (folder.logs / "snakemake.log").write_text(log)
+    assert study_run._read_reason(folder, 0) == reason
+
+
+def test_the_reason_in_the_log_of_the_failed_rule(tmp_path):
+    folder = StudyFolder(tmp_path)
+    folder.logs.mkdir()
+    shown = "Error in rule a:\n    log: logs/a.log (check log file(s) for error details)\n" + END
+    (folder.logs / "snakemake.log").write_text(shown)
+    (folder.logs / "a.log").write_text("Traceback:\n  File x\nImportError: libx.so: failed to map segment\n")
+    assert study_run._read_reason(folder, 0) == "ImportError: libx.so: failed to map segment."

@@ -27,9 +27,11 @@ def load_keras():
         The module `keras`.
 
     Raises:
-        StudyError: `$WBCSTUDY_THREADS` is not a positive integer, or Keras runs on another backend.
+        StudyError: `$WBCSTUDY_THREADS` is not a positive integer, or Keras is already running on another backend.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # The user's choices for other work.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
     # Several trainings may share a GPU; by default the first would take all of its memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     threads = _threads()
@@ -44,8 +46,12 @@ def load_keras():
         raise StudyError(
             f"Keras runs on {keras.backend.backend()!r}.",
             expected="the TensorFlow backend",
-            fix="Unset KERAS_BACKEND, or set it to tensorflow.",
+            fix="Restart this program without KERAS_BACKEND, and import wbcstudy before keras.",
         )
+    # ~/.keras/keras.json may hold others.
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
     if threads:
         try:
             tf.config.threading.set_intra_op_parallelism_threads(threads)

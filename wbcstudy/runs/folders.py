@@ -46,6 +46,11 @@ class StudyFolder:
         return self.path / "logs"
 
     @property
+    def programs(self) -> Path:
+        """Folder for the files of Jupyter and other programs, instead of the user's home folder."""
+        return self.path / ".programs"
+
+    @property
     def tables(self) -> Path:
         """Folder of the tables, each as .csv, .html and .tex."""
         return self.path / "tables"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 
 from wbcstudy.config import BaselineConfig, RunConfig
+from wbcstudy.errors import StudyError
 
 # Memory of Python, Keras and TensorFlow with weights, gradients and Adam's two moments, in MB (10**6 bytes).
 _RUN_BASE_MB = 2000
@@ -17,6 +20,10 @@ _BASELINE_MB = 1500
 _MEMORY_SHARE = 0.8
 # Resource limits of a container.
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
+# TensorFlow alone maps 1.8 GB of addresses, a small training twice as much.
+_MIN_ADDRESS_GB = 4.0
+# In the messages of errors that mean too little memory.
+_MEMORY_TEXTS = ("failed to map segment", "cannot allocate memory", "can't start new thread", "out of memory")
 
 
 def choose_jobs(configs: Sequence[RunConfig | BaselineConfig]) -> int:
@@ -38,6 +45,42 @@ def choose_jobs(configs: Sequence[RunConfig | BaselineConfig]) -> int:
         return 1
     fitting = int(_MEMORY_SHARE * _free_memory_mb() / max(map(_run_memory_mb, configs)))
     return max(1, min(cpu_count(), len(configs), fitting))
+
+
+def check_memory_limit() -> None:
+    """Stop before the first training if this shell limits the memory of programs too much (`ulimit -v`).
+
+    Raises:
+        StudyError: it does.
+    """
+    limit = _address_limit_gb()
+    if limit is not None and limit < _MIN_ADDRESS_GB:
+        raise _too_little_memory(f"This shell limits each program to {limit:.1f} GB of memory (ulimit -v).")
+
+
+def explain_memory(error: BaseException) -> StudyError | None:
+    """Return the message for an error that means too little memory; None for any other error."""
+    chain = [str(error).lower(), str(error.__cause__ or error.__context__ or "").lower()]
+    texts = any(text in message for text in _MEMORY_TEXTS for message in chain)
+    if not (isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or texts):
+        return None
+    limit = _address_limit_gb()
+    limited = f" This shell limits each program to {limit:.1f} GB (ulimit -v)." if limit is not None else ""
+    return _too_little_memory(f"There is not enough memory.{limited}")
+
+
+def _too_little_memory(message: str) -> StudyError:
+    return StudyError(
+        message,
+        expected=f"at least {_MIN_ADDRESS_GB:g} GB; large images and batches need more",
+        fix="Close other programs, raise the limit (`ulimit -v unlimited`; on a cluster, request memory for an "
+        "interactive job), or lower image_size and batch_size.",
+    )
+
+
+def _address_limit_gb() -> float | None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit / 1e9
 
 
 def _run_memory_mb(config: RunConfig | BaselineConfig) -> float:

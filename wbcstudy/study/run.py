@@ -6,17 +6,21 @@ Snakemake schedules (see the `Snakefile`) and papermill runs the notebooks.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 
 from wbcstudy.baselines.methods import method_row
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import StudyError, printable
 from wbcstudy.files import short_path, write_json
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import lock_study
+from wbcstudy.study.environment import check_package
+from wbcstudy.study.machine import check_memory_limit
 from wbcstudy.study.plan import Plan, prepare, read_plan, report_contents, select_finished
 from wbcstudy.study.progress import error_line
 from wbcstudy.study.snakemake import Executor, choose_executor, run_snakemake
@@ -54,6 +58,7 @@ def run_study(
         StudyError: the study cannot be started.
     """
     begin = time.time()
+    check_package()
     plan = read_plan(source, only)
     waiting = [name for name, (folder, _) in plan.work.items() if folder.read_status() != "complete"]
     progress = f"{count(len(plan.work), 'run')}, {len(plan.work) - len(waiting)} already finished."
@@ -64,6 +69,8 @@ def run_study(
         if plan.study.also_score:
             show(f"Then any missing scores on {join_words(plan.study.also_score)}.")
         return 0
+    if executor == "local":
+        check_memory_limit()
     chosen = choose_executor(executor, profile, jobs, [plan.work[name][1] for name in waiting])
     with lock_study(plan.folder, show) as lock:
         prepare(plan)
@@ -100,6 +107,8 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
         StudyError: no run of the study is finished.
     """
     begin = time.time()
+    check_package()
+    check_memory_limit()
     plan = read_plan(source)
     if not any(folder.read_status() in ("complete", "failed") for folder, _ in plan.work.values()):
         raise StudyError(
@@ -170,7 +179,36 @@ def _explain(folder: StudyFolder, since: float) -> str:
         notebook = folder.path / f"{name}.ipynb"
         if notebook.exists() and notebook.stat().st_mtime >= since and (error := notebook_error(notebook)):
             return f"{error}\n  notebook: {short_path(notebook)}"
-    log = folder.logs / "snakemake.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    errors = [line.strip() for line in lines if "Error" in line or "Exception" in line]
-    return f"Stopped with an error{': ' + errors[-1] if errors else ''}. See {short_path(folder.logs)}."
+    reason = _read_reason(folder, since)
+    return f"Stopped{': ' + reason if reason else ' with an error.'} See {short_path(folder.logs)}."
+
+
+# A line with an error: type, where Snakemake found it, and the message, which Snakemake may write on the next line.
+_ERROR = re.compile(r"(?:__main__\.py: )?([\w.]*(?:[Ee]rror|Exception))( in (?!rule \S+:).*?)?(?::\s*(.*))?")
+# Consequences of another error.
+_CONSEQUENCES = ("At least one job did not complete", "Command 'set -e", "PapermillExecutionError")
+
+
+def _read_reason(folder: StudyFolder, since: float) -> str:
+    """Return the last error in the log of a failed rule or, if there is none, in Snakemake's log, as one sentence."""
+    lines = _read_lines(folder.logs / "snakemake.log")
+    failed = [match[1] for line in lines if (match := re.match(r"\s+log: (\S+) \(check log", line))]
+    logs = [folder.path / name for name in failed]
+    contents = [_read_lines(log) for log in logs if log.exists() and log.stat().st_mtime >= since]
+    for content in [*reversed(contents), lines]:
+        for number in range(len(content) - 1, -1, -1):
+            match = _ERROR.fullmatch(content[number].strip())
+            if match is None:
+                continue
+            below = next((line.strip() for line in content[number + 1 :] if line.strip()), "")
+            text = match[0].removeprefix("__main__.py: ") if match[3] or not match[0].endswith(":") else below
+            if text and not text.startswith(_CONSEQUENCES):
+                return printable(shorten(text, 300)).rstrip(".:") + "."
+    return ""
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

@@ -15,6 +15,7 @@ from pathlib import Path
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, data_folder, project_root, short_path, weights_cache
 from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.study.environment import child_environment
 from wbcstudy.study.machine import choose_jobs
 from wbcstudy.study.plan import Plan
 from wbcstudy.study.progress import Progress
@@ -57,7 +58,7 @@ class Executor:
     def arguments(self, folder: StudyFolder) -> list[str]:
         """Return the command-line arguments for Snakemake."""
         if not self.profile:
-            return ["--cores", str(self.jobs)]
+            return ["--cores", str(self.jobs), "--profile", "none"]
         limit = ["--jobs", str(self.jobs)] if self.jobs else []
         prefix = ["--slurm-jobname-prefix", job_prefix(folder)]
         return ["--executor", "slurm", "--profile", str(self.profile), *prefix, *limit]
@@ -115,6 +116,8 @@ def run_snakemake(plan: Plan, executor: Executor, lock: int, show: Callable[[str
         show(f"Cancelled {count(cancelled, 'SLURM job')} left over from an earlier call.")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
     command += ["--directory", str(plan.folder.path), "--keep-going", *executor.arguments(plan.folder)]
+    # Otherwise a folder profiles/default here or next to the Snakefile changes the options.
+    command += ["--workflow-profile", "none"]
     # Only missing files count: a changed notebook or package never repeats finished runs. Our own lock prevents two
     # calls on one study; unlike Snakemake's, it does not survive a kill.
     command += ["--rerun-triggers", "mtime", "--nolock", "--nocolor"]
@@ -126,21 +129,19 @@ def run_snakemake(plan: Plan, executor: Executor, lock: int, show: Callable[[str
     if interrupted := [run.record for run, _ in plan.work.values() if run.read_status() == "unfinished"]:
         command += ["--prioritize", *(str(record.relative_to(plan.folder.path)) for record in interrupted)]
     command += extra
-    environment = os.environ | {
+    try:
+        programs = child_environment(plan.folder.programs)
+        log = (plan.folder.logs / "snakemake.log").open("w", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(plan.folder.logs, error) from None
+    environment = programs | {
         "WBCSTUDY_ROOT": str(root),
         "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),
         # Absolute, since the processes run in different folders.
         "WBCSTUDY_DATA": str(data_folder()),
         "WBCSTUDY_WEIGHTS": str(weights_cache()),
         **executor.environment(),
-        "PYTHONUNBUFFERED": "1",
-        # Prevents a debugger warning in every notebook.
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    try:
-        log = (plan.folder.logs / "snakemake.log").open("w", encoding="utf-8")
-    except OSError as error:
-        raise cannot_write(plan.folder.logs, error) from None
     with log:
         child = subprocess.Popen(
             command,

@@ -70,7 +70,9 @@ def styled(function: Callable) -> Callable:
         # Importing seaborn takes a second, which a page without figures need not wait for.
         import seaborn as sns
 
-        with mpl.rc_context(sns.axes_style("whitegrid") | _STYLE):
+        # A matplotlibrc of the user does not count.
+        defaults = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
+        with mpl.rc_context(defaults | sns.axes_style("whitegrid") | _STYLE):
             return function(*args, **kwargs)
 
     return draw
