@@ -152,6 +152,12 @@ class _Settings(DataSettings):
         lt=1,
         description="Momentum of the running mean and variance; 0.99 needs hundreds of steps to converge.",
     )
+    weight_average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Keep the moving average of the weights with this decay per step, for example 0.99; 0 for none.",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Precision of convolutions: float32, bfloat16 or auto (bfloat16 if the hardware has units for it).",

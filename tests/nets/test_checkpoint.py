@@ -7,6 +7,7 @@ from wbcstudy.config import RunConfig
 from wbcstudy.nets.checkpoint import Checkpoint
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.unet import build_unet
+from wbcstudy.nets.weight_average import WeightAverage
 
 CONFIG = RunConfig(encoder="unet", loss="dice", image_size=32)
 
@@ -26,7 +27,7 @@ CONFIG = RunConfig(encoder="unet", loss="dice", image_size=32)
 )
 def test_patience_counts_the_epochs_since_the_lowest_validation_loss(tmp_path, losses, patience, best, ended):
     rows = [{"epoch": epoch, "val_loss": loss} for epoch, loss in enumerate(losses, 1)]
-    checkpoint = Checkpoint(tmp_path, None, CONFIG.model_copy(update={"patience": patience}), "", rows)
+    checkpoint = Checkpoint(tmp_path, None, None, CONFIG.model_copy(update={"patience": patience}), "", rows)
     assert (checkpoint.best_epoch, checkpoint.patience_ended) == (best, ended)
 
 
@@ -34,7 +35,7 @@ def test_a_checkpoint_holds_no_pickles(cells, tmp_path, narrow_unet):
     model = build_unet(CONFIG)
     model.compile("adam", build_loss("dice"))
     model.optimizer.build(model.trainable_variables)
-    checkpoint = Checkpoint.open(tmp_path, model, CONFIG, (cells(2), cells(1)), print)
+    checkpoint = Checkpoint.open(tmp_path, model, WeightAverage(model, 0.9), CONFIG, (cells(2), cells(1)), print)
     checkpoint.add({"epoch": 1, "val_loss": 1.0})
     assert {path.name for path in tmp_path.iterdir()} == {"state.npz", "best-1.npz"}
     for path in tmp_path.iterdir():

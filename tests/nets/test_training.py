@@ -19,7 +19,17 @@ from wbcstudy.nets.training import TrainingResult, train, training_facts, valida
 from wbcstudy.nets.unet import build_unet
 from wbcstudy.runs.folders import RunFolder
 
-CONFIG = RunConfig(encoder="unet", loss="dice", image_size=32, batch_size=4, augmented_copies=1, epochs=4, dropout=0.5)
+CONFIG = RunConfig(
+    encoder="unet",
+    loss="dice",
+    image_size=32,
+    batch_size=4,
+    augmented_copies=1,
+    epochs=4,
+    dropout=0.5,
+    weight_average=0.9,
+)
+PLAIN = CONFIG.model_copy(update={"weight_average": 0.0})
 
 
 class Interrupted(Exception):
@@ -94,7 +104,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(finished, parts,
 
 
 def test_a_learning_rate_schedule_resumes_at_its_step(parts, tmp_path):
-    config = CONFIG.model_copy(update={"learning_rate_schedule": "cosine", "learning_rate": 0.01, "epochs": 3})
+    config = PLAIN.model_copy(update={"learning_rate_schedule": "cosine", "learning_rate": 0.01, "epochs": 3})
     whole = train(build_unet(config), *parts, config, RunFolder(tmp_path / "whole"), print).history
 
     def cut(line):
@@ -106,6 +116,18 @@ def test_a_learning_rate_schedule_resumes_at_its_step(parts, tmp_path):
     # The rate of the step after each epoch: the maximum after the first, half of it, and 0.
     np.testing.assert_allclose(whole["learning_rate"], [0.01, 0.005, 0], atol=1e-7)
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), whole.drop(columns="seconds"), check_exact=True)
+
+
+def test_the_average_is_validated_and_kept_and_does_not_change_the_training(finished, parts, tmp_path):
+    folder, result, weights, _ = finished
+    model = build_unet(PLAIN)
+    plain = train(model, *parts, PLAIN, RunFolder(tmp_path), print)
+    pd.testing.assert_series_equal(plain.history["loss"], result.history["loss"], check_exact=True)
+    assert not np.isclose(plain.history["val_loss"], result.history["val_loss"]).any()
+    model.set_weights(weights)
+    kept = validate(model, parts[1], CONFIG)["val_loss"]
+    assert kept == pytest.approx(result.history["val_loss"].min(), rel=1e-6)
+    assert kept == pytest.approx(validate(load_model(folder.model), parts[1], CONFIG)["val_loss"], rel=1e-6)
 
 
 def test_a_single_epoch_only_descends():

@@ -18,11 +18,12 @@ from wbcstudy.config_io import changed_settings
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write
 from wbcstudy.nets.cost import arithmetic
+from wbcstudy.nets.weight_average import WeightAverage
 
 
 @dataclass
 class Checkpoint:
-    """The state of a training: history, weights, optimiser, random state, and the best epoch's weights.
+    """The state of a training: history, weights and their average, optimiser, random state, the best epoch's weights.
 
     The folder contains `state.npz`, replaced in one step after each epoch, and `best-<epoch>.npz`, written before the
     `state.npz` that refers to it. NumPy files without pickles cannot run code.
@@ -30,6 +31,7 @@ class Checkpoint:
     Args:
         path: the folder.
         model: the compiled model, its optimiser built.
+        average: the moving average of its weights.
         config: the settings.
         images: fingerprint of the images and masks.
         rows: one dict per finished epoch, with the columns of history.csv.
@@ -37,19 +39,27 @@ class Checkpoint:
 
     path: Path
     model: Any
+    average: WeightAverage
     config: RunConfig
     images: str
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def open(
-        cls, path: Path, model, config: RunConfig, parts: Iterable[Any], report: Callable[[str], Any]
+        cls,
+        path: Path,
+        model,
+        average: WeightAverage,
+        config: RunConfig,
+        parts: Iterable[Any],
+        report: Callable[[str], Any],
     ) -> Checkpoint:
         """Open the checkpoint in a folder and restore its state into the model, or start an empty one.
 
         Args:
             path: the folder; need not exist.
             model: the compiled model, its optimiser built.
+            average: the moving average of its weights.
             config: the settings.
             parts: training and validation set, with `.images` and `.masks`.
             report: called with one line when a training resumes, or when a damaged checkpoint is ignored.
@@ -57,7 +67,7 @@ class Checkpoint:
         Raises:
             StudyError: the checkpoint belongs to other settings or images.
         """
-        checkpoint = cls(path, model, config, _fingerprint(parts))
+        checkpoint = cls(path, model, average, config, _fingerprint(parts))
         if not checkpoint._state.exists():
             return checkpoint
         try:
@@ -114,7 +124,8 @@ class Checkpoint:
         """Add a finished epoch and save the state."""
         self.rows.append(row)
         if self.best_epoch == row["epoch"]:
-            _write(self._best, _views(self.model.variables))
+            with self.average.in_model():
+                _write(self._best, _views(self.model.variables))
         description = {
             "settings": self.config.model_dump(mode="json"),
             "images": self.images,
@@ -140,7 +151,7 @@ class Checkpoint:
 
     def _variables(self) -> list:
         # The model's variables include the moving statistics of batch norm and the random state of dropout.
-        return [*self.model.variables, *self.model.optimizer.variables]
+        return [*self.model.variables, *self.model.optimizer.variables, *self.average.variables]
 
 
 def _fingerprint(parts: Iterable[Any]) -> str:

@@ -29,6 +29,7 @@ from wbcstudy.nets.fast_layers import fast_adam
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.prediction import CHUNK, predict_masks, predict_probabilities
 from wbcstudy.nets.stain import normalise_training_images, set_target
+from wbcstudy.nets.weight_average import WeightAverage
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.start import NEW_STUDY
 from wbcstudy.wording import duration
@@ -73,6 +74,9 @@ def train(
     A checkpoint is written after each epoch. If the folder has one, the training resumes from it. The checkpoint is
     kept until the run is complete: a run that is interrupted during its evaluation is not trained again.
 
+    With `weight_average`, the average of the weights is validated after each epoch: early stopping, the best epoch and
+    the kept weights are those of the average. The column `loss` of the history is the loss before averaging.
+
     Args:
         model: from `build_unet(config)`; changed in place, and has the best epoch's weights at the end.
         training: training images, N > 0.
@@ -95,15 +99,17 @@ def train(
 
     set_target(model, training.images)
     images = normalise_training_images(training.images, config)
-    checkpoint = Checkpoint.open(folder.checkpoint, model, config, (training, validation), report)
+    average = WeightAverage(model, config.weight_average)
+    checkpoint = Checkpoint.open(folder.checkpoint, model, average, config, (training, validation), report)
     rows = checkpoint.rows
     while len(rows) < config.epochs and not checkpoint.patience_ended:
         epoch, start = len(rows) + 1, time.perf_counter()
         with _memory_advice(config):
             batches = make_batches(images, training.masks, config, epoch)
-            loss = model.fit(batches, shuffle=False, verbose=0).history["loss"][-1]
+            loss = model.fit(batches, shuffle=False, verbose=0, callbacks=average.callbacks).history["loss"][-1]
             _check_finite(loss, "training", epoch, config)
-            scores = validate(model, validation, config)
+            with average.in_model():
+                scores = validate(model, validation, config)
             _check_finite(scores["val_loss"], "validation", epoch, config)
         row = {"epoch": epoch, "loss": float(loss), **scores, "seconds": round(time.perf_counter() - start, 3)}
         with _disk_advice(folder):
