@@ -1,6 +1,7 @@
 """Keep a finished study in outputs/reference/, where git tracks its small files, or restore one into outputs/.
 
-    python scripts/reference.py restore segmentation_wbc_2      # then: wbcstudy report params/segmentation_wbc_2.yaml
+    python scripts/reference.py restore segmentation_wbc_2
+    wbcstudy report outputs/segmentation_wbc_2/segmentation_wbc_2.yaml
     python scripts/reference.py keep segmentation_wbc_2
 
 Kept are the tables as CSV, split.json, dataset.json, and the run.json and CSV files of every run. The CSV files of all
@@ -76,9 +77,11 @@ def keep_study(study: StudyFolder, kept: Path) -> list[Path]:
 
 
 def restore_study(study: StudyFolder, kept: Path) -> list[str]:
-    """Restore the kept runs of a study, so that `wbcstudy run` takes them for finished.
+    """Restore the kept runs of a study and its settings, so that `wbcstudy run` takes the runs for finished.
 
-    Existing runs and files are not changed. Earlier methods are not restored: their scores are not kept.
+    The settings are those of params/<study>.yaml, in <study>.yaml in the study's folder. Settings that the kept runs do
+    not have were added in a later version; they are left out there. Existing runs and files are not changed. Earlier
+    methods are not restored: their scores are not kept.
 
     Args:
         study: the study, which may be absent.
@@ -109,7 +112,23 @@ def restore_study(study: StudyFolder, kept: Path) -> list[str]:
     for path in (study.split, study.dataset, study.other_datasets):
         if (kept / path.name).exists() and not path.exists():
             _write(path, (kept / path.name).read_bytes())
+    _restore_settings(study, kept)
     return names
+
+
+def settings_file(study: StudyFolder) -> Path:
+    """Return the path of a restored study's settings."""
+    return study.path / f"{study.name}.yaml"
+
+
+def _restore_settings(study: StudyFolder, kept: Path) -> None:
+    shipped, restored = project_root() / "params" / f"{study.name}.yaml", settings_file(study)
+    if restored.exists() or not shipped.exists():
+        return
+    known = {name for path in kept.glob("runs/*/run.json") for name in (read_json(path) or {}).get("config", {})}
+    later = set(RunConfig.model_fields) - known
+    lines = shipped.read_text(encoding="utf-8").splitlines(keepends=True)
+    _write(restored, "".join(line for line in lines if line.partition(":")[0] not in later).encode())
 
 
 def _write_params(folder: RunFolder) -> None:
@@ -174,6 +193,7 @@ def main(arguments: list[str]) -> None:
         else:
             names = restore_study(study, kept)
             print(f"{len(names)} runs restored to {study.path}" if names else "Nothing to restore: all runs exist.")
+            print(f"Report: wbcstudy report {settings_file(study)}")
     except StudyError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -4,12 +4,13 @@ import shutil
 
 import pytest
 import yaml
-from reference import keep_study, main, reference_folder, restore_study
+from reference import keep_study, main, reference_folder, restore_study, settings_file
 
 from tests.helpers.checkout import ROOT
 from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json, write_json
 from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.study.plan import read_plan
 
 KEPT = sorted(path.parent.name for path in (ROOT / "outputs" / "reference").glob("*/runs"))
 
@@ -116,6 +117,9 @@ def test_every_kept_study_comes_back_the_same(tmp_path, name):
     assert runs == sorted(path.parent.name for path in kept.glob("runs/*/run.json"))
     for run in map(study.run, runs):
         assert run.history.exists() and read_json(run.record)["status"] == "complete"
+    # The kept runs have the settings of the restored file, those that were added later at their defaults.
+    expected = {run.name for run in read_plan(settings_file(study)).runs}
+    assert set(runs) <= expected
     # Tables, figures and earlier methods are kept, not restored.
     for part in ("tables", "figures", "baselines"):
         if (kept / part).exists():
@@ -129,7 +133,7 @@ def test_every_kept_study_comes_back_the_same(tmp_path, name):
 @pytest.mark.slow
 def test_the_report_of_a_restored_study_has_the_kept_tables(places, command):
     main(["restore", "demo"])
-    assert command("report", ROOT / "params" / "demo.yaml")[0] == 0
+    assert command("report", settings_file(StudyFolder.of("demo")))[0] == 0
     kept = reference_folder() / "demo" / "tables"
     # Predicted masks are not kept, and the vote of the networks needs them.
     names = sorted(path.name for path in kept.glob("*.csv") if path.stem != "ensemble")

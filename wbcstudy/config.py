@@ -181,6 +181,16 @@ class _Settings(DataSettings):
         False, description="Average the predictions for eight flipped and rotated copies of each test image."
     )
 
+    @property
+    def kept_weights(self) -> str:
+        """Say which weights of a training were kept, as a clause."""
+        if not self.weight_average:
+            return "the weights of the best epoch were kept"
+        return (
+            f"the exponential moving average of the weights (decay {self.weight_average:g} per step, shorter in the "
+            "first steps) was validated after each epoch, and that of the best epoch was kept"
+        )
+
     @model_validator(mode="after")
     def _nothing_to_freeze(self):
         if self.freeze_encoder and self.encoder_weights == "none":

@@ -123,6 +123,7 @@ def _readme(facts: dict[str, Any]) -> str:
         f"- **Output**: {facts['output']}.",
         f"- **Scale**: {facts['scale']}",
         f"- **Trained on**: {dataset.get('title', 'not recorded')}.",
+        f"- **Weights**: {facts['weights']}",
     ]
     lines += [f"- **Please cite**: {dataset['citation']}"] if dataset.get("citation") else []
     lines += [f"- **Licence of the training images**: {dataset['licence']}"] if dataset.get("licence") else []

@@ -26,7 +26,7 @@ from wbcstudy.files import cannot_write, expand_home, write_json
 from wbcstudy.inference.network import Network, load_network
 from wbcstudy.labels import LABELS
 from wbcstudy.registry import pick
-from wbcstudy.wording import join_words
+from wbcstudy.wording import capitalise, join_words
 
 # Probabilities may differ by rounding in another order; a wrong channel order or a missing layer differs by far more.
 _TOLERANCE = 1e-3
@@ -112,6 +112,7 @@ def _describe(network: Network) -> dict[str, Any]:
             f"The network was trained on images of {training.width_px[1]}x{training.height_px[1]} px, resized to "
             f"{training.image_size}x{training.image_size} px. Resize new images by the same factor."
         ),
+        "weights": f"{capitalise(network.run.config.kept_weights)}.",
         "test_scores": record.get("scores", {}),
         "dataset": record.get("dataset", {}),
         "settings": record.get("config", {}),

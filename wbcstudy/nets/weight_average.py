@@ -33,7 +33,8 @@ class WeightAverage:
         layers = [layer for layer in model.layers if layer.trainable] if decay else []
         self._weights = [weight for layer in layers for weight in layer.weights]
         self.variables = [
-            keras.Variable(weight, dtype=weight.dtype, trainable=False, name="average") for weight in self._weights
+            keras.Variable(weight.value.numpy(), dtype=weight.dtype, trainable=False, name="average")
+            for weight in self._weights
         ]
         self._update = self._build_update(model.optimizer.iterations, decay)
 
@@ -60,9 +61,9 @@ class WeightAverage:
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
         """Give the network its averaged weights in the block, and afterwards its own, to the last bit."""
-        own = [weight.numpy().copy() for weight in self._weights]
+        own = [weight.value.numpy().copy() for weight in self._weights]
         for weight, average in zip(self._weights, self.variables, strict=True):
-            weight.assign(average)
+            weight.assign(average.value.numpy())
         try:
             yield
         finally:

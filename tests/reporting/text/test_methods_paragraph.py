@@ -39,7 +39,13 @@ def test_a_changing_learning_rate_and_a_fixed_length(tmp_path):
     config = StudyConfig(name="demo", learning_rate_schedule="cosine", epochs=20, patience=20)
     text = methods_paragraph(make_results(tmp_path, config))
     assert "learning rate rising to 0.001 in the first epoch, then falling to 0 along a cosine" in text
-    assert "for 20 epochs; the weights of the best epoch were kept" in text
+    assert "for 20 epochs; the weights of the best epoch were kept." in text
+
+
+def test_the_average_of_the_weights(tmp_path):
+    text = methods_paragraph(make_results(tmp_path, StudyConfig(name="demo", weight_average=0.99)))
+    average = "the exponential moving average of the weights (decay 0.99 per step, shorter in the first steps)"
+    assert f"{average} was validated after each epoch, and that of the best epoch was kept." in text
 
 
 def test_hardware_of_all_runs(tmp_path):

@@ -22,6 +22,11 @@ GLOSSARY = (
         "one or more augmented passes over the training images; the epoch with the lowest validation loss, whose "
         "weights are kept.",
     ),
+    (
+        "Moving average of the weights",
+        "mean of the weights after the last training steps, in which recent steps count most; it depends less on the "
+        "last steps than the weights themselves.",
+    ),
     ("Seed", "number that fixes the random choices of a training, such as initial weights and image order."),
     (
         "Training, validation, test",

@@ -117,7 +117,7 @@ def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str
         f"images was changed by up to {100 * config.brightness:g} %; {colours}an epoch was "
         f"{count(config.augmented_copies, 'augmented pass')} over the training images.",
         f"Networks were {_start(config)} and optimised with Adam (learning rate {_learning_rate(config)}, batch size "
-        f"{config.batch_size}) for {_length(config)}; the weights of the best epoch were kept. Dropout was "
+        f"{config.batch_size}) for {_length(config)}; {config.kept_weights}. Dropout was "
         f"{config.dropout:g}, the momentum of batch normalisation {config.batch_norm_momentum:g}, the precision "
         f"{_precision(config, complete)}.",
         "Each pair of encoder and loss was trained with "
