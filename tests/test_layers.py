@@ -1,4 +1,4 @@
-"""Imports go one way, and what needs no TensorFlow does not wait for it."""
+"""Imports go one way, what needs no TensorFlow does not wait for it, and tests are named after modules."""
 
 import ast
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wbcstudy"
+TESTS = Path(__file__).parent
 
 # Top-level modules, lowest first: each may import those before it.
 SETTINGS = ("errors", "wording", "labels", "registry", "files", "config", "config_io")
@@ -23,6 +24,11 @@ MAY_USE = {
     "inference": {"data", "runs", "nets", "scoring"},
     "cli": {"data", "runs", "nets", "baselines", "scoring", "study", "reporting", "inference"},
 }
+
+# Modules of constants only.
+WITHOUT_TEST = {"reporting/figures/colours.py", "reporting/text/glossary.py"}
+# Tests in a room's folder that are about several of its modules.
+OF_SEVERAL_MODULES = {"reporting/test_flow.py", "reporting/test_print.py", "study/test_study.py"}
 
 
 def room(path: Path) -> str:
@@ -57,6 +63,15 @@ def test_the_package_has_few_top_level_modules_and_folders():
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert modules <= {*SETTINGS, "cli"}
     assert folders <= {*MAY_USE} - {"cli"}
+
+
+def test_a_test_is_named_after_its_module():
+    modules = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"}
+    expected = {module.with_name(f"test_{module.name}").as_posix(): module.as_posix() for module in modules}
+    files = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")}
+    assert {module for file, module in expected.items() if file not in files} == WITHOUT_TEST
+    in_rooms = {file for file in files if file.partition("/")[0] in MAY_USE}
+    assert in_rooms - set(expected) == OF_SEVERAL_MODULES
 
 
 def test_there_is_no_drawer_for_everything():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tests.helpers.quick_methods import fit_quick
 from wbcstudy.baselines.benomar2021 import _decorrelation_stretch
 
 
@@ -19,3 +20,9 @@ def test_stretched_colours_have_equal_variances_and_no_correlation():
 def test_a_single_colour_is_unchanged(colours):
     matrix = _decorrelation_stretch(colours)
     np.testing.assert_allclose(np.column_stack([colours, np.ones(len(colours))]) @ matrix, colours)
+
+
+def test_channel_and_cut_have_the_best_dice():
+    method = fit_quick("benomar2021")
+    assert method.choices_[method.channel_, method.cut_] == max(method.choices_.values())
+    assert len(method.choices_) == 36

@@ -8,8 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from skimage.morphology import h_maxima, reconstruction
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
+from tests.helpers.quick_methods import (
+    PIXEL_METHODS,
+    build_quick,
+    dice,
+    fit_again,
+    fit_quick,
+)
 from wbcstudy.baselines.colour import colour_features
+from wbcstudy.baselines.methods import build_method
 from wbcstudy.baselines.pixels import (
     _classify_colours,
     _grow_cells,
@@ -19,8 +29,10 @@ from wbcstudy.baselines.pixels import (
     check_number,
     features_of,
 )
+from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.registry import METHODS
 
 MARKS = {".": BACKGROUND, "c": CYTOPLASM, "N": NUCLEUS}
 SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -188,3 +200,60 @@ def test_smoothing_with_sigma_0_changes_nothing_and_a_flat_image_stays_flat():
 def test_the_error_about_an_invalid_number_names_the_parameter(value):
     with pytest.raises(StudyError, match="opening_px"):
         check_number("opening_px", value, 0)
+
+
+@pytest.fixture(scope="module")
+def smears():
+    return [make_smear(seed, 160, 160, slide=3) for seed in range(5)]
+
+
+@pytest.mark.parametrize("name", PIXEL_METHODS)
+def test_a_field_of_several_white_cells_is_segmented(name):
+    field = make_smear(20, 768, 1024, white_cells=(4, 6), slide=3)
+    prediction = fit_quick(name).predict(field.image)
+    assert prediction.shape == (768, 1024) and prediction.dtype == np.uint8
+    assert dice(field.mask, prediction, "nucleus") > 0.85
+    assert dice(field.mask, prediction, "cytoplasm") > 0.75
+    detected = [np.mean(prediction[field.nuclei == cell.instance] == NUCLEUS) > 0.5 for cell in field.cells]
+    assert len(detected) >= 4 and np.mean(detected) > 0.7
+
+
+@pytest.mark.parametrize("name", PIXEL_METHODS)
+def test_the_same_seed_gives_the_same_mask_and_a_clone_has_the_parameters(smears, name):
+    again = clone(fit_quick(name))
+    assert again.get_params() == fit_quick(name).get_params()
+    with pytest.raises(NotFittedError):
+        again.predict(smears[4].image)
+    fit_again(name, again)
+    np.testing.assert_array_equal(again.predict(smears[4].image), fit_quick(name).predict(smears[4].image))
+
+
+@pytest.mark.parametrize("name", PIXEL_METHODS)
+def test_growing_only_removes_pixels(smears, name):
+    method = clone(fit_quick(name)).set_params(growing=False)
+    method.__dict__ |= {key: value for key, value in vars(fit_quick(name)).items() if key.endswith("_")}
+    classes, grown = method.predict(smears[4].image), fit_quick(name).predict(smears[4].image)
+    assert np.all((grown == classes) | (grown == BACKGROUND))
+    assert 0 < np.count_nonzero(grown) < np.count_nonzero(classes)
+
+
+@pytest.mark.parametrize("name", PIXEL_METHODS)
+def test_images_without_cells_give_background_and_are_allowed_in_training(name, smears):
+    method = build_quick(name, trees=5)
+    blank = np.full((48, 64, 3), 235, np.uint8)
+    nowhere = np.zeros((48, 64), np.uint8)
+    # Images of two sizes, one of them without any cell.
+    method.fit([smears[0].image, blank], [smears[0].mask, nowhere], np.random.default_rng(0))
+    assert not method.predict(blank).any()
+    with pytest.raises(StudyError, match="nucleus"):
+        build_quick(name).fit([blank], [nowhere], np.random.default_rng(0))
+    only = build_quick(name, trees=5).fit([blank], [np.full((48, 64), NUCLEUS, np.uint8)], np.random.default_rng(0))
+    assert np.all(only.predict(blank) == NUCLEUS)
+
+
+@pytest.mark.parametrize("name", PIXEL_METHODS)
+def test_the_row_of_a_growing_method_has_its_search(name):
+    row = METHODS[name]
+    assert row.reference in ("9", "10", "11") and row.learns and row.quoted_as
+    assert 1 < int(np.prod([len(values) for values in row.search.values()])) <= 12
+    assert set(row.search) <= set(build_method(name).get_params())
