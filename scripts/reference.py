@@ -11,6 +11,7 @@ Networks, predicted masks, notebooks and pages are not kept; of earlier methods,
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def restore_study(study: StudyFolder, kept: Path) -> list[str]:
     """Restore the kept runs of a study and its settings, so that `wbcstudy run` takes the runs for finished.
 
     The settings are those of params/<study>.yaml, in <study>.yaml in the study's folder. Settings that the kept runs do
-    not have were added in a later version; they are left out there. Existing runs and files are not changed. Earlier
+    not have were added in a later version, and get the values of then. Existing runs and files are not changed. Earlier
     methods are not restored: their scores are not kept.
 
     Args:
@@ -125,15 +126,22 @@ def _restore_settings(study: StudyFolder, kept: Path) -> None:
     shipped, restored = project_root() / "params" / f"{study.name}.yaml", settings_file(study)
     if restored.exists() or not shipped.exists():
         return
-    known = {name for path in kept.glob("runs/*/run.json") for name in (read_json(path) or {}).get("config", {})}
-    later = set(RunConfig.model_fields) - known
+    config = _read_config(next(kept.glob("runs/*/run.json")))
+    recorded = make_config(RunConfig, config, source=str(kept)).model_dump(mode="json")
+    later = {name: value for name, value in recorded.items() if name not in config}
     lines = shipped.read_text(encoding="utf-8").splitlines(keepends=True)
-    _write(restored, "".join(line for line in lines if line.partition(":")[0] not in later).encode())
+    lines = [line for line in lines if line.partition(":")[0] not in later]
+    # JSON is YAML.
+    lines += [f"{name}: {json.dumps(value)}\n" for name, value in later.items()]
+    _write(restored, "".join(lines).encode())
+
+
+def _read_config(record: Path) -> dict:
+    return (read_json(record) or {}).get("config", {})
 
 
 def _write_params(folder: RunFolder) -> None:
-    config = (read_json(folder.record) or {}).get("config", {})
-    write_yaml(make_config(RunConfig, config, source=str(folder.record)), folder.params)
+    write_yaml(make_config(RunConfig, _read_config(folder.record), source=str(folder.record)), folder.params)
 
 
 def _join(runs: list[Path], file: Path, kept: Path) -> None:
