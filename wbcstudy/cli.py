@@ -161,7 +161,7 @@ def export(
 @app.command("copy-notebooks", hidden=True)
 def _copy_notebooks() -> None:
     """Copy the notebooks to my_notebooks/ for `make lab`. Changed copies are kept."""
-    from wbcstudy.study.notebooks import copy_notebooks
+    from wbcstudy.runs.notebooks import copy_notebooks
 
     for message in copy_notebooks():
         _show(message)

@@ -41,3 +41,17 @@ def test_a_checkpoint_holds_no_pickles(cells, tmp_path, narrow_unet):
     for path in tmp_path.iterdir():
         with np.load(path, allow_pickle=False) as arrays:
             assert all(arrays[name].dtype != object for name in arrays)
+
+
+def test_a_checkpoint_keeps_the_notebooks_and_the_time_of_earlier_processes(cells, tmp_path, narrow_unet, monkeypatch):
+    model = build_unet(CONFIG)
+    model.compile("adam", build_loss("dice"))
+    model.optimizer.build(model.trainable_variables)
+    parts = (cells(2), cells(1))
+    for epoch, name in enumerate(("mine.ipynb", "theirs.ipynb", "last.ipynb")):
+        notebook = {"name": name, "sha256": "0", "shipped": False}
+        monkeypatch.setattr("wbcstudy.nets.checkpoint.describe_notebook", lambda *_, notebook=notebook, **__: notebook)
+        checkpoint = Checkpoint.open(tmp_path, model, WeightAverage(model, 0.9), CONFIG, parts, print)
+        assert checkpoint.earlier_seconds == 2.5 * epoch
+        checkpoint.add({"epoch": epoch + 1, "val_loss": 1.0, "seconds": 2.5})
+    assert [notebook["name"] for notebook in checkpoint.notebooks] == ["mine.ipynb", "theirs.ipynb"]

@@ -101,6 +101,10 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(finished, parts,
     assert_same(result.history, model.get_weights(), finished)
     assert_same(pd.read_csv(folder.history), load_model(folder.model).get_weights(), finished)
     assert (result.best_epoch, result.epochs) == (finished[1].best_epoch, finished[1].epochs)
+    assert result.earlier_seconds == pytest.approx(result.history["seconds"][: last[-1]].sum())
+    assert result.earlier_seconds <= result.fit_seconds
+    # pytest is no notebook.
+    assert result.earlier_notebooks == []
 
 
 def test_a_learning_rate_schedule_resumes_at_its_step(parts, tmp_path):

@@ -19,6 +19,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write
 from wbcstudy.nets.cost import arithmetic
 from wbcstudy.nets.weight_average import WeightAverage
+from wbcstudy.runs.notebooks import describe_notebook
 
 
 @dataclass
@@ -35,6 +36,8 @@ class Checkpoint:
         config: the settings.
         images: fingerprint of the images and masks.
         rows: one dict per finished epoch, with the columns of history.csv.
+        earlier_seconds: time of the epochs of earlier processes, in s.
+        notebooks: the notebook of each earlier process, see `runs.notebooks.describe_notebook`.
     """
 
     path: Path
@@ -43,6 +46,8 @@ class Checkpoint:
     config: RunConfig
     images: str
     rows: list[dict[str, Any]] = field(default_factory=list)
+    earlier_seconds: float = 0.0
+    notebooks: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def open(
@@ -76,12 +81,13 @@ class Checkpoint:
             differences = checkpoint._compare(description)
             if not differences:
                 checkpoint.rows.extend(description["rows"])
+                checkpoint.earlier_seconds = float(sum(row["seconds"] for row in checkpoint.rows))
+                checkpoint.notebooks = list(description.get("notebooks", []))
                 _read(checkpoint._best)
                 _assign(checkpoint._variables(), arrays)
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             report(f"the checkpoint in {path} is damaged ({error}); the training restarts from the first epoch")
-            checkpoint.rows.clear()
-            return checkpoint
+            return cls(path, model, average, config, checkpoint.images)
         if differences:
             raise StudyError(
                 f"{path} holds a checkpoint of another training: {'; '.join(differences)}.",
@@ -131,6 +137,7 @@ class Checkpoint:
             "images": self.images,
             "rows": self.rows,
             "arithmetic": arithmetic(self.model),
+            "notebooks": [*self.notebooks, *filter(None, [describe_notebook("train", finished=False)])],
         }
         _write(self._state, _views(self._variables()) | {"about": np.array(json.dumps(description))})
         for path in self.path.glob("best-*.npz"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,8 @@ class TrainingResult:
         stopped_early: whether the training ended by `patience` and not by `epochs`.
         fit_seconds: total time of all epochs with validation, in s, also before interruptions.
         steps_per_epoch: training steps per epoch.
+        earlier_seconds: the part of fit_seconds before the last interruption, in s.
+        earlier_notebooks: the notebook of each process before the last interruption.
     """
 
     history: pd.DataFrame
@@ -54,6 +56,8 @@ class TrainingResult:
     stopped_early: bool
     fit_seconds: float
     steps_per_epoch: int
+    earlier_seconds: float = 0.0
+    earlier_notebooks: Sequence[dict[str, Any]] = ()
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -132,6 +136,8 @@ def train(
         stopped_early=checkpoint.patience_ended,
         fit_seconds=float(history["seconds"].sum()),
         steps_per_epoch=steps,
+        earlier_seconds=checkpoint.earlier_seconds,
+        earlier_notebooks=checkpoint.notebooks,
     )
 
 
@@ -173,8 +179,9 @@ def training_facts(
 
     Returns:
         best_epoch, epochs, stopped_early, parameters, multiply_adds (per image), fit_seconds (also before
-        interruptions), seconds_per_epoch (median), seconds_per_image, wall_seconds (of this process, with its start),
-        peak_memory_mb, device, arithmetic (precision of the convolutions, "float32" or "bfloat16").
+        interruptions), seconds_per_epoch (median), seconds_per_image, wall_seconds (of this process with its start,
+        and of the epochs before an interruption), peak_memory_mb, device, arithmetic (precision of the convolutions,
+        "float32" or "bfloat16"), earlier_notebooks.
     """
     import psutil
 
@@ -193,10 +200,11 @@ def training_facts(
         "fit_seconds": round(result.fit_seconds, 1),
         "seconds_per_epoch": round(result.seconds_per_epoch, 3),
         "seconds_per_image": round(seconds_per_image, 5),
-        "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
+        "wall_seconds": round(result.earlier_seconds + time.time() - psutil.Process().create_time(), 1),
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "device": device_name(),
         "arithmetic": arithmetic(model),
+        "earlier_notebooks": list(result.earlier_notebooks),
     }
 
 

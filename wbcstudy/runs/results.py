@@ -118,7 +118,7 @@ def load_runs(study: StudyFolder, names: Iterable[str] | None = None) -> list[Ru
 def run_seconds(record: Mapping[str, Any]) -> float | None:
     """Return how long a run took, in s, from its run.json; None where it is unknown.
 
-    `wall_seconds` covers the last process only; the training of a resumed run took longer.
+    In runs of earlier versions, `wall_seconds` covers the last process only; the training of a resumed run took longer.
     """
     seconds = (record.get(name) for name in ("wall_seconds", "fit_seconds"))
     return max((float(value) for value in seconds if isinstance(value, int | float)), default=None)

@@ -19,9 +19,9 @@ from wbcstudy.data.scale import describe_scale
 from wbcstudy.data.splits import Split, split_hash
 from wbcstudy.errors import StudyError
 from wbcstudy.runs.folders import RunFolder
+from wbcstudy.runs.notebooks import combine_notebooks, describe_notebook
 from wbcstudy.runs.results import write_record
 from wbcstudy.runs.start import NEW_STUDY
-from wbcstudy.study.notebooks import describe_notebook
 
 _PACKAGES = ("tensorflow", "keras", "segmentation-models", "numpy", "pandas", "scikit-learn", "papermill", "snakemake")
 
@@ -45,12 +45,13 @@ def finish_run(
         splits: all folds; the run used `splits[config.fold]`.
         scores: counts and ratios per region on the test cases, from `scoring.evaluation.summarise`.
         validation: the same for the validation cases, which the choice of encoder is based on.
-        training: best_epoch, epochs, stopped_early, parameters, fit_seconds, wall_seconds, peak_memory_mb, device.
+        training: result of `nets.training.training_facts`.
 
     Returns:
         Contents of run.json.
     """
     record = _describe_run(folder, config, dataset, splits) | {"seed": config.seed} | training
+    record["notebook"] = combine_notebooks([*record.pop("earlier_notebooks", ()), record["notebook"]])
     record |= {"trained_on": describe_scale(dataset, splits[config.fold].train)}
     record |= {"scores": scores, "validation": validation}
     write_record(folder, record)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from wbcstudy.registry import method_title
 from wbcstudy.reporting.text.methods_paragraph import version_text, weights_sentence
+from wbcstudy.runs.notebooks import changed_notebooks
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.selection import group_runs
-from wbcstudy.study.notebooks import changed_notebooks
 from wbcstudy.wording import count, join_words, shorten
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import ast
 import builtins
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def copy_notebooks() -> list[str]:
     return messages
 
 
-def describe_notebook(step: str) -> dict[str, Any] | None:
+def describe_notebook(step: str, finished: bool = True) -> dict[str, Any] | None:
     """Describe the running notebook for run.json; None outside a notebook.
 
     Compares the cells that this kernel has executed with those of the shipped notebook. Cells that only assign settings
@@ -55,23 +55,32 @@ def describe_notebook(step: str) -> dict[str, Any] | None:
 
     Args:
         step: "train" or "baseline".
+        finished: whether this is the last cell; otherwise, the executed cells should be the first ones.
 
     Returns:
         name: path of the notebook, relative to the checkout if possible; None if unknown.
         sha256: hash of the executed code cells.
-        shipped: whether this is the hash of the notebook in `notebooks/`; None if there is no checkout.
+        shipped: whether these are the cells of the notebook in `notebooks/`; None if there is no checkout.
     """
     shell = getattr(builtins, "get_ipython", lambda: None)()
     if shell is None:
         return None
-    digest = _hash_code(shell.history_manager.input_hist_raw)
-    shipped = _shipped_hash(step)
+    executed, shipped = _without_settings(shell.history_manager.input_hist_raw), _shipped_cells(step)
     path = _papermill_input() or shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
     return {
         "name": _short_name(Path(path)) if path else None,
-        "sha256": digest,
-        "shipped": None if shipped is None else digest == shipped,
+        "sha256": _hash_sources(executed),
+        "shipped": executed == shipped[: None if finished else len(executed)] if shipped else None,
     }
+
+
+def combine_notebooks(notebooks: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Return the first notebook that is not the shipped one; the last if there is none.
+
+    Args:
+        notebooks: results of `describe_notebook`, one for each process that worked on a run; not empty.
+    """
+    return next((each for each in notebooks if each and each["shipped"] is False), notebooks[-1])
 
 
 def changed_notebooks(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -85,12 +94,12 @@ def changed_notebooks(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {run: notebook.get("name") or "name not recorded" for run, notebook in changed.items()}
 
 
-def _shipped_hash(step: str) -> str | None:
+def _shipped_cells(step: str) -> list[str]:
+    """Return the code cells of the shipped notebook without settings; none without a checkout."""
     try:
-        sources = _read_sources(project_root() / "notebooks" / _SHIPPED[step], cell_type="code")
+        return _without_settings(_read_sources(project_root() / "notebooks" / _SHIPPED[step], cell_type="code"))
     except StudyError:
-        return None
-    return _hash_code(sources) if sources else None
+        return []
 
 
 def _read_sources(notebook: Path, cell_type: str | None = None) -> list[str]:
@@ -102,9 +111,10 @@ def _read_sources(notebook: Path, cell_type: str | None = None) -> list[str]:
         return []
 
 
-def _hash_code(sources: Iterable[str]) -> str:
+def _without_settings(sources: Iterable[str]) -> list[str]:
+    """Return the cells that do more than assign constants, each once."""
     stripped = dict.fromkeys(source.strip() for source in sources)
-    return _hash_sources(source for source in stripped if not _is_settings(source))
+    return [source for source in stripped if not _is_settings(source)]
 
 
 def _hash_sources(sources: Iterable[str]) -> str:

@@ -9,12 +9,12 @@ import nbformat
 import pytest
 
 from tests.helpers.checkout import ROOT
-from wbcstudy.study.notebooks import changed_notebooks, copy_notebooks, describe_notebook
+from wbcstudy.runs.notebooks import changed_notebooks, combine_notebooks, copy_notebooks, describe_notebook
 
 PARAMETERS = 'study = "by_hand"  # Name of the study.\nseeds = (0, 1)  # Seeds.'
 RECORD = """import json
 from pathlib import Path
-from wbcstudy.study.notebooks import describe_notebook
+from wbcstudy.runs.notebooks import describe_notebook
 Path(target).write_text(json.dumps(describe_notebook("train")))"""
 
 
@@ -87,6 +87,22 @@ def test_the_executed_cells_decide(checkout, monkeypatch, cells, shipped):
     monkeypatch.delenv("JPY_SESSION_NAME")
     assert describe_notebook("train")["name"] is None
     assert describe_notebook("baseline")["shipped"] is None
+
+
+def test_an_unfinished_notebook_should_have_executed_its_first_cells(checkout, monkeypatch):
+    write(checkout / "notebooks" / "2_train.ipynb", "total = 1 + 1", "train()", "record()")
+    for cells, shipped in ((["total = 1 + 1", "train()"], True), (["total = 1 + 2", "train()"], False)):
+        shell = SimpleNamespace(history_manager=SimpleNamespace(input_hist_raw=["", PARAMETERS, *cells]), user_ns={})
+        monkeypatch.setattr("builtins.get_ipython", lambda shell=shell: shell, raising=False)
+        assert describe_notebook("train", finished=False)["shipped"] is shipped
+        assert describe_notebook("train")["shipped"] is False
+
+
+def test_a_run_that_a_changed_notebook_began_is_not_of_the_shipped_one():
+    shipped, changed, unknown = ({"name": str(value), "sha256": "0", "shipped": value} for value in (True, False, None))
+    assert combine_notebooks([shipped, shipped]) == combine_notebooks([None, shipped]) == shipped
+    assert combine_notebooks([shipped, changed, shipped]) == combine_notebooks([unknown, changed]) == changed
+    assert combine_notebooks([shipped, None]) is None
 
 
 def test_a_run_outside_a_notebook_has_no_record_of_one():
