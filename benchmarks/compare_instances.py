@@ -475,7 +475,7 @@ def _split(config: RunConfig):
         test_fraction=config.test_fraction,
         validation_fraction=config.validation_fraction,
         seed=config.split_seed,
-        duplicates=find_duplicates(dataset),
+        duplicates=[duplicate.case_ids for duplicate in find_duplicates(dataset, near=False)],
     )[0]
     return dataset, split
 

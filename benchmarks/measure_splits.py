@@ -33,7 +33,7 @@ def measure(name: str) -> pd.DataFrame:
     dataset = load_dataset(name)
     cases = read_cases(dataset, [case.case_id for case in dataset.cases], IMAGE_SIZE)
     images, masks = np.asarray(cases.images), np.asarray(cases.masks)
-    duplicates = find_duplicates(dataset)
+    duplicates = [duplicate.case_ids for duplicate in find_duplicates(dataset, near=False)]
     rows = []
     for seed in SPLITS:
         (split,) = make_splits(

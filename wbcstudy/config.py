@@ -98,6 +98,9 @@ class DataSettings(BaseModel):
     split_seed: int = Field(
         0, ge=0, description="Seed of the split into training, validation and test set; one split per study."
     )
+    near_duplicates: bool = Field(
+        True, description="Search for near duplicates (images of the same cell), which stay together in the split."
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -98,6 +98,24 @@ def test_broken_facts_do_not_hide_broken_files(make_folder):
     assert "000.bmp cannot be read" in errors
 
 
+def test_duplicates_are_listed_and_shown(make_folder):
+    path = make_folder(cases=6)
+    images, masks = path.parent / "images", path.parent / "masks"
+    with Image.open(images / "000.bmp") as image:
+        image.save(images / "003.bmp")
+        image.rotate(180).save(images / "004.bmp")
+    mask = np.array(Image.open(masks / "003.png"))
+    mask[0, :4] = 128
+    Image.fromarray(mask).save(masks / "003.png")
+    report = check_dataset(path)
+    assert [pair.duplicate.case_ids for pair in report.pairs] == [("000", "003"), ("000", "004")]
+    assert "2 pairs of images show the same cell" in messages(report.warnings)
+    assert "images/003.bmp are the same image, but their masks differ in 4 pixels" in messages(report.warnings)
+    assert "000 = 003  equal pixels" in report.text() and "000 = 004  same cell, correlation " in report.text()
+    assert report.html().count("data:image/png") == 4
+    assert len(check_dataset(path, near_duplicates=False).pairs) == 1
+
+
 def test_what_is_unusual_is_a_warning(make_folder):
     path = make_folder(cases=6, tolerance=5, facts=FACTS + "004,neutrophil,\n005,monocyte,\n")
     folder = path.parent
@@ -112,7 +130,7 @@ def test_what_is_unusual_is_a_warning(make_folder):
     warnings = messages(report.warnings)
     assert "masks/001.png has 3 stray pixels" in warnings
     assert "images/000.bmp and" in warnings
-    assert "images/003.bmp are the same image, but their cell types and groups differ" in warnings
+    assert "images/003.bmp show the same cell, but their cell types and groups differ" in warnings
     assert "masks/004.png contains no cell" in warnings
     assert "images/005.bmp is nearly black: its brightest value is 63" in warnings
     assert "1 of 6 cases have no cell type" in warnings

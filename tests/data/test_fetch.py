@@ -293,7 +293,9 @@ class TestRealImages:
         assert Counter(frame.cell_type) == {
             "neutrophil": 176, "lymphocyte": 53, "monocyte": 48, "eosinophil": 22, "basophil": 1
         }  # fmt: skip
-        assert find_duplicates(load_dataset("segmentation_wbc_1", data)) == (("112", "139"),)
+        assert [pair.case_ids for pair in find_duplicates(load_dataset("segmentation_wbc_1", data), near=False)] == [
+            ("112", "139")
+        ]
 
     def test_dataset_2(self, data):
         report = check_dataset("segmentation_wbc_2", data)

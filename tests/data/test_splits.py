@@ -181,11 +181,20 @@ class TestSaved:
         first = path.read_bytes()
         assert load_or_make_splits(path, dataset, RunConfig()) == made
         assert path.read_bytes() == first
-        assert [entry.name for entry in path.parent.iterdir()] == ["split.json"]
+        assert {entry.name for entry in path.parent.iterdir()} == {"split.json", "duplicates.json"}
         record = json.loads(first)
         assert record["dataset"] == dataset.fingerprint
-        assert record["settings"] == {"folds": 1, "test_fraction": 0.2, "validation_fraction": 0.2, "split_seed": 0}
+        fractions = {"test_fraction": 0.2, "validation_fraction": 0.2}
+        assert record["settings"] == {"folds": 1, **fractions, "split_seed": 0, "near_duplicates": True}
         assert made == (Split(*(tuple(record["folds"][0][name]) for name in ("train", "validation", "test"))),)
+
+    def test_of_an_earlier_version_has_no_setting_for_duplicates(self, tmp_path, dataset):
+        path = tmp_path / "split.json"
+        made = load_or_make_splits(path, dataset, StudyConfig())
+        record = json.loads(path.read_text())
+        del record["settings"]["near_duplicates"]
+        path.write_text(json.dumps(record))
+        assert load_or_make_splits(path, dataset, StudyConfig()) == made
 
     def test_equal_images_stay_in_one_part(self, tmp_path, make_folder):
         path = make_folder(cases=6)
@@ -197,7 +206,14 @@ class TestSaved:
             assert any({"001", "002", "003"} <= set(part) for part in parts(one))
 
     @pytest.mark.parametrize(
-        ("field", "value"), [("folds", 3), ("test_fraction", 0.3), ("validation_fraction", 0.3), ("split_seed", 1)]
+        ("field", "value"),
+        [
+            ("folds", 3),
+            ("test_fraction", 0.3),
+            ("validation_fraction", 0.3),
+            ("split_seed", 1),
+            ("near_duplicates", False),
+        ],
     )
     def test_other_settings_are_refused(self, tmp_path, dataset, field, value):
         load_or_make_splits(tmp_path / "split.json", dataset, StudyConfig())
@@ -255,7 +271,7 @@ class TestSaved:
         with ThreadPoolExecutor(4) as pool:
             made = pool.map(lambda _: load_or_make_splits(path, dataset, StudyConfig()), range(4))
             assert len({split_hash(splits) for splits in made}) == 1
-        assert [entry.name for entry in path.parent.iterdir()] == ["split.json"]
+        assert {entry.name for entry in path.parent.iterdir()} == {"split.json", "duplicates.json"}
 
     def test_a_run_with_other_settings_that_starts_at_once_is_refused(self, tmp_path, dataset, monkeypatch):
         path = tmp_path / "split.json"

@@ -6,18 +6,18 @@ One case is in memory at a time, and an unreadable file does not end the check.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from wbcstudy.data.case_files import FACT_COLUMNS, find_case_files, read_facts, unused_columns
-from wbcstudy.data.check_report import CheckedCase, CheckReport, Finding
+from wbcstudy.data.check_report import CheckedCase, CheckReport, Finding, ImagePair
 from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, make_dataset
-from wbcstudy.data.duplicates import image_digest
+from wbcstudy.data.duplicates import Duplicate, DuplicateFinder, add_known
 from wbcstudy.data.images import DARK, read_image, read_instances, read_mask, read_orientation
 from wbcstudy.data.spec import SPEC_FILE, Case, read_spec
-from wbcstudy.data.splits import FEWEST_UNITS, count_units
+from wbcstudy.data.splits import ENLARGE, FEWEST_UNITS, count_units
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, LABELS, NUM_LABELS
 from wbcstudy.wording import count, join_words
@@ -27,21 +27,26 @@ _CHECK_LABELS = "Check the values under `labels` in dataset.yaml."
 
 
 def check_dataset(
-    dataset: Dataset | str | Path, data_folder: Path | None = None, *, to_split: bool = True
+    dataset: Dataset | str | Path,
+    data_folder: Path | None = None,
+    *,
+    to_split: bool = True,
+    near_duplicates: bool = True,
 ) -> CheckReport:
     """Read every file of a dataset once and report errors and warnings.
 
     Errors: an invalid dataset.yaml or cases.csv, no images, images without mask and the reverse, unreadable files,
     unlisted mask values, masks and instance maps of another size than their image, no cell in any mask, too few cases
     or groups to split.
-    Warnings: stray pixels, duplicate images, masks without a cell, labels that never occur, nearly black images, images
-    rotated by EXIF while their masks are not, cell types that are unknown or have a single case, cases without group,
-    unused columns of cases.csv.
+    Warnings: stray pixels, duplicates, different masks of one image, masks without a cell, labels that never occur,
+    nearly black images, images rotated by EXIF while their masks are not, cell types that are unknown or have a single
+    case, cases without group, unused columns of cases.csv.
 
     Args:
         dataset: a dataset, a name in `DATASETS`, or the path of a `dataset.yaml` or its folder.
         data_folder: folder of named datasets.
         to_split: whether the dataset is used for training, and must have enough cases and groups.
+        near_duplicates: whether to search for images of the same cell too, which takes minutes for 10,000 images.
 
     Raises:
         StudyError: there is nothing to check: an unknown name, a dataset not downloaded, no dataset.yaml.
@@ -61,19 +66,19 @@ def check_dataset(
     complete = make_dataset(spec, folder, case_files, facts)
     for case_id in sorted(case_files.images.keys() ^ case_files.masks.keys()):
         _try(errors, read_image, case_files.images.get(case_id) or case_files.masks[case_id])
-    checked, same_image = [], {}
+    checked, finder = [], DuplicateFinder(near_duplicates)
     for case in complete.cases:
-        result = _check_case(case, complete, errors, warnings)
-        if result is not None:
-            checked_case, image_sha256, mask_sha256 = result
+        checked_case = _check_case(case, complete, errors, warnings, finder)
+        if checked_case is not None:
             checked.append(checked_case)
-            same_image.setdefault(image_sha256, []).append((case, mask_sha256))
     readable = {case.case_id for case in checked}
     warnings += _check_orientations([case for case in complete.cases if case.case_id in readable])
-    warnings += _check_duplicates(same_image.values())
+    duplicates = add_known(finder.find(), complete) if near_duplicates else finder.find()
+    pairs = [_compare_pair(duplicate, complete) for duplicate in duplicates if readable.issuperset(duplicate.case_ids)]
+    warnings += _check_duplicates(pairs)
     # Cases with a missing file will count once it is added.
     if to_split and len(complete.cases) == len(case_files.images):
-        errors += _check_size(complete.cases, [[case.case_id for case, _ in cases] for cases in same_image.values()])
+        errors += _check_size(complete.cases, [duplicate.case_ids for duplicate in duplicates])
     if checked:
         warnings += _check_labels(checked) + _check_facts(checked)
         if all(case.shares[name] == 0 for case in checked for name in _CELL_LABELS):
@@ -89,11 +94,14 @@ def check_dataset(
         tuple(errors),
         tuple(warnings),
         {name: text for name, text in notes.items() if text},
+        tuple(pairs),
     )
 
 
-def _check_case(case: Case, dataset: Dataset, errors: list, warnings: list) -> tuple[CheckedCase, str, str] | None:
-    """Return the facts of a case and the digests of its image and mask, or None if a file cannot be read."""
+def _check_case(
+    case: Case, dataset: Dataset, errors: list, warnings: list, finder: DuplicateFinder
+) -> CheckedCase | None:
+    """Return the facts of a case and add its image to the finder; None if a file cannot be read."""
     image = _try(errors, read_image, case.image_path)
     mask_and_strays = _try(errors, read_mask, case.mask_path, dataset.spec)
     instances = _try(errors, read_instances, case.instances_path) if case.instances_path else None
@@ -120,26 +128,41 @@ def _check_case(case: Case, dataset: Dataset, errors: list, warnings: list) -> t
         warnings.append(Finding(f"{case.mask_path} contains no cell.", "Check that the mask is finished."))
     height, width = mask.shape
     shares = {name: float(counts[label] / mask.size) for name, label in LABELS.items()}
-    checked = CheckedCase(case.case_id, width, height, case.cell_type, case.group, shares, strays)
-    return checked, image_digest(image), image_digest(mask)
+    finder.add(case.case_id, image)
+    return CheckedCase(case.case_id, width, height, case.cell_type, case.group, shares, strays)
 
 
-def _check_duplicates(same_image: Iterable[Sequence[tuple[Case, str]]]) -> list[Finding]:
-    """Find images that occur more than once, among groups of equal images (cases with the digests of their masks)."""
+def _compare_pair(duplicate: Duplicate, dataset: Dataset) -> ImagePair:
+    """Describe a pair of readable cases."""
+    first, second = map(dataset.case, duplicate.case_ids)
+    differing = None
+    if duplicate.kind == "pixels":
+        masks = [read_mask(case.mask_path, dataset.spec)[0] for case in (first, second)]
+        differing = int((masks[0] != masks[1]).sum())
+    facts = {"cell types": (first.cell_type, second.cell_type), "groups": (first.group, second.group)}
+    different = tuple(name for name, (one, other) in facts.items() if one != other)
+    return ImagePair(duplicate, first.image_path, second.image_path, differing, different)
+
+
+def _check_duplicates(pairs: Sequence[ImagePair]) -> list[Finding]:
+    """Report duplicates, and equal images whose masks or facts differ."""
     findings = []
-    for cases in same_image:
-        if len(cases) == 1:
-            continue
-        facts = {
-            "masks": {mask for _, mask in cases},
-            "cell types": {case.cell_type for case, _ in cases},
-            "groups": {case.group for case, _ in cases},
-        }
-        different = [name for name, values in facts.items() if len(values) > 1]
-        but = f", but their {join_words(different)} differ" if different else ""
-        paths = join_words([case.image_path for case, _ in cases])
-        fix = "A split keeps them in the same part. You can remove all but one."
-        findings.append(Finding(f"{paths} are the same image{but}.", fix))
+    if pairs:
+        message = f"{count(len(pairs), 'pair')} of images show the same cell; see Duplicates below."
+        fix = "A split keeps them in the same part, and they count as one image. You can remove all but one of each."
+        findings.append(Finding(message, fix))
+    for pair in pairs:
+        if pair.differing_pixels:
+            findings.append(
+                Finding(
+                    f"Conflict: {pair.first_path} and {pair.second_path} are the same image, but their masks differ in "
+                    f"{count(pair.differing_pixels, 'pixel')}.",
+                    "Keep the better mask and remove the other case. If two experts drew them, keep both.",
+                )
+            )
+        if pair.different:
+            message = f"{pair.first_path} and {pair.second_path} show the same cell, but their "
+            findings.append(Finding(f"{message}{join_words(pair.different)} differ.", "Correct cases.csv."))
     return findings
 
 
@@ -177,9 +200,8 @@ def _check_size(cases: Sequence[Case], duplicates: Sequence[Sequence[str]]) -> l
     if not 0 < units < FEWEST_UNITS:
         return []
     size = count(len(cases), "case") + (f" in {count(units, 'group')}" if units < len(cases) else "")
-    fix = "Add cases of other patients or slides, or check the column `group` of cases.csv. "
-    fix += "To use these cases for evaluation only, list the dataset under `also_score` of a study."
-    return [Finding(f"{size} cannot be split into training, validation and test set.", fix)]
+    fix = " To use these cases for evaluation only, list the dataset under `also_score` of a study."
+    return [Finding(f"{size} cannot be split into training, validation and test set.", ENLARGE + fix)]
 
 
 def _check_columns(path: Path) -> list[Finding]:

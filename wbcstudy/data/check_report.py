@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
+from wbcstudy.data.duplicates import Duplicate
+from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError
 from wbcstudy.files import POLICY, page_template
 from wbcstudy.labels import LABELS, REGION_COLOURS
 from wbcstudy.wording import count, join_words
 
+# Pairs of duplicates that are listed, and shown in the page.
+_MOST_PAIRS = 200
+_KINDS = {"pixels": "equal pixels", "near": "same cell", "name": "copies by name"}
 # Image sizes that are listed one by one; the others are counted.
 _MOST_SIZES = 4
 
@@ -62,6 +70,40 @@ class CheckedCase:
 
 
 @dataclass(frozen=True)
+class ImagePair:
+    """Two images of the same cell.
+
+    Args:
+        duplicate: their case ids, and how they were found.
+        first_path: file of the first image.
+        second_path: file of the second image.
+        differing_pixels: number of pixels in which the masks of equal images differ; None for other pairs.
+        different: the facts that differ: "cell types", "groups".
+    """
+
+    duplicate: Duplicate
+    first_path: Path
+    second_path: Path
+    differing_pixels: int | None = None
+    different: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """How the images were found to be duplicates."""
+        kind, correlation = _KINDS[self.duplicate.kind], self.duplicate.correlation
+        return kind if correlation is None or kind == "equal pixels" else f"{kind}, correlation {correlation:.3f}"
+
+    def thumbnails(self) -> list[str]:
+        """Return both images as data URIs of 96x96 px."""
+        uris = []
+        for path in (self.first_path, self.second_path):
+            buffer = io.BytesIO()
+            Image.fromarray(read_image(path)).resize((96, 96)).save(buffer, "PNG")
+            uris.append(f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}")
+        return uris
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """The result of a check.
 
@@ -74,6 +116,7 @@ class CheckReport:
         errors: problems that must be fixed before the dataset can be used.
         warnings: problems with which the dataset can be used.
         notes: citation, acknowledgement and licence, if given.
+        pairs: pairs of images of the same cell.
     """
 
     name: str
@@ -84,6 +127,7 @@ class CheckReport:
     errors: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
     notes: Mapping[str, str]
+    pairs: tuple[ImagePair, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -149,7 +193,16 @@ class CheckReport:
                 lines += ["", f"{title} ({len(findings)})"]
             for finding in findings:
                 lines += [f"  - {finding.message}", *(f"    {line}" for line in finding.advice())]
+        if self.pairs:
+            lines += ["", f"Duplicates ({count(len(self.pairs), 'pair')})"]
+            lines += [f"  {' = '.join(pair.duplicate.case_ids)}  {pair.description}" for pair in self.listed_pairs]
+            lines += ["  ..."] if len(self.pairs) > len(self.listed_pairs) else []
         return "\n".join([*lines, "", self.verdict])
+
+    @property
+    def listed_pairs(self) -> tuple[ImagePair, ...]:
+        """The first pairs, as many as are listed."""
+        return self.pairs[:_MOST_PAIRS]
 
     def html(self) -> str:
         """Return the report as a self-contained page; all text from files is escaped."""

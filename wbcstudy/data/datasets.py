@@ -44,6 +44,7 @@ class DatasetRow:
         folder: its folder below the data folder.
         citation: reference to cite.
         generator: arguments of `write_synthetic_dataset`; None for a dataset to download.
+        duplicates: pairs of case ids that show the same cell.
     """
 
     name: str
@@ -52,6 +53,7 @@ class DatasetRow:
     folder: str
     citation: str = ""
     generator: Mapping[str, object] | None = None
+    duplicates: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,23 @@ DATASETS: Mapping[str, DatasetRow] = MappingProxyType(
                 "300 photographs of about 120x120 px, one white cell each, rapid stain, yellow (Jiangxi Tecom)",
                 "segmentation_wbc/Dataset 1",
                 _ZHENG,
+                # Photographed or cut out twice; 112 and 139 have equal pixels and different masks.
+                duplicates=(
+                    ("019", "075"),
+                    ("021", "082"),
+                    ("026", "089"),
+                    ("030", "086"),
+                    ("051", "073"),
+                    ("054", "091"),
+                    ("056", "092"),
+                    ("060", "090"),
+                    ("070", "072"),
+                    ("071", "084"),
+                    ("112", "139"),
+                    ("157", "158"),
+                    ("166", "171"),
+                    ("167", "169"),
+                ),
             ),
             DatasetRow(
                 "segmentation_wbc_2",

@@ -1,7 +1,7 @@
 """Split cases into training, validation and test set.
 
-Cases of one group (patient, slide) and duplicate images stay together: a network must not be tested on a slide or an
-image that it was trained on. Each part has about the proportions of cell types of all cases.
+Cases of one group (patient, slide) and duplicates stay together: a network must not be tested on a slide or a cell that
+it was trained on. Each part has about the proportions of cell types of all cases.
 
 scikit-learn also splits by group and type, but `StratifiedGroupKFold` assigns groups greedily and misses the requested
 size, and `train_test_split` refuses types with a single case. Real data need both.
@@ -10,7 +10,6 @@ size, and `train_test_split` refuses types with a single case. Real data need bo
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -21,13 +20,19 @@ import numpy as np
 
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.data.datasets import Case, Dataset
-from wbcstudy.data.duplicates import find_duplicates
+from wbcstudy.data.duplicates import load_or_find_duplicates, merge_groups
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write
 from wbcstudy.wording import count, join_words
 
-_SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed")
+_SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed", "near_duplicates")
 _PARTS = ("train", "validation", "test")
+# Advice for a dataset with too few units.
+ENLARGE = (
+    "Add cases of other patients or slides, or lower `folds`. If `group` in cases.csv names scanners or laboratories, "
+    "either leave it empty, so that each part has images of all, or make each a dataset: train on one and list the "
+    "other under `also_score`."
+)
 # Units (see `count_units`) of one split: one each for training, validation and test.
 FEWEST_UNITS = 3
 # Random choices of units, from which the one with the best proportions of cell types is kept.
@@ -78,7 +83,7 @@ def make_splits(
         test_fraction: share of all cases, 0-1; used if `folds` is 1.
         validation_fraction: share of the cases outside the test set, 0-1.
         seed: seed of the random generator; equal cases and seeds give equal splits.
-        duplicates: ids of cases with equal images, which stay together.
+        duplicates: ids of cases that show the same cell, which stay together.
 
     Returns:
         One `Split` per fold; no part is empty.
@@ -114,9 +119,9 @@ def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunC
     """Read the splits of a study, or make and save them on first use.
 
     Args:
-        path: `split.json` of the study.
+        path: `split.json` of the study. `duplicates.json` is read or written in the same folder.
         dataset: the dataset to split.
-        config: settings `folds`, `test_fraction`, `validation_fraction` and `split_seed`.
+        config: settings `folds`, `test_fraction`, `validation_fraction`, `split_seed` and `near_duplicates`.
 
     Raises:
         StudyError: the saved split was made from other images, masks, facts or settings, is damaged, or cannot be
@@ -125,13 +130,14 @@ def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunC
     path = Path(path)
     settings = {name: getattr(config, name) for name in _SETTINGS}
     if not path.exists():
+        duplicates = load_or_find_duplicates(path.with_name("duplicates.json"), dataset, config.near_duplicates)
         splits = make_splits(
             dataset.cases,
             folds=config.folds,
             test_fraction=config.test_fraction,
             validation_fraction=config.validation_fraction,
             seed=config.split_seed,
-            duplicates=find_duplicates(dataset),
+            duplicates=[duplicate.case_ids for duplicate in duplicates],
         )
         folds = [asdict(split) for split in splits]
         record = {"dataset": dataset.fingerprint, "settings": settings, "folds": folds}
@@ -152,20 +158,13 @@ def split_hash(splits: Iterable[Split]) -> str:
 
 
 def _units(cases: Sequence[Case], duplicates: Iterable[Sequence[str]]) -> list[list[Case]]:
-    """Return the cases that stay together because of a common group or equal images."""
-    from scipy.cluster.hierarchy import DisjointSet
-
-    joined = DisjointSet(case.case_id for case in cases)
-    groups: dict[str, list[str]] = {}
+    """Return the cases that stay together because of a common group or as duplicates."""
+    groups = {case.case_id: case.group for case in cases if case.group is not None}
+    merged = merge_groups(groups, duplicates)
+    units: dict[tuple, list[Case]] = {}
     for case in cases:
-        if case.group is not None:
-            groups.setdefault(case.group, []).append(case.case_id)
-    for case_ids in [*groups.values(), *duplicates]:
-        for first, second in itertools.pairwise(case_id for case_id in case_ids if case_id in joined):
-            joined.merge(first, second)
-    units: dict[str, list[Case]] = {}
-    for case in cases:
-        units.setdefault(joined[case.case_id], []).append(case)
+        key = ("group", merged[case.case_id]) if case.case_id in merged else ("case", case.case_id)
+        units.setdefault(key, []).append(case)
     return list(units.values())
 
 
@@ -176,9 +175,9 @@ def _check_enough(units: list[list[Case]], folds: int) -> None:
         size = count(cases, "case") + (f" in {count(len(units), 'group')}" if len(units) < cases else "")
         raise StudyError(
             f"{size} cannot be split" + (f" into {folds} folds." if folds > 1 else "."),
-            expected=f"at least {needed} cases, or groups (patients, slides, duplicate images), so that training, "
+            expected=f"at least {needed} cases, or groups (patients, slides, duplicates), so that training, "
             "validation and test set are not empty",
-            fix="Add cases, lower `folds`, or check the column `group` of cases.csv.",
+            fix=ENLARGE,
         )
 
 
@@ -295,7 +294,9 @@ def _read(path: Path, dataset: Dataset, settings: dict) -> tuple[Split, ...]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         splits = tuple(Split(*(tuple(fold[part]) for part in _PARTS)) for fold in record["folds"])
-        saved, fingerprint = record["settings"], record["dataset"]
+        # Files of earlier versions lack the setting.
+        saved = {"near_duplicates": settings["near_duplicates"]} | record["settings"]
+        fingerprint = record["dataset"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(
             f"{path} is not a split file: {type(error).__name__}: {error}.",

@@ -136,7 +136,7 @@ def score_on_dataset(path: Path, name: str) -> dict[str, Any]:
 
 
 def _describe(dataset: Dataset, source: str, trained: Dataset) -> OtherDataset:
-    checked = check_dataset(dataset, to_split=False)
+    checked = check_dataset(dataset, to_split=False, near_duplicates=False)
     checked.stop_on_errors()
     absent = [label for label in LABELS if not checked.label_shares[label]]
     if absent:

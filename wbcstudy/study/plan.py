@@ -142,7 +142,7 @@ def prepare(plan: Plan) -> None:
         folder.report_done.unlink(missing_ok=True)
     if not folder.split.exists():
         # The split is tied to the current files, so errors in them must be fixed before.
-        check_dataset(dataset).stop_on_errors()
+        check_dataset(dataset, near_duplicates=False).stop_on_errors()
     try:
         prepare_other_datasets(folder, dataset, plan.study.also_score)
         reported = read_json(folder.report_contents)
