@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from wbcstudy.config import RunConfig
-from wbcstudy.config_io import make_config, write_yaml
+from wbcstudy.config_io import make_recorded_config, write_yaml
 from wbcstudy.errors import StudyError
 from wbcstudy.files import project_root, read_json
 from wbcstudy.runs.folders import RunFolder, StudyFolder
@@ -127,7 +127,7 @@ def _restore_settings(study: StudyFolder, kept: Path) -> None:
     if restored.exists() or not shipped.exists():
         return
     config = _read_config(next(kept.glob("runs/*/run.json")))
-    recorded = make_config(RunConfig, config, source=str(kept)).model_dump(mode="json")
+    recorded = make_recorded_config(RunConfig, config, source=str(kept)).model_dump(mode="json")
     later = {name: value for name, value in recorded.items() if name not in config}
     lines = shipped.read_text(encoding="utf-8").splitlines(keepends=True)
     lines = [line for line in lines if line.partition(":")[0] not in later]
@@ -141,7 +141,8 @@ def _read_config(record: Path) -> dict:
 
 
 def _write_params(folder: RunFolder) -> None:
-    write_yaml(make_config(RunConfig, _read_config(folder.record), source=str(folder.record)), folder.params)
+    config = _read_config(folder.record)
+    write_yaml(make_recorded_config(RunConfig, config, source=str(folder.record)), folder.params)
 
 
 def _join(runs: list[Path], file: Path, kept: Path) -> None:

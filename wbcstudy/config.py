@@ -101,6 +101,15 @@ class DataSettings(BaseModel):
     near_duplicates: bool = Field(
         True, description="Search for near duplicates (images of the same cell), which stay together in the split."
     )
+    score_at: Literal["native", "image_size"] = Field(
+        "native",
+        description="Size at which predictions are scored: native (each image's own) or image_size (all resized).",
+    )
+
+    @property
+    def score_px(self) -> int | None:
+        """Side in px of the square at which predictions are scored; None for each image's own size."""
+        return None if self.score_at == "native" else self.image_size
 
     @field_validator("*", mode="before")
     @classmethod

@@ -18,6 +18,9 @@ from wbcstudy.errors import StudyError, show_value
 from wbcstudy.files import expand_home, project_root
 from wbcstudy.registry import unknown_name
 
+# Rules of runs that were recorded before the setting existed, where its default is another rule.
+_EARLIER = {"score_at": "image_size"}
+
 
 def find_study_file(path: str | Path) -> Path:
     """Return the path of a study's YAML: from the current folder or, if it does not exist there, from the checkout.
@@ -52,7 +55,12 @@ def read_run(path: str | Path, config_class: type[DataSettings] = RunConfig):
         StudyError: as `read_study`.
     """
     path = Path(path)
-    return make_config(config_class, read_yaml(path), source=str(path))
+    return make_recorded_config(config_class, read_yaml(path), source=str(path))
+
+
+def make_recorded_config(config_class: type[DataSettings], values: dict[str, Any], source: str):
+    """Build the configuration of a run that may have been recorded by an earlier version, as `make_config`."""
+    return make_config(config_class, _EARLIER | values, source=source)
 
 
 def make_config(config_class: type[DataSettings], values: dict[str, Any], source: str = "parameters"):
@@ -147,7 +155,7 @@ def changed_settings(before: dict[str, Any], config: DataSettings) -> list[str]:
 
     Args:
         before: the earlier settings, from `model_dump(mode="json")`. A missing field was added in a later version and
-            counts as its default.
+            counts as its default, or as the rule that was used before (`score_at`: image_size).
         config: the current settings.
 
     Returns:
@@ -156,7 +164,7 @@ def changed_settings(before: dict[str, Any], config: DataSettings) -> list[str]:
     fields = type(config).model_fields
     defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
     # In JSON, a tuple is a list.
-    before, now = to_jsonable_python(defaults) | before, config.model_dump(mode="json")
+    before, now = to_jsonable_python(defaults) | _EARLIER | before, config.model_dump(mode="json")
     return [
         f"{name} was {before.get(name)!r}, is now {now.get(name)!r}"
         for name in now | before

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.helpers.arrays_in_memory import make_arrays, shares_of
 from wbcstudy.config import RunConfig
 from wbcstudy.data.arrays import DiskArray, _resize_mask, read_cases, resize_image
 from wbcstudy.data.datasets import load_dataset
@@ -24,6 +25,7 @@ def test_cases_become_arrays_in_the_order_asked_for(make_folder):
     assert (arrays.case_ids, arrays.cell_types, len(arrays)) == (("002", "001"), ("basophil", None), 2)
     assert (arrays.images.shape, arrays.images.dtype) == ((2, 8, 8, 3), np.uint8)
     assert (arrays.masks.shape, arrays.masks.dtype) == ((2, 8, 8), np.uint8)
+    assert (arrays.shares.shape, arrays.shares.dtype) == ((2, 8, 8, 2), np.uint8)
     np.testing.assert_array_equal(arrays.images[1], read_cases(dataset, ["001"], 8).images[0])
     assert repr(arrays) == "Arrays of 2 cases, 8x8 px"
 
@@ -165,9 +167,9 @@ def test_a_memory_limit_that_is_no_number(make_folder, monkeypatch, text):
 def test_a_network_sees_the_same_batches_from_the_disk():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
-    masks = rng.integers(0, 3, (7, 32, 32), dtype=np.uint8)
-    config = RunConfig(augmented_copies=2, batch_size=4)
-    pairs = [(images, masks), (on_disk(images), on_disk(masks))]
+    shares = shares_of(rng.integers(0, 3, (7, 32, 32)))
+    config = RunConfig(image_size=32, augmented_copies=2, batch_size=4)
+    pairs = [(images, shares), (on_disk(images), on_disk(shares))]
     from_memory, from_disk = ([*make_batches(*pair, config, epoch=2).as_numpy_iterator()] for pair in pairs)
     assert len(from_memory) == len(from_disk) == 4
     for batch, other in zip(from_memory, from_disk, strict=True):
@@ -184,7 +186,5 @@ def test_stains_are_normalised_on_the_disk_too():
 
 
 def test_stored_images_are_shown_augmented():
-    class Part:
-        images, masks = DiskArray((3, 32, 32, 3)), DiskArray((3, 32, 32))
-
-    assert [len(array) for array in show_augmented(Part, RunConfig(), count=2)] == [2, 2, 2, 2]
+    part = make_arrays(DiskArray((3, 32, 32, 3)), np.zeros((3, 32, 32), np.uint8))
+    assert [len(array) for array in show_augmented(part, RunConfig(), count=2)] == [2, 2, 2, 2]

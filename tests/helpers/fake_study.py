@@ -173,8 +173,8 @@ def _write_run(study, run: RunConfig, fails, empty, dataset, cases, blur, older)
     }
     if not older:
         write_predictions(folder, test_cases(run.fold, cases), np.array(predictions["test"]))
-        counts = ConfidenceCounts(np.array(references["test"]))
-        counts.add(slice(None), fake_probabilities(np.array(predictions["test"]), generator))
+        counts = ConfidenceCounts()
+        counts.add(np.array(references["test"]), fake_probabilities(np.array(predictions["test"]), generator))
         counts.write(folder.calibration)
         weight = COSTS.get(run.encoder, 10)
         record |= {"multiply_adds": weight * 10**9, "seconds_per_image": weight / 300, "seconds_per_epoch": 2.5}

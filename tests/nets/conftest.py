@@ -1,11 +1,11 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
+from tests.helpers.arrays_in_memory import make_arrays
+
 
 def make_cells(count, size=32, seed=0):
-    """Round cells on a pale background: `.images` uint8 RGB and `.masks` of labels."""
+    """Round cells on a pale background: as `Arrays`."""
     draw = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
     images = np.full((count, size, size, 3), 200, np.uint8)
@@ -16,7 +16,7 @@ def make_cells(count, size=32, seed=0):
             image[distance < radius] = colour
             mask[distance < radius] = label
     images += draw.integers(0, 20, images.shape, dtype=np.uint8)
-    return SimpleNamespace(images=images, masks=masks)
+    return make_arrays(images, masks)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.arrays_in_memory import shares_of
 from wbcstudy.config import RunConfig
 from wbcstudy.nets.batches import make_batches
 
@@ -9,22 +10,22 @@ STILL = {"rotation_degrees": 0, "zoom": 0, "brightness": 0}
 
 
 def numbered(count):
-    """Image i is the constant i, and its mask the constant i mod 3: a flip changes neither."""
+    """Image i is the constant i, and its mask the constant i mod 3: a flip changes neither. The mask is in shares."""
     images = np.empty((count, 32, 32, 3), np.uint8)
     images[:] = np.arange(count)[:, None, None, None]
-    return images, (images[..., 0] % 3).astype(np.uint8)
+    return images, shares_of(images[..., 0] % 3)
 
 
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(1, 40), copies=st.integers(1, 4), batch_size=st.integers(1, 16), epoch=st.integers(1, 9))
 def test_each_image_comes_once_per_copy_in_batches_of_nearly_one_size(count, copies, batch_size, epoch):
-    config = RunConfig(augmented_copies=copies, batch_size=batch_size, **STILL)
+    config = RunConfig(image_size=32, augmented_copies=copies, batch_size=batch_size, **STILL)
     batches = make_batches(*numbered(count), config, epoch)
     sizes, numbers = [], []
-    for images, masks in batches.as_numpy_iterator():
+    for images, shares in batches.as_numpy_iterator():
         sizes.append(len(images))
         numbers.extend(images[:, 0, 0, 0].astype(int))
-        np.testing.assert_array_equal(masks, images[..., 0].astype(int) % 3)
+        np.testing.assert_array_equal(shares, np.eye(3)[images[..., 0].astype(int) % 3])
     assert len(batches) == len(sizes)
     assert max(sizes) <= batch_size
     assert max(sizes) - min(sizes) <= 1
@@ -34,11 +35,11 @@ def test_each_image_comes_once_per_copy_in_batches_of_nearly_one_size(count, cop
 
 
 def test_an_epoch_does_not_depend_on_what_was_run_before():
-    images, masks = numbered(12)
-    config = RunConfig(seed=5)
+    images, shares = numbered(12)
+    config = RunConfig(image_size=32, seed=5)
 
     def run(epoch):
-        return [batch for pair in make_batches(images, masks, config, epoch).as_numpy_iterator() for batch in pair]
+        return [batch for pair in make_batches(images, shares, config, epoch).as_numpy_iterator() for batch in pair]
 
     third = run(3)
     run(1)
@@ -49,5 +50,4 @@ def test_an_epoch_does_not_depend_on_what_was_run_before():
 
 
 def test_autotuning_is_off():
-    images, masks = np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 32, 32), np.uint8)
-    assert make_batches(images, masks, RunConfig(image_size=32), epoch=1).options().autotune.enabled is False
+    assert make_batches(*numbered(2), RunConfig(image_size=32), epoch=1).options().autotune.enabled is False

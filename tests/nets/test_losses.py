@@ -60,6 +60,21 @@ def test_gradient_is_finite_where_probabilities_are_0_and_1(name):
         assert np.isfinite(tape.gradient(value, probabilities).numpy()).all()
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_mask_and_its_shares_have_the_same_loss(name):
+    loss = build_loss(name)
+    assert float(loss(np.eye(3, dtype=np.float32)[MASK], PROBABILITIES)) == float(loss(MASK, PROBABILITIES))
+
+
+def test_cross_entropy_is_lowest_where_probabilities_equal_the_shares():
+    loss = build_loss("cross_entropy")
+    shares = np.array([[[[0.5, 0.3, 0.2]]]], np.float32)
+    best = float(loss(shares, shares))
+    assert best == pytest.approx(-sum(p * np.log(p) for p in (0.5, 0.3, 0.2)), rel=1e-5)
+    for other in ([0.6, 0.2, 0.2], [1 / 3, 1 / 3, 1 / 3], [0.98, 0.01, 0.01]):
+        assert float(loss(shares, np.array([[[other]]], np.float32))) > best
+
+
 def test_an_absent_label_has_no_dice_loss():
     mask = np.zeros((1, 2, 2), np.uint8)
     assert float(build_loss("dice")(mask, np.eye(3, dtype=np.float32)[mask])) == pytest.approx(0, abs=1e-6)

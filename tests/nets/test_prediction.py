@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.helpers.arrays_in_memory import make_arrays
 from wbcstudy.nets.backend import ONEDNN, load_keras, set_seed
 from wbcstudy.nets.prediction import predict_masks, predict_probabilities
 
@@ -44,33 +45,48 @@ def test_a_constant_image_gets_the_mean_over_its_rotated_predictions(network):
     np.testing.assert_allclose(whole, np.mean(list(positions(alone)), axis=0), atol=1e-6)
 
 
+def make_cases(images, references=None):
+    return make_arrays(images, np.zeros(images.shape[:3], np.uint8), references)
+
+
 def test_masks_are_made_from_the_mean(network, images):
-    masks = predict_masks(network, images, flips=True)
+    masks = predict_masks(network, make_cases(images), flips=True)
     np.testing.assert_array_equal(masks, predict_probabilities(network, images, flips=True).argmax(axis=-1))
-    assert predict_masks(network, images[:0], flips=True).shape == (0, 32, 64)
+    assert predict_masks(network, make_cases(images[:0]), flips=True) == []
 
 
-def test_each_chunk_of_probabilities_is_passed_on():
+def test_probabilities_of_each_case_are_passed_on_with_its_reference():
     keras = load_keras()
     image = keras.Input((None, None, 3))
     model = keras.Model(image, keras.layers.Softmax()(image))
     images = np.random.default_rng(0).uniform(0, 5, (70, 4, 4, 3)).astype(np.float32)
+    references = [np.full((4, 4), index, np.uint8) for index in range(70)]
     seen = []
-    masks = predict_masks(model, images, 8, on_chunk=lambda chunk, probabilities: seen.append((chunk, probabilities)))
-    assert [chunk for chunk, _ in seen] == [slice(0, 64), slice(64, 128)]
-    np.testing.assert_allclose(
-        np.concatenate([probabilities for _, probabilities in seen]), predict_probabilities(model, images)
+    masks = predict_masks(
+        model, make_cases(images, references), 8, lambda mask, probabilities: seen.append((mask[0, 0], probabilities))
     )
+    assert [number for number, _ in seen] == list(range(70))
+    np.testing.assert_allclose([probabilities for _, probabilities in seen], predict_probabilities(model, images))
     np.testing.assert_array_equal(masks, predict_probabilities(model, images).argmax(-1))
 
 
+def test_masks_have_the_size_of_their_references(network, images):
+    shapes = [(32, 64), (90, 150), (20, 31)]
+    references = [np.zeros(shape, np.uint8) for shape in shapes]
+    seen = []
+    masks = predict_masks(network, make_cases(images, references), on_case=lambda _, values: seen.append(values))
+    assert [mask.shape for mask in masks] == shapes
+    for mask, values in zip(masks, seen, strict=True):
+        np.testing.assert_allclose(values.sum(axis=-1), 1, atol=1e-5)
+        np.testing.assert_array_equal(mask, values.argmax(axis=-1))
+
+
 def test_predictions_are_masks_of_labels_and_none_for_no_image(network, images):
-    probabilities, masks = predict_probabilities(network, images, 2), predict_masks(network, images, 2)
+    probabilities, masks = predict_probabilities(network, images, 2), predict_masks(network, make_cases(images), 2)
     assert (probabilities.dtype, probabilities.shape) == (np.float32, (3, 32, 64, 3))
-    assert masks.dtype == np.uint8
+    assert masks[0].dtype == np.uint8
     np.testing.assert_array_equal(masks, probabilities.argmax(-1))
     assert predict_probabilities(network, images[:0]).shape == (0, 32, 64, 3)
-    assert predict_masks(network, images[:0]).shape == (0, 32, 64)
 
 
 @pytest.mark.parametrize("onednn", ["0", "1"])

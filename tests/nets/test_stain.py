@@ -1,11 +1,10 @@
 """Stain normalisation compared with scikit-image and NumPy, and as a layer of a saved network."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from skimage.color import lab2rgb, rgb2lab
 
+from tests.helpers.arrays_in_memory import make_arrays
 from wbcstudy.config import RunConfig
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.model_file import load_model
@@ -140,7 +139,7 @@ def some_images(count, seed, tint=(1.0, 0.8, 0.9)):
 @pytest.mark.parametrize("method", list(_METHODS))
 def test_a_saved_network_normalises_its_input(method, tmp_path):
     images, foreign = some_images(6, 0), some_images(2, 1, (0.7, 1.0, 0.4))
-    part = SimpleNamespace(images=images, masks=np.zeros((6, 32, 32), np.uint8))
+    part = make_arrays(images, np.zeros((6, 32, 32), np.uint8))
     config = RunConfig(stain_normalisation=method, image_size=32, epochs=1, augmented_copies=1, batch_size=3)
     model = small_network(method)
     train(model, part, part, config, RunFolder(tmp_path), report=lambda line: None)

@@ -157,9 +157,8 @@ def test_an_interruption_within_an_epoch_repeats_that_epoch(finished, parts, tmp
 
 
 def test_another_process_resumes_a_killed_one(finished, parts, tmp_path):
-    np.savez(
-        tmp_path / "parts.npz", **{f"{i}{k}": getattr(p, k) for i, p in enumerate(parts) for k in ("images", "masks")}
-    )
+    fields = ("images", "shares", "aspects")
+    np.savez(tmp_path / "parts.npz", **{f"{i}{k}": getattr(p, k) for i, p in enumerate(parts) for k in fields})
     program = f"""
         import os, types, numpy as np
         from pathlib import Path
@@ -169,7 +168,7 @@ def test_another_process_resumes_a_killed_one(finished, parts, tmp_path):
         from wbcstudy.nets.training import train
         unet._WIDTHS = (4, 8)
         a = np.load({str(tmp_path / "parts.npz")!r})
-        parts = [types.SimpleNamespace(images=a[f"{{i}}images"], masks=a[f"{{i}}masks"]) for i in range(2)]
+        parts = [types.SimpleNamespace(**{{k: a[f"{{i}}{{k}}"] for k in {fields!r}}}) for i in range(2)]
         config = RunConfig(**{CONFIG.model_dump()!r})
         def cut(line):
             if line.startswith("epoch 2/"):
@@ -380,7 +379,7 @@ def test_the_facts_about_a_training(parts):
     model = build_unet(CONFIG)
     history = pd.DataFrame({"seconds": [9.0, 1.0, 2.0]})
     result = TrainingResult(history, best_epoch=2, epochs=3, stopped_early=False, fit_seconds=12.0, steps_per_epoch=4)
-    facts = training_facts(model, result, parts[1].images)
+    facts = training_facts(model, result, parts[1])
     assert facts["parameters"] == sum(weight.size for weight in model.get_weights())
     assert (facts["best_epoch"], facts["epochs"], facts["fit_seconds"], facts["seconds_per_epoch"]) == (2, 3, 12.0, 2.0)
     assert facts["arithmetic"] in ("float32", "bfloat16")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wbcstudy.config import RunConfig
+from wbcstudy.config_io import write_yaml
 from wbcstudy.errors import StudyError
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import load_run, load_runs, read_predictions, run_seconds, write_predictions, write_record
@@ -52,6 +53,33 @@ def test_predictions_read_back(tmp_path):
     assert list(read) == ["001", "ü b"]
     np.testing.assert_array_equal(read["ü b"], masks[1])
     assert read_predictions(RunFolder(tmp_path / "none")) == {}
+
+
+def test_predictions_may_differ_in_size(tmp_path):
+    masks = [np.full((3, 5), 1, np.uint8), np.zeros((7, 2), np.uint8)]
+    write_predictions(RunFolder(tmp_path), ["a", "b"], masks)
+    for mask, again in zip(masks, read_predictions(RunFolder(tmp_path)).values(), strict=True):
+        np.testing.assert_array_equal(again, mask)
+
+
+def test_predictions_of_an_earlier_version_read_back(tmp_path):
+    masks = np.arange(8, dtype=np.uint8).reshape(2, 2, 2) % 3
+    np.savez_compressed(RunFolder(tmp_path).predictions, case_ids=np.array(["a", "b"]), masks=masks)
+    np.testing.assert_array_equal(read_predictions(RunFolder(tmp_path))["b"], masks[1])
+
+
+def test_a_run_of_an_earlier_version_was_scored_at_image_size(tmp_path):
+    folder = RunFolder(tmp_path)
+    settings = RunConfig(image_size=128).model_dump(mode="json")
+    del settings["score_at"]
+    write_yaml(RunConfig(image_size=128), folder.params)
+    write_record(folder, {"status": "complete", "config": settings})
+    assert load_run(folder).config.score_px == 128
+    folder.params.write_text("image_size: 128\n", encoding="utf-8")
+    write_record(folder, {"status": "complete"})
+    assert load_run(folder).config.score_px == 128
+    write_record(folder, {"status": "complete", "config": settings | {"score_at": "native"}})
+    assert load_run(folder).config.score_px is None
 
 
 def test_the_record_says_when_it_was_written(tmp_path):

@@ -85,9 +85,9 @@ def test_chunks_add_up_and_are_read_back_from_files(tmp_path):
     probabilities = generator.dirichlet((1, 1, 1), (5, 4, 4)).astype(np.float32)
     files = []
     for index, chunks in enumerate(([slice(0, 5)], [slice(0, 2), slice(2, 5)])):
-        counts = ConfidenceCounts(references)
+        counts = ConfidenceCounts()
         for chunk in chunks:
-            counts.add(chunk, probabilities[chunk])
+            counts.add(references[chunk], probabilities[chunk])
         files.append(tmp_path / f"{index}.csv")
         counts.write(files[-1])
     whole, chunked = (read_reliability([file]) for file in files)

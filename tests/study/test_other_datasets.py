@@ -155,7 +155,8 @@ def test_every_case_is_scored_like_a_test_case(study, places):
     assert set(scores["run"]) == {run.name}
     nucleus = scores[scores["region"] == "nucleus"].set_index("case_id")
     for case, mask in masks.items():
-        assert mask.shape == (32, 32)
+        # At the images' own size, although the network sees 32 px.
+        assert mask.shape == (40, 40) and set(scores["height_px"]) == set(scores["width_px"]) == {40}
         assert np.count_nonzero(mask == 2) == nucleus.loc[case, "tp"] + nucleus.loc[case, "fp"]
     assert folder.read_status() == "complete"
     # The network may be deleted to save space: its scores stay, until it is trained again.

@@ -13,7 +13,7 @@ import pandas as pd
 
 from wbcstudy.baselines.base import region_dice
 from wbcstudy.baselines.methods import build_method
-from wbcstudy.data.arrays import Arrays
+from wbcstudy.data.arrays import Arrays, resize_labels
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import CYTOPLASM, NUCLEUS
 from wbcstudy.registry import MethodRow
@@ -27,7 +27,7 @@ class Measured:
         seeds: seeds of the fits; one for a deterministic method.
         params: parameters chosen on the validation cases; empty if there is no search.
         search: one row per setting tried, with its validation scores.
-        predictions: seed -> uint8 (N, S, S), labels of the test cases.
+        predictions: seed -> masks of the test cases, uint8 (H, W) of labels, at the size of their references.
         fit_seconds: processor time of one fit, mean over the seeds.
         seconds_per_image: processor time to segment one test image, mean over images and seeds.
         total_seconds: processor time of everything, including the search.
@@ -71,7 +71,7 @@ def measure(
         row: the method.
         training: training cases, N > 0.
         validation: cases to choose parameters on, N > 0.
-        test: cases to segment; their masks are not used.
+        test: cases to segment; their masks are not used. Predictions are brought to the size of their references.
         seeds: one fit per seed if the training is random; otherwise the first seed only.
         show: called with one line per step.
 
@@ -96,9 +96,12 @@ def measure(
         start = time.process_time()
         method.fit(list(images), list(masks), np.random.default_rng(seed))
         fitted = time.process_time()
-        predictions[seed] = np.stack([method.predict(image) for image in test.images])
+        small = [method.predict(image) for image in test.images]
         fit_seconds.append(fitted - start)
         predict_seconds.append((time.process_time() - fitted) / len(test.images))
+        predictions[seed] = [
+            resize_labels(mask, shape) for mask, shape in zip(small, test.references.shapes, strict=True)
+        ]
         show(f"seed {seed}: fitted in {fit_seconds[-1]:.1f} s, {predict_seconds[-1]:.3f} s per image")
     return Measured(
         seeds=seeds,

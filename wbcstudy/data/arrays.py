@@ -1,4 +1,4 @@
-"""Read cases as arrays of one size, the input of networks and earlier methods."""
+"""Read cases as arrays of one size, the input of networks and earlier methods, and bring predictions back."""
 
 from __future__ import annotations
 
@@ -12,40 +12,77 @@ import numpy as np
 from PIL import Image
 
 from wbcstudy.data.datasets import Dataset, read_case
+from wbcstudy.data.images import read_shape
 from wbcstudy.errors import StudyError
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS, NUM_LABELS
 
 # Memory for one part of a split, in MB (10**6 bytes), unless WBCSTUDY_CACHE_MB is set.
 _CACHE_MB = 1000.0
+# Labels of the two channels of shares; the rest is background.
+_SHARES = (CYTOPLASM, NUCLEUS)
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """Cases at one size.
+    """Cases at one size, and their reference masks at the size at which predictions are scored.
 
-    Images and masks that need more memory than WBCSTUDY_CACHE_MB are kept on disk, as a `DiskArray`.
+    Images and shares that need more memory than WBCSTUDY_CACHE_MB are kept on disk, as a `DiskArray`.
 
     Args:
         case_ids: N ids.
         cell_types: N cell types, None where unknown.
-        images: uint8 (N, S, S, 3), RGB.
-        masks: uint8 (N, S, S) of labels.
+        images: uint8 (N, h, w, 3), RGB.
+        shares: uint8 (N, h, w, 2), the share of each pixel that is cytoplasm and nucleus, in units of 1/255.
+        references: the experts' masks at the scored size; not kept in memory.
+        aspects: height / width of the stored images, float (N,).
     """
 
     case_ids: tuple[str, ...]
     cell_types: tuple[str | None, ...]
     images: np.ndarray
-    masks: np.ndarray
+    shares: np.ndarray
+    references: References
+    aspects: np.ndarray
 
     def __len__(self) -> int:
         return len(self.case_ids)
 
     def __repr__(self) -> str:
-        size = self.images.shape[1]
-        return f"Arrays of {len(self)} cases, {size}x{size} px"
+        height, width = self.images.shape[1:3]
+        return f"Arrays of {len(self)} cases, {width}x{height} px"
+
+    @property
+    def masks(self) -> np.ndarray:
+        """The label with the largest share of each pixel, uint8 (N, h, w)."""
+        return majority(self.shares)
 
 
-def read_cases(dataset: Dataset, case_ids: Sequence[str], image_size: int) -> Arrays:
-    """Read cases and resize them to squares.
+class References(Sequence):
+    """The experts' masks of cases at the size at which predictions are scored, read from the files one by one.
+
+    Args:
+        dataset: the dataset.
+        case_ids: N ids.
+        shapes: height and width of the stored masks, N pairs.
+        score_px: None for the stored size, or the side in px of a square, see `DataSettings.score_px`.
+    """
+
+    def __init__(
+        self, dataset: Dataset, case_ids: Sequence[str], shapes: Sequence[tuple[int, int]], score_px: int | None
+    ) -> None:
+        self._dataset, self._case_ids, self._score_px = dataset, tuple(case_ids), score_px
+        # Height and width of each mask, known without reading it.
+        self.shapes = [(score_px, score_px) if score_px else tuple(shape) for shape in shapes]
+
+    def __len__(self) -> int:
+        return len(self._case_ids)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return read_scored_case(self._dataset, self._case_ids[index], self._score_px)[1]
+
+
+def read_cases(dataset: Dataset, case_ids: Sequence[str], image_size: int, score_px: int | None = None) -> Arrays:
+    """Read cases and resize them to squares, the input of networks and earlier methods.
 
     The aspect ratio is not kept, as in the paper, whose images have 1024x768 px.
 
@@ -53,19 +90,54 @@ def read_cases(dataset: Dataset, case_ids: Sequence[str], image_size: int) -> Ar
         dataset: the dataset.
         case_ids: the cases to read, in this order; may be empty.
         image_size: S, in px.
+        score_px: as for `References`.
 
     Raises:
         StudyError: an unknown case, an unreadable file, or too little disk space.
     """
+    return _read(dataset, case_ids, (image_size, image_size), score_px)
+
+
+def read_training_cases(dataset: Dataset, case_ids: Sequence[str], image_size: int) -> Arrays:
+    """Read cases to be augmented: at their stored size, or reduced to at most `2 * image_size` in each direction.
+
+    All get the size of the largest. The augmentation resamples them once, to `image_size`. From twice that size its
+    bilinear sampling is nearly an average over the area of a pixel (benchmarks/ceilings.py measures it).
+
+    Args and errors as for `read_cases`.
+    """
+    shapes = [read_shape(dataset.case(case_id).image_path) for case_id in case_ids]
+    largest = np.max(shapes, axis=0, initial=1)
+    height, width = np.minimum(largest, 2 * image_size).tolist()
+    return _read(dataset, case_ids, (height, width), None)
+
+
+def _read(dataset: Dataset, case_ids: Sequence[str], shape: tuple[int, int], score_px: int | None) -> Arrays:
     cases = [dataset.case(case_id) for case_id in case_ids]
-    shape = (len(cases), image_size, image_size)
-    # Images take three times the memory of masks; both are kept in the same way.
-    in_memory = len(cases) * image_size**2 * 4 <= _cache_mb() * 1e6
-    images, masks = (np.zeros(s, np.uint8) if in_memory else DiskArray(s) for s in ((*shape, 3), shape))
+    in_memory = len(cases) * shape[0] * shape[1] * 5 <= _cache_mb() * 1e6
+    full = (len(cases), *shape)
+    images, shares = (np.zeros(s, np.uint8) if in_memory else DiskArray(s) for s in ((*full, 3), (*full, 2)))
+    shapes = []
     for k, case in enumerate(cases):
         image, mask = read_case(dataset, case)
-        images[k], masks[k] = resize_image(image, image_size, image_size), _resize_mask(mask, image_size, image_size)
-    return Arrays(tuple(case_ids), tuple(case.cell_type for case in cases), images, masks)
+        images[k], shares[k] = resize_image(image, *shape), resize_shares(mask, *shape)
+        shapes.append(mask.shape)
+    return Arrays(
+        tuple(case_ids),
+        tuple(case.cell_type for case in cases),
+        images,
+        shares,
+        References(dataset, case_ids, shapes, score_px),
+        np.array([height / width for height, width in shapes]),
+    )
+
+
+def read_scored_case(dataset: Dataset, case_id: str, score_px: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Read image, uint8 (H, W, 3), and reference mask, uint8 (H, W), of a case at the size at which it is scored."""
+    image, mask = read_case(dataset, dataset.case(case_id))
+    if score_px is None:
+        return image, mask
+    return resize_image(image, score_px, score_px), _resize_mask(mask, score_px, score_px)
 
 
 def _cache_mb() -> float:
@@ -145,8 +217,52 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
+def resize_shares(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a mask, uint8 (H, W) of labels, to shares, uint8 (height, width, 2), with the filter of `resize_image`."""
+    channels = (Image.fromarray(np.where(mask == label, np.uint8(255), np.uint8(0))) for label in _SHARES)
+    cytoplasm, nucleus = (
+        np.asarray(channel.resize((width, height), Image.Resampling.BILINEAR)) for channel in channels
+    )
+    # Both may have been rounded up.
+    return np.stack([cytoplasm, np.minimum(nucleus, 255 - cytoplasm)], axis=-1)
+
+
+def label_probabilities(shares: np.ndarray) -> np.ndarray:
+    """Convert shares, uint8 (..., 2), to the shares of all labels, float32 (..., 3), which sum to 1."""
+    shares = shares / np.float32(255)
+    return np.concatenate([1 - shares.sum(axis=-1, keepdims=True), shares], axis=-1)
+
+
+def majority(shares: np.ndarray) -> np.ndarray:
+    """Return the label with the largest share, uint8 (...), of shares, uint8 (..., 2)."""
+    cytoplasm, nucleus = np.moveaxis(np.asarray(shares), -1, 0)
+    background = 255 - cytoplasm - nucleus
+    largest = np.maximum(cytoplasm, nucleus)
+    label = np.where(nucleus > cytoplasm, np.uint8(NUCLEUS), np.uint8(CYTOPLASM))
+    return np.where(background >= largest, np.uint8(BACKGROUND), label)
+
+
+def resize_probabilities(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize probabilities, float32 (h, w, 3), linearly between pixel centres, averaging where the image shrinks.
+
+    With the argmax of the result, predictions of any size become masks of an image's own size.
+    """
+    if probabilities.shape[:2] == tuple(shape):
+        return probabilities
+    # Pillow instead of matrix products, whose threads compete with the network's.
+    height, width = shape
+    channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(probabilities, -1, 0))
+    return np.stack([channel.resize((width, height), Image.Resampling.BILINEAR) for channel in channels], axis=-1)
+
+
+def resize_labels(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bring a predicted mask, uint8 (h, w) of labels, to another size, as probabilities of 0 and 1 would be."""
+    probabilities = np.eye(NUM_LABELS, dtype=np.float32)[mask]
+    return resize_probabilities(probabilities, shape).argmax(axis=-1).astype(np.uint8)
+
+
 def _resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a mask, uint8 (H, W) of labels, by nearest neighbour to a size in px: no new label appears."""
+    """Resize a mask, uint8 (H, W) of labels, by nearest neighbour: the reference of `score_at: image_size`."""
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 

@@ -26,6 +26,8 @@ _FORMATS = ("BMP", "DIB", "PNG", "JPEG", "TIFF")
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
 _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
 _WHITE = 255
+# EXIF orientations from this one on exchange height and width.
+_TRANSPOSED = 5
 # An image whose brightest value is below this is nearly black: most often 12 or 14 bits saved as 16.
 DARK = 64
 # 16-bit grey values below this come from a 12-bit camera; their high byte would be nearly black.
@@ -138,6 +140,20 @@ def read_orientation(path: Path) -> int:
     with Image.open(path, formats=_FORMATS) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     return orientation if orientation in range(1, 9) else 1
+
+
+def read_shape(path: Path) -> tuple[int, int]:
+    """Return height and width of an image, in px, after its EXIF orientation, without decoding it.
+
+    Raises:
+        StudyError: the file cannot be read.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            height, width = image.height, image.width
+        return (width, height) if read_orientation(path) >= _TRANSPOSED else (height, width)
+    except (Image.DecompressionBombError, *_DAMAGED):
+        return _open(path).size[::-1]
 
 
 def _open(path: Path) -> Image.Image:

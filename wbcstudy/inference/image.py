@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from wbcstudy.data.arrays import resize_image
+from wbcstudy.data.arrays import resize_image, resize_probabilities
 from wbcstudy.data.images import read_image
 from wbcstudy.data.overlays import draw_overlay, encode_png
 from wbcstudy.errors import StudyError
@@ -86,7 +85,7 @@ def _predict_image(image: np.ndarray, network: Network, tiling: Tiling) -> np.nd
 
     def predict(pixels: np.ndarray) -> np.ndarray:
         probabilities = network.predict(resize_image(pixels, *tiling.input_px)[None])[0]
-        return _resize_probabilities(probabilities, tiling.tile)
+        return resize_probabilities(probabilities, tiling.tile)
 
     corners = list(tile_corners(padded.shape[:2], tiling))
     if len(corners) == 1:
@@ -100,16 +99,6 @@ def _predict_image(image: np.ndarray, network: Network, tiling: Tiling) -> np.nd
         total_weight[part] += weights
     total /= total_weight
     return total[:height, :width]
-
-
-def _resize_probabilities(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize probabilities, float32 (H, W, 3), linearly between pixel centres, averaging where the image shrinks."""
-    if probabilities.shape[:2] == tuple(shape):
-        return probabilities
-    # Pillow instead of matrix products, whose threads compete with the network's.
-    height, width = shape
-    channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(probabilities, -1, 0))
-    return np.stack([channel.resize((width, height), Image.Resampling.BILINEAR) for channel in channels], axis=-1)
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:

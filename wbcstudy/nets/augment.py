@@ -4,6 +4,9 @@ Keras' layers (RandomFlip, RandomRotation, RandomZoom, RandomBrightness) took 17
 code 8 ms. They resample three times, and one composed transform once. Their random state changes with every call, but a
 resumed training must repeat the same augmentations. Here NumPy draws the random numbers from (seed, epoch), and
 TensorFlow applies them.
+
+The same transform also brings image and mask from their stored size to the size of the network. The mask is resampled as
+shares of labels, not by nearest neighbour: a pixel on a border belongs to both regions (benchmarks/ceilings.py).
 """
 
 from __future__ import annotations
@@ -44,7 +47,13 @@ class Augmentation:
         return tuple(array for array in (self.transforms, self.brightness, self.colours) if array is not None)
 
 
-def make_augmentation(count: int, size: int, config: RunConfig, epoch: int) -> Augmentation:
+def make_augmentation(
+    count: int,
+    config: RunConfig,
+    epoch: int,
+    shape: tuple[int, int] | None = None,
+    aspects: np.ndarray | float = 1.0,
+) -> Augmentation:
     """Draw the augmentations of one epoch; equal arguments give equal augmentations.
 
     Each flip has a probability of 1/2. Angle, zoom, brightness, hue and saturation are uniform within the limits of
@@ -52,9 +61,11 @@ def make_augmentation(count: int, size: int, config: RunConfig, epoch: int) -> A
 
     Args:
         count: number of images N; may be 0.
-        size: side of the images in px.
-        config: seed, rotation_degrees, zoom, brightness and colour_augmentation are used.
+        config: image_size, seed, rotation_degrees, zoom, brightness and colour_augmentation are used.
         epoch: from 1.
+        shape: height and width of the input images in px; image_size if None. The output is a square of image_size.
+        aspects: height / width of the images as stored, (N,) or one number. An image is rotated as stored, and then
+            resized to a square.
     """
     draw = np.random.default_rng((config.seed, epoch, _STREAM)).random((count, 5))
     flip_x, flip_y = np.where(draw[:, :2].T < 0.5, -1.0, 1.0)
@@ -62,12 +73,16 @@ def make_augmentation(count: int, size: int, config: RunConfig, epoch: int) -> A
     scale = 1 + config.zoom * (2 * draw[:, 3] - 1)
     brightness = 255 * config.brightness * (2 * draw[:, 4] - 1)
 
-    # Around the image's centre: flip after rotation and zoom. Pixel centres are whole numbers.
-    centre = (size - 1) / 2
-    a, b = flip_x * scale * np.cos(angle), -flip_x * scale * np.sin(angle)
-    c, d = flip_y * scale * np.sin(angle), flip_y * scale * np.cos(angle)
-    zero = np.zeros(count)
-    rows = [a, b, centre - (a + b) * centre, c, d, centre - (c + d) * centre, zero, zero]
+    # Around the image's centre: flip after rotation and zoom. Height and width are 1 here.
+    a, b = flip_x * scale * np.cos(angle), -flip_x * scale * np.sin(angle) * aspects
+    c, d = flip_y * scale * np.sin(angle) / aspects, flip_y * scale * np.cos(angle)
+    # In px. Pixel centres are whole numbers, so the image's centre is at (side - 1) / 2.
+    size = config.image_size
+    height, width = shape or (size, size)
+    a, b, c, d = a * width / size, b * width / size, c * height / size, d * height / size
+    centre, zero = (size - 1) / 2, np.zeros(count)
+    x, y = (width - 1) / 2 - (a + b) * centre, (height - 1) / 2 - (c + d) * centre
+    rows = [a, b, x, c, d, y, zero, zero]
     colours = _make_colours(count, config, epoch) if config.colour_augmentation else None
     return Augmentation(np.stack(rows, axis=1).astype(np.float32), brightness.astype(np.float32), colours)
 
@@ -87,36 +102,39 @@ def _make_colours(count: int, config: RunConfig, epoch: int) -> np.ndarray:
     return (np.linalg.inv(_YIQ) @ inner @ _YIQ).astype(np.float32)
 
 
-def augment(images, masks, transforms, brightness, colours=None):
+def augment(images, shares, size: int, transforms, brightness, colours=None):
     """Augment a batch, inside or outside of a TensorFlow graph.
 
     Outside of its borders, an image and its mask are continued by reflection.
 
     Args:
-        images: (B, S, S, 3), RGB 0-255, any number type.
-        masks: uint8 (B, S, S), labels.
+        images: (B, h, w, 3), RGB 0-255, any number type.
+        shares: uint8 (B, h, w, 2), see `Arrays.shares`.
+        size: side S of the output in px.
         transforms: float32 (B, 8), see `Augmentation`.
         brightness: float32 (B,).
         colours: float32 (B, 3, 3), or None.
 
     Returns:
-        float32 (B, S, S, 3), 0-255, bilinear; uint8 (B, S, S), nearest neighbour, so that labels stay labels.
+        float32 (B, S, S, 3), 0-255; float32 (B, S, S, 3), the shares of all labels, which sum to 1. Both bilinear.
     """
     load_keras()
     import tensorflow as tf
 
-    def transform(tensor, interpolation: str):
+    def transform(tensor):
         return tf.raw_ops.ImageProjectiveTransformV3(
-            images=tensor,
+            images=tf.cast(tensor, tf.float32),
             transforms=transforms,
-            output_shape=tf.shape(tensor)[1:3],
+            output_shape=(size, size),
             fill_value=0.0,
-            interpolation=interpolation,
+            interpolation="BILINEAR",
             fill_mode="REFLECT",
         )
 
-    moved = transform(tf.cast(images, tf.float32), "BILINEAR")
+    moved = transform(images)
     if colours is not None:
         moved = tf.einsum("bij,bhwj->bhwi", colours, moved)
     moved += brightness[:, None, None, None]
-    return tf.clip_by_value(moved, 0.0, 255.0), transform(masks[..., None], "NEAREST")[..., 0]
+    labels = transform(shares) / 255.0
+    background = tf.maximum(1.0 - tf.reduce_sum(labels, axis=-1, keepdims=True), 0.0)
+    return tf.clip_by_value(moved, 0.0, 255.0), tf.concat([background, labels], axis=-1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from wbcstudy.config import RunConfig
-from wbcstudy.nets.augment import augment, make_augmentation
+from wbcstudy.data.arrays import majority
+from wbcstudy.nets.augment import Augmentation, augment, make_augmentation
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.stain import normalise_training_images
 
@@ -13,7 +14,7 @@ from wbcstudy.nets.stain import normalise_training_images
 _STREAM = 0
 
 
-def make_batches(images, masks, config: RunConfig, epoch: int):
+def make_batches(images, shares, config: RunConfig, epoch: int, aspects: np.ndarray | None = None):
     """Make one epoch: `augmented_copies` shuffled passes over the training images, with new augmentations each time.
 
     Equal arguments give equal batches: epoch 7 does not depend on whether epochs 1 to 6 ran in this process. All images
@@ -21,19 +22,21 @@ def make_batches(images, masks, config: RunConfig, epoch: int):
     batch norm statistics. TensorFlow prepares batches while the network computes.
 
     Args:
-        images: uint8 (N, S, S, 3), RGB, an array or a `DiskArray`; N > 0.
-        masks: uint8 (N, S, S), labels, likewise.
-        config: augmented_copies, batch_size, seed and the limits of the augmentation are used.
+        images: uint8 (N, h, w, 3), RGB, an array or a `DiskArray`; N > 0.
+        shares: uint8 (N, h, w, 2), see `Arrays.shares`, likewise.
+        config: image_size, augmented_copies, batch_size, seed and the limits of the augmentation are used.
         epoch: from 1.
+        aspects: height / width of the images as stored, (N,); all square if None.
 
     Returns:
-        tf.data.Dataset of (float32 (B, S, S, 3) within 0-255, uint8 (B, S, S)), of known length.
+        tf.data.Dataset of (float32 (B, S, S, 3) within 0-255, float32 (B, S, S, 3), shares of the labels), with
+        S = image_size, of known length.
     """
     load_keras()
     import tensorflow as tf
 
     order = make_order(len(images), config, epoch)
-    augmentation = make_augmentation(len(order), images.shape[1], config, epoch)
+    augmentation = _draw(order, images, config, epoch, aspects)
     steps = -(-len(order) // config.batch_size)
     bounds = np.arange(steps + 1) * len(order) // steps
     # The graph refers to tensors; arrays would be copied into it.
@@ -41,14 +44,14 @@ def make_batches(images, masks, config: RunConfig, epoch: int):
 
     def read(start, stop):
         cases = order[start:stop]
-        return images[cases], masks[cases]
+        return images[cases], shares[cases]
 
     def make_batch(start, stop):
-        # Read by NumPy: as tensors, images and masks would be copied.
+        # Read by NumPy: as tensors, images and shares would be copied.
         batch = tf.numpy_function(read, (start, stop), (tf.uint8, tf.uint8), stateful=False)
-        for tensor, array in zip(batch, (images, masks), strict=True):
+        for tensor, array in zip(batch, (images, shares), strict=True):
             tensor.set_shape((None, *array.shape[1:]))
-        return augment(*batch, *(tensor[start:stop] for tensor in values))
+        return augment(*batch, config.image_size, *(tensor[start:stop] for tensor in values))
 
     spans = tf.data.Dataset.from_tensor_slices((bounds[:-1], bounds[1:]))
     options = tf.data.Options()
@@ -68,20 +71,27 @@ def make_order(count: int, config: RunConfig, epoch: int) -> np.ndarray:
     return np.concatenate([generator.permutation(count) for _ in range(config.augmented_copies)])
 
 
+def _draw(order: np.ndarray, images, config: RunConfig, epoch: int, aspects: np.ndarray | None) -> Augmentation:
+    return make_augmentation(
+        len(order), config, epoch, images.shape[1:3], 1.0 if aspects is None else np.asarray(aspects)[order]
+    )
+
+
 def show_augmented(part, config: RunConfig, count: int = 6) -> tuple[np.ndarray, ...]:
     """Return the first images of the first training epoch, before and after augmentation.
 
     Args:
-        part: has `.images`, uint8 (N, S, S, 3), and `.masks`, uint8 (N, S, S); N > 0.
+        part: the training images, from `read_training_cases`; N > 0.
         config: as for `make_batches`.
         count: maximum number of images.
 
     Returns:
-        images uint8 (C, S, S, 3), masks uint8 (C, S, S), augmented images float32 (C, S, S, 3) and their masks uint8.
+        images uint8 (C, h, w, 3), masks uint8 (C, h, w), augmented images float32 (C, S, S, 3) and their masks, the
+        label with the largest share of each pixel.
     """
     cases = make_order(len(part.images), config, epoch=1)[:count]
-    augmentation = make_augmentation(len(cases), part.images.shape[1], config, epoch=1)
-    images, masks = part.images[cases], part.masks[cases]
+    augmentation = _draw(cases, part.images, config, 1, part.aspects)
+    images, shares = part.images[cases], part.shares[cases]
     normalised = normalise_training_images(part.images, config)[cases]
-    augmented = (tensor.numpy() for tensor in augment(normalised, masks, *augmentation.values))
-    return images, masks, *augmented
+    augmented, targets = augment(normalised, shares, config.image_size, *augmentation.values)
+    return images, majority(shares), augmented.numpy(), targets.numpy().argmax(axis=-1).astype(np.uint8)

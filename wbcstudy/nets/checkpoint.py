@@ -66,7 +66,7 @@ class Checkpoint:
             model: the compiled model, its optimiser built.
             average: the moving average of its weights.
             config: the settings.
-            parts: training and validation set, with `.images` and `.masks`.
+            parts: training and validation set, with `.images` and `.shares`.
             report: called with one line when a training resumes, or when a damaged checkpoint is ignored.
 
         Raises:
@@ -164,7 +164,7 @@ class Checkpoint:
 def _fingerprint(parts: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        for array in (part.images, part.masks):
+        for array in (part.images, part.shares):
             digest.update(f"{array.dtype}{array.shape}".encode())
             # In pieces: the array may be in a file because it does not fit into memory.
             for start in range(0, len(array), 64):

@@ -1,8 +1,9 @@
 """The paper's losses as Keras losses, computed in float32 for any precision of the network.
 
-Their arguments are the reference as a mask of labels, integer (B, H, W), and the prediction as probabilities,
-(B, H, W, 3), which sum to 1 over the last axis. Masks need a twelfth of the memory of one-hot arrays. The classes are
-made at first use, since they derive from Keras' classes.
+Their arguments are the reference, as the shares of the labels in each pixel, (B, H, W, 3), or as a mask of labels,
+integer (B, H, W), and the prediction as probabilities, (B, H, W, 3). Shares and probabilities sum to 1 over the last axis.
+The formulas are those for masks: a pixel that is half nucleus and half cytoplasm counts as half a pixel of each. The
+classes are made at first use, since they derive from Keras' classes.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def build_loss(name: str):
         name: a key of `registry.LOSSES`.
 
     Returns:
-        keras.losses.Loss of (integer mask (B, H, W), probabilities (B, H, W, 3)). A model compiled with it is loaded
-        without `custom_objects` after `register_losses` (as by `model_file.load_model`).
+        keras.losses.Loss of (shares (B, H, W, 3) or integer mask (B, H, W), probabilities (B, H, W, 3)). A model
+        compiled with it is loaded without `custom_objects` after `register_losses` (as by `model_file.load_model`).
 
     Raises:
         StudyError: unknown name.
@@ -60,16 +61,22 @@ def register_losses() -> dict[str, type]:
         def get_config(self) -> dict[str, Any]:
             return {"name": self.name}
 
+        def shares(self, y_true, y_pred):
+            """Return the reference as float32 shares of the labels."""
+            if len(y_true.shape) == len(y_pred.shape):
+                return ops.cast(y_true, "float32")
+            return ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype="float32")
+
     @register(_PACKAGE)
     class CrossEntropy(_MaskLoss):
-        """Categorical cross-entropy, mean over pixels: -log of the reference label's probability."""
+        """Categorical cross-entropy, mean over pixels: -log of the probabilities, weighted by the labels' shares."""
 
         def __init__(self, name: str = "cross_entropy", **kwargs: Any) -> None:
             super().__init__(name, **kwargs)
 
         def call(self, y_true, y_pred):
             # Keras computes it from the logits of the softmax, which keeps the gradient of confident errors.
-            return ops.mean(ops.sparse_categorical_crossentropy(ops.cast(y_true, "int32"), y_pred))
+            return ops.mean(ops.categorical_crossentropy(self.shares(y_true, y_pred), y_pred))
 
     @register(_PACKAGE)
     class Dice(_MaskLoss):
@@ -82,7 +89,7 @@ def register_losses() -> dict[str, type]:
             super().__init__(name, **kwargs)
 
         def call(self, y_true, y_pred):
-            y = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype="float32")
+            y = self.shares(y_true, y_pred)
             overlap = ops.sum(y * y_pred, axis=(0, 1, 2))
             total = ops.sum(y, axis=(0, 1, 2)) + ops.sum(y_pred, axis=(0, 1, 2))
             return 1.0 - ops.mean((2.0 * overlap + _SMOOTH) / (total + _SMOOTH))
@@ -95,7 +102,7 @@ def register_losses() -> dict[str, type]:
             super().__init__(name, **kwargs)
 
         def call(self, y_true, y_pred):
-            y = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype="float32")
+            y = self.shares(y_true, y_pred)
             # Keras' version would interpret the logits of the softmax as logits of sigmoids.
             p = ops.clip(y_pred, _EPSILON, 1.0 - _EPSILON)
             return -ops.mean(y * ops.log(p) + (1.0 - y) * ops.log(1.0 - p))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from wbcstudy.data.arrays import Arrays, resize_probabilities
 from wbcstudy.nets.backend import ONEDNN
 
 # Number of images whose probabilities are in memory at a time, and over which the validation loss is computed: the Dice
@@ -65,28 +66,32 @@ def average_orientations(predict: Callable[[np.ndarray], np.ndarray], images: np
 
 def predict_masks(
     model,
-    images: np.ndarray,
+    cases: Arrays,
     batch_size: int = 8,
-    on_chunk: Callable[[slice, np.ndarray], None] | None = None,
+    on_case: Callable[[np.ndarray, np.ndarray], None] | None = None,
     flips: bool = False,
-) -> np.ndarray:
-    """Predict the most probable label of each pixel.
+) -> list[np.ndarray]:
+    """Predict the most probable label of each pixel, at the size at which the cases are scored.
+
+    The probabilities are brought to that size, not the labels: a border between two pixels of the network's output is
+    then found to a fraction of such a pixel.
 
     Args:
         model: a network.
-        images: (N, H, W, 3), RGB 0-255.
+        cases: from `read_cases`.
         batch_size: images per batch.
-        on_chunk: called with a slice of N and its probabilities, float32 (n, H, W, 3), for each chunk of images.
+        on_case: called for each case with its reference mask, uint8 (H, W), and probabilities, float32 (H, W, 3).
         flips: as in `predict_probabilities`.
 
     Returns:
-        uint8 (N, H, W), labels.
+        uint8 (H, W) of labels for each case.
     """
-    masks = np.empty(images.shape[:3], np.uint8)
-    for start in range(0, len(images), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        probabilities = predict_probabilities(model, images[chunk], batch_size, flips)
-        if on_chunk is not None:
-            on_chunk(chunk, probabilities)
-        masks[chunk] = probabilities.argmax(axis=-1)
+    masks = []
+    for start in range(0, len(cases), CHUNK):
+        small = predict_probabilities(model, cases.images[start : start + CHUNK], batch_size, flips)
+        for index, probabilities in enumerate(small, start):
+            probabilities = resize_probabilities(probabilities, cases.references.shapes[index])
+            if on_case is not None:
+                on_case(cases.references[index], probabilities)
+            masks.append(probabilities.argmax(axis=-1).astype(np.uint8))
     return masks

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.config import RunConfig
-from wbcstudy.data.arrays import Arrays
+from wbcstudy.data.arrays import Arrays, label_probabilities, majority
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, cannot_write
 from wbcstudy.labels import CYTOPLASM, NUCLEUS
@@ -83,8 +83,8 @@ def train(
 
     Args:
         model: from `build_unet(config)`; changed in place, and has the best epoch's weights at the end.
-        training: training images, N > 0.
-        validation: images for early stopping, N > 0.
+        training: training images, from `read_training_cases`, N > 0.
+        validation: images for early stopping, from `read_cases`, N > 0.
         config: the settings.
         folder: the run's folder, created if it does not exist.
         report: called with one line per epoch.
@@ -109,7 +109,7 @@ def train(
     while len(rows) < config.epochs and not checkpoint.patience_ended:
         epoch, start = len(rows) + 1, time.perf_counter()
         with _memory_advice(config):
-            batches = make_batches(images, training.masks, config, epoch)
+            batches = make_batches(images, training.shares, config, epoch, training.aspects)
             loss = model.fit(batches, shuffle=False, verbose=0, callbacks=average.callbacks).history["loss"][-1]
             _check_finite(loss, "training", epoch, config)
             with average.in_model():
@@ -166,14 +166,14 @@ def _build_learning_rate(config: RunConfig, steps_per_epoch: int):
 
 
 def training_facts(
-    model, result: TrainingResult, images: np.ndarray, batch_size: int = 8, flips: bool = False
+    model, result: TrainingResult, cases: Arrays, batch_size: int = 8, flips: bool = False
 ) -> dict[str, Any]:
     """Collect the facts about a training for run.json.
 
     Args:
         model: the trained network.
         result: the result of its training.
-        images: uint8 (N, S, S, 3), N > 0; segmented again to measure the time.
+        cases: N > 0; segmented again to measure the time, which includes resizing the probabilities.
         batch_size: images per batch.
         flips: as in `predict_probabilities`; the time per image includes all eight predictions.
 
@@ -186,17 +186,17 @@ def training_facts(
     import psutil
 
     # Builds the graph for this shape, which should not be measured.
-    predict_masks(model, images[:batch_size], batch_size, flips=flips)
+    predict_probabilities(model, cases.images[:batch_size], batch_size, flips=flips)
     start = time.perf_counter()
-    predict_masks(model, images, batch_size, flips=flips)
-    seconds_per_image = (time.perf_counter() - start) / len(images)
+    predict_masks(model, cases, batch_size, flips=flips)
+    seconds_per_image = (time.perf_counter() - start) / len(cases)
 
     return {
         "best_epoch": result.best_epoch,
         "epochs": result.epochs,
         "stopped_early": result.stopped_early,
         "parameters": int(model.count_params()),
-        "multiply_adds": count_multiply_adds(model, images.shape[1]),
+        "multiply_adds": count_multiply_adds(model, cases.images.shape[1]),
         "fit_seconds": round(result.fit_seconds, 1),
         "seconds_per_epoch": round(result.seconds_per_epoch, 3),
         "seconds_per_image": round(seconds_per_image, 5),
@@ -209,7 +209,10 @@ def training_facts(
 
 
 def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
-    """Compute validation loss and pooled Dice in one pass over the validation images.
+    """Compute validation loss and pooled Dice in one pass over the validation images, at `image_size`.
+
+    The loss decides when to stop. It is computed at the size of the network, since each image's own size would need
+    several times the time. The scores in run.json, which choose the encoder, are computed at the scored size.
 
     Args:
         model: a network.
@@ -217,17 +220,18 @@ def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
         config: loss and batch_size are used; the result does not depend on batch_size.
 
     Returns:
-        `val_loss`, the mean over chunks of `CHUNK` images, weighted by their size; `val_dice_nucleus` and
-        `val_dice_cytoplasm` from the pixel counts of all images, NaN if the label is in no reference or prediction.
+        `val_loss` against the labels' shares of each pixel, the mean over chunks of `CHUNK` images, weighted by their
+        size; `val_dice_nucleus` and `val_dice_cytoplasm` from the pixel counts of all images, NaN if the label is in no reference or prediction.
     """
     loss_function = build_loss(config.loss)
     count, loss = len(validation.images), 0.0
     overlap, total = np.zeros(3, np.int64), np.zeros(3, np.int64)
     for start in range(0, count, CHUNK):
         chunk = slice(start, start + CHUNK)
-        reference = validation.masks[chunk]
+        shares = validation.shares[chunk]
+        reference = majority(shares)
         probabilities = predict_probabilities(model, validation.images[chunk], config.batch_size)
-        loss += float(loss_function(reference, probabilities)) * len(reference) / count
+        loss += float(loss_function(label_probabilities(shares), probabilities)) * len(reference) / count
         prediction = probabilities.argmax(axis=-1)
         for label in (CYTOPLASM, NUCLEUS):
             overlap[label] += np.count_nonzero((reference == label) & (prediction == label))

@@ -12,8 +12,9 @@ import pandas as pd
 
 from wbcstudy.config import StudyConfig
 from wbcstudy.config_io import find_study_file, read_study
-from wbcstudy.data.arrays import read_cases
+from wbcstudy.data.arrays import read_scored_case
 from wbcstudy.data.datasets import Dataset, load_dataset
+from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json
 from wbcstudy.reporting.tables.calibration import make_calibration
 from wbcstudy.reporting.tables.cell_types import make_cell_types
@@ -102,6 +103,22 @@ class StudyResults:
         """The comparable runs of the chosen encoder and loss."""
         return group_runs(self.comparable)[self.best.encoder, self.best.loss] if self.best else []
 
+    @cached_property
+    def score_px(self) -> int | None:
+        """Side in px of the square at which all runs were scored; None for each image's own size.
+
+        Raises:
+            StudyError: runs were scored by different rules, and cannot share a table.
+        """
+        rules = {run.config.score_px for run in self.complete} or {self.config.score_px}
+        if len(rules) > 1:
+            raise StudyError(
+                f"The runs of {self.study.name} were not all scored at the same size.",
+                expected="the same `score_at` for all runs of a study, so that their scores can be compared",
+                fix="Move the runs of one kind to the folder of another study.",
+            )
+        return rules.pop()
+
     # The data.
 
     @cached_property
@@ -121,11 +138,10 @@ class StudyResults:
         return self.dataset.groups if self._groups is None else self._groups
 
     def read_cases(self, case_ids: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return images and reference masks of cases at the size of the networks; each is read once."""
+        """Return images and reference masks of cases at the size at which they are scored; each is read once."""
         for case_id in case_ids:
             if case_id not in self._cases:
-                case = read_cases(self.dataset, [case_id], self.config.image_size)
-                self._cases[case_id] = case.images[0], case.masks[0]
+                self._cases[case_id] = read_scored_case(self.dataset, case_id, self.score_px)
         return [self._cases[case_id][0] for case_id in case_ids], [self._cases[case_id][1] for case_id in case_ids]
 
     def read_predictions(self, folder: RunFolder) -> dict[str, np.ndarray]:
@@ -138,7 +154,9 @@ class StudyResults:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """Scores of all complete runs, see `read_scores`."""
+        """Scores of all complete runs, see `read_scores`; an error if they are not of one size, see `score_px`."""
+        # Raises an error if the runs were scored at different sizes.
+        _ = self.score_px
         return read_scores(self.complete)
 
     @cached_property
@@ -172,7 +190,7 @@ class StudyResults:
     @cached_property
     def ensemble(self) -> pd.DataFrame:
         """Scores of the majority vote of all pairs; no rows where fewer than three can vote."""
-        votes = score_votes(self.complete, self.dataset, self.config.image_size)
+        votes = score_votes(self.complete, self.dataset, self.score_px)
         return make_ensemble(*votes, self.groups)
 
     # Comparisons.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbcstudy.config import RunConfig
-from wbcstudy.config_io import make_config, read_run
+from wbcstudy.config_io import make_recorded_config, read_run
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, sync, write_json
 from wbcstudy.runs.folders import RunFolder, StudyFolder
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SCORE_COLUMNS = ("run", "case_id", "cell_type", "region", "tp", "fp", "fn", "tn")
+SCORE_COLUMNS = ("run", "case_id", "cell_type", "height_px", "width_px", "region", "tp", "fp", "fn", "tn")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _load(folder: RunFolder, record: dict[str, Any]) -> Run:
     settings = record.get("config")
     if isinstance(settings, dict) and folder.params.exists():
         # Equal to params.yaml; JSON is read a hundred times faster.
-        return Run(folder, make_config(RunConfig, settings, source=str(folder.record)), record)
+        return Run(folder, make_recorded_config(RunConfig, settings, source=str(folder.record)), record)
     return Run(folder, read_run(folder.params), record)
 
 
@@ -124,28 +124,32 @@ def run_seconds(record: Mapping[str, Any]) -> float | None:
     return max((float(value) for value in seconds if isinstance(value, int | float)), default=None)
 
 
-def write_predictions(folder: RunFolder, case_ids: Sequence[str], masks: np.ndarray) -> None:
+def write_predictions(folder: RunFolder, case_ids: Sequence[str], masks: Sequence[np.ndarray]) -> None:
     """Write the predicted masks of the test cases, so that figures need no model.
 
     Args:
         folder: the run's folder.
         case_ids: N ids, any text.
-        masks: uint8 (N, S, S), labels.
+        masks: N masks, uint8 (H, W) of labels, which may differ in size.
     """
     import numpy as np
 
+    arrays = {f"mask_{index}": mask for index, mask in enumerate(masks)}
     with atomic_write(folder.predictions) as part:
-        np.savez_compressed(part, case_ids=np.array(case_ids, dtype=str), masks=masks)
+        np.savez_compressed(part, case_ids=np.array(case_ids, dtype=str), **arrays)
 
 
 def read_predictions(folder: RunFolder) -> dict[str, np.ndarray]:
-    """Read case id -> predicted mask, uint8 (S, S), labels. Empty where the file is absent."""
+    """Read case id -> predicted mask, uint8 (H, W), labels. Empty where the file is absent."""
     import numpy as np
 
     if not folder.predictions.exists():
         return {}
     with np.load(folder.predictions, allow_pickle=False) as stored:
-        return dict(zip(stored["case_ids"].tolist(), stored["masks"], strict=True))
+        case_ids = stored["case_ids"].tolist()
+        # Written by an earlier version: all masks had one size and were one array.
+        masks = stored["masks"] if "masks" in stored else [stored[f"mask_{index}"] for index in range(len(case_ids))]
+    return dict(zip(case_ids, masks, strict=True))
 
 
 def write_record(folder: RunFolder, record: dict[str, Any]) -> None:

@@ -91,21 +91,16 @@ def _count_confidence(
 
 
 class ConfidenceCounts:
-    """Accumulate `_count_confidence` over chunks of images, for all pixels, the nucleus and the cytoplasm.
+    """Accumulate `_count_confidence` over images, for all pixels, the nucleus and the cytoplasm."""
 
-    Args:
-        references: the experts' masks, labels (N, H, W).
-    """
-
-    def __init__(self, references: np.ndarray) -> None:
-        self.references = references
+    def __init__(self) -> None:
         self.counts = {curve: np.zeros((_BINS, len(_COLUMNS))) for curve in _CURVES}
 
-    def add(self, chunk: slice, probabilities: np.ndarray) -> None:
-        """Count the probabilities, float (n, H, W, 3), of a chunk of the references' images."""
+    def add(self, reference: np.ndarray, probabilities: np.ndarray) -> None:
+        """Count the probabilities, float (..., 3), of pixels with these reference labels (...)."""
         for curve, counts in self.counts.items():
             region = None if curve == "all" else curve
-            counts += _count_confidence(probabilities, self.references[chunk], region=region)
+            counts += _count_confidence(probabilities, reference, region=region)
 
     def write(self, path: Path) -> None:
         """Write a CSV with one row per curve and bin, lowest first: region ("all" or a region), bin, n and the sums."""

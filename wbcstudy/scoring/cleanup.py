@@ -4,7 +4,7 @@ Pixel classifiers leave specks, holes and bridges. Clean-up changes the scores m
 It is therefore done in one place with one setting, and results are reported with and without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -69,18 +69,16 @@ def clean_up(
     return _keep_central(cleaned) if keep_central else cleaned
 
 
-def clean_variants(predictions: Mapping[int, np.ndarray]) -> dict[str, Mapping[int, np.ndarray]]:
-    """Clean up predictions, seed -> uint8 (N, H, W) of labels, in two ways.
+def clean_variants(predictions: Mapping[int, Sequence[np.ndarray]]) -> dict[str, Mapping[int, Sequence[np.ndarray]]]:
+    """Clean up predictions, seed -> N masks of labels, uint8 (H, W), in two ways.
 
     Returns:
         "raw" -> the predictions; "cleaned" -> each mask after `clean_up`; "central" -> after `clean_up` with
         `keep_central`.
     """
-
-    def cleaned(**options):
-        return {seed: np.stack([clean_up(mask, **options) for mask in masks]) for seed, masks in predictions.items()}
-
-    return {"raw": predictions, "cleaned": cleaned(), "central": cleaned(keep_central=True)}
+    cleaned = {seed: [clean_up(mask) for mask in masks] for seed, masks in predictions.items()}
+    central = {seed: [_keep_central(mask) for mask in masks] for seed, masks in cleaned.items()}
+    return {"raw": predictions, "cleaned": cleaned, "central": central}
 
 
 def _clean_once(mask: np.ndarray, min_nucleus: float, min_cell: float, radius: float) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from wbcstudy.data.arrays import read_cases
+from wbcstudy.data.arrays import read_scored_case
 from wbcstudy.data.datasets import Dataset
 from wbcstudy.labels import NUM_LABELS
 from wbcstudy.runs.results import SCORE_COLUMNS, Run, read_predictions
@@ -35,7 +35,7 @@ def vote(predictions: Sequence[np.ndarray]) -> np.ndarray:
     return np.take_along_axis(masks, leads.argmax(axis=0)[None], axis=0)[0]
 
 
-def score_votes(runs: Sequence[Run], dataset: Dataset, image_size: int) -> tuple[pd.DataFrame, int]:
+def score_votes(runs: Sequence[Run], dataset: Dataset, score_px: int | None) -> tuple[pd.DataFrame, int]:
     """Score the vote of all encoders and losses, separately for each fold and seed.
 
     A network votes only if it is complete and has its masks in every fold and seed, so that the voters are the same
@@ -44,7 +44,7 @@ def score_votes(runs: Sequence[Run], dataset: Dataset, image_size: int) -> tuple
     Args:
         runs: runs of one study.
         dataset: the dataset that the runs were tested on; masks are read one by one.
-        image_size: side S to which the networks' images were resized, in px.
+        score_px: side in px of the square at which the networks were scored; None for each image's own size.
 
     Returns:
         Rows as `score_masks` returns them, of runs `ensemble__vote__fold<k>__seed<s>`, and the number of voters. No
@@ -65,7 +65,7 @@ def score_votes(runs: Sequence[Run], dataset: Dataset, image_size: int) -> tuple
         masks = [read_predictions(part[pair].folder) for pair in sorted(voters, key=lambda pair: (-dice[pair], pair))]
         cases = [case for case in masks[0] if all(case in predictions for predictions in masks)]
         types = [dataset.case(case).cell_type for case in cases]
-        references = (read_cases(dataset, [case], image_size).masks[0] for case in cases)
+        references = (read_scored_case(dataset, case, score_px)[1] for case in cases)
         votes = (vote([predictions[case] for predictions in masks]) for case in cases)
         frames.append(score_masks(f"ensemble__vote__fold{fold}__seed{seed}", cases, types, references, votes))
     return pd.concat(frames, ignore_index=True), len(voters)

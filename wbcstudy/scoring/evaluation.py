@@ -53,35 +53,36 @@ def score_masks(
         except StudyError as error:
             raise StudyError(f"Case {case_id}: {error.message}", expected=error.expected, fix=error.fix) from None
         case = {"run": run, "case_id": str(case_id), "cell_type": cell_type or None}
+        case |= dict(zip(("height_px", "width_px"), reference.shape, strict=True))
         rows += [case | {"region": region} | counts[region]._asdict() for region in REGIONS]
     frame = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
     text = dict.fromkeys(("run", "case_id", "cell_type", "region"), "str")
-    return add_ratios(frame.astype(text | dict.fromkeys(COUNTS, "int64")))
+    return add_ratios(frame.astype(text | dict.fromkeys((*COUNTS, "height_px", "width_px"), "int64")))
 
 
-def score_seeds(name: str, cases: Arrays, predictions: Mapping[int, np.ndarray]) -> pd.DataFrame:
+def score_seeds(name: str, cases: Arrays, predictions: Mapping[int, Sequence[np.ndarray]]) -> pd.DataFrame:
     """Score several seeds of one method with `score_masks`, in one frame; the runs are named `<name>__seed<s>`.
 
-    `predictions` are seed -> uint8 (N, S, S) of labels, of the test cases.
+    `predictions` are seed -> masks of labels, uint8 (H, W), of the test cases at the size of their references.
     """
     frames = [
-        score_masks(f"{name}__seed{seed}", cases.case_ids, cases.cell_types, cases.masks, masks)
+        score_masks(f"{name}__seed{seed}", cases.case_ids, cases.cell_types, cases.references, masks)
         for seed, masks in predictions.items()
     ]
     return pd.concat(frames, ignore_index=True)
 
 
 def score_variants(
-    run: str, cases: Arrays, variants: Mapping[str, np.ndarray], folder: RunFolder
+    run: str, cases: Arrays, variants: Mapping[str, Sequence[np.ndarray]], folder: RunFolder
 ) -> dict[str, pd.DataFrame]:
     """Score several variants of the same predictions with `score_masks`, and write each into the run's folder.
 
-    `variants` are "raw", "cleaned" or "central" -> uint8 (N, S, S) of labels; see `RunFolder.scores_of`. The result is
-    variant -> its scores.
+    `variants` are "raw", "cleaned" or "central" -> masks of labels, uint8 (H, W), at the size of the references; see
+    `RunFolder.scores_of`. The result is variant -> its scores.
     """
     frames = {}
     for variant, masks in variants.items():
-        frames[variant] = score_masks(run, cases.case_ids, cases.cell_types, cases.masks, masks)
+        frames[variant] = score_masks(run, cases.case_ids, cases.cell_types, cases.references, masks)
         write_scores(frames[variant], folder.scores_of(variant))
     return frames
 

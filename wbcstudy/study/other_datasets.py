@@ -105,7 +105,9 @@ def prepare_other_datasets(study: StudyFolder, trained: Dataset, sources: Sequen
 def score_on_dataset(path: Path, name: str) -> dict[str, Any]:
     """Score one run's network on every case of another dataset, exactly as on its own test set.
 
-    Images are resized to the run's `image_size`, regardless of their scale. Writes scores.csv, predictions.npz and,
+    Images are resized to the run's `image_size`, regardless of their scale, and scored as its test images
+    (`score_at`). `wbcstudy segment` keeps the scale of the training images instead, so its masks may differ. Writes
+    scores.csv, predictions.npz and,
     last, run.json to `<run>/transfer/<dataset>/`. Scores that this network already has are kept. An error is recorded
     in run.json, as for a training; the next `wbcstudy run` tries again.
 
@@ -211,7 +213,6 @@ def _score(run: RunFolder, other: OtherDataset, target: RunFolder) -> dict[str, 
 
 
 def _predict(model, config: RunConfig, dataset: Dataset):
-    import numpy as np
     import pandas as pd
 
     from wbcstudy.nets.prediction import predict_masks
@@ -219,10 +220,11 @@ def _predict(model, config: RunConfig, dataset: Dataset):
     frames, masks = [], []
     case_ids = [case.case_id for case in dataset.cases]
     for start in range(0, len(case_ids), _CHUNK):
-        part = read_cases(dataset, case_ids[start : start + _CHUNK], config.image_size)
-        masks.append(predict_masks(model, part.images, config.batch_size, flips=config.test_time_flips))
-        frames.append(score_masks(config.name, part.case_ids, part.cell_types, part.masks, masks[-1]))
-    return pd.concat(frames, ignore_index=True), np.concatenate(masks)
+        part = read_cases(dataset, case_ids[start : start + _CHUNK], config.image_size, config.score_px)
+        predicted = predict_masks(model, part, config.batch_size, flips=config.test_time_flips)
+        frames.append(score_masks(config.name, part.case_ids, part.cell_types, part.references, predicted))
+        masks += predicted
+    return pd.concat(frames, ignore_index=True), masks
 
 
 def _find(study: StudyFolder, name: str) -> OtherDataset:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from wbcstudy.data.arrays import read_cases
+from wbcstudy.data.arrays import read_scored_case
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.reporting.figures.canvas import StudyFigure, write_figure
 from wbcstudy.reporting.figures.examples import (
@@ -92,8 +92,7 @@ def _draw_transfer(results: StudyResults) -> dict[str, StudyFigure]:
     for dataset in transfer.datasets:
         masks = pick_transfer_examples(results, dataset)
         if masks:
-            cases = read_cases(load_dataset(dataset.source), list(masks), results.config.image_size)
-            figures[f"transfer_{dataset.name}"] = fig_predictions(
-                cases.images, cases.masks, list(masks.values()), list(masks)
-            )
+            data = load_dataset(dataset.source)
+            images, references = zip(*(read_scored_case(data, case, results.score_px) for case in masks), strict=True)
+            figures[f"transfer_{dataset.name}"] = fig_predictions(images, references, list(masks.values()), list(masks))
     return figures
