@@ -43,7 +43,7 @@ from wbcstudy.data.synthetic.dataset import make_smear, pixel_size
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, outputs_folder, project_root
 from wbcstudy.inference.split_cells import WAIST, connected_cells, split_cells
-from wbcstudy.labels import BACKGROUND, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 from wbcstudy.nets.augment import augment, make_augmentation
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.batches import make_order
@@ -73,6 +73,12 @@ class Part:
     images: list | np.ndarray
     masks: list | np.ndarray
     instances: list | np.ndarray
+    aspects: float = 1.0
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The masks as `Arrays.shares`; each pixel has one label."""
+        return np.stack([np.asarray(self.masks) == label for label in (CYTOPLASM, NUCLEUS)], -1) * np.uint8(255)
 
 
 @dataclass(frozen=True)
@@ -135,13 +141,13 @@ def train_with_channels(training: Part, validation: Part, config: RunConfig, rep
 def _batches(part: Part, target: np.ndarray, config: RunConfig, epoch: int):
     """Yield the batches of `batches.make_batches`, with augmented channels."""
     order = make_order(len(part.images), config, epoch)
-    plan = make_augmentation(len(order), config.image_size, config, epoch)
+    plan = make_augmentation(len(order), config, epoch)
     steps = -(-len(order) // config.batch_size)
     for start, stop in itertools.pairwise(np.arange(steps + 1) * len(order) // steps):
         cases, moves = order[start:stop], (plan.transforms[start:stop], plan.brightness[start:stop])
-        images, masks = augment(part.images[cases], part.masks[cases], *moves)
-        channels = [augment(part.images[cases], target[cases, ..., k], *moves)[1].numpy() for k in range(len(CHANNELS))]
-        yield images, masks, np.stack(channels, axis=-1) / np.float32(255)
+        images, shares = augment(part.images[cases], part.shares[cases], config.image_size, *moves)
+        _, channels = augment(part.images[cases], target[cases], config.image_size, *moves)
+        yield images, shares, channels.numpy()[..., 1:]
 
 
 def network(name: str, channels: bool, training: Part, validation: Part, config: RunConfig):

@@ -145,7 +145,7 @@ def fit_ours(settings: str, precision: str) -> None:
         start = time.perf_counter()
         train(model, training, validation, config, RunFolder(Path(folder)), lambda line: print(line, file=sys.stderr))
         seconds = time.perf_counter() - start
-        predicted = predict_masks(model, test.images)
+        predicted = predict_masks(model, test)
     library = f"tensorflow {importlib.metadata.version('tensorflow')}"
     used = resolve_precision(precision)
     print(json.dumps(describe("ours", config, used, seconds, test, predicted, peak_memory_mb(), library)))
@@ -157,7 +157,7 @@ def fit_torch(config, precision: str, python: str) -> dict:
 
     training, validation, test = read_parts(config)
     orders = [make_order(len(training), config, epoch + 1) for epoch in range(config.epochs)]
-    plans = [make_augmentation(len(orders[0]), config.image_size, config, epoch + 1) for epoch in range(config.epochs)]
+    plans = [make_augmentation(len(orders[0]), config, epoch + 1) for epoch in range(config.epochs)]
     steps = -(-len(orders[0]) // config.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "fit.npz"
@@ -190,13 +190,14 @@ def read_parts(config):
     dataset = load_dataset(config.dataset)
     with tempfile.TemporaryDirectory() as folder:
         split = load_or_make_splits(Path(folder) / "split.json", dataset, config)[0]
-    return [read_cases(dataset, part, config.image_size) for part in split.parts]
+    # Both are scored at the size of the network: torch_side.py does not resize its predictions.
+    return [read_cases(dataset, part, config.image_size, config.image_size) for part in split.parts]
 
 
 def describe(kind: str, config, precision, seconds: float, test, predicted, peak_mb: float, library: str) -> dict:
     from wbcstudy.scoring.evaluation import score_masks
 
-    scores = score_masks(kind, test.case_ids, test.cell_types, test.masks, predicted)
+    scores = score_masks(kind, test.case_ids, test.cell_types, test.references, predicted)
     dice = scores.groupby("region")["dice"].mean()
     return {
         "kind": kind,

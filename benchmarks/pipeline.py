@@ -84,12 +84,12 @@ def measure_batches(args):
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (args.cases, args.size, args.size, 3), dtype=np.uint8)
-    masks = rng.integers(0, 3, images.shape[:3], dtype=np.uint8)
-    stored = DiskArray(images.shape), DiskArray(masks.shape)
-    for target, source in zip(stored, (images, masks), strict=True):
+    shares = rng.integers(0, 128, (*images.shape[:3], 2), dtype=np.uint8)
+    stored = DiskArray(images.shape), DiskArray(shares.shape)
+    for target, source in zip(stored, (images, shares), strict=True):
         target[:] = source
     config = RunConfig(image_size=args.size, batch_size=args.batch, augmented_copies=4)
-    for name, pair in (("from memory", (images, masks)), ("from the disk", stored)):
+    for name, pair in (("from memory", (images, shares)), ("from the disk", stored)):
         times = []
         for epoch in range(1, args.rounds + 2):
             start = time.perf_counter()

@@ -19,7 +19,7 @@ import yaml
 
 from wbcstudy.config import RunConfig
 from wbcstudy.config_io import make_config
-from wbcstudy.data.arrays import read_cases
+from wbcstudy.data.arrays import read_cases, read_training_cases
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.splits import load_or_make_splits
 from wbcstudy.errors import StudyError
@@ -47,7 +47,7 @@ def try_settings(config: RunConfig, training_images: int | None) -> dict:
     data = load_dataset(config.dataset)
     with tempfile.TemporaryDirectory() as folder:
         split = load_or_make_splits(Path(folder) / "split.json", data, config)[config.fold]
-        training = read_cases(data, split.train[:training_images], config.image_size)
+        training = read_training_cases(data, split.train[:training_images], config.image_size)
         validation = read_cases(data, split.validation, config.image_size)
         result = train(build_unet(config), training, validation, config, RunFolder(Path(folder)))
     best = result.history.iloc[result.best_epoch - 1]

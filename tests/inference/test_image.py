@@ -10,7 +10,7 @@ import wbcstudy
 from tests.helpers.colour_run import COLOURS, paint, round_cells, write_colour_run
 from wbcstudy.data.overlays import draw_overlay
 from wbcstudy.errors import StudyError
-from wbcstudy.inference.image import _predict_image, _resize_probabilities
+from wbcstudy.inference.image import _predict_image, resize_probabilities
 from wbcstudy.inference.network import load_network
 from wbcstudy.inference.tiling import choose_tiling
 
@@ -60,7 +60,7 @@ def test_a_field_that_is_no_square_is_seen_in_all_its_positions(run):
 def test_resizing_keeps_sums_and_slopes(wanted, have):
     slope = np.arange(have, dtype=np.float32)[:, None].repeat(2, axis=1) / 100
     probabilities = np.stack([slope, slope / 2, 1 - 1.5 * slope], axis=-1)
-    result = _resize_probabilities(probabilities, (wanted, 2))
+    result = resize_probabilities(probabilities, (wanted, 2))
     assert result.shape == (wanted, 2, 3) and result.dtype == np.float32
     assert np.allclose(result.sum(axis=2), 1, atol=1e-5)
     assert (np.diff(result[:, 0, 0]) >= -1e-6).all()

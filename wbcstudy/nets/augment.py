@@ -5,8 +5,8 @@ code 8 ms. They resample three times, and one composed transform once. Their ran
 resumed training must repeat the same augmentations. Here NumPy draws the random numbers from (seed, epoch), and
 TensorFlow applies them.
 
-The same transform also brings image and mask from their stored size to the size of the network. The mask is resampled as
-shares of labels, not by nearest neighbour: a pixel on a border belongs to both regions (benchmarks/ceilings.py).
+The same transform also brings image and mask from their stored size to the size of the network. The mask is resampled
+as shares of labels, not by nearest neighbour: a pixel on a border belongs to both regions (benchmarks/ceilings.py).
 """
 
 from __future__ import annotations

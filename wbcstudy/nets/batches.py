@@ -73,7 +73,11 @@ def make_order(count: int, config: RunConfig, epoch: int) -> np.ndarray:
 
 def _draw(order: np.ndarray, images, config: RunConfig, epoch: int, aspects: np.ndarray | None) -> Augmentation:
     return make_augmentation(
-        len(order), config, epoch, images.shape[1:3], 1.0 if aspects is None else np.asarray(aspects)[order]
+        len(order),
+        config,
+        epoch,
+        images.shape[1:3],
+        1.0 if aspects is None else np.broadcast_to(aspects, len(images))[order],
     )
 
 

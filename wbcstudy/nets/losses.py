@@ -1,9 +1,9 @@
 """The paper's losses as Keras losses, computed in float32 for any precision of the network.
 
 Their arguments are the reference, as the shares of the labels in each pixel, (B, H, W, 3), or as a mask of labels,
-integer (B, H, W), and the prediction as probabilities, (B, H, W, 3). Shares and probabilities sum to 1 over the last axis.
-The formulas are those for masks: a pixel that is half nucleus and half cytoplasm counts as half a pixel of each. The
-classes are made at first use, since they derive from Keras' classes.
+integer (B, H, W), and the prediction as probabilities, (B, H, W, 3). Shares and probabilities sum to 1 over the last
+axis. The formulas are those for masks: a pixel that is half nucleus and half cytoplasm counts as half a pixel of each.
+The classes are made at first use, since they derive from Keras' classes.
 """
 
 from __future__ import annotations

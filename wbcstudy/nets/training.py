@@ -221,7 +221,8 @@ def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
 
     Returns:
         `val_loss` against the labels' shares of each pixel, the mean over chunks of `CHUNK` images, weighted by their
-        size; `val_dice_nucleus` and `val_dice_cytoplasm` from the pixel counts of all images, NaN if the label is in no reference or prediction.
+        size; `val_dice_nucleus` and `val_dice_cytoplasm` from the pixel counts of all images, NaN if the label is in no
+        reference or prediction.
     """
     loss_function = build_loss(config.loss)
     count, loss = len(validation.images), 0.0
