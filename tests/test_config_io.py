@@ -86,8 +86,10 @@ def test_a_missing_file_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("config", [RunConfig(), BaselineConfig()])
 def test_settings_that_an_earlier_version_lacks_count_as_their_defaults(config):
-    assert changed_settings({}, config) == []
-    assert changed_settings({"fold": 1}, config) == ["fold was 1, is now 0"]
+    assert changed_settings({"score_at": "native"}, config) == []
+    # The rule of earlier versions is not the default.
+    assert changed_settings({}, config) == ["score_at was 'image_size', is now 'native'"]
+    assert changed_settings({"score_at": "native", "fold": 1}, config) == ["fold was 1, is now 0"]
     assert changed_settings({"gone": 3}, config) == ["gone was 3, is now None"]
 
 
