@@ -18,10 +18,11 @@ from PIL import Image
 
 from tests.helpers.checkout import ROOT
 from tests.helpers.colour_run import paint, round_cells, write_colour_run
+from tests.helpers.fake_study import SIZE, make_study, write_dataset
 from tests.test_layers import MAY_USE
 from wbcstudy.cli import app
 from wbcstudy.config import RunConfig, StudyConfig
-from wbcstudy.config_io import make_config
+from wbcstudy.config_io import make_config, write_yaml
 from wbcstudy.data.spec import DatasetSpec
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.inference.export import _missing_packages
@@ -33,7 +34,7 @@ PAGES = {
 TEXT = "\n".join(PAGES.values())
 # Files that a reader makes while following a guide.
 MADE = ("params/ours.yaml", "params/trial.yaml", "params/my_study.yaml", "profiles/ours")
-# Commands that take a second on a small folder; the others are parsed.
+# Commands that run here on a small folder, in seconds.
 RUN = (
     "encoders",
     "methods",
@@ -43,7 +44,16 @@ RUN = (
     "segment",
     "export",
     "weights list",
+    "report params/demo.yaml",
 )
+# Commands that are parsed, with the reason.
+PARSED = {
+    "run": "trains networks for minutes to hours; tests/study/test_study.py runs a small study",
+    "data fetch": "downloads images",
+    "weights fetch": "downloads weights",
+    "weights convert": "needs a downloaded file; tests/nets/test_convert_weights.py converts one of the same layout",
+    "report outputs/": "needs the public images; tests/test_reference.py builds the tables of a restored study",
+}
 OTHER_PROGRAMS = {"cp", "conda", "pip", "pipx", "source", "unzip"}
 
 
@@ -123,6 +133,12 @@ def test_every_other_line_is_a_target_or_a_known_program():
             assert program in {"wbcstudy", "pre-commit", *OTHER_PROGRAMS}, (program, words)
 
 
+def test_a_printed_command_is_run_or_has_a_reason():
+    for words in OURS:
+        known = [start for start in (*RUN, *PARSED) if " ".join(words).startswith(start)]
+        assert len(known) == 1, (words, known)
+
+
 @pytest.fixture
 def guide_folder(places, monkeypatch):
     """Provide what the guides take for granted: a folder of images, one with masks, and the finished study `demo`."""
@@ -138,7 +154,9 @@ def guide_folder(places, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [words for words in OURS if " ".join(words).startswith(RUN)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [words for words in OURS if " ".join(words).startswith(RUN) and words[0] != "report"], ids=" ".join
+)
 def test_a_printed_command_runs(command, guide_folder, words):
     if words[0] == "export" and _missing_packages(words[words.index("--format") + 1]):
         pytest.skip("the extra `export` is not installed")
@@ -146,6 +164,31 @@ def test_a_printed_command_runs(command, guide_folder, words):
     assert code == 0, printed + errors
     for option in ("--out", "--html"):
         assert option not in words or (guide_folder / words[words.index(option) + 1]).exists()
+
+
+@pytest.mark.slow
+def test_the_report_is_built_again_as_printed(command, places, monkeypatch):
+    config = StudyConfig(name="demo", encoders=("resnet18", "mobilenet"), image_size=SIZE)
+    dataset = write_dataset(places / "outputs", config, cases=12)
+    config = config.model_copy(update={"dataset": str(dataset)})
+    make_study(places / "outputs", config, cases=12)
+    (places / "params").mkdir()
+    write_yaml(config, places / "params" / "demo.yaml")
+    monkeypatch.chdir(places)
+    assert ["report", "params/demo.yaml"] in OURS
+    code, printed, errors = command("report", "params/demo.yaml")
+    assert code == 0, printed + errors
+    assert (places / "outputs" / "demo" / "report" / "index.html").is_file() and "Report: " in printed
+
+
+@pytest.mark.slow
+def test_printed_lines_of_other_programs_run(places):
+    restore = ["python", "scripts/reference.py", "restore", "segmentation_wbc_2"]
+    for words in (restore, ["papermill", "--help-notebook", "notebooks/2_train.ipynb"]):
+        assert words in COMMANDS
+        program = [] if words[0] == "python" else ["-m", "papermill"]
+        subprocess.run([sys.executable, *program, *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    assert len(list((places / "outputs" / "segmentation_wbc_2" / "runs").iterdir())) > 17
 
 
 def test_yaml_snippets_are_valid():
