@@ -90,7 +90,7 @@ def test_settings_that_an_earlier_version_lacks_count_as_their_defaults(config):
     # The rule of earlier versions is not the default.
     assert changed_settings({}, config) == ["score_at was 'image_size', is now 'native'"]
     assert changed_settings({"score_at": "native", "fold": 1}, config) == ["fold was 1, is now 0"]
-    assert changed_settings({"gone": 3}, config) == ["gone was 3, is now None"]
+    assert changed_settings({"score_at": "native", "gone": 3}, config) == ["gone was 3, is now None"]
 
 
 def test_a_configuration_reads_back_from_its_file(tmp_path):
