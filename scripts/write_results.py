@@ -16,14 +16,17 @@ from pathlib import Path
 import pandas as pd
 from reference import reference_folder, restore_study
 
+from wbcstudy.config_io import read_study
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root, read_json
 from wbcstudy.registry import ENCODERS, METHODS, method_title
+from wbcstudy.reporting.results import StudyResults
+from wbcstudy.reporting.text.answer import answer_sentences
 from wbcstudy.reporting.text.cautions import precision_sentence
 from wbcstudy.reporting.text.paper_comparison import paper_sentences
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs
-from wbcstudy.scoring.selection import pick_best
+from wbcstudy.scoring.decision import decide
 from wbcstudy.wording import interval_brackets, join_words
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
@@ -65,15 +68,14 @@ def make_sections(reference: Path) -> str:
 
 def network_section(study: Path, title: str) -> str:
     """Table 1 of a study of the public dataset, best first, with ranks."""
-    if not (study / "tables" / "table1.csv").exists():
+    results = _restored_results(study)
+    if results is None:
         return ""
-    table = pd.read_csv(study / "tables" / "table1.csv")
-    config = _read_config(study)
+    table, config = results.table1, _read_config(study)
     ranks = {}
-    # A single run has no ranks.
-    if (study / "tables" / "table4.csv").exists():
-        for row in pd.read_csv(study / "tables" / "table4.csv").itertuples():
-            ranks.setdefault(row.method, {})[row.region] = row
+    # A single pair has no ranks.
+    for row in results.ranks.itertuples() if results.several else ():
+        ranks.setdefault(row.method, {})[row.region] = row
     table = table.dropna(subset=["dice_mean"]).assign(method=table["encoder"] + "__" + table["loss"])
     order = table.groupby("method")["dice_mean"].mean().sort_values(ascending=False).index
     rows = []
@@ -97,9 +99,16 @@ def network_section(study: Path, title: str) -> str:
     if ranks:
         text += (
             " Ranks compare the networks of this table; 1 is best. Bold: the leader, which is beaten by the fewest "
-            "others and, among those, has the highest mean. +: no significant difference from the leader."
+            "others and, among those, has the highest mean. +: no significant difference from the leader, over all "
+            "pairs and both regions together. There is one seed, so this is about these trained networks."
         )
-    texts = [text, precision_sentence(read_json(path) or {} for path in _records(study))]
+    precision = precision_sentence(read_json(path) or {} for path in _records(study))
+    if precision:
+        precision += (
+            " Each encoder has one precision and one kind of processor, so their effect cannot be separated from that "
+            "of the encoder."
+        )
+    texts = [text, f"**Recommended.** {answer_sentences(results)[0]} {results.certainty.headline}", precision]
     heads = ["encoder and loss", "nucleus", "mean", "cytoplasm", "mean", "mean rank, nucleus / cytoplasm", "best epoch"]
     comparison = " ".join(paper_sentences(table))
     if comparison:
@@ -136,7 +145,7 @@ def retrained_section(reference: Path) -> str:
 
 def published_section(reference: Path) -> str:
     """The best networks compared with the forest and with published scores of the same images."""
-    rows, gaps, studies = [], [], []
+    rows, gaps, leaders, studies = [], [], [], []
     for number, title in SETS.items():
         study = reference / f"segmentation_wbc_{number}"
         records = [read_json(path) or {} for path in _records(study)]
@@ -149,13 +158,15 @@ def published_section(reference: Path) -> str:
             continue
         studies.append(study.name)
         best = max(scores, key=lambda method: sum(scores[method][:2]))
-        picked = pick_best(_restored_runs(study))
-        chosen = f"{picked.encoder}__{picked.loss}" if picked else best
+        decision = decide(_restored_runs(study))
+        chosen = decision.recommended.method if decision else best
         networks = {f"{method_title(chosen)}, chosen on the validation images": scores[chosen]}
         if best != chosen:
             networks[f"{method_title(best)}, best on the test images"] = scores[best]
         highest = [max(values) for values in zip(*scores.values(), strict=True)]
         networks["highest of any network in each region"] = highest
+        first = [max(scores, key=lambda method: scores[method][index]) for index in range(3)]
+        leaders.append(f"{title}: {', '.join(map(method_title, first))}")
         rows += [[title, name, *map(_dice, values)] for name, values in networks.items()]
         ensemble = study / "tables" / "ensemble.csv"
         if ensemble.exists():
@@ -178,7 +189,9 @@ def published_section(reference: Path) -> str:
         "Dice is a mean. Its cytoplasm score is taken to be that of the whole cell. Scores here are measured on small "
         "images, where one pixel at the border weighs more than in the full image. A network that is chosen on the "
         "test images has optimistic scores there.",
-        f"Difference of the highest scores here from the published ones: {'; '.join(gaps)}.",
+        f"Difference of the highest scores here from the published ones: {'; '.join(gaps)}. The highest of several "
+        "networks on the test images is too high. Networks with the highest score of nucleus, cytoplasm and whole "
+        f"cell: {'; '.join(leaders)}.",
     ]
     heads = ["images", "method", *REGIONS, "whole cell"]
     return _section("Compared with published scores", texts, heads, rows, studies)
@@ -422,7 +435,7 @@ def _records(study: Path) -> list[Path]:
 
 
 def _restored_runs(study: Path) -> list[Run]:
-    """Return the runs of a kept study, with their histories read."""
+    """Return the runs of a kept study, with their histories and scores read."""
     if not study.exists():
         return []
     with tempfile.TemporaryDirectory() as folder:
@@ -431,8 +444,18 @@ def _restored_runs(study: Path) -> list[Run]:
         runs = load_runs(restored)
         for run in runs:
             # Read before the folder is deleted.
-            assert len(run.history)
+            assert len(run.history) and len(run.scores)
+            assert run.validation_scores is None or len(run.validation_scores)
     return runs
+
+
+def _restored_results(study: Path) -> StudyResults | None:
+    """Return the results of a kept study, whose images are not needed; None if it is not kept."""
+    runs = _restored_runs(study)
+    if not runs:
+        return None
+    config = read_study(project_root() / "params" / f"{study.name}.yaml")
+    return StudyResults(StudyFolder(study), config, runs, groups={})
 
 
 def _read_config(study: Path) -> dict:

@@ -87,6 +87,21 @@ def report(study: _StudyFile) -> None:
 
 
 @app.command()
+def plan(
+    study: _StudyFile,
+    difference: Annotated[
+        float | None,
+        typer.Option(help="Difference in mean Dice to detect. Default: the study's equivalence_margin."),
+    ] = None,
+) -> None:
+    """Show how many test images and seeds a study needs. Example: wbcstudy plan params/demo.yaml --difference 0.005."""
+    from wbcstudy.study.sample_size import plan_sample_size
+
+    for line in plan_sample_size(study, difference).lines():
+        _show(line)
+
+
+@app.command()
 def encoders() -> None:
     """List the encoders and losses that a study can use."""
     from wbcstudy.registry import ENCODERS, LOSSES

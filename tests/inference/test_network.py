@@ -30,7 +30,7 @@ def test_of_the_networks_that_are_still_there_the_best_is_taken(study, monkeypat
     (study / "runs" / "resnet18__dice__fold0__seed1" / "model.keras").unlink()
     assert find_run(study)[0].config.seed == 2
     # As if the report compared none yet, since no seed has all folds.
-    monkeypatch.setattr("wbcstudy.scoring.selection.pick_best", lambda runs: None)
+    monkeypatch.setattr("wbcstudy.scoring.decision.decide", lambda runs, **settings: None)
     assert find_run(study)[0].config.seed == 2
 
 

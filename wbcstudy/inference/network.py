@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wbcstudy.config_io import read_study
+from wbcstudy.data.datasets import load_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.files import expand_home, outputs_folder, path_exists
 from wbcstudy.inference.tiling import TrainingScale
@@ -158,10 +160,10 @@ def find_run(source: str | Path) -> tuple[Run, str]:
 
 
 def best_run(study: StudyFolder) -> tuple[Run, str]:
-    """Choose the best run of a study by its validation images; the test images are not used.
+    """Choose the run of a study to use: of the encoder and loss that its report recommends.
 
-    `selection.pick_best` chooses encoder and loss, as in the report. Of their runs that still have their network, the
-    one with the highest validation Dice is taken. If there is none, or the report cannot choose yet, all runs compete.
+    `decision.decide` chooses encoder and loss, as in the report. Of their runs that still have their network, the one
+    with the highest validation Dice is taken. If there is none, or the report cannot choose yet, all runs compete.
 
     Returns:
         The run, and why it was chosen.
@@ -169,7 +171,8 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
     Raises:
         StudyError: no finished run with its network and validation scores.
     """
-    from wbcstudy.scoring.selection import group_runs, pick_best, validation_dice
+    from wbcstudy.scoring.decision import decide
+    from wbcstudy.scoring.selection import group_runs, validation_dice
 
     complete = [run for run in load_runs(study) if run.complete]
     with_network = [run for run in complete if run.folder.model.is_file()]
@@ -193,10 +196,26 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
             expected="validation images with a nucleus or cytoplasm",
             fix=f"Name a run: {with_network[0].folder.path}",
         )
-    best = pick_best(complete)
-    candidates = group_runs(runs).get((best.encoder, best.loss), runs) if best else runs
-    run = max(candidates, key=lambda run: dice[run.name])
+    decision = decide(complete, **_read_decision_settings(study, complete))
+    pair = (decision.recommended.encoder, decision.recommended.loss) if decision else None
+    recommended = group_runs(runs).get(pair, [])
+    run = max(recommended or runs, key=lambda run: dice[run.name])
+    if recommended and decision.recommended != decision.best:
+        return run, f"recommended by its study as equivalent to {decision.best.title}, the best of {len(runs)} runs"
     return run, f"the best of {len(runs)} runs on the validation images (Dice {dice[run.name]:.3f})"
+
+
+def _read_decision_settings(study: StudyFolder, runs: Sequence[Run]) -> dict[str, Any]:
+    """Read margin and groups for `decide`; without the study's file or images, the defaults of the report."""
+    settings = {}
+    if study.settings.exists():
+        settings["margin"] = read_study(study.settings).equivalence_margin
+    try:
+        settings["groups"] = load_dataset(runs[0].config.dataset).groups
+    except StudyError:
+        # The images may be elsewhere.
+        pass
+    return settings
 
 
 def known_studies() -> list[str]:

@@ -31,7 +31,9 @@ from wbcstudy.runs.results import Run, load_runs, read_predictions
 from wbcstudy.scoring.calibration import Reliability, read_reliability
 from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.comparison import Comparison, compare_regions
+from wbcstudy.scoring.decision import Decision, decide, same_machine
 from wbcstudy.scoring.ensemble import score_votes
+from wbcstudy.scoring.rank_stability import RankStability, resample_ranks
 from wbcstudy.scoring.ranks import RankTest, friedman_nemenyi
 from wbcstudy.scoring.selection import (
     TABLE_REGIONS,
@@ -40,7 +42,6 @@ from wbcstudy.scoring.selection import (
     comparable_runs,
     drop_absent_regions,
     group_runs,
-    pick_best,
     read_scores,
 )
 
@@ -94,13 +95,18 @@ class StudyResults:
         return group_runs(self.runs)
 
     @cached_property
+    def decision(self) -> Decision | None:
+        """Which network to recommend, and why, see `decide`; None where no run has scores."""
+        return decide(self.runs, self.config.equivalence_margin, self.groups)
+
+    @cached_property
     def best(self) -> Best | None:
-        """Encoder and loss that were chosen on the validation images; None where no run has scores."""
-        return pick_best(self.runs)
+        """The recommended encoder and loss; None where no run has scores."""
+        return self.decision.recommended if self.decision else None
 
     @cached_property
     def best_runs(self) -> list[Run]:
-        """The comparable runs of the chosen encoder and loss."""
+        """The comparable runs of the recommended encoder and loss."""
         return group_runs(self.comparable)[self.best.encoder, self.best.loss] if self.best else []
 
     @cached_property
@@ -197,11 +203,18 @@ class StudyResults:
 
     @cached_property
     def comparisons(self) -> dict[str, Comparison]:
-        """Region -> comparison of all pairs on the test images; regions without scores are left out."""
+        """Region -> comparison of the pairs on the test images; regions without scores are left out."""
         regions = TABLE_REGIONS if len(self.comparable_scores) else ()
-        margin = self.config.equivalence_margin
-        compared = compare_regions(self.comparable_scores, regions, groups=self.groups, margin=margin)
+        options = {"groups": self.groups, "planned": self.planned, "margin": self.config.equivalence_margin}
+        compared = compare_regions(self.comparable_scores, regions, **options)
         return {region: comparison for region, comparison in compared.items() if comparison.leader is not None}
+
+    @cached_property
+    def planned(self) -> list[tuple[str, str]] | None:
+        """Planned comparisons: those with `compare_with`; None if all pairs are compared."""
+        methods = ["__".join(pair) for pair in group_runs(self.comparable)]
+        reference = self.config.compare_with
+        return [(reference, method) for method in methods if method != reference] if reference in methods else None
 
     @cached_property
     def several(self) -> bool:
@@ -216,15 +229,20 @@ class StudyResults:
         }
 
     @cached_property
+    def rank_stability(self) -> RankStability | None:
+        """Bootstrap of the ranks on the test images; None where nothing can be ranked."""
+        regions = list(self.comparisons)
+        return resample_ranks(self.comparable_scores, regions, groups=self.groups) if regions else None
+
+    @cached_property
     def grouped(self) -> bool:
         """Whether several test images are of one group."""
         return any(comparison.units != comparison.cases for comparison in self.comparisons.values())
 
     @cached_property
     def same_machine(self) -> bool:
-        """Whether all runs used one kind of processor and one precision, so that their times can be compared."""
-        precisions = {run.name: run.record.get("arithmetic") or run.config.precision for run in self.complete}
-        return len({(run.record.get("device"), precisions[run.name]) for run in self.complete}) < 2
+        """Whether times of all runs can be compared, see `decision.same_machine`."""
+        return same_machine(self.complete)
 
     @cached_property
     def reliability(self) -> dict[str, dict[str, Reliability]]:

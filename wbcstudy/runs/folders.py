@@ -31,6 +31,11 @@ class StudyFolder:
         return self.path / "split.json"
 
     @property
+    def settings(self) -> Path:
+        """The study's settings with resolved paths."""
+        return self.path / f"{self.name}.yaml"
+
+    @property
     def dataset(self) -> Path:
         """Counts, sizes and label shares of the images, for the report."""
         return self.path / "dataset.json"

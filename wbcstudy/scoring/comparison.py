@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,9 +13,6 @@ from wbcstudy.scoring.case_tables import Groups, add_methods, case_table, group_
 from wbcstudy.scoring.evaluation import pool_scores
 from wbcstudy.scoring.intervals import bootstrap_difference, bootstrap_interval
 from wbcstudy.scoring.statistics import ALPHA, method_scores, paired_differences, pool_seeds
-
-# Share of the chosen method's work below which another method counts as lighter.
-_LIGHTER = 0.8
 
 
 class Position(NamedTuple):
@@ -198,26 +195,6 @@ def find_position(pairs: pd.DataFrame, method: str) -> Position:
             if row.equivalent:
                 equivalent.append(other)
     return Position(tuple(better), tuple(worse), tuple(undecided), tuple(equivalent))
-
-
-def find_lightest(positions: Iterable[Position], work: Mapping[str, float], method: str) -> tuple[str, float] | None:
-    """Find the lightest method without a significant difference from a given one in any region.
-
-    Args:
-        positions: position of the given method in each region.
-        work: method -> multiply-adds or seconds.
-        method: the given method.
-
-    Returns:
-        The lightest one and its share of the given method's work. None if none has clearly less work, or if the work of
-        any candidate is unknown, since that one may be the lightest.
-    """
-    candidates = set.intersection(*(set(position.undecided) for position in positions))
-    shares = {other: work.get(other, np.nan) / work.get(method, np.nan) for other in candidates}
-    if not shares or not all(share > 0 for share in shares.values()):
-        return None
-    lightest = min(sorted(shares), key=shares.get)
-    return (lightest, shares[lightest]) if shares[lightest] <= _LIGHTER else None
 
 
 def _winner_first(row) -> tuple[str, str]:

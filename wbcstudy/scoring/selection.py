@@ -1,4 +1,4 @@
-"""Choose a network: group runs, decide which can be compared, and pick the best on the validation images."""
+"""Group runs, find those that can be compared, and rank them on the validation images; `decision` chooses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLE_REGIONS = ("nucleus", "cytoplasm")
 
 @dataclass(frozen=True)
 class Best:
-    """The encoder and loss with the highest validation Dice.
+    """An encoder and loss that can be chosen.
 
     Args:
         encoder: name of the encoder.
@@ -61,21 +61,18 @@ def comparable_runs(runs: Iterable[Run]) -> list[Run]:
     return [run for run in complete if folds[_training(run)] == all_folds]
 
 
-def pick_best(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> Best | None:
-    """Pick the encoder and loss with the highest pooled Dice on the *validation* cases, mean over the regions.
+def rank_pairs(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> list[Best]:
+    """Rank encoders and losses by their pooled Dice on the *validation* cases, mean over the regions, best first.
 
     Test cases have no influence, since a choice made on them would make their scores too high. Regions that the
-    validation cases lack are ignored. Ties go to the first in the paper's order. Only `comparable_runs` compete.
-
-    Returns:
-        None if no such run has defined validation scores.
+    validation cases lack are ignored. Ties are in the paper's order. Only `comparable_runs` compete, and of these only
+    pairs with defined validation scores.
     """
-    best = None
-    for (encoder, loss), group in group_runs(comparable_runs(runs)).items():
-        value = validation_dice(group, regions)
-        if not np.isnan(value) and (best is None or value > best.dice):
-            best = Best(encoder, loss, value)
-    return best
+    pairs = [
+        Best(encoder, loss, validation_dice(group, regions))
+        for (encoder, loss), group in group_runs(comparable_runs(runs)).items()
+    ]
+    return sorted((pair for pair in pairs if not np.isnan(pair.dice)), key=lambda pair: -pair.dice)
 
 
 def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:

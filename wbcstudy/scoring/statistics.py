@@ -21,7 +21,7 @@ ALPHA = 0.05
 CASES, CASES_AND_SEEDS = "cases", "cases and seeds"
 
 # The differences of fewer units are too few for the t distribution.
-_MIN_UNITS = 6
+FEWEST_UNITS = 6
 PAIR_COLUMNS = (
     *("region", "method_a", "method_b", "n", "difference", "se_cases", "se", "df", "ci_low", "ci_high"),
     *("p", "p_adjusted", "detectable", "better", "equivalent", "sources"),
@@ -130,7 +130,7 @@ def paired_differences(
         seeds = pool_seeds(methods.values())
         for a, b in itertools.combinations(methods, 2):
             difference, *spread, n = _difference(methods[a], methods[b], seeds, folds, groups, same_trainings)
-            tested = n >= _MIN_UNITS and (planned is None or frozenset((a, b)) in planned)
+            tested = n >= FEWEST_UNITS and (planned is None or frozenset((a, b)) in planned)
             better = None if difference == 0 else a if difference > 0 else b
             sources = CASES_AND_SEEDS if max(methods[a].seeds, methods[b].seeds) > 1 else CASES
             spread = spread if tested else [np.nan] * 3

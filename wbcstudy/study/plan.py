@@ -171,12 +171,12 @@ def prepare(plan: Plan) -> None:
             "selected_baselines.txt": "".join(f"{config.name}\n" for config in plan.baselines),
             "selected_transfers.txt": "".join(f"{path}\n" for path in transfer_paths),
             "dataset_params.yaml": yaml.safe_dump({"study": plan.study.name, "dataset": plan.study.dataset}),
-            "summary_params.yaml": yaml.safe_dump({"study_file": str(folder.path / f"{folder.name}.yaml")}),
+            "summary_params.yaml": yaml.safe_dump({"study_file": str(folder.settings)}),
         }.items():
             with atomic_write(folder.path / name) as path:
                 path.write_text(text, encoding="utf-8")
         # Settings with resolved paths, read by the summary notebook and kept as a record.
-        with atomic_write(folder.path / f"{folder.name}.yaml") as path:
+        with atomic_write(folder.settings) as path:
             write_yaml(plan.study, path)
     except OSError as error:
         raise cannot_write(folder.path, error) from None

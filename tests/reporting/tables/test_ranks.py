@@ -33,7 +33,7 @@ def test_the_rank_table_shows_seeds_if_there_are_several_and_dashes_for_the_unkn
     second = scores.assign(run=scores["run"].str.replace("seed0", "seed1"))
     assert "SD over seeds" in [head for _, head in layout_ranks(make_ranks(pd.concat([scores, second]))).heads]
     one = make_ranks(scores[scores["run"].str.startswith("vgg16")])
-    assert one["leader"].all() and layout_ranks(one).rows[0][1][3].text == "leads"
+    assert one["leader"].all() and layout_ranks(one).rows[0][1][4].text == "leads"
     few = make_ranks(scores[scores["case_id"] < "c003"])
-    assert layout_ranks(few).rows[1][1][4].text == NOTHING
+    assert layout_ranks(few).rows[1][1][5].text == NOTHING
     assert make_ranks(scores.head(0)).empty and layout_ranks(make_ranks(scores.head(0))).rows == []

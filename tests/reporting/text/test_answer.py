@@ -1,19 +1,45 @@
 """The first sentences of the report."""
 
 from tests.helpers.fake_study import make_results, with_runs
+from tests.helpers.simulated_study import simulate_results
 from wbcstudy.config import StudyConfig
 from wbcstudy.reporting.text.answer import answer_sentences
 
 TWO = StudyConfig(name="s", encoders=("resnet18", "unet"), losses=("dice",))
+PAIR = StudyConfig(name="s", encoders=("mobilenet", "resnet50"), losses=("dice",))
 
 
 def test_the_recommended_pair_comes_first_with_its_scores(tmp_path):
     results = make_results(tmp_path, TWO, cases=6)
-    first, *_, last = answer_sentences(results)
-    assert first.startswith(f"Use {results.best.title}: the highest Dice on the validation images. On 6 test images, ")
+    first, second = answer_sentences(results)
+    assert first.startswith(f"Use {results.best.title}: ")
+    assert second.startswith("On 6 test images, scored at 32 x 32 px, its Dice is ")
     row = results.table1.set_index(["encoder", "region"]).loc[(results.best.encoder, "nucleus")]
-    assert f"{row['dice']:.3f} for the nucleus" in first and f"{row['dice_mean']:.3f} for the nucleus" in last
-    assert "Both pairs of encoder and loss reach a Dice of " in last
+    assert f"{row['dice']:.3f} for the nucleus" in second and f"{row['dice_mean']:.3f} for the nucleus" in second
+    assert "Both pairs of encoder and loss reach a Dice of " in second
+
+
+def test_the_reason_for_the_recommendation():
+    def first(**options):
+        return answer_sentences(simulate_results(PAIR, **({"images": (30, 8)} | options)))[0]
+
+    better = {"effects": {"resnet50": 0.003}}
+    assert first(**better) == (
+        "Use MobileNet with Dice loss: the cheapest pair that is equivalent to the best on the validation images, "
+        "ResNet-50 with Dice loss (their mean Dice differs by less than 0.01 in each region). It needs 50 % of the "
+        "multiply-adds per image."
+    )
+    highest = "Use ResNet-50 with Dice loss: the highest Dice on the validation images."
+    cheaper = f"{highest} One pair is cheaper (by multiply-adds per image), but"
+    assert first(effects={"resnet50": 0.03}) == (
+        f"{cheaper} 30 validation images do not show that it is equivalent (mean Dice within 0.01 in each region)."
+    )
+    assert first(**better, validation=False) == (
+        f"{cheaper} it is not known whether any is equivalent: these runs kept no scores of single validation images."
+    )
+    assert (
+        first(**better, costs={"mobilenet": 5e9}) == f"{highest} No other pair is cheaper (by multiply-adds per image)."
+    )
 
 
 def test_one_pair_has_nothing_to_be_compared_with(tmp_path):

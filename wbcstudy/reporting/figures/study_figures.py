@@ -22,16 +22,11 @@ from wbcstudy.reporting.figures.scores import fig_cost_quality, fig_reliability,
 from wbcstudy.reporting.figures.significance import fig_differences, fig_ranks
 from wbcstudy.reporting.figures.training import fig_learning_curves
 from wbcstudy.scoring.case_tables import case_table
+from wbcstudy.scoring.decision import COSTS
 
 if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
 
-# Column of the costs -> axis label. The first that is known for all methods is drawn.
-_COST_AXES = {
-    "seconds_per_image": "seconds per image",
-    "multiply_adds": "multiply-adds per image",
-    "parameters": "parameters",
-}
 _CURVE_TITLES = {"all": "most probable label"}
 
 
@@ -75,14 +70,12 @@ def _draw_cost_quality(results: StudyResults) -> StudyFigure:
         tables = [case_table(results.comparable_scores, region).dropna().mean() for region in results.comparisons]
         means = pd.concat(tables, axis=1).mean(axis=1, skipna=False).dropna()
         methods, quality = list(means.index), means.tolist()
-    costs = results.costs.set_index("encoder").reindex([method.partition("__")[0] for method in methods])
-    # Times of different machines cannot be compared.
-    columns = [name for name in _COST_AXES if results.same_machine or name != "seconds_per_image"]
-    column = next((name for name in columns if costs[name].notna().all()), None)
-    if column is None:
+    decision = results.decision
+    if decision is None or decision.cost is None:
         return fig_cost_quality([], [], [], "", "")
-    label, best = _COST_AXES[column], results.best.method if results.best else None
-    return fig_cost_quality(methods, costs[column].tolist(), quality, label, "mean Dice, nucleus and cytoplasm", best)
+    cost = [decision.work.get(method, np.nan) for method in methods]
+    label, best = COSTS[decision.cost], decision.recommended.method
+    return fig_cost_quality(methods, cost, quality, label, "mean Dice, nucleus and cytoplasm", best)
 
 
 def _draw_transfer(results: StudyResults) -> dict[str, StudyFigure]:

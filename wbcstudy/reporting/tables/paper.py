@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
 
 _SCORES = ("precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high")
+# Marks a row of Table 1.
+RECOMMENDED = "(recommended)"
 _PAPER_NOTE = "Grey, “paper”: the number printed in the paper, for its own 87 images, which were never published."
 
 
@@ -48,12 +50,12 @@ def make_table1(results: StudyResults) -> pd.DataFrame:
         One row per encoder, loss and region in the paper's order: pooled precision and dice, `dice_mean` over the
         images (each image's mean over the seeds) with its 95 % interval, the median over runs of best_epoch and
         epochs, n (images with a defined Dice), seeds and folds (numbers of those in the scores), runs (all), failed,
-        and whole (whether the pair has all folds and can be compared). Scores are NaN where no run is complete. No runs
-        give no rows.
+        whole (whether the pair has all folds and can be compared) and recommended (see `decision.decide`). Scores are
+        NaN where no run is complete. No runs give no rows.
     """
     comparable = {run.name for run in results.comparable}
     columns = ["encoder", "loss", "region", *_SCORES, "best_epoch", "epochs", "n", "seeds", "folds", "runs", "failed"]
-    rows = []
+    rows, recommended = [], (results.best.encoder, results.best.loss) if results.best else None
     for (encoder, loss), group in results.pairs.items():
         scored, averages = results.scored_runs[encoder, loss], results.averages[encoder, loss]
         shared = {
@@ -64,12 +66,13 @@ def make_table1(results: StudyResults) -> pd.DataFrame:
             "runs": len(group),
             "failed": sum(not run.complete for run in group),
             "whole": bool(scored) and all(run.name in comparable for run in scored),
+            "recommended": (encoder, loss) == recommended,
         }
         shared |= {name: _median(run.record.get(name) for run in scored) for name in ("best_epoch", "epochs")}
         for region in TABLE_REGIONS:
             scores = averages.loc[region].to_dict() if region in averages.index else {"n": 0}
             rows.append(shared | {"region": region} | scores)
-    table = pd.DataFrame(rows).reindex(columns=[*columns, "whole"])
+    table = pd.DataFrame(rows).reindex(columns=[*columns, "whole", "recommended"])
     return table.assign(**{name: whole_numbers(table[name]) for name in ("best_epoch", "epochs", "n")})
 
 
@@ -111,7 +114,8 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
     rows, previous, partly, incomparable, quotes = [], None, [], [], False
     for (encoder, loss), group in table.groupby(["encoder", "loss"], sort=False):
         first, by_region = group.iloc[0], group.set_index("region")
-        cells = [Cell(ENCODERS[encoder].title if encoder != previous else ""), Cell(loss_title(loss))]
+        mark = f" {RECOMMENDED}" if first["recommended"] else ""
+        cells = [Cell(ENCODERS[encoder].title if encoder != previous else ""), Cell(loss_title(loss) + mark)]
         title, previous = f"{ENCODERS[encoder].title}, {loss_title(loss)}", encoder
         failed = first["failed"] == first["runs"]
         for region in regions:
@@ -133,6 +137,8 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
             incomparable.append(title)
     remarks = ["Precision and Dice: from the pixels of all test images together."]
     remarks += ["Mean Dice: mean of the Dice per image.", "Bold: highest in its column."]
+    if table["recommended"].any():
+        remarks.append("Recommended: chosen on the validation images, not by these scores.")
     remarks += [_PAPER_NOTE] if quotes else []
     if ensemble is not None and len(ensemble):
         cells, note = _ensemble_row(ensemble, regions, metrics, len(rows))
@@ -170,9 +176,9 @@ def _ensemble_row(ensemble: pd.DataFrame, regions, metrics, pairs: int) -> tuple
 
 
 def make_table2(results: StudyResults) -> pd.DataFrame:
-    """Make Table 2: five pooled metrics of the best encoder, a row per loss and region.
+    """Make Table 2: five pooled metrics of the recommended encoder, a row per loss and region.
 
-    Scores are NaN for a loss without comparable runs. No rows where no encoder is best.
+    Scores are NaN for a loss without comparable runs. No rows where none is recommended.
     """
     columns = ["encoder", "loss", "region", "precision", "sensitivity", "specificity", "dice", "iou"]
     rows, comparable = [], {run.name for run in results.comparable}
@@ -214,7 +220,7 @@ def layout_table2(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
     remarks = ["From the pixels of all test images together.", "Bold: highest in its region."]
     if any(cell.paper for _, cells in rows for cell in cells):
         remarks.append(_PAPER_NOTE)
-    return Layout(2, f"Five metrics of the best encoder: {name}", heads, rows, notes=[*remarks, *notes])
+    return Layout(2, f"Five metrics of the recommended encoder: {name}", heads, rows, notes=[*remarks, *notes])
 
 
 def _median(values: Iterable[float | None]) -> float:

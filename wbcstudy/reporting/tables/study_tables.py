@@ -59,7 +59,7 @@ def make_tables(results: StudyResults) -> dict[str, Table]:
     best = results.best.method if results.best else None
     cell_types, unit = results.cell_types, "group" if results.groups else "image"
     more = {
-        "ranks": (results.ranks, layout_ranks(results.ranks, _group_notes(results))),
+        "ranks": (results.ranks, layout_ranks(results.ranks, _group_notes(results), bool(results.planned))),
         "cell_types": (cell_types, layout_cell_types(cell_types[cell_types["method"] == best])),
         "costs": (results.costs, layout_costs(results.costs, _machine_notes(results))),
         "calibration": (results.calibration, layout_calibration(results.calibration, _calibration_notes(results))),

@@ -44,17 +44,18 @@ _CAPTIONS = {
     ),
     "worst": (
         "Worst test images",
-        "Test images with the lowest Dice of the chosen encoder and loss (mean of nucleus and cytoplasm; both are "
+        "Test images with the lowest Dice of the recommended encoder and loss (mean of nucleus and cytoplasm; both are "
         "given), worst first. Look for what they have in common: a rare cell type, a damaged cell, a questionable "
         "mask.",
     ),
     "cost_quality": (
         "Cost and quality",
-        f"Along the {PARETO_FRONT[1]} line, no other pair is both cheaper and better. Differences between points near "
-        "the line may be due to chance.",
+        f"Along the {PARETO_FRONT[1]} line, no other pair is both cheaper and better on the test images; differences "
+        "between points near the line may be due to chance. The ring marks the recommended pair, which was chosen on "
+        "the validation images.",
     ),
     "calibration": (
-        "Reliability of the chosen network",
+        "Reliability of the recommended network",
         "All test pixels, grouped by predicted probability. On the dashed line, probabilities are correct: of the "
         "pixels with a probability of 70 %, 70 % are correct. Below it, probabilities are too high. For a region, "
         "it is the probability that the pixel belongs to the region. Small points represent few pixels.",
@@ -82,7 +83,7 @@ def make_captions(results: StudyResults) -> dict[str, tuple[str, str]]:
     for dataset in results.transfer.datasets:
         captions[f"transfer_{dataset.name}"] = (
             f"Images of {results.transfer.title(dataset)}",
-            "Images drawn at random, segmented by the first network of the chosen encoder and loss. No network was "
-            "trained on them.",
+            "Images drawn at random, segmented by the first network of the recommended encoder and loss. No network "
+            "was trained on them.",
         )
     return captions

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wbcstudy.registry import method_title, varying_part
-from wbcstudy.scoring.comparison import Comparison, Position, find_lightest
+from wbcstudy.scoring.comparison import Comparison, Position, find_position
+from wbcstudy.scoring.decision import Decision
 from wbcstudy.wording import (
     MOST_NAMES,
     amount,
@@ -22,9 +23,6 @@ from wbcstudy.wording import (
 
 if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
-
-# Column of the costs, the most reliable first -> noun in a sentence. Runs of an earlier version lack the first.
-_WORK = {"multiply_adds": "multiply-adds", "seconds_per_image": "time per image"}
 
 
 class Certainty(NamedTuple):
@@ -53,7 +51,12 @@ def describe_certainty(results: StudyResults) -> Certainty:
     if not results.several or results.best is None:
         return Certainty()
     comparisons, best = results.comparisons, results.best.method
-    verdicts = tuple((region, _describe_comparison(comparison)) for region, comparison in comparisons.items())
+    # Planned comparisons are those with one pair, which need not be the recommended one.
+    subject = results.config.compare_with if results.planned else best
+    if results.planned:
+        verdicts = tuple((region, _describe_planned(comparison, subject)) for region, comparison in comparisons.items())
+    else:
+        verdicts = tuple((region, _describe_comparison(comparison)) for region, comparison in comparisons.items())
     if not any(comparison.tested for comparison in comparisons.values()):
         units = min(comparison.units for comparison in comparisons.values())
         noun = "group of test images (slide or patient)" if results.grouped else "test image"
@@ -64,16 +67,69 @@ def describe_certainty(results: StudyResults) -> Certainty:
             (),
             verdicts,
         )
-    positions = {region: comparison.position(best) for region, comparison in comparisons.items()}
+    positions = {region: comparison.position(subject) for region, comparison in comparisons.items()}
     regions = tuple(
-        (region, _describe_position(positions[region], comparison.detectable_from(best, comparison.order)))
+        (region, _describe_position(positions[region], comparison.detectable_from(subject, comparison.order)))
         for region, comparison in comparisons.items()
     )
-    # A method that is significantly better matters more than a lighter one.
-    beaten = any(position.better for position in positions.values())
-    lighter = [] if beaten else _lighter_sentences(results, positions)
-    more = (*lighter, *_seed_sentences(comparisons.values()), _independence_sentence(results))
-    return Certainty(_headline(positions), more, regions, verdicts)
+    headline = _headline(positions, all(comparison.trainings_fixed for comparison in comparisons.values()))
+    if subject != best:
+        headline = f"Planned comparisons with {method_title(subject)}: {headline[:1].lower()}{headline[1:]}"
+    more = (
+        *_probability_sentence(results),
+        *_lead_sentences(results.decision),
+        *_confirmation(results),
+        *_seed_sentences(comparisons.values()),
+        _independence_sentence(results),
+    )
+    return Certainty(headline, more, regions, verdicts)
+
+
+def _probability_sentence(results: StudyResults) -> list[str]:
+    """State the probability that the recommended pair is not the best of those compared on the test images."""
+    if results.rank_stability is None or results.best.method not in results.rank_stability.methods:
+        return []
+    share = results.rank_stability.probability_not_best(results.best.method)
+    percent = "below 1" if share < 0.01 else "above 99" if share > 0.99 else f"{100 * share:.0f}"
+    return [
+        f"The probability that another one has a higher mean Dice on images like these is {percent} % (mean of "
+        f"{join_words(list(results.comparisons))}; bootstrap)."
+    ]
+
+
+def _lead_sentences(decision: Decision) -> list[str]:
+    """Describe by how much the best leads on the validation images, and how many others are near."""
+    near = [pair for pair in decision.ranked[1:] if decision.best.dice - pair.dice < decision.margin]
+    subject = "it" if decision.recommended == decision.best else decision.best.title
+    if not near:
+        return [f"On the validation images, {subject} leads by {amount(decision.lead)} in Dice."]
+    others = "one other pair is" if len(near) == 1 else f"{len(near)} other pairs are"
+    lead = f"{subject} leads by only {amount(decision.lead)} in Dice"
+    if decision.lead == 0:
+        lead = f"{subject} and {near[0].title} have the same Dice"
+    return [
+        f"On the validation images, {lead}, and {others} within {decision.margin:g}: other validation images could "
+        "have led to another choice."
+    ]
+
+
+def _confirmation(results: StudyResults) -> list[str]:
+    """Describe whether the test images confirm that the recommended pair is equivalent to the best."""
+    decision = results.decision
+    if decision.recommended == decision.best:
+        return []
+    rows = {
+        region: comparison.difference(decision.recommended.method, decision.best.method)
+        for region, comparison in results.comparisons.items()
+    }
+    parts = []
+    for region, row in rows.items():
+        brackets = interval(row["ci_low"], row["ci_high"])
+        parts.append(f"{row['difference']:+.3f} for the {region}" + (f" ({brackets})" if brackets else ""))
+    sentence = f"On the test images, its mean Dice differs from that of {decision.best.title} by {join_words(parts)}"
+    if all(row["equivalent"] for row in rows.values()):
+        return [f"{sentence}, which confirms that they are equivalent."]
+    return [f"{sentence}; these images do not confirm that they are equivalent."]
 
 
 def _describe_comparison(comparison: Comparison, column: str = "dice") -> str:
@@ -99,17 +155,38 @@ def _describe_comparison(comparison: Comparison, column: str = "dice") -> str:
             f"difference in {score} can be significant. This does not mean that there is none."
         )
     if not comparison.undecided:
-        sentences = [_lead_over_all(comparison, part, score, images)]
+        sentences = [_of_these(comparison, _lead_over_all(comparison, part, score, images))]
         if np.isfinite(detectable[1]):
             sentences.append(f"The smallest difference detectable with these images is {_amounts(*detectable)}.")
         return " ".join(sentences)
-    sentences = [_no_difference(comparison, part, score, images)]
+    sentences = [_of_these(comparison, _no_difference(comparison, part, score, images))]
     caution = "This does not mean that there is no difference"
     if np.isfinite(detectable[1]):
         caution += f": differences below {_amounts(*detectable)} would probably not be detected with these images"
-    # Losses cost the same.
-    advice = ["Choose among them by cost."] if comparison.all_undecided and part != "loss" else []
-    return " ".join([*sentences, f"{caution}.", *advice, *_lead_over_some(comparison, part)])
+    return " ".join([*sentences, f"{caution}.", *_lead_over_some(comparison, part)])
+
+
+def _of_these(comparison: Comparison, sentence: str) -> str:
+    """Say that a sentence is about the trained networks only, where there is one seed."""
+    if not comparison.trainings_fixed:
+        return sentence
+    return f"Of these trained networks, {sentence.replace('The ', 'the ', 1) if sentence[:4] == 'The ' else sentence}"
+
+
+def _describe_planned(comparison: Comparison, reference: str) -> str:
+    """Describe the planned comparisons of one region, which are those with a reference."""
+    tested = comparison.pairs[comparison.pairs["p_adjusted"].notna()]
+    position = find_position(tested, reference)
+    kinds = (
+        ("significantly better", position.better),
+        ("significantly worse", position.worse),
+        ("no significant difference", position.undecided),
+        ("equivalent", position.equivalent),
+    )
+    parts = [f"{phrase}: {join_words([method_title(name) for name in names])}" for phrase, names in kinds if names]
+    if not parts:
+        return f"{capitalise(_images(comparison))} are too few for the planned comparisons."
+    return f"Compared with {method_title(reference)} (planned) on {_images(comparison)}, {'; '.join(parts)}."
 
 
 def _no_difference(comparison: Comparison, part: str, score: str, images: str) -> str:
@@ -135,7 +212,7 @@ def _lead_over_some(comparison: Comparison, part: str) -> list[str]:
     more = "at least " if len(rows) > 1 else ""
     return [
         f"{capitalise(method_title(comparison.leader, part))} is significantly better than "
-        f"{_names(comparison.beaten, part)}, typically by {more}{amount(closest['difference'])} "
+        f"{_names(comparison.beaten, part)}, by {more}{amount(closest['difference'])} "
         f"({_statistics(closest, rows)})."
     ]
 
@@ -147,7 +224,7 @@ def _lead_over_all(comparison: Comparison, part: str, score: str, images: str) -
     others = _names(comparison.beaten, part)
     if number > 1:
         others = f"{'both' if number == 2 else f'all {number_word(number)}'} other {_plural(part)}"
-    lead = "The typical difference is" if number == 1 else f"Its typical lead over {method_title(second, part)} is"
+    lead = "The difference is" if number == 1 else f"Its lead over {method_title(second, part)} is"
     statistics = _statistics(rows[second], list(rows.values()))
     return (
         f"{leader} is significantly better than {others} in {score} on {images}. "
@@ -185,11 +262,18 @@ def _amounts(least: float, most: float) -> str:
     return f"about {low}" if low == high else f"{low} to {high} (depending on the pair)"
 
 
-def _headline(positions: Mapping[str, Position]) -> str:
+def _headline(positions: Mapping[str, Position], trainings_fixed: bool) -> str:
+    """Describe in one sentence how a method compares with the others.
+
+    Args:
+        positions: region -> how the others compare with it.
+        trainings_fixed: whether there is one seed, so that only these trained networks are compared.
+    """
     better = list(dict.fromkeys(method for position in positions.values() for method in position.better))
     undecided = {method for position in positions.values() for method in position.undecided}
     others = next(iter(positions.values())).others
-    rest = "the other pair" if others == 1 else f"all {others} other pairs"
+    noun = "trained network" if trainings_fixed else "pair"
+    rest = f"the other {noun}" if others == 1 else f"all {others} other {noun}s"
     if better:
         names = join_words([method_title(method) for method in better], most=3 if len(better) <= 3 else 2)
         return (
@@ -201,21 +285,21 @@ def _headline(positions: Mapping[str, Position]) -> str:
         title = method_title(*undecided)
         ahead = [region for region, position in positions.items() if position.worse]
         if not ahead:
-            return f"No significant difference from {title} on these images."
+            return f"No significant difference from {rest} ({title}) on these images."
         level = " and the ".join(region for region in positions if region not in ahead)
         return (
-            f"Significantly better than {title} for the {' and the '.join(ahead)}; no significant difference for the "
-            f"{level}."
+            f"Significantly better than {rest} ({title}) for the {' and the '.join(ahead)}; no significant difference "
+            f"for the {level}."
         )
     # A method that is significantly worse for one region is no equal alternative.
     equal = undecided - {method for position in positions.values() for method in position.worse}
     if not equal:
         return (
-            "Clear result for images like these: no other pair is significantly better, and each of the other "
+            f"Clear result for images like these: no other {noun} is significantly better, and each of the other "
             f"{others} is significantly worse for the {' or the '.join(positions)}."
         )
     are = "one is" if len(equal) == 1 else f"{len(equal)} are"
-    return f"No other pair is significantly better, but {are} not significantly worse."
+    return f"No other {noun} is significantly better, but {are} not significantly worse."
 
 
 def _describe_position(position: Position, detectable: tuple[float, float]) -> str:
@@ -241,7 +325,10 @@ def _describe_position(position: Position, detectable: tuple[float, float]) -> s
 def _seed_sentences(comparisons: Sequence[Comparison]) -> list[str]:
     """Describe how many seeds there were, and how much the mean Dice varied between them."""
     if max(comparison.most_seeds for comparison in comparisons) <= 1:
-        return ["Each pair was trained with one seed only; another seed could change this result."]
+        return [
+            "Each pair was trained with one seed only, so all this is about these trained networks; another seed could "
+            "change it. With “seeds: [0, 1, 2]” in the study's file, the study would compare encoders and losses."
+        ]
     sentences = []
     if min(comparison.fewest_seeds for comparison in comparisons) <= 1:
         sentences.append("Some pairs were trained with one seed only; another seed could change this result.")
@@ -265,23 +352,3 @@ def _independence_sentence(results: StudyResults) -> str:
         f"Each of the {cases} counts as independent. If several are of one patient, enter the patient in the column "
         "“group” of cases.csv; otherwise this result looks more certain than it is."
     )
-
-
-def _lighter_sentences(results: StudyResults, positions: Mapping[str, Position]) -> list[str]:
-    """Name the lightest method without a significant difference from the chosen one, if it is clearly lighter."""
-    best, costs = results.best, results.costs.set_index("encoder")
-    candidates = set.intersection(*(set(position.undecided) for position in positions.values()))
-    encoders = {name.partition("__")[0] for name in candidates} | {best.encoder}
-    # Times of different machines cannot be compared, and the one whose work is unknown may be the lightest.
-    columns = [name for name in _WORK if results.same_machine or name != "seconds_per_image"]
-    column = next((name for name in columns if costs[name].reindex(sorted(encoders)).gt(0).all()), None)
-    if column is None:
-        return []
-    work = {method: costs.loc[method.partition("__")[0], column] for method in (*candidates, best.method)}
-    lightest = find_lightest(positions.values(), work, best.method)
-    if lightest is None:
-        return []
-    title, share = method_title(lightest[0]), f"{100 * lightest[1]:.0f} % of its {_WORK[column]}"
-    if len(candidates) == 1:
-        return [f"{title} is lighter: it needs {share}."]
-    return [f"The lightest of these is {title}, which needs {share}."]

@@ -1,0 +1,188 @@
+"""Decide which network a study recommends. The report, its figures and `wbcstudy segment` all use this decision.
+
+The recommended network is the cheapest one that is equivalent to the best. The best has the highest validation Dice.
+A cheaper network is equivalent if its mean Dice over the validation images differs by less than a margin in every
+region; this has to be shown, so that without enough validation images the best network itself is recommended. Test
+images have no influence: they only show how good the recommended network is, and how certain the decision is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from wbcstudy.runs.results import Run
+from wbcstudy.scoring.case_tables import Groups
+from wbcstudy.scoring.selection import (
+    TABLE_REGIONS,
+    Best,
+    comparable_runs,
+    drop_absent_regions,
+    group_runs,
+    rank_pairs,
+)
+from wbcstudy.scoring.statistics import ALPHA, paired_differences
+
+# Measures of cost in run.json, the most reliable first -> their name. The first that is known for all networks counts.
+COSTS = {
+    "multiply_adds": "multiply-adds per image",
+    "seconds_per_image": "seconds per image",
+    "parameters": "parameters",
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The recommended network and the reasons.
+
+    Args:
+        recommended: the cheapest network that is equivalent to the best, or the best.
+        ranked: all networks that compete, by validation Dice, best first.
+        margin: largest difference in mean Dice that does not matter.
+        cost: column of `COSTS` by which networks are cheaper; None if no cost is known for all.
+        work: method -> its cost; empty if unknown.
+        cheaper: methods with a lower cost than the best, cheapest first.
+        equivalent: those of them that are equivalent to the best.
+        images: number of validation images with scores; 0 if the runs kept no scores per image.
+    """
+
+    recommended: Best
+    ranked: tuple[Best, ...]
+    margin: float
+    cost: str | None = None
+    work: Mapping[str, float] = field(default_factory=dict, repr=False)
+    cheaper: tuple[str, ...] = ()
+    equivalent: tuple[str, ...] = ()
+    images: int = 0
+
+    @property
+    def best(self) -> Best:
+        """The network with the highest validation Dice."""
+        return self.ranked[0]
+
+    @property
+    def lead(self) -> float:
+        """Validation Dice of the best minus that of the next; NaN without another network."""
+        return self.best.dice - self.ranked[1].dice if len(self.ranked) > 1 else np.nan
+
+
+def decide(
+    runs: Iterable[Run],
+    margin: float = 0.01,
+    groups: Groups | None = None,
+    regions: Sequence[str] = TABLE_REGIONS,
+) -> Decision | None:
+    """Choose the network to recommend, by its validation scores and its cost.
+
+    Args:
+        runs: runs of one study.
+        margin: largest difference in mean Dice that does not matter.
+        groups: case id -> slide, patient or laboratory; images of a group count as one.
+        regions: regions in each of which networks have to be equivalent.
+
+    Returns:
+        None if no comparable run has defined validation scores.
+    """
+    runs = comparable_runs(runs)
+    column, costs = measure_costs(runs)
+    ranked = rank_pairs(runs, regions)
+    if not ranked:
+        return None
+    work = {pair.method: costs[pair.encoder] for pair in ranked} if column else {}
+    # Of equal validation scores, the cheaper network comes first.
+    ranked.sort(key=lambda pair: (-pair.dice, work.get(pair.method, 0)))
+    best = ranked[0]
+    # `sorted` keeps the order by validation Dice for equal costs: the losses of one encoder.
+    cheaper = [pair for pair in ranked if work and work[pair.method] < work[best.method]]
+    cheaper.sort(key=lambda pair: work[pair.method])
+    scores = _read_validation_scores(runs, [best, *cheaper])
+    equivalent = _find_equivalent(scores, best.method, margin, groups, regions) if len(scores) else set()
+    chosen = [pair for pair in cheaper if pair.method in equivalent]
+    return Decision(
+        recommended=chosen[0] if chosen else best,
+        ranked=tuple(ranked),
+        margin=margin,
+        cost=column,
+        work=work,
+        cheaper=tuple(pair.method for pair in cheaper),
+        equivalent=tuple(pair.method for pair in chosen),
+        images=scores["case_id"].nunique() if len(scores) else 0,
+    )
+
+
+def measure_costs(runs: Iterable[Run]) -> tuple[str | None, dict[str, float]]:
+    """Return the first of `COSTS` that is known for all encoders, and encoder -> its value; (None, {}) without any.
+
+    Multiply-adds do not depend on the machine. Times count only if all runs used the same one.
+    """
+    runs = [run for run in runs if run.complete]
+    encoders = {run.config.encoder for run in runs}
+    for column in COSTS:
+        costs = encoder_costs(runs, column)
+        if encoders and encoders == costs.keys() and (column != "seconds_per_image" or same_machine(runs)):
+            return column, costs
+    return None, {}
+
+
+def encoder_costs(runs: Iterable[Run], column: str) -> dict[str, float]:
+    """Return encoder -> median of a value of run.json over its runs; encoders without the value are left out."""
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        if run.record.get(column):
+            values.setdefault(run.config.encoder, []).append(run.record[column])
+    return {encoder: float(np.median(known)) for encoder, known in values.items()}
+
+
+def same_machine(runs: Iterable[Run]) -> bool:
+    """Return whether all runs used one kind of processor and one precision, so that their times can be compared."""
+    machines = {(run.record.get("device"), run.record.get("arithmetic") or run.config.precision) for run in runs}
+    return len(machines) < 2
+
+
+def _read_validation_scores(runs: Iterable[Run], pairs: Sequence[Best]) -> pd.DataFrame:
+    """Read the scores per validation image of some networks; empty if a run of the first network lacks them."""
+    groups = group_runs(runs)
+    frames: list[pd.DataFrame] = []
+    for pair in pairs:
+        parts = [run.validation_scores for run in groups[pair.encoder, pair.loss]]
+        if all(part is not None for part in parts):
+            frames += parts
+        elif pair == pairs[0]:
+            break
+    return drop_absent_regions(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
+
+
+def _find_equivalent(
+    scores: pd.DataFrame, best: str, margin: float, groups: Groups | None, regions: Sequence[str]
+) -> set[str]:
+    """Return the methods whose mean Dice differs from that of the best by less than the margin in every region.
+
+    Two one-sided t tests per region, with the standard errors of `paired_differences`. All regions have to pass, which
+    needs no adjustment (intersection-union test). The methods are adjusted by Holm's procedure: the probability that
+    any method is wrongly called equivalent is at most 5 %.
+
+    Source:
+        Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680; Berger, Hsu (1996), Statistical
+        Science 11, 283-319; Holm (1979), Scandinavian Journal of Statistics 6, 65-70.
+    """
+    from scipy.stats import t
+
+    methods = list(dict.fromkeys(scores["run"].str.partition("__fold")[0]))
+    planned = [(best, method) for method in methods if method != best]
+    present = [region for region in regions if (scores["region"] == region).any()]
+    pairs = paired_differences(scores, present, groups=groups, planned=planned)
+    pairs = pairs[(pairs["method_a"] == best) | (pairs["method_b"] == best)]
+    difference, se, df = (pairs[name].to_numpy(dtype=float) for name in ("difference", "se", "df"))
+    room = margin - np.abs(difference)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Of the two tests, the one of the nearer end of the margin has the larger p. Without any spread it is certain.
+        p = np.where(se > 0, t.sf(room / se, df), np.where(room > 0, 0.0, 1.0))
+    # Too few images for a test.
+    p = np.where(np.isnan(se), 1.0, p)
+    other = pairs["method_a"].where(pairs["method_a"] != best, pairs["method_b"])
+    largest = pd.Series(p, index=other).groupby(level=0).max().sort_values(kind="stable")
+    steps = largest * np.arange(len(largest), 0, -1)
+    return set(steps.index[steps.cummax() < ALPHA])
