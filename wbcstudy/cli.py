@@ -63,6 +63,31 @@ def run(
 
 
 @app.command()
+def stop(
+    study: Annotated[str, typer.Argument(help="params/<study>.yaml, or the study's name.", show_default=False)],
+) -> None:
+    """Stop a running study. Finished runs and epochs are kept."""
+    from wbcstudy.study.running import stop_study
+
+    stop_study(study, _show)
+
+
+@app.command()
+def repeat(
+    run: Annotated[str, typer.Argument(help="Folder of a run, its params.yaml, or <study>/<run>.", show_default=False)],
+    study: Annotated[str, typer.Option(help="Name of the new study.", show_default=False)],
+    jobs: Annotated[str, typer.Option(help="The cores of the machine are divided by this number.")] = "auto",
+) -> None:
+    """Repeat one run with its settings, as the only run of a new study.
+
+    Example: wbcstudy repeat outputs/demo/runs/unet__dice__fold0__seed0 --study again
+    """
+    from wbcstudy.study.run import repeat_run
+
+    raise typer.Exit(repeat_run(run, study, _read_jobs(jobs), _show))
+
+
+@app.command()
 def status(study: _StudyFile) -> None:
     """Show the progress of each run of a study."""
     from wbcstudy.study.plan import study_status

@@ -99,7 +99,11 @@ def write_report(results: StudyResults) -> Path:
 
 
 def _is_stale(results: StudyResults, stem: str) -> bool:
-    """Return whether a figure can only be from an earlier report with other settings."""
+    """Return whether a figure can only be from an earlier report: with other settings, or when the images existed."""
+    if results.missing_images and stem in ("figure2", "figure3", "worst"):
+        return True
+    if stem in (f"transfer_{other.name}" for other in results.missing_others):
+        return True
     if stem == "transfer":
         return not results.transfer.datasets
     if stem == "figure3":

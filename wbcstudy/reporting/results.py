@@ -13,7 +13,7 @@ import pandas as pd
 from wbcstudy.config import StudyConfig
 from wbcstudy.config_io import find_study_file, read_study
 from wbcstudy.data.arrays import read_scored_case
-from wbcstudy.data.datasets import Dataset, load_dataset
+from wbcstudy.data.datasets import Dataset, find_spec, load_dataset, read_case
 from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json
 from wbcstudy.reporting.tables.calibration import make_calibration
@@ -44,6 +44,7 @@ from wbcstudy.scoring.selection import (
     group_runs,
     read_scores,
 )
+from wbcstudy.study.other_datasets import OtherDataset
 
 
 def load_results(study_file: str | Path) -> StudyResults:
@@ -139,9 +140,32 @@ class StudyResults:
         return dict(read_json(self.study.dataset) or recorded or {"name": self.config.dataset})
 
     @cached_property
+    def missing_images(self) -> str:
+        """Why the images of the dataset cannot be read (deleted, or on a disk that is not mounted); '' if they can."""
+        try:
+            if self.dataset.cases:
+                read_case(self.dataset, self.dataset.cases[0])
+        except StudyError as error:
+            return error.message
+        return ""
+
+    @cached_property
+    def missing_others(self) -> list[OtherDataset]:
+        """The other datasets whose files are gone."""
+        missing = []
+        for other in self.transfer.datasets:
+            try:
+                find_spec(other.source)
+            except StudyError:
+                missing.append(other)
+        return missing
+
+    @cached_property
     def groups(self) -> Groups:
-        """Case id -> slide, patient or laboratory, for the cases that have one."""
-        return self.dataset.groups if self._groups is None else self._groups
+        """Case id -> slide, patient or laboratory, for the cases that have one; recorded if the images are gone."""
+        if self._groups is not None:
+            return self._groups
+        return (read_json(self.study.groups) or {}) if self.missing_images else self.dataset.groups
 
     def read_cases(self, case_ids: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return images and reference masks of cases at the size at which they are scored; each is read once."""
@@ -195,8 +219,9 @@ class StudyResults:
 
     @cached_property
     def ensemble(self) -> pd.DataFrame:
-        """Scores of the majority vote of all pairs; no rows where fewer than three can vote."""
-        votes = score_votes(self.complete, self.dataset, self.score_px)
+        """Scores of the majority vote of all pairs; no rows where fewer than three can vote, or without images."""
+        runs = [] if self.missing_images else self.complete
+        votes = score_votes(runs, None if self.missing_images else self.dataset, self.score_px)
         return make_ensemble(*votes, self.groups)
 
     # Comparisons.

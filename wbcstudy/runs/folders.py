@@ -41,6 +41,11 @@ class StudyFolder:
         return self.path / "dataset.json"
 
     @property
+    def groups(self) -> Path:
+        """Case id -> group, for a report after the images are gone; absent if the cases have no groups."""
+        return self.path / "groups.json"
+
+    @property
     def runs(self) -> Path:
         """Folder of the run folders."""
         return self.path / "runs"
@@ -49,6 +54,11 @@ class StudyFolder:
     def logs(self) -> Path:
         """Folder of the programs' output."""
         return self.path / "logs"
+
+    @property
+    def stopped(self) -> Path:
+        """Empty file, touched by `wbcstudy stop`."""
+        return self.logs / "stopped"
 
     @property
     def programs(self) -> Path:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, short_path
@@ -93,7 +94,7 @@ def exit_when_scheduler_dies() -> None:
     import psutil
 
     parents = psutil.Process().parents()
-    schedulers = [index for index, process in enumerate(parents) if _is_snakemake(process)]
+    schedulers = [index for index, process in enumerate(parents) if is_snakemake(process)]
     if _watching or not schedulers:
         return
     _watching = True
@@ -104,17 +105,18 @@ def exit_when_scheduler_dies() -> None:
 def _exit_after_any(processes: list) -> None:
     import psutil
 
-    while all(map(_is_alive, processes)):
+    while all(map(is_alive, processes)):
         time.sleep(_POLL_S)
     # First the processes in between: they would record the exit of this process as a failed run.
     for process in reversed(processes):
         with contextlib.suppress(psutil.Error):
-            if not _is_snakemake(process):
+            if not is_snakemake(process):
                 process.kill()
     os._exit(1)
 
 
-def _is_alive(process) -> bool:
+def is_alive(process) -> bool:
+    """Whether a psutil.Process runs; one that ended and was not collected (a zombie) does not."""
     import psutil
 
     try:
@@ -125,7 +127,8 @@ def _is_alive(process) -> bool:
         return True
 
 
-def _is_snakemake(process) -> bool:
+def is_snakemake(process) -> bool:
+    """Whether a psutil.Process is a Snakemake."""
     import psutil
 
     try:
@@ -161,8 +164,8 @@ def lock_study(folder: StudyFolder, report: Callable[[str], object] = print) -> 
             raise StudyError(
                 f"The study {folder.name} is already running{_describe_holder(handle)}.",
                 expected="one `wbcstudy run` or `wbcstudy report` per study at a time",
-                fix=f"Wait for it (`wbcstudy status` shows its progress), or copy the YAML under a new name. "
-                f"The lock is {short_path(folder.path / '.lock')}; it is released when that process ends.",
+                fix=f"Wait for it (`wbcstudy status` shows its progress), end it with `wbcstudy stop {folder.name}`, "
+                "or copy the YAML under a new name.",
             )
         with contextlib.suppress(OSError):
             os.ftruncate(handle, 0)
@@ -170,6 +173,29 @@ def lock_study(folder: StudyFolder, report: Callable[[str], object] = print) -> 
         yield handle
     finally:
         os.close(handle)
+
+
+def is_locked(folder: StudyFolder) -> bool:
+    """Whether a process holds the lock of a study."""
+    try:
+        handle = os.open(folder.path / ".lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return _try_lock(handle) is False
+    finally:
+        os.close(handle)
+
+
+def read_holder(folder: StudyFolder) -> tuple[Any, str]:
+    """Return the psutil.Process that last locked a study, None if it has ended or is elsewhere, and its machine."""
+    import psutil
+
+    with contextlib.suppress(OSError, ValueError, psutil.Error):
+        number, node = (folder.path / ".lock").read_text(encoding="utf-8")[:300].split(maxsplit=1)
+        process = psutil.Process(int(number)) if node.strip() == platform.node() else None
+        return (process if process is not None and is_alive(process) else None), node.strip()
+    return None, ""
 
 
 def _describe_holder(handle: int) -> str:

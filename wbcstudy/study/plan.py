@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,9 @@ import yaml
 
 from wbcstudy.baselines.methods import method_row
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
-from wbcstudy.config_io import read_study, write_yaml, yaml_text
+from wbcstudy.config_io import make_config, read_study, read_yaml, write_yaml, yaml_text
 from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write, cannot_write, expand_home, path_exists, project_root, read_json
+from wbcstudy.files import atomic_write, cannot_write, expand_home, path_exists, project_root, read_json, write_json
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.start import check_same_settings
 from wbcstudy.wording import join_words
@@ -71,13 +72,7 @@ def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
     """
     source = Path(source)
     study = read_study(source)
-    update = {
-        "dataset": _resolve_path(study.dataset, source),
-        "also_score": tuple(_resolve_path(other, source) for other in study.also_score),
-    }
-    if study.encoder_weights not in ("none", "imagenet"):
-        update["encoder_weights"] = _resolve_path(study.encoder_weights, source)
-    study = study.model_copy(update=update)
+    study = _resolve_paths(study, source)
     for name in study.baselines:
         method_row(name)
     configs = {config.name: config for config in (*study.runs(), *study.baseline_runs())}
@@ -100,6 +95,65 @@ def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
     for run_folder, config in plan.work.values():
         check_same_settings(run_folder, config)
     return plan
+
+
+def plan_repetition(run: str | Path, name: str) -> Plan:
+    """Plan a study of one run with the settings of an earlier run, which may come from elsewhere.
+
+    Args:
+        run: folder of a run or an earlier method, its params.yaml, or `<study>/<run>`.
+        name: name of the new study.
+
+    Raises:
+        StudyError: no such run, settings that cannot be used, or the new study holds other runs.
+    """
+    path = expand_home(run)
+    if not path_exists(path) and len(path.parts) == 2 and not path.is_absolute():
+        path = StudyFolder.of(path.parts[0]).run(path.parts[1]).path
+    path = path / "params.yaml" if path.is_dir() else path
+    if not path_exists(path):
+        raise StudyError(
+            f"There is no run {run}: {path} does not exist.",
+            expected="the folder of a run (outputs/<study>/runs/<run>), or its params.yaml",
+            fix="Check the path. `wbcstudy status params/<study>.yaml` lists the runs of a study.",
+        )
+    values = read_yaml(path)
+    config_class = BaselineConfig if "method" in values else RunConfig
+    config = make_config(config_class, values | {"study": name}, source=str(path))
+    if isinstance(config, RunConfig):
+        own = {"encoders": (config.encoder,), "losses": (config.loss,), "seeds": (config.seed,)}
+    else:
+        method_row(config.method)
+        own = {"encoders": (), "baselines": (config.method,), "baseline_seeds": config.seeds}
+    shared = {field: value for field, value in config.model_dump().items() if field in StudyConfig.model_fields}
+    study = _resolve_paths(StudyConfig(**shared | own, name=name), path)
+    runs = tuple(run for run in study.runs() if run.fold == config.fold)
+    methods = tuple(method for method in study.baseline_runs() if method.fold == config.fold)
+    plan = Plan(study, StudyFolder.of(name), runs, methods)
+    others = {
+        folder.name
+        for parent in (plan.folder.runs, plan.folder.baselines)
+        if parent.is_dir()
+        for folder in parent.iterdir()
+    } - plan.work.keys()
+    if others:
+        raise StudyError(
+            f"The study {name} holds other runs: {join_words(sorted(others), most=3)}.",
+            expected="a new name, or a study that holds only this run",
+            fix="Choose another name with --study.",
+        )
+    for folder, run_config in plan.work.values():
+        check_same_settings(folder, run_config)
+    return plan
+
+
+def check_available(datasets: Sequence[str]) -> None:
+    """Raise `StudyError` if a dataset is not there. Draws no synthetic images."""
+    from wbcstudy.data.datasets import DATASETS, find_spec
+
+    for dataset in datasets:
+        if dataset not in DATASETS or not DATASETS[dataset].generator:
+            find_spec(dataset)
 
 
 def study_status(source: str | Path) -> list[dict[str, object]]:
@@ -135,21 +189,32 @@ def prepare(plan: Plan) -> None:
     from wbcstudy.data.splits import load_or_make_splits
     from wbcstudy.study.other_datasets import prepare_other_datasets
 
-    dataset = load_dataset(plan.study.dataset)
-    _check_weights(plan)
     folder = plan.folder
+    try:
+        dataset = load_dataset(plan.study.dataset)
+    except StudyError:
+        if not _can_do_without_images(plan):
+            raise
+        dataset = None
+    _check_weights(plan)
     if not folder.report.exists():
         folder.report_done.unlink(missing_ok=True)
     if not folder.split.exists():
         # The split is tied to the current files, so errors in them must be fixed before.
         check_dataset(dataset, near_duplicates=False).stop_on_errors()
     try:
-        prepare_other_datasets(folder, dataset, plan.study.also_score)
+        # A report shows the other datasets as recorded, if they are gone.
+        reported = plan.finished_only and folder.other_datasets.exists() and not _are_available(plan.study.also_score)
+        if dataset is not None and not reported:
+            prepare_other_datasets(folder, dataset, plan.study.also_score)
         reported = read_json(folder.report_contents)
         if reported is not None and reported != report_contents(plan):
             # Snakemake compares file times only, so it misses runs that were removed or copied here.
             folder.report_done.unlink(missing_ok=True)
-        load_or_make_splits(folder.split, dataset, plan.study)
+        if dataset is not None:
+            load_or_make_splits(folder.split, dataset, plan.study)
+            if dataset.groups and read_json(folder.groups) != dataset.groups:
+                write_json(folder.groups, dataset.groups)
         folder.logs.mkdir(parents=True, exist_ok=True)
         for target, config in plan.work.values():
             target.path.mkdir(parents=True, exist_ok=True)
@@ -182,6 +247,22 @@ def prepare(plan: Plan) -> None:
         raise cannot_write(folder.path, error) from None
 
 
+def _are_available(datasets: Sequence[str]) -> bool:
+    try:
+        check_available(datasets)
+    except StudyError:
+        return False
+    return True
+
+
+def _can_do_without_images(plan: Plan) -> bool:
+    """Whether all runs are complete, so that only the report remains."""
+    files = (plan.folder.split, plan.folder.dataset)
+    return all(path.exists() for path in files) and all(
+        folder.read_status() == "complete" for folder, _ in plan.work.values()
+    )
+
+
 def report_contents(plan: Plan) -> dict[str, str]:
     """Return name -> "complete" or "failed" for everything that a report would show now, selected or not."""
     study, folder = plan.study, plan.folder
@@ -212,17 +293,41 @@ def _check_weights(plan: Plan) -> None:
         find_weights(config)
 
 
-def _resolve_path(path: str, source: Path) -> str:
-    """Return a path as seen from the checkout, where notebooks run. Names of registered datasets stay unchanged.
+def _resolve_paths(study: StudyConfig, source: Path) -> StudyConfig:
+    """Return a study with its paths as seen from the checkout, where notebooks run; names stay unchanged.
 
-    Relative paths are looked up in the current folder, in the folder of the study's YAML, and in the checkout.
+    Relative paths are looked up in the current folder, in the folder of the study's YAML, and in the checkout. Files
+    that are gone (deleted, or on a disk that is not mounted) keep the path that the study has recorded, so that its
+    finished runs can be read.
     """
-    root = project_root()
-    for candidate in (expand_home(path), source.parent / path, root / path):
-        if path_exists(candidate) and not _is_registered(path):
+    root, record = project_root(), StudyFolder.of(study.name).path / f"{study.name}.yaml"
+
+    def resolve(path: str) -> str:
+        if _is_registered(path):
+            return path
+        candidates = [expand_home(path), source.parent / path, root / path]
+        existing = [candidate for candidate in candidates if path_exists(candidate)]
+        paths = []
+        for candidate in (existing or candidates)[: 1 if existing else None]:
             candidate = candidate.resolve()
-            return str(candidate.relative_to(root)) if candidate.is_relative_to(root) else str(candidate)
-    return path
+            paths.append(str(candidate.relative_to(root)) if candidate.is_relative_to(root) else str(candidate))
+        return paths[0] if existing else next((path for path in paths if path in recorded()), path)
+
+    @functools.cache
+    def recorded() -> set[str]:
+        try:
+            values = read_yaml(record) if record.is_file() else {}
+        except StudyError:
+            return set()
+        others = values.get("also_score")
+        return {*map(str, others if isinstance(others, list) else ())} | {
+            str(values.get(name)) for name in ("dataset", "encoder_weights")
+        }
+
+    update = {"dataset": resolve(study.dataset), "also_score": tuple(map(resolve, study.also_score))}
+    if study.encoder_weights not in ("none", "imagenet"):
+        update["encoder_weights"] = resolve(study.encoder_weights)
+    return study.model_copy(update=update)
 
 
 def _is_registered(name: str) -> bool:

@@ -21,8 +21,17 @@ from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import lock_study
 from wbcstudy.study.environment import check_package
 from wbcstudy.study.machine import check_memory_limit
-from wbcstudy.study.plan import Plan, prepare, read_plan, report_contents, select_finished
+from wbcstudy.study.plan import (
+    Plan,
+    check_available,
+    plan_repetition,
+    prepare,
+    read_plan,
+    report_contents,
+    select_finished,
+)
 from wbcstudy.study.progress import error_line
+from wbcstudy.study.running import follow_left_over
 from wbcstudy.study.snakemake import Executor, choose_executor, run_snakemake
 from wbcstudy.wording import count, join_words
 
@@ -42,6 +51,8 @@ def run_study(
 ) -> int:
     """Run the unfinished runs of a study and build its report.
 
+    If an earlier call was killed and its grid still runs, its progress is shown until it ends.
+
     Args:
         source: `params/<study>.yaml`.
         jobs: number of parallel runs; None to fit this machine (`machine.choose_jobs`).
@@ -57,23 +68,62 @@ def run_study(
     Raises:
         StudyError: the study cannot be started.
     """
-    begin = time.time()
     check_package()
     plan = read_plan(source, only)
+    if not dry_run:
+        return _run_plan(plan, jobs, executor, profile, show)
+    waiting, progress = _progress(plan)
+    show(f"{plan.study.name}: {progress}{' To run:' if waiting else ''}")
+    for name in waiting:
+        show(f"  {name}")
+    if plan.study.also_score:
+        show(f"Then any missing scores on {join_words(plan.study.also_score)}.")
+    if waiting:
+        check_available([plan.study.dataset, *plan.study.also_score])
+    return 0
+
+
+def repeat_run(run: str | Path, study: str, jobs: int | None = None, show: Callable[[str], None] = print) -> int:
+    """Repeat one run with its settings, as the only run of a new study.
+
+    The settings are validated, so that a run folder of another person can be used.
+
+    Args:
+        run: folder of a run or an earlier method, its params.yaml, or `<study>/<run>`.
+        study: name of the new study.
+        jobs: as for `run_study`: each run gets the cores of the machine, divided by this number.
+        show: receives one line of progress at a time.
+
+    Returns:
+        As `run_study`.
+
+    Raises:
+        StudyError: the settings cannot be used, or the new study holds other runs.
+    """
+    check_package()
+    return _run_plan(plan_repetition(run, study), jobs, "local", None, show)
+
+
+def _progress(plan: Plan) -> tuple[list[str], str]:
+    """Return the names of the runs that are not complete, and a sentence."""
     waiting = [name for name, (folder, _) in plan.work.items() if folder.read_status() != "complete"]
-    progress = f"{count(len(plan.work), 'run')}, {len(plan.work) - len(waiting)} already finished."
-    if dry_run:
-        show(f"{plan.study.name}: {progress}{' To run:' if waiting else ''}")
-        for name in waiting:
-            show(f"  {name}")
-        if plan.study.also_score:
-            show(f"Then any missing scores on {join_words(plan.study.also_score)}.")
-        return 0
+    return waiting, f"{count(len(plan.work), 'run')}, {len(plan.work) - len(waiting)} already finished."
+
+
+def _run_plan(plan: Plan, jobs: int | None, executor: str, profile: Path | None, show: Callable[[str], None]) -> int:
+    begin = time.time()
     if executor == "local":
         check_memory_limit()
+    followed = follow_left_over(plan, show)
+    waiting, progress = _progress(plan)
     chosen = choose_executor(executor, profile, jobs, [plan.work[name][1] for name in waiting])
     with lock_study(plan.folder, show) as lock:
-        prepare(plan)
+        if followed and all(folder.read_status() in ("complete", "failed") for folder, _ in plan.work.values()):
+            # The grid has ended as without the kill: its failed runs wait for the next call.
+            to_do = select_finished(plan)
+        else:
+            to_do = plan
+        prepare(to_do)
         show(f"Study {plan.study.name}: {progress}")
         for row in map(method_row, plan.study.baselines):
             if not row.available:
@@ -81,7 +131,7 @@ def run_study(
         if waiting:
             show(chosen.describe())
         show(f"Results: {short_path(plan.folder.path)}. Logs: {short_path(plan.folder.logs)}.")
-        code = run_snakemake(plan, chosen, lock, show)
+        code = run_snakemake(to_do, chosen, lock, show)
         if code and any(folder.read_status() == "complete" for folder, _ in plan.work.values()):
             # A notebook was killed repeatedly and left no record. Build the report from the finished runs.
             finished = select_finished(plan)

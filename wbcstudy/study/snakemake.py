@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +17,10 @@ from wbcstudy.study.environment import child_environment
 from wbcstudy.study.machine import choose_jobs
 from wbcstudy.study.plan import Plan
 from wbcstudy.study.progress import Progress
+from wbcstudy.study.running import stop_tree, terminate_as_interrupt
 from wbcstudy.study.slurm import cancel_left_over, check_slurm, job_prefix
 from wbcstudy.wording import count
 
-# Time for processes to end after SIGTERM, before they are killed.
-_GRACE_S = 15
 # Each training gets its share of the cores, in TensorFlow and in NumPy.
 _THREAD_LIMITS = ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -111,6 +108,8 @@ def run_snakemake(plan: Plan, executor: Executor, lock: int, show: Callable[[str
         StudyError: the log cannot be written.
         KeyboardInterrupt: stopped by Ctrl-C, SIGTERM or a closed terminal; raised after all child processes ended.
     """
+    import psutil
+
     root = project_root()
     if executor.profile and (cancelled := cancel_left_over(plan.folder)):
         show(f"Cancelled {count(cancelled, 'SLURM job')} left over from an earlier call.")
@@ -153,65 +152,18 @@ def run_snakemake(plan: Plan, executor: Executor, lock: int, show: Callable[[str
             start_new_session=True,
         )
         try:
-            with _terminate_as_interrupt():
+            with terminate_as_interrupt():
                 Progress(plan.folder.logs, plan.work, show, max(1, executor.jobs), plan.transfers()).follow(child)
         except KeyboardInterrupt:
             # Writing to a closed terminal fails.
             with contextlib.suppress(OSError):
                 show("Stopping ...")
-            _stop(child)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                stop_tree(psutil.Process(child.pid))
+            child.wait()
             if executor.profile:
                 cancel_left_over(plan.folder)
             with contextlib.suppress(OSError):
                 show("Stopped. Finished runs are kept. The same command resumes after the last finished epoch.")
             raise
     return child.returncode
-
-
-def _stop(child: subprocess.Popen) -> None:
-    """End Snakemake and all its child processes, including notebook kernels, which have separate sessions."""
-    import psutil
-
-    # Ignore a second Ctrl-C, which would leave some of them running.
-    with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        tree = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for process in tree:
-        _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(tree, timeout=_GRACE_S)
-    for process in alive:
-        _signal(process, signal.SIGKILL)
-    child.wait()
-
-
-def _signal(process, number: int) -> None:
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(number)
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Turn SIGTERM (a scheduler, `kill`) and SIGHUP (a closed terminal) into Ctrl-C.
-
-    Has no effect outside the main thread. A process started by `nohup` keeps ignoring SIGHUP.
-    """
-
-    def interrupt(number, frame):
-        raise KeyboardInterrupt
-
-    previous = {}
-    # Windows has no SIGHUP.
-    for number in filter(None, (signal.SIGTERM, getattr(signal, "SIGHUP", None))):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            with contextlib.suppress(ValueError):
-                previous[number] = signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -34,7 +34,8 @@ def pick_examples(results: StudyResults, count: int = 5) -> dict[str, np.ndarray
     Returns:
         Case id -> predicted mask, uint8 (S, S) of labels; at most `count` cases.
     """
-    masks = results.read_predictions(results.best_runs[0].folder) if results.best_runs else {}
+    best = [] if results.missing_images else results.best_runs
+    masks = results.read_predictions(best[0].folder) if best else {}
     return {case: masks[case] for case in _draw(masks, count, results.config.split_seed)}
 
 
@@ -46,7 +47,7 @@ def pick_worst(results: StudyResults, count: int = 10) -> tuple[dict[str, np.nda
         case, its cell type, and its Dice of nucleus and cytoplasm (mean over the seeds). Cases whose masks were not
         kept are left out.
     """
-    if not results.best_runs:
+    if not results.best_runs or results.missing_images:
         return {}, []
     masks: dict[str, np.ndarray] = {}
     for run in sorted(results.best_runs, key=lambda run: run.config.seed):
@@ -69,7 +70,7 @@ def pick_method_examples(results: StudyResults, count: int = 5) -> tuple[list[st
         the study's order, then the best U-Net. Empty if no earlier method was run.
     """
     predictions: dict[str, dict[str, np.ndarray]] = {}
-    for run in results.config.baseline_runs():
+    for run in () if results.missing_images else results.config.baseline_runs():
         folder = results.study.baseline(run.name)
         record = (folder.read_record() or {}) if run.fold == 0 else {}
         if record.get("status") == "complete":

@@ -84,7 +84,7 @@ def _draw_transfer(results: StudyResults) -> dict[str, StudyFigure]:
     figures = {"transfer": fig_transfer(transfer.table, titles)}
     for dataset in transfer.datasets:
         masks = pick_transfer_examples(results, dataset)
-        if masks:
+        if masks and dataset not in results.missing_others:
             data = load_dataset(dataset.source)
             images, references = zip(*(read_scored_case(data, case, results.score_px) for case in masks), strict=True)
             figures[f"transfer_{dataset.name}"] = fig_predictions(images, references, list(masks.values()), list(masks))

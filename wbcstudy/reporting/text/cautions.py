@@ -49,10 +49,26 @@ def caution_sentences(results: StudyResults) -> list[str]:
     ):
         if len(values) > 1:
             sentences.append(f"The runs used {len(values)} different {noun}; compare them with care.")
+    sentences += _missing_sentences(results)
     sentences += _notebook_sentences([*complete, *(folder.read_record() or {} for folder in folders.values())])
     sentences += _limit_sentences(results.complete)
     precision = precision_sentence(run.record for run in results.runs)
     return [*sentences, *([precision] if precision else []), *_transfer_cautions(results)]
+
+
+def _missing_sentences(results: StudyResults) -> list[str]:
+    """Say which images are gone, and what the report leaves out for that reason."""
+    sentences = []
+    if results.complete and results.missing_images:
+        reason = shorten(results.missing_images.rstrip("."), 300)
+        text = f"The images cannot be read, so the figures of test images and the majority vote are left out: {reason}."
+        if not results.groups:
+            text += " No groups of images (patients, slides) are recorded either: each image counts as independent."
+        sentences.append(text)
+    if results.missing_others:
+        titles = join_words([results.transfer.title(other) for other in results.missing_others])
+        sentences.append(f"The images of {titles} cannot be read, so their figures are left out.")
+    return sentences
 
 
 def _notebook_sentences(records: Iterable[Mapping[str, Any]]) -> list[str]:
