@@ -132,7 +132,7 @@ def kill(child: subprocess.Popen, way: str) -> None:
         child.send_signal(signal.SIGTERM if way == "SIGTERM" else signal.SIGINT)
     for process in tree if way.startswith("SIGKILL") else ():
         try:
-            if way == "SIGKILL to all" or "ipykernel_launcher" not in process.cmdline():
+            if way == "SIGKILL to all" or "ipykernel" not in process.cmdline():
                 process.kill()
         except psutil.Error:
             continue

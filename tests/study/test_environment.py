@@ -53,12 +53,22 @@ def test_what_describes_the_machine_stays(monkeypatch, tmp_path):
     assert kept.items() <= child_environment(tmp_path).items()
 
 
-def test_the_kernel_is_this_python(steered, tmp_path):
-    code = "from jupyter_client.kernelspec import KernelSpecManager as M; print(M().get_kernel_spec('python3').argv[0])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=child_environment(tmp_path), capture_output=True, text=True, check=True
+def test_a_kernel_is_this_python_with_this_package(steered, tmp_path):
+    """Also where it starts in the folder that PYTHONPATH names, as in a study."""
+    code = (
+        "import sys; from jupyter_client.manager import start_new_kernel\n"
+        "manager, client = start_new_kernel(kernel_name='python3', cwd=sys.argv[1])\n"
+        "client.execute_interactive('import sys, wbcstudy; print(sys.executable, wbcstudy.__file__)', timeout=300)\n"
+        "manager.shutdown_kernel(now=True)"
     )
-    assert done.stdout.strip() == sys.executable
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT)],
+        env=child_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"{sys.executable} {ROOT}/wbcstudy/__init__.py" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("home", ["/proc", "/proc/none"])

@@ -97,7 +97,7 @@ class Study:
         self.interrupted_after = len(pd.read_csv(self.run_folder(loss).history))
         for process in [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]:
             with contextlib.suppress(psutil.Error):
-                if "ipykernel_launcher" not in process.cmdline():
+                if "ipykernel" not in process.cmdline():
                     process.kill()
         child.wait()
 

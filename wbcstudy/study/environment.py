@@ -47,7 +47,8 @@ def child_environment(folder: Path) -> dict[str, str]:
         OSError: the folder cannot be written.
     """
     kernel = folder / "kernels" / "python3" / "kernel.json"
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    # Not `ipykernel_launcher`, which removes the first folder of PYTHONPATH.
+    argv = [sys.executable, "-m", "ipykernel", "-f", "{connection_file}"]
     text = json.dumps({"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"})
     if not kernel.exists() or kernel.read_text(encoding="utf-8") != text:
         with atomic_write(kernel) as part:

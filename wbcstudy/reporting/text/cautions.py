@@ -59,7 +59,7 @@ def caution_sentences(results: StudyResults) -> list[str]:
 def _missing_sentences(results: StudyResults) -> list[str]:
     """Say which images are gone, and what the report leaves out for that reason."""
     sentences = []
-    if results.complete and results.missing_images:
+    if results.missing_images:
         reason = shorten(results.missing_images.rstrip("."), 300)
         text = f"The images cannot be read, so the figures of test images and the majority vote are left out: {reason}."
         if not results.groups:
