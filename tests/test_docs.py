@@ -133,6 +133,16 @@ def test_every_other_line_is_a_target_or_a_known_program():
             assert program in {"wbcstudy", "pre-commit", *OTHER_PROGRAMS}, (program, words)
 
 
+def test_the_numbers_of_the_readme_are_those_of_the_kept_results():
+    numbers = {2: "two", 9: "nine", 16: "sixteen", 17: "seventeen", 18: "eighteen"}
+    reference = ROOT / "outputs" / "reference"
+    pairs = [path.name.split("__") for path in reference.glob("segmentation_wbc_2/runs/*__fold0__seed0")]
+    methods = {path.name.partition("__")[0] for path in reference.glob("earlier_methods_*/baselines/*")}
+    encoders, losses, methods = (numbers[len(set(names))] for names in (*list(zip(*pairs, strict=True))[:2], methods))
+    text = f"Two public datasets, {encoders} encoders, {losses} losses and {methods} earlier methods"
+    assert text in " ".join(PAGES["README.md"].split())
+
+
 def test_a_printed_command_is_run_or_has_a_reason():
     for words in OURS:
         known = [start for start in (*RUN, *PARSED) if " ".join(words).startswith(start)]
