@@ -1,9 +1,12 @@
 """Files are written whole or not at all, and every part of the program finds the same folders."""
 
+import subprocess
+import sys
+
 import pytest
 
 from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write, outputs_folder, project_root
+from wbcstudy.files import atomic_write, outputs_folder, project_root, sweep, temporary_folder, write_json
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -29,3 +32,37 @@ def test_outside_a_checkout_the_message_says_so(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StudyError, match="No wbcstudy checkout"):
         project_root()
+
+
+@pytest.mark.parametrize("name", [".part-x.json", ".fetching-x", ".making-x"])
+def test_leftovers_of_a_killed_process_are_swept_and_files_in_use_are_kept(tmp_path, name):
+    left = tmp_path / "below" / name
+    if left.suffix:
+        left.parent.mkdir()
+        left.write_text("half")
+    else:
+        (left / "folder").mkdir(parents=True)
+        (left / "folder" / "half").write_text("half")
+    with atomic_write(tmp_path / "a.txt") as part, temporary_folder(tmp_path) as folder:
+        part.write_text("all")
+        sweep(tmp_path, deep=True)
+        assert part.exists() and folder.exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.txt", "below"] or not left.exists()
+    assert (tmp_path / "a.txt").read_text() == "all" and not left.exists()
+
+
+def test_the_first_write_in_a_folder_sweeps_it(tmp_path):
+    (tmp_path / ".part-x").write_text("half")
+    write_json(tmp_path / "a.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_killed_writer_leaves_a_file_that_the_next_write_sweeps(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from wbcstudy.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    write_json(tmp_path / "a.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ POLICY = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:\">"
 )
+# Starts of the names of temporary files and folders; the others are of earlier versions.
+_PARTS = (".part-", ".fetching-", ".making-")
+_swept: set[Path] = set()
 # Attempts to download a file.
 _ATTEMPTS = 4
 
@@ -130,19 +135,90 @@ def atomic_write(target: Path) -> Iterator[Path]:
 
     The temporary file is in the target's folder and keeps its suffix, from which writers choose a format.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    part = Path(name)
+
+    def make() -> str:
+        handle, name = tempfile.mkstemp(prefix=_PARTS[0], suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        return name
+
+    with _locked(target.parent, make) as part:
+        try:
+            # mkstemp makes files private; results may be shared.
+            umask = os.umask(0)
+            os.umask(umask)
+            part.chmod(0o666 & ~umask)
+            yield part
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new private folder in `parent`, which is deleted at the end with everything that is still in it."""
+    with _locked(parent, lambda: tempfile.mkdtemp(prefix=_PARTS[0], dir=parent)) as folder:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(parent: Path, make: Callable[[], str]) -> Iterator[Path]:
+    """Make a temporary file or folder in `parent`, locked until the block ends: `sweep` deletes only unlocked ones.
+
+    The first call for a folder sweeps it.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    if parent not in _swept:
+        _swept.add(parent)
+        sweep(parent)
+    while True:
+        path = Path(make())
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            # Swept before it was locked.
+            continue
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink and path.exists():
+            break
+        os.close(handle)
     try:
-        # mkstemp makes files private; results may be shared.
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        yield part
-        part.replace(target)
+        yield path
     finally:
-        part.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def sweep(folder: Path, *, deep: bool = False) -> None:
+    """Delete the temporary files and folders that killed processes left in a folder.
+
+    Those in use are locked by their process. Where the file system has no locks, only those of an earlier day are
+    deleted.
+
+    Args:
+        folder: need not exist.
+        deep: also sweep all folders below.
+    """
+    search = folder.rglob if deep else folder.glob
+    for path in [path for part in _PARTS for path in search(f"{part}*")]:
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                unused = True
+            except BlockingIOError:
+                unused = False
+            except OSError:
+                unused = time.time() - path.stat().st_mtime > 86_400
+            try:
+                if unused and path.is_dir():
+                    shutil.rmtree(path)
+                elif unused:
+                    path.unlink()
+            finally:
+                os.close(handle)
 
 
 def download(

@@ -11,7 +11,6 @@ import hashlib
 import io
 import re
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -86,14 +85,13 @@ def fetch_segmentation_wbc(
         _describe(target)
     else:
         try:
-            root.mkdir(parents=True, exist_ok=True)
             # In the same folder, so that the last step is a rename on one disk.
-            with tempfile.TemporaryDirectory(prefix=".fetching-", dir=root, ignore_cleanup_errors=True) as temporary:
+            with files.temporary_folder(root) as temporary:
                 if archive is None:
-                    archive = Path(temporary) / "archive.zip"
+                    archive = temporary / "archive.zip"
                     # Without a checksum, since GitHub repacks archives. The files inside are verified one by one.
                     files.download(url, archive, fix=_BY_HAND.format(url=url), progress=progress)
-                unpacked = Path(temporary) / _FOLDER
+                unpacked = temporary / _FOLDER
                 _unpack_verified(Path(archive), unpacked, sums)
                 _describe(unpacked)
                 _move(unpacked, target, sums)

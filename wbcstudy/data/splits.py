@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.data.datasets import Case, Dataset
 from wbcstudy.data.duplicates import load_or_find_duplicates, merge_groups
 from wbcstudy.errors import StudyError
-from wbcstudy.files import cannot_write
+from wbcstudy.files import cannot_write, temporary_folder
 from wbcstudy.wording import count, join_words
 
 _SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed", "near_duplicates")
@@ -275,9 +274,8 @@ def _ids(units: list[list[Case]], part: Iterable[int]) -> tuple[str, ...]:
 def _write_first(path: Path, text: str) -> None:
     """Write a file in one step, unless it exists by now: of several processes, the file of the first is kept."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as folder:
-            part = Path(folder) / path.name
+        with temporary_folder(path.parent) as folder:
+            part = folder / path.name
             part.write_text(text, encoding="utf-8")
             try:
                 path.hardlink_to(part)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 from wbcstudy import __version__
 from wbcstudy.config import SIZE_STEP_PX
 from wbcstudy.errors import StudyError
-from wbcstudy.files import cannot_write, expand_home, write_json
+from wbcstudy.files import cannot_write, expand_home, temporary_folder, write_json
 from wbcstudy.inference.network import Network, load_network
 from wbcstudy.labels import LABELS
 from wbcstudy.registry import pick
@@ -69,9 +68,8 @@ def export_network(model: Network | str | Path, form: str, out: str | Path) -> P
     expected = network.predict_once(image)
     _check_same(expected, _predict(plain, image), "the float32 network")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=out.parent) as folder:
-            part = Path(folder) / out.name
+        with temporary_folder(out.parent) as folder:
+            part = folder / out.name
             _check_same(expected, write(plain, network, part, image), out.name)
             description = part / "wbcstudy.json" if part.is_dir() else out.with_name(f"{out.name}.json")
             write_json(description, _describe(network))

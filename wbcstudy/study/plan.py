@@ -14,7 +14,17 @@ from wbcstudy.baselines.methods import method_row
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
 from wbcstudy.config_io import make_config, read_study, read_yaml, write_yaml, yaml_text
 from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write, cannot_write, expand_home, path_exists, project_root, read_json, write_json
+from wbcstudy.files import (
+    atomic_write,
+    cannot_write,
+    data_folder,
+    expand_home,
+    path_exists,
+    project_root,
+    read_json,
+    sweep,
+    write_json,
+)
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.start import check_same_settings
 from wbcstudy.wording import join_words
@@ -197,6 +207,8 @@ def prepare(plan: Plan) -> None:
             raise
         dataset = None
     _check_weights(plan)
+    sweep(folder.path, deep=True)
+    sweep(data_folder())
     if not folder.report.exists():
         folder.report_done.unlink(missing_ok=True)
     if not folder.split.exists():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import numbers
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from wbcstudy.data.synthetic.cells import CELL_TYPES
 from wbcstudy.data.synthetic.field import Field, draw_field, place_white_cells
 from wbcstudy.data.synthetic.slide import make_slide
 from wbcstudy.errors import StudyError
-from wbcstudy.files import cannot_write
+from wbcstudy.files import cannot_write, temporary_folder
 from wbcstudy.labels import CYTOPLASM, LABELS, NUCLEUS
 from wbcstudy.registry import unknown_name
 
@@ -224,10 +223,9 @@ def write_synthetic_dataset(
     options = {"seed": seed, "size_px": size_px, "slides": slides, "white_cells": white_cells, "touching": touching}
     first = _make_case(0, **options)  # checks the arguments before anything is written
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         # Files in the subfolder get the usual permissions, although the temporary folder is private.
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
-            part = Path(temporary) / "dataset"
+        with temporary_folder(folder.parent) as temporary:
+            part = temporary / "dataset"
             for subfolder in ("images", "masks", *(["instances"] if instances else [])):
                 (part / subfolder).mkdir(parents=True)
             rows = [("case_id", "cell_type", "group")]
