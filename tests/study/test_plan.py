@@ -1,13 +1,17 @@
 """Which runs a call selects, resumes, repeats or leaves alone, and when the report is built again."""
 
 import os
+import shutil
 
 import pytest
 import yaml
 
+from wbcstudy.config import BaselineConfig, RunConfig
+from wbcstudy.config_io import write_yaml
 from wbcstudy.errors import StudyError
 from wbcstudy.runs.locks import lock_study
-from wbcstudy.study.plan import prepare, read_plan
+from wbcstudy.study.plan import plan_repetition, prepare, read_plan, study_status
+from wbcstudy.study.run import run_study
 
 
 def test_the_precision_of_a_failed_run_without_epochs_can_change(write_study, finish):
@@ -52,3 +56,72 @@ def test_a_second_call_names_the_first_process(write_study):
         lock_study(folder),
     ):
         pass
+
+
+class TestRepeatingARun:
+    def write(self, folder, **changed):
+        folder.mkdir(parents=True, exist_ok=True)
+        config = RunConfig(study="theirs", encoder="unet", loss="dice", seed=3, fold=1, folds=2, **changed)
+        write_yaml(config, folder / "params.yaml")
+        return config
+
+    def test_the_plan_is_that_run_under_a_new_name(self, places):
+        config = self.write(places / "received", image_size=64)
+        for source in (places / "received", places / "received" / "params.yaml"):
+            plan = plan_repetition(source, "again")
+            assert plan.runs == (config.model_copy(update={"study": "again"}),)
+        assert plan.study.name == "again" and not plan.folder.path.exists()
+
+    def test_so_is_that_of_an_earlier_method(self, places):
+        config = BaselineConfig(study="theirs", method="otsu_levels", seeds=(7,))
+        write_yaml(config, places / "params.yaml")
+        plan = plan_repetition(places, "again")
+        assert plan.baselines == (config.model_copy(update={"study": "again"}),) and not plan.runs
+
+    @pytest.mark.parametrize("name", ["x = __import__('os').system('touch harm') #", "study\n!touch harm\n#"])
+    def test_names_of_parameters_that_are_code_are_refused(self, places, name):
+        self.write(places)
+        with (places / "params.yaml").open("a") as file:
+            file.write(yaml.safe_dump({name: 1}))
+        with pytest.raises(StudyError, match=r"params\.yaml"):
+            plan_repetition(places, "again")
+
+    def test_a_study_with_other_runs_is_refused(self, places):
+        self.write(places / "received")
+        (plan_repetition(places / "received", "again").folder.runs / "another").mkdir(parents=True)
+        with pytest.raises(StudyError, match="holds other runs: another"):
+            plan_repetition(places / "received", "again")
+
+    def test_a_run_that_is_not_there_is_named(self, places):
+        with pytest.raises(StudyError, match="There is no run nowhere"):
+            plan_repetition("nowhere", "again")
+
+
+class TestADatasetThatIsGone:
+    @pytest.fixture
+    def finished(self, write_study, finish, places, monkeypatch):
+        """A study with a relative path, all runs finished; its images are then deleted."""
+        monkeypatch.chdir(places)
+        file = write_study(dataset="cells")
+        plan = read_plan(file)
+        finish(plan, *(run.name for run in plan.runs))
+        shutil.rmtree(places / "cells")
+        return file
+
+    def test_the_status_is_shown(self, finished):
+        assert [row["status"] for row in study_status(finished)] == ["complete", "complete"]
+
+    def test_the_report_is_prepared(self, finished):
+        prepare(read_plan(finished))
+        assert read_plan(finished).folder.groups.exists()
+
+    def test_a_training_is_refused(self, finished):
+        plan = read_plan(finished)
+        plan.folder.run(plan.runs[0].name).record.unlink()
+        with pytest.raises(StudyError, match="There is no dataset at"):
+            prepare(plan)
+
+    def test_a_dry_run_says_so(self, write_study, capsys):
+        with pytest.raises(StudyError, match="There is no dataset at missing/cells"):
+            run_study(write_study(dataset="missing/cells"), dry_run=True)
+        assert "2 runs, 0 already finished. To run:" in capsys.readouterr().out
