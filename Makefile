@@ -13,6 +13,14 @@ OPTIONS ?=
 # Size limit of uploaded images: 200 MB.
 UPLOADS := {"websocket_max_message_size": 200000000}
 
+# The user's settings of Python, Jupyter, Keras and other programs are for other work.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONINSPECT JUPYTER_PATH JUPYTER_CONFIG_DIR IPYTHONDIR
+unexport SNAKEMAKE_PROFILE KERAS_BACKEND TF_USE_LEGACY_KERAS MPLBACKEND
+# Where there is no home folder to write to (containers, some cluster nodes), programs write to build/home.
+ifneq ($(shell test -w "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/build/home
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help env study test lab app lint docs lock licences results clean
 
@@ -26,7 +34,8 @@ env: .venv/.installed  ## Install the pinned dependencies into a virtual environ
 	  uv venv --quiet --seed --clear --python 3.12 .venv; \
 	elif ! '$(PYTHON)' -c '$(SUPPORTED)' 2>/dev/null; then \
 	  echo "wbcstudy needs Python 3.11, 3.12 or 3.13. Found: $$('$(or $(PYTHON),python3)' --version 2>&1 || true)"; \
-	  echo "Install one of them, or install uv (https://docs.astral.sh/uv), which fetches one, and run this again."; \
+	  echo "Install uv with this line, then run this again; uv fetches a Python:"; \
+	  echo "  curl -LsSf https://astral.sh/uv/install.sh | sh"; \
 	  echo "To use a Python that is not on the PATH: make env PYTHON=/path/to/python3.12"; exit 2; \
 	elif ! '$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null; then \
 	  echo "This Python has no venv module. On Debian and Ubuntu: sudo apt install python3-venv"; exit 2; \
