@@ -80,7 +80,7 @@ def repeat(
 ) -> None:
     """Repeat one run with its settings, as the only run of a new study.
 
-    Example: wbcstudy repeat outputs/demo/runs/unet__dice__fold0__seed0 --study again
+    Example: wbcstudy repeat outputs/demo/runs/resnet18__dice__fold0__seed0 --study again
     """
     from wbcstudy.study.run import repeat_run
 
