@@ -29,7 +29,8 @@ import yaml
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.files import atomic_write, project_root
 from wbcstudy.registry import ENCODERS
-from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.results import write_record
 from wbcstudy.study.plan import prepare, read_plan
 
 LOSSES = ["cross_entropy", "dice"]
@@ -103,7 +104,7 @@ def simulate(count: int, jobs: int, root: Path, *, summary: bool) -> dict:
         os.link(template.predictions, stand_in / template.predictions.name)
         record = json.loads(template.record.read_text(encoding="utf-8"))
         record |= {"study": run.study, "run": run.name, "seed": run.seed, "config": run.model_dump(mode="json")}
-        (stand_in / "run.json").write_text(json.dumps(record), encoding="utf-8")
+        write_record(RunFolder(stand_in), record)
     shutil.copy(trained.dataset, folder.dataset)
     snakefile = (project_root() / "Snakefile").read_text(encoding="utf-8")
     snakefile = snakefile.replace("Path(workflow.basedir)", f"Path({str(project_root())!r})")

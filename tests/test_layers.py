@@ -15,7 +15,7 @@ SETTINGS = ("errors", "wording", "labels", "registry", "files", "config", "confi
 # Folder -> the folders whose modules it may import, besides the settings and itself.
 MAY_USE = {
     "data": set(),
-    "runs": set(),
+    "runs": {"data"},
     "nets": {"data", "runs"},
     "baselines": {"data"},
     "scoring": {"data", "runs"},

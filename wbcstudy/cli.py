@@ -52,13 +52,25 @@ def run(
         list[str] | None, typer.Option(help="Run only the runs whose name matches, e.g. 'resnet*'. Can be repeated.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs without starting them.")] = False,
+    repeat_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--repeat-damaged", help="Check all files of finished runs, delete the damaged runs and run them again."
+        ),
+    ] = False,
     executor: Annotated[str, typer.Option(help="local (this machine) or slurm (each notebook is a job).")] = "local",
     profile: Annotated[Path | None, typer.Option(help="Folder of SLURM settings. Default: profiles/slurm.")] = None,
 ) -> None:
     """Run a study and build its report. Finished runs are kept; the same command resumes a study."""
     from wbcstudy.study.run import run_study
 
-    options = {"only": only or (), "dry_run": dry_run, "executor": executor, "profile": profile}
+    options = {
+        "only": only or (),
+        "dry_run": dry_run,
+        "repeat_damaged": repeat_damaged,
+        "executor": executor,
+        "profile": profile,
+    }
     raise typer.Exit(run_study(study, jobs=_read_jobs(jobs), show=_show, **options))
 
 
@@ -88,19 +100,31 @@ def repeat(
 
 
 @app.command()
-def status(study: _StudyFile) -> None:
-    """Show the progress of each run of a study."""
+def status(
+    study: _StudyFile,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every file of the finished runs. Exits with 1 if one has changed.")
+    ] = False,
+) -> None:
+    """Show the progress of each run of a study, and whether its files are as the run wrote them."""
     from wbcstudy.study.plan import study_status
 
-    lines = [("run", "status", "epoch", "nucleus Dice", "cytoplasm Dice")]
-    for row in study_status(study):
+    lines = [("run", "status", "epoch", "nucleus Dice", "cytoplasm Dice", "files")]
+    rows = study_status(study, verify)
+    for row in rows:
         dice = ["-" if row[region] is None else f"{row[region]:.4f}" for region in ("nucleus", "cytoplasm")]
         epochs = "-" if row["epochs"] is None else f"{row['epoch'] or 0}/{row['epochs']}"
-        lines.append((str(row["run"]), str(row["status"]), epochs, *dice))
+        lines.append((str(row["run"]), str(row["status"]), epochs, *dice, str(row["files"] or "-")))
     # Plain columns work with grep and cut, and importing Rich would take a tenth of this command's time.
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for row in rows:
+        if row["problem"]:
+            typer.echo(f"\n{row['problem']}\n  {row['fix']}")
+        if row["changed"]:
+            typer.echo(f"\n{row['run']}: changed since the run, without effect on results: {', '.join(row['changed'])}")
+    raise typer.Exit(1 if verify and any(row["problem"] or row["changed"] for row in rows) else 0)
 
 
 @app.command()
@@ -211,8 +235,12 @@ def _copy_notebooks() -> None:
 def _page(notebook: Path, page: Path) -> None:
     """Write an executed notebook as a self-contained HTML page."""
     from wbcstudy.reporting.notebook_page import write_notebook_page
+    from wbcstudy.runs.folders import RunFolder
+    from wbcstudy.runs.results import record_documents
 
     write_notebook_page(notebook, page)
+    if (notebook.parent / "run.json").exists():
+        record_documents(RunFolder(notebook.parent, notebook.stem))
 
 
 @app.command("mark-failed", hidden=True)

@@ -1,25 +1,34 @@
-"""Read settings from YAML and from a notebook's parameters, compare them, and write them."""
+"""Read, compare and write settings (YAML, a notebook's parameters) and records (JSON)."""
 
 from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import json
+import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from wbcstudy.config import DataSettings, RunConfig, StudyConfig, UnknownName
-from wbcstudy.errors import StudyError, show_value
-from wbcstudy.files import expand_home, project_root
+from wbcstudy.errors import DamagedFileError, StudyError, show_value
+from wbcstudy.files import expand_home, project_root, read_bytes
 from wbcstudy.registry import unknown_name
 
 # Rules of runs that were recorded before the setting existed, where its default is another rule.
 _EARLIER = {"score_at": "image_size"}
+# Version of the records. A record without a version was written by wbcstudy 0.2 or earlier, without a digest.
+FORMAT = 1
+# Types of a record's values. JSON has no NaN, and NumPy's integers end at 2**63.
+Text = Annotated[str, Field(max_length=1_000_000)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Number = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 def find_study_file(path: str | Path) -> Path:
@@ -240,3 +249,81 @@ def read_yaml(path: Path, example: str = "params/demo.yaml") -> dict[str, Any]:
             fix=f"For an example, see {example}.",
         )
     return values
+
+
+def seal_record(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the version of its format and a digest of its content, which `read_record_file` checks."""
+    values = {name: value for name, value in values.items() if name != "sha256"} | {"format": FORMAT}
+    return values | {"sha256": _content_digest(values)}
+
+
+def read_record_file(path: Path, record_type: Any, fix: str) -> dict[str, Any] | None:
+    """Read a record: a JSON object with the fields of a type, and the digest of its content if it has one.
+
+    Args:
+        path: the file.
+        record_type: a `TypedDict`; fields that it does not name may have any value.
+        fix: what the user can do about a damaged file.
+
+    Returns:
+        The record; None where the file is absent.
+
+    Raises:
+        DamagedFileError: the file is not a record, or its content has changed since it was written.
+        StudyError: the file cannot be read, or was made by a newer version of this package.
+    """
+    expected = "the file as wbcstudy wrote it"
+    try:
+        record = json.loads(read_bytes(path), parse_constant=_refuse_constant, parse_float=_finite)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise StudyError(
+            f"Cannot read {path}: {error.strerror}.", expected=expected, fix="Check its permissions."
+        ) from None
+    except OSError as error:
+        raise DamagedFileError(
+            f"{path} cannot be read: {error.strerror or error}.", expected=expected, fix=fix
+        ) from None
+    except (ValueError, RecursionError):
+        raise DamagedFileError(f"{path} is damaged: it is not valid JSON.", expected=expected, fix=fix) from None
+    if not isinstance(record, dict):
+        raise DamagedFileError(f"{path} is damaged: it holds no fields.", expected=expected, fix=fix)
+    version = record.get("format", 0)
+    if type(version) is int and version > FORMAT:
+        raise StudyError(
+            f"{path} was made by a newer wbcstudy: its format is {show_value(version)}.",
+            expected=f"format {FORMAT} or lower",
+            fix="Update wbcstudy.",
+        )
+    if version != 0 and record.get("sha256") != _content_digest(record):
+        raise DamagedFileError(f"{path} has changed since it was written.", expected=expected, fix=fix)
+    try:
+        _adapter(record_type).validate_python(record, strict=True)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(map(str, problem["loc"]))
+        value = "is missing" if problem["type"] == "missing" else f"is {show_value(problem['input'])}"
+        raise DamagedFileError(f"{path} is damaged: {field} {value}.", expected=expected, fix=fix) from None
+    return record
+
+
+def _content_digest(record: dict[str, Any]) -> str:
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+@functools.cache
+def _adapter(record_type: Any) -> TypeAdapter:
+    return TypeAdapter(record_type)

@@ -34,6 +34,10 @@ class StudyError(Exception):
         return _rebuild, (type(self), self.message, self.expected, self.fix)
 
 
+class DamagedFileError(StudyError):
+    """A file differs from what this package wrote."""
+
+
 def show_value(value: object) -> str:
     """Return a passed value as text, shortened where it is long or deep: YAML aliases can make it endless."""
     return _short.repr(value)

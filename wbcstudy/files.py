@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -292,11 +293,33 @@ def sync(path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None where the file is absent, damaged or holds another type."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        values = json.loads(read_bytes(path))
+    except (OSError, ValueError, RecursionError):
         # UnicodeDecodeError and JSONDecodeError are ValueErrors.
         return None
     return values if isinstance(values, dict) else None
+
+
+def read_bytes(path: Path, most: int = 200_000_000) -> bytes:
+    """Read a regular file of at most `most` bytes: a pipe or a device would never end.
+
+    Raises:
+        OSError: the file cannot be read, is not a regular file, or is larger.
+    """
+    size = path.stat().st_size
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    if size > most:
+        raise OSError(errno.EFBIG, f"it has {size / 1e6:.0f} MB", str(path))
+    return path.read_bytes()
+
+
+def sha256_sum(path: Path) -> str:
+    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def page_template(name: str):

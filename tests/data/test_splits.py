@@ -14,7 +14,8 @@ from PIL import Image
 
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.data.datasets import Case, load_dataset
-from wbcstudy.data.splits import Split, load_or_make_splits, make_splits, split_hash
+from wbcstudy.data.records import Split, split_hash
+from wbcstudy.data.splits import load_or_make_splits, make_splits
 from wbcstudy.errors import StudyError
 
 TYPES = (None, "neutrophil", "lymphocyte", "basophil")
@@ -250,7 +251,7 @@ class TestSaved:
     @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"folds": 3}'])
     def test_a_damaged_file_is_not_replaced(self, tmp_path, dataset, text):
         (tmp_path / "split.json").write_text(text)
-        with pytest.raises(StudyError, match=r"split\.json is not a split file"):
+        with pytest.raises(StudyError, match=r"split\.json is damaged"):
             load_or_make_splits(tmp_path / "split.json", dataset, StudyConfig())
         assert (tmp_path / "split.json").read_text() == text
 

@@ -24,8 +24,8 @@ def studies(places):
         data = write_synthetic_dataset(places / name, cases=4, seed=len(name), size_px=64, slides=4)
         write_colour_run(places / "outputs", name, trained=64, dataset=data)
     write_colour_run(places / "outputs", "cells", seed=1, dice=0.8, dataset=places / "gone")
-    split = {"folds": [{"train": [], "validation": [], "test": ["smear0003", "smear0001"]}]}
-    write_json(StudyFolder(places / "outputs" / "cells").split, split)
+    folds = [{"train": ["smear0000"], "validation": ["smear0002"], "test": ["smear0003", "smear0001"]}]
+    write_json(StudyFolder(places / "outputs" / "cells").split, {"dataset": "", "settings": {}, "folds": folds})
     return places
 
 

@@ -8,6 +8,8 @@ from tests.helpers.colour_run import write_colour_run
 from wbcstudy.errors import StudyError
 from wbcstudy.inference.network import find_run, load_network
 from wbcstudy.nets.backend import load_keras
+from wbcstudy.runs.folders import RunFolder
+from wbcstudy.runs.results import write_record
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_an_unknown_run_or_study_is_refused_with_a_list_of_known_studies(study, 
 def test_an_unfinished_or_failed_run_is_refused(study):
     folder = study / "runs" / "resnet18__dice__fold0__seed0"
     record = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(record | {"status": "failed"}))
+    write_record(RunFolder(folder), record | {"status": "failed"})
     with pytest.raises(StudyError, match="failed"):
         load_network(folder)
     (folder / "run.json").unlink()
@@ -145,6 +147,8 @@ def no_description(path):
 def test_a_model_file_of_another_kind_or_with_code_in_it_is_refused_before_keras_reads_it(study, spoil, monkeypatch):
     folder = study / "runs" / "resnet18__dice__fold0__seed0"
     spoil(folder / "model.keras")
+    # As if it were the network of this run.
+    write_record(RunFolder(folder), json.loads((folder / "run.json").read_text()))
     if spoil is not other_kind:
         monkeypatch.setattr(load_keras().saving, "load_model", lambda *args, **options: pytest.fail("read by Keras"))
     with pytest.raises(StudyError, match=r"model\.keras is not a model of this project"):

@@ -39,10 +39,13 @@ def test_runs_are_loaded_in_order_without_unfinished_ones(tmp_path):
 def test_case_ids_that_look_like_numbers_or_missing_values_stay_text(tmp_path):
     folder = start_run(RunConfig(study="s"), tmp_path)
     write_record(folder, {"status": "complete"})
-    folder.scores.write_text("run,case_id,cell_type,region,tp,dice\nr,001,,cell,1,\nr,NA,null,cell,2,0.5\n")
+    rows = [
+        f"r,{case},{region},0,0,0,9,\n" for case in ("001,", "NA,null") for region in ("nucleus", "cytoplasm", "cell")
+    ]
+    folder.scores.write_text("run,case_id,cell_type,region,tp,fp,fn,tn,dice\n" + "".join(rows))
     scores = load_run(folder).scores
-    assert scores["case_id"].tolist() == ["001", "NA"]
-    assert scores["cell_type"].tolist()[1] == "null"
+    assert scores["case_id"].tolist()[::3] == ["001", "NA"]
+    assert scores["cell_type"].tolist()[3] == "null"
     assert np.isnan(scores["dice"][0])
 
 

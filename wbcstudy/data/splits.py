@@ -9,23 +9,23 @@ size, and `train_test_split` refuses types with a single case. Real data need bo
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from wbcstudy.config import RunConfig, StudyConfig
+from wbcstudy.config_io import seal_record
 from wbcstudy.data.datasets import Case, Dataset
 from wbcstudy.data.duplicates import load_or_find_duplicates, merge_groups
+from wbcstudy.data.records import Split, read_split
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, temporary_folder
 from wbcstudy.wording import count, join_words
 
 _SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed", "near_duplicates")
-_PARTS = ("train", "validation", "test")
 # Advice for a dataset with too few units.
 ENLARGE = (
     "Add cases of other patients or slides, or lower `folds`. If `group` in cases.csv names scanners or laboratories, "
@@ -36,29 +36,6 @@ ENLARGE = (
 FEWEST_UNITS = 3
 # Random choices of units, from which the one with the best proportions of cell types is kept.
 _TRIES = 50
-
-
-@dataclass(frozen=True)
-class Split:
-    """The case ids of one fold; each part is sorted, and no case is in two parts.
-
-    Args:
-        train: training set.
-        validation: validation set, for early stopping and for choosing a network.
-        test: test set, which is scored.
-    """
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-
-    @property
-    def parts(self) -> tuple[tuple[str, ...], ...]:
-        """Training, validation and test set, in this order."""
-        return self.train, self.validation, self.test
-
-    def __repr__(self) -> str:
-        return f"Split: {len(self.train)} train, {len(self.validation)} validation, {len(self.test)} test"
 
 
 def make_splits(
@@ -139,7 +116,7 @@ def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunC
             duplicates=[duplicate.case_ids for duplicate in duplicates],
         )
         folds = [asdict(split) for split in splits]
-        record = {"dataset": dataset.fingerprint, "settings": settings, "folds": folds}
+        record = seal_record({"dataset": dataset.fingerprint, "settings": settings, "folds": folds})
         _write_first(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     # Read the file even if it was just written: of several runs that start together, all use the file of the first.
     return _read(path, dataset, settings)
@@ -148,12 +125,6 @@ def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunC
 def count_units(cases: Iterable[Case], duplicates: Iterable[Sequence[str]] = ()) -> int:
     """Count the units of cases that stay together in a split; arguments as for `make_splits`."""
     return len(_units(sorted(cases, key=lambda case: case.case_id), duplicates))
-
-
-def split_hash(splits: Iterable[Split]) -> str:
-    """Return a short SHA-256 (16 hex digits) of the folds."""
-    text = json.dumps([[split.train, split.validation, split.test] for split in splits])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _units(cases: Sequence[Case], duplicates: Iterable[Sequence[str]]) -> list[list[Case]]:
@@ -289,18 +260,10 @@ def _write_first(path: Path, text: str) -> None:
 
 
 def _read(path: Path, dataset: Dataset, settings: dict) -> tuple[Split, ...]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        splits = tuple(Split(*(tuple(fold[part]) for part in _PARTS)) for fold in record["folds"])
-        # Files of earlier versions lack the setting.
-        saved = {"near_duplicates": settings["near_duplicates"]} | record["settings"]
-        fingerprint = record["dataset"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(
-            f"{path} is not a split file: {type(error).__name__}: {error}.",
-            expected="the file written at the start of the study",
-            fix="Restore the file, or remove the study's folder and run the study again.",
-        ) from None
+    splits, record = read_split(path)
+    # Files of earlier versions lack the setting.
+    saved = {"near_duplicates": settings["near_duplicates"]} | record["settings"]
+    fingerprint = record["dataset"]
     changed = [
         f"{name} was {saved.get(name)}, is {value}" for name, value in settings.items() if saved.get(name) != value
     ]

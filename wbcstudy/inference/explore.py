@@ -21,15 +21,15 @@ import pandas as pd
 from wbcstudy.data.datasets import load_dataset, read_case
 from wbcstudy.data.images import read_image
 from wbcstudy.data.overlays import draw_difference, draw_overlay, shrink
+from wbcstudy.data.records import read_split
 from wbcstudy.errors import StudyError
-from wbcstudy.files import read_json
 from wbcstudy.inference.image import Segmentation, segment_image
 from wbcstudy.inference.network import best_run, known_studies, load_network
 from wbcstudy.inference.split_cells import split_cells
 from wbcstudy.inference.tiling import DESCRIPTIONS
 from wbcstudy.labels import DIFFERENCE_COLOURS, REGION_COLOURS
 from wbcstudy.runs.folders import StudyFolder
-from wbcstudy.runs.results import Run, load_runs
+from wbcstudy.runs.results import Run, load_usable_runs
 from wbcstudy.wording import count
 
 # Columns of cells.csv in the table, with their headings; the file to save has all columns.
@@ -90,6 +90,7 @@ class Explorer:
         )
 
         self._runs: dict[str, Run] = {}
+        self._problems: dict[str, StudyError] = {}
         self._case: tuple[np.ndarray, np.ndarray, Segmentation] | None = None
         self._uploaded: Segmentation | None = None
         self._filling = False
@@ -126,7 +127,8 @@ class Explorer:
         with _show_errors(self.message, self._clear):
             study = StudyFolder.of(self.study.value)
             best, _ = best_run(study)
-            runs = [run for run in load_runs(study) if run.complete and run.folder.model.is_file()]
+            usable, self._problems = load_usable_runs(study)
+            runs = [run for run in usable if run.complete and run.folder.model.is_file()]
             self._runs = {run.name: run for run in sorted(runs, key=lambda run: run.name != best.name)}
             labels = [f"{name} (best by validation)" if name == best.name else name for name in self._runs]
             self._fill(self.run, list(zip(labels, self._runs, strict=True)))
@@ -137,8 +139,8 @@ class Explorer:
         with _show_errors(self.message, self._clear):
             run = self._runs[self.run.value]
             case_ids = [case.case_id for case in _load_dataset(run.config.dataset).cases]
-            folds = (read_json(run.folder.study.split) or {}).get("folds", [])
-            test = set(folds[run.config.fold]["test"] if run.config.fold < len(folds) else case_ids)
+            splits, _ = read_split(run.folder.study.split) or ((), {})
+            test = set(splits[run.config.fold].test if run.config.fold < len(splits) else case_ids)
             self._fill(self.image, [case_id for case_id in case_ids if case_id in test])
             self._segment_case()
         self._segment_upload()
@@ -162,7 +164,8 @@ class Explorer:
                 _show(self._boxes["Prediction"], segmentation.overlay(opacity))
                 _show(self._boxes["Difference"], draw_difference(image, reference, segmentation.mask))
                 self.table.value = _cell_table(segmentation, f"{self.image.value}_cells.csv")
-                self.message.value = _describe(segmentation)
+                left_out = "".join(map(_warning, map(str, self._problems.values())))
+                self.message.value = _describe(segmentation) + left_out
             if self._uploaded is not None:
                 self._draw_upload()
 

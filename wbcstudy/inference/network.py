@@ -18,7 +18,8 @@ from wbcstudy.errors import StudyError
 from wbcstudy.files import expand_home, outputs_folder, path_exists
 from wbcstudy.inference.tiling import TrainingScale
 from wbcstudy.runs.folders import RunFolder, StudyFolder
-from wbcstudy.runs.results import Run, load_run, load_runs
+from wbcstudy.runs.results import Run, load_run, load_usable_runs
+from wbcstudy.wording import join_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,7 @@ def load_network(source: str | Path | Network) -> Network:
 def _load(folder: Path, modified: int, chosen: str) -> Network:
     from wbcstudy.nets.model_file import load_model
 
-    run = load_run(RunFolder(folder))
+    run = load_run(RunFolder(folder), used=(RunFolder(folder).model.name,))
     return Network(run, _training_scale(run), load_model(run.folder.model), chosen)
 
 
@@ -174,10 +175,13 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
     from wbcstudy.scoring.decision import decide
     from wbcstudy.scoring.selection import group_runs, validation_dice
 
-    complete = [run for run in load_runs(study) if run.complete]
+    runs, problems = load_usable_runs(study)
+    complete = [run for run in runs if run.complete]
     with_network = [run for run in complete if run.folder.model.is_file()]
     dice = {run.name: validation_dice([run]) for run in with_network}
     runs = [run for run in with_network if not math.isnan(dice[run.name])]
+    if not complete and problems:
+        raise next(iter(problems.values()))
     if not complete:
         raise StudyError(
             f"{study.path} has no finished run with its network.",
@@ -200,9 +204,13 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
     pair = (decision.recommended.encoder, decision.recommended.loss) if decision else None
     recommended = group_runs(runs).get(pair, [])
     run = max(recommended or runs, key=lambda run: dice[run.name])
+    left_out = f"; damaged runs are left out: {join_words([*problems], most=5)}" if problems else ""
     if recommended and decision.recommended != decision.best:
-        return run, f"recommended by its study as equivalent to {decision.best.title}, the best of {len(runs)} runs"
-    return run, f"the best of {len(runs)} runs on the validation images (Dice {dice[run.name]:.3f})"
+        return (
+            run,
+            f"recommended by its study as equivalent to {decision.best.title}, the best of {len(runs)} runs{left_out}",
+        )
+    return run, f"the best of {len(runs)} runs on the validation images (Dice {dice[run.name]:.3f}){left_out}"
 
 
 def _read_decision_settings(study: StudyFolder, runs: Sequence[Run]) -> dict[str, Any]:

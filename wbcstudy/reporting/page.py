@@ -20,7 +20,7 @@ from wbcstudy.reporting.text.cautions import caution_sentences
 from wbcstudy.reporting.text.glossary import GLOSSARY
 from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, split_sizes
 from wbcstudy.reporting.text.transfer import transfer_sentences
-from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.folders import StudyFolder, problem_status
 from wbcstudy.runs.results import run_seconds
 from wbcstudy.scoring.selection import TABLE_REGIONS
 from wbcstudy.wording import duration, megabytes, shorten
@@ -158,6 +158,8 @@ def _list_runs(results: StudyResults) -> list[dict[str, Any]]:
     rows = []
     for name in dict.fromkeys([*(run.name for run in results.config.runs()), *by_name]):
         folder, record = study.run(name), by_name[name].record if name in by_name else {}
+        if problem := results.problems.get(name):
+            record = {"status": problem_status(problem), "error": problem.message, "advice": problem.fix}
         target = next((path for path in (folder.page, folder.notebook) if path.exists()), None)
         scores = record.get("scores") or {}
         dice = [scores.get(region, {}).get("dice") for region in TABLE_REGIONS]
@@ -167,7 +169,7 @@ def _list_runs(results: StudyResults) -> list[dict[str, Any]]:
                 "status": record.get("status") or folder.read_status(),
                 "link": _relative_link(target, study),
                 "notebook": _relative_link(folder.notebook if folder.notebook.exists() else None, study),
-                "epochs": f"{record['best_epoch']} of {record['epochs']}" if "epochs" in record else "",
+                "epochs": f"{record['best_epoch']} of {record['epochs']}" if "best_epoch" in record else "",
                 "dice": ["" if value is None else f"{value:.4f}" for value in dice],
                 "time": duration(run_seconds(record)),
                 "memory": megabytes(record.get("peak_memory_mb")),

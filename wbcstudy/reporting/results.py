@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from wbcstudy.config import StudyConfig
 from wbcstudy.config_io import find_study_file, read_study
 from wbcstudy.data.arrays import read_scored_case
 from wbcstudy.data.datasets import Dataset, find_spec, load_dataset, read_case
+from wbcstudy.data.records import read_dataset_record
 from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json
 from wbcstudy.reporting.tables.calibration import make_calibration
@@ -27,7 +29,7 @@ from wbcstudy.reporting.tables.table3 import MeasuredMethod, load_measured, make
 from wbcstudy.reporting.tables.transfer import Transfer, load_transfer, make_flips
 from wbcstudy.reporting.text.certainty import Certainty, describe_certainty
 from wbcstudy.runs.folders import RunFolder, StudyFolder
-from wbcstudy.runs.results import Run, load_runs, read_predictions
+from wbcstudy.runs.results import Run, load_usable_runs, read_predictions
 from wbcstudy.scoring.calibration import Reliability, read_reliability
 from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.comparison import Comparison, compare_regions
@@ -55,7 +57,16 @@ def load_results(study_file: str | Path) -> StudyResults:
     """
     config = read_study(find_study_file(study_file))
     study = StudyFolder.of(config.name)
-    return StudyResults(study, config, load_runs(study, [run.name for run in config.runs()]))
+    used = (study.run("").predictions.name,)
+    runs, problems = load_usable_runs(study, [run.name for run in config.runs()], used)
+    for run in config.baseline_runs():
+        if problem := study.baseline(run.name).find_problem(used):
+            problems[run.name] = problem
+    try:
+        read_dataset_record(study.dataset)
+    except StudyError as error:
+        problems[study.dataset.name] = error
+    return StudyResults(study, config, runs, problems=problems)
 
 
 class StudyResults:
@@ -66,12 +77,18 @@ class StudyResults:
         config: settings of the study.
         runs: finished and failed runs.
         groups: case id -> slide, patient or laboratory; images of a group count as one. Read from the dataset if None.
+        problems: name of each run or earlier method that is left out because of its files -> reason.
     """
 
     def __init__(
-        self, study: StudyFolder, config: StudyConfig, runs: Iterable[Run], groups: Groups | None = None
+        self,
+        study: StudyFolder,
+        config: StudyConfig,
+        runs: Iterable[Run],
+        groups: Groups | None = None,
+        problems: Mapping[str, StudyError] | None = None,
     ) -> None:
-        self.study, self.config, self.runs = study, config, list(runs)
+        self.study, self.config, self.runs, self.problems = study, config, list(runs), dict(problems or {})
         self._groups = groups
         self._predictions: dict[RunFolder, dict[str, np.ndarray]] = {}
         self._cases: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -137,7 +154,10 @@ class StudyResults:
     def dataset_record(self) -> dict[str, Any]:
         """Name, title, fingerprint, cases, citation and more of the dataset, from dataset.json or a run."""
         recorded = next((run.record["dataset"] for run in self.complete if run.record.get("dataset")), None)
-        return dict(read_json(self.study.dataset) or recorded or {"name": self.config.dataset})
+        stored = None
+        with contextlib.suppress(StudyError):
+            stored = read_dataset_record(self.study.dataset)
+        return dict(stored or recorded or {"name": self.config.dataset})
 
     @cached_property
     def missing_images(self) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from wbcstudy.files import outputs_folder, read_json
+from wbcstudy.errors import DamagedFileError, StudyError
+from wbcstudy.files import outputs_folder
+from wbcstudy.runs.records import RunRecord, find_damage, read_run_record
 
 
 @dataclass(frozen=True)
@@ -204,17 +206,50 @@ class RunFolder:
         """Folder of the state after the last finished epoch; deleted when the run is complete."""
         return self.path / "checkpoint"
 
-    def read_record(self) -> dict[str, Any] | None:
-        """Read run.json; None where it is absent or was cut off."""
-        return read_json(self.record)
+    def read_record(self) -> RunRecord | None:
+        """Read run.json; None where it is absent, cannot be used, or describes other files, see `find_problem`."""
+        return self.check()[0]
+
+    def find_problem(self, used: Collection[str] | None = None) -> StudyError | None:
+        """Return why the results of this run cannot be used; None where there is no problem, see `check`."""
+        return self.check(used)[1]
+
+    def check(self, used: Collection[str] | None = None) -> tuple[RunRecord | None, StudyError | None]:
+        """Read run.json and check the files that it describes.
+
+        Args:
+            used: see `find_damage`.
+
+        Returns:
+            The record, None where it is absent or the run cannot be used; and why it cannot be used: a
+            `DamagedFileError` for damaged files, another error for files that cannot be read or are of a newer version.
+        """
+        try:
+            record = read_run_record(self.record)
+        except StudyError as error:
+            return None, error
+        damage = None if record is None else find_damage(self.path, record, used)
+        return (None, damage) if damage else (record, None)
 
     def has_started(self) -> bool:
         """Whether there are files of a training that can be continued."""
         return self.history.exists() or self.checkpoint.exists()
 
-    def read_status(self) -> str:
-        """Read the status from the files: "complete", "failed", "unfinished" (started) or "waiting"."""
-        status = (self.read_record() or {}).get("status")
-        if status in ("complete", "failed"):
-            return status
+    def read_status(self, used: Collection[str] | None = None) -> str:
+        """Read the status from the files.
+
+        Returns:
+            "complete", "failed", "damaged", "unreadable" (no permission, or of a newer version), "unfinished" (started)
+            or "waiting".
+        """
+        record, problem = self.check(used)
+        if problem:
+            return problem_status(problem)
+        if record:
+            return record["status"]
         return "unfinished" if self.has_started() else "waiting"
+
+
+def problem_status(problem: StudyError) -> str:
+    """Return the status of a run that cannot be used: "damaged", or "unreadable" for another reason."""
+    return "damaged" if isinstance(problem, DamagedFileError) else "unreadable"

@@ -6,7 +6,9 @@ it is unfinished, whatever other files exist.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import zipfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wbcstudy.config import RunConfig
-from wbcstudy.config_io import make_recorded_config, read_run
-from wbcstudy.errors import StudyError
+from wbcstudy.config_io import make_recorded_config, read_run, seal_record
+from wbcstudy.errors import DamagedFileError, StudyError
 from wbcstudy.files import atomic_write, sync, write_json
 from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.records import RunRecord, describe_file, describe_files, repeat_advice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +41,7 @@ class Run:
 
     folder: RunFolder
     config: RunConfig
-    record: dict[str, Any] = field(repr=False)
+    record: RunRecord = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -66,7 +69,8 @@ class Run:
         """The table of history.csv: one row per epoch."""
         import pandas as pd
 
-        return pd.read_csv(self.folder.history)
+        with _named(self.folder.history):
+            return pd.read_csv(self.folder.history)
 
 
 def read_score_file(path: Path) -> pd.DataFrame:
@@ -75,16 +79,35 @@ def read_score_file(path: Path) -> pd.DataFrame:
 
     # "NA" and "null" are valid case ids; only an empty field is missing.
     text_columns = {"run": str, "case_id": str, "cell_type": str, "region": str}
-    return pd.read_csv(path, dtype=text_columns, keep_default_na=False, na_values=[""])
+    with _named(path):
+        return pd.read_csv(path, dtype=text_columns, keep_default_na=False, na_values=[""])
 
 
-def load_run(folder: RunFolder) -> Run:
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file of a run that cannot be read, and how to make the run again."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        raise DamagedFileError(
+            f"{path} {reason}.", expected="the files as the run wrote them", fix=repeat_advice(path.parent)
+        ) from None
+
+
+def load_run(folder: RunFolder, used: Collection[str] = ()) -> Run:
     """Read one run.
 
+    Args:
+        folder: the run's folder.
+        used: names or suffixes of large files to check too, see `find_damage`.
+
     Raises:
-        StudyError: there is no `run.json`, or it is damaged.
+        StudyError: there is no `run.json`, or the run is damaged.
     """
-    record = folder.read_record()
+    record, problem = folder.check(used)
+    if problem:
+        raise problem
     if record is None:
         raise StudyError(
             f"{folder.path} holds no finished run.",
@@ -94,25 +117,57 @@ def load_run(folder: RunFolder) -> Run:
     return _load(folder, record)
 
 
-def _load(folder: RunFolder, record: dict[str, Any]) -> Run:
+def _load(folder: RunFolder, record: RunRecord) -> Run:
     settings = record.get("config")
-    if isinstance(settings, dict) and folder.params.exists():
-        # Equal to params.yaml; JSON is read a hundred times faster.
-        return Run(folder, make_recorded_config(RunConfig, settings, source=str(folder.record)), record)
-    return Run(folder, read_run(folder.params), record)
+    if settings is None:
+        return Run(folder, read_run(folder.params), record)
+    if unknown := sorted(settings.keys() - RunConfig.model_fields.keys()):
+        raise StudyError(
+            f"{folder.record} was made by wbcstudy {record.get('code_version', '')}, with settings that this version "
+            f"does not have: {', '.join(unknown)}.",
+            expected="the settings of this version",
+            fix="Update wbcstudy.",
+        )
+    # Equal to params.yaml; JSON is read a hundred times faster.
+    return Run(folder, make_recorded_config(RunConfig, settings, source=str(folder.record)), record)
 
 
 def load_runs(study: StudyFolder, names: Iterable[str] | None = None) -> list[Run]:
-    """Read the finished and failed runs of a study, in the order of their names.
+    """Read the finished and failed runs of a study, in the order of their names, without damaged ones.
 
     Args:
         study: the study's folder.
         names: read only these runs. A folder may hold others, which were added by hand or removed from the study.
     """
+    return load_usable_runs(study, names)[0]
+
+
+def load_usable_runs(
+    study: StudyFolder, names: Iterable[str] | None = None, used: Collection[str] = ()
+) -> tuple[list[Run], dict[str, StudyError]]:
+    """Read runs as `load_runs` does, and say why the others cannot be used.
+
+    Args:
+        study: the study's folder.
+        names: read only these runs.
+        used: names or suffixes of large files to check too, see `find_damage`.
+
+    Returns:
+        The runs, and the name of each run that cannot be used with the reason.
+    """
     folders = sorted(path for path in study.runs.glob("*") if path.is_dir()) if study.runs.is_dir() else []
     selected = None if names is None else set(names)
-    records = {path: RunFolder(path).read_record() for path in folders if selected is None or path.name in selected}
-    return [_load(RunFolder(path), record) for path, record in records.items() if record is not None]
+    runs, problems = [], {}
+    for folder in [RunFolder(path) for path in folders if selected is None or path.name in selected]:
+        try:
+            record, problem = folder.check(used)
+            if problem:
+                raise problem
+            if record:
+                runs.append(_load(folder, record))
+        except StudyError as error:
+            problems[folder.name] = error
+    return runs, problems
 
 
 def run_seconds(record: Mapping[str, Any]) -> float | None:
@@ -145,16 +200,28 @@ def read_predictions(folder: RunFolder) -> dict[str, np.ndarray]:
 
     if not folder.predictions.exists():
         return {}
-    with np.load(folder.predictions, allow_pickle=False) as stored:
+    with _named(folder.predictions), np.load(folder.predictions, allow_pickle=False) as stored:
         case_ids = stored["case_ids"].tolist()
         # Written by an earlier version: all masks had one size and were one array.
         masks = stored["masks"] if "masks" in stored else [stored[f"mask_{index}"] for index in range(len(case_ids))]
-    return dict(zip(case_ids, masks, strict=True))
+        return dict(zip(case_ids, masks, strict=True))
 
 
 def write_record(folder: RunFolder, record: dict[str, Any]) -> None:
-    """Write run.json in one step, with the time of writing (UTC, ISO 8601), after all other files are on the disk."""
+    """Write run.json in one step after all other files are on the disk, with their digests.
+
+    The time of writing (UTC, ISO 8601) is added.
+    """
     for path in folder.path.glob("*"):
         if path.is_file():
             sync(path)
-    write_json(folder.record, record | {"written": datetime.now(UTC).isoformat(timespec="seconds")})
+    files = {"files": describe_files(folder.path), "written": datetime.now(UTC).isoformat(timespec="seconds")}
+    write_json(folder.record, seal_record(record | files))
+
+
+def record_documents(folder: RunFolder) -> None:
+    """Add the digests of the executed notebook and its page, which are written after run.json, to run.json."""
+    record = folder.read_record()
+    if record and "files" in record:
+        documents = {path.name: describe_file(path) for path in (folder.notebook, folder.page) if path.is_file()}
+        write_json(folder.record, seal_record(record | {"files": record["files"] | documents}))

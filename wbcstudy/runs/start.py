@@ -42,7 +42,10 @@ def _start(folder: RunFolder, config: RunConfig | BaselineConfig) -> RunFolder:
         folder.path.mkdir(parents=True, exist_ok=True)
         lock_run_folder(folder.path)
         # Checked under the lock: the process that held it may have finished the run.
-        if folder.read_status() == "complete":
+        record, problem = folder.check()
+        if problem:
+            raise problem
+        if record and record["status"] == "complete":
             raise StudyError(
                 f"{folder.path} holds a finished run.",
                 expected="a run that is not finished, since results are never overwritten",
@@ -66,7 +69,9 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
     Raises:
         StudyError: params.yaml in the folder has other settings; the message names the fields.
     """
-    if not folder.params.exists():
+    record, problem = folder.check()
+    if problem or not folder.params.exists():
+        # A run that cannot be used is left out, or repeated as a whole.
         return
     before = set(folder.params.read_text(encoding="utf-8", errors="replace").splitlines())
     now = set(yaml_text(config).splitlines())
@@ -78,9 +83,8 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
     else:
         settings = read_run(folder.params, type(config)).model_dump(mode="json")
         if isinstance(config, RunConfig) and settings["precision"] != config.precision:
-            record = folder.read_record() or {}
-            used = record.get("arithmetic", settings["precision"])
-            complete = record.get("status") == "complete"
+            used = (record or {}).get("arithmetic", settings["precision"])
+            complete = (record or {}).get("status") == "complete"
             if config.precision in ("auto", used) if complete else not folder.has_started():
                 settings["precision"] = config.precision
     changed = changed_settings(settings, config)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES, method_title
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.case_tables import Groups, group_names
@@ -85,23 +84,11 @@ def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
 
 
 def read_scores(runs: Iterable[Run]) -> pd.DataFrame:
-    """Read the scores of complete runs into one frame, with encoder, loss, fold and seed; empty for no runs.
-
-    Raises:
-        StudyError: a complete run has no scores.csv.
-    """
+    """Read the scores of complete runs into one frame, with encoder, loss, fold and seed; empty for no runs."""
     frames = []
     for run in runs:
-        try:
-            scores = run.scores
-        except FileNotFoundError:
-            raise StudyError(
-                f"{run.folder.scores} is missing, but run.json says that the run is complete.",
-                expected="a run folder with all its files",
-                fix=f"Delete {run.folder.path} and run the study again; only this run is repeated.",
-            ) from None
         config = run.config
-        frames.append(scores.assign(encoder=config.encoder, loss=config.loss, fold=config.fold, seed=config.seed))
+        frames.append(run.scores.assign(encoder=config.encoder, loss=config.loss, fold=config.fold, seed=config.seed))
     return drop_absent_regions(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
+
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
 from wbcstudy import __version__
 from wbcstudy.config import RunConfig
-from wbcstudy.config_io import read_run
+from wbcstudy.config_io import Count, Text, read_record_file, read_run, seal_record
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.check import check_dataset
 from wbcstudy.data.datasets import Dataset, load_dataset
@@ -58,21 +61,40 @@ class OtherDataset:
     licence: str = ""
 
 
+class _OtherRow(TypedDict, total=False):
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    source: Required[Text]
+    name: Required[Text]
+    title: Required[Text]
+    fingerprint: Required[Text]
+    cases: Required[Count]
+    groups: Required[dict[str, Text]]
+    shared: Required[list[Text]]
+    citation: Text
+    acknowledgement: Text
+    licence: Text
+
+
+class _OtherDatasets(TypedDict):
+    """The content of other_datasets.json."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    datasets: list[_OtherRow]
+
+
 def read_other_datasets(study: StudyFolder) -> tuple[OtherDataset, ...]:
     """Read `other_datasets.json`, in the study's order; empty if the study has none.
 
     Raises:
-        StudyError: the file is damaged.
+        StudyError: the file is damaged, or was made by a newer version.
     """
-    stored = read_json(study.other_datasets) or {}
-    try:
-        return tuple(OtherDataset(**row | {"shared": tuple(row["shared"])}) for row in stored.get("datasets", ()))
-    except (TypeError, KeyError, AttributeError) as error:
-        raise StudyError(
-            f"{study.other_datasets} is damaged ({type(error).__name__}).",
-            expected="the file as `wbcstudy run` wrote it",
-            fix="Delete the file. The next `wbcstudy run` writes it again.",
-        ) from None
+    fix = "Delete the file. The next `wbcstudy run` writes it again."
+    stored = read_record_file(study.other_datasets, _OtherDatasets, fix) or {"datasets": []}
+    names = [field.name for field in fields(OtherDataset)]
+    rows = [{name: row[name] for name in names if name in row} for row in stored["datasets"]]
+    return tuple(OtherDataset(**row | {"shared": tuple(row["shared"])}) for row in rows)
 
 
 def prepare_other_datasets(study: StudyFolder, trained: Dataset, sources: Sequence[str]) -> tuple[OtherDataset, ...]:
@@ -96,7 +118,7 @@ def prepare_other_datasets(study: StudyFolder, trained: Dataset, sources: Sequen
         key = (source, dataset.name, dataset.fingerprint)
         others.append(known.get(key) or _describe(dataset, source, trained))
     if others or study.other_datasets.exists():
-        values = {"datasets": [asdict(other) | {"shared": list(other.shared)} for other in others]}
+        values = seal_record({"datasets": [asdict(other) | {"shared": list(other.shared)} for other in others]})
         if read_json(study.other_datasets) != values:
             write_json(study.other_datasets, values)
     return tuple(others)
@@ -124,8 +146,8 @@ def score_on_dataset(path: Path, name: str) -> dict[str, Any]:
     network = (run.read_record() or {}).get("written")
     previous = target.read_record() or {}
     if previous.get("status") == "complete" and previous.get("network") == network:
-        # Snakemake compares file times, which a copied folder may have lost. Writing the file again renews its time.
-        write_record(target, previous)
+        # Snakemake compares file times, which a copied folder may have lost.
+        target.record.touch()
         return previous
     record = {"study": run.study.name, "run": run.name, "network": network, "code_version": __version__}
     try:
@@ -181,7 +203,7 @@ def _check_different(dataset: Dataset, source: str, trained: Dataset, others: Se
 
 def _check_unchanged(study: StudyFolder, dataset: Dataset) -> None:
     for path in sorted(study.runs.glob(f"*/transfer/{dataset.name}/run.json")):
-        record = read_json(path) or {}
+        record = RunFolder(path.parent).read_record() or {}
         scored = (record.get("dataset") or {}).get("fingerprint")
         if record.get("status") == "complete" and scored != dataset.fingerprint:
             raise StudyError(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from wbcstudy.baselines.methods import method_row
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
 from wbcstudy.config_io import make_config, read_study, read_yaml, write_yaml, yaml_text
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import DamagedFileError, StudyError
 from wbcstudy.files import (
     atomic_write,
     cannot_write,
@@ -25,7 +27,8 @@ from wbcstudy.files import (
     sweep,
     write_json,
 )
-from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.folders import RunFolder, StudyFolder, problem_status
+from wbcstudy.runs.records import VERIFY, changed_documents
 from wbcstudy.runs.start import check_same_settings
 from wbcstudy.wording import join_words
 
@@ -166,26 +169,72 @@ def check_available(datasets: Sequence[str]) -> None:
             find_spec(dataset)
 
 
-def study_status(source: str | Path) -> list[dict[str, object]]:
-    """Return one row per run: name, status, epoch, epochs and, if complete, pooled Dice. Writes nothing."""
+def study_status(source: str | Path, verify: bool = False) -> list[dict[str, object]]:
+    """Return one row per run: name, status, epoch, epochs, files and, if complete, pooled Dice. Writes nothing.
+
+    Args:
+        source: `params/<study>.yaml`.
+        verify: check large files too, and those that only people read.
+
+    Returns:
+        `files` is "damaged", "unreadable", "not verifiable" (a run of an earlier version, without digests), "verified",
+        or "checked" (all but large files); None for a run without files. `problem` is the reason, or '', and `fix` what
+        to do. `changed` lists changed files that no result depends on.
+    """
     from wbcstudy.study.progress import last_epoch, read_dice
 
     plan = read_plan(source)
     rows = []
     for name, (folder, config) in plan.work.items():
         last = last_epoch(folder.history)
-        dice = read_dice(folder.read_record() or {})
+        record, problem = folder.check(VERIFY if verify else None)
+        if problem:
+            status = problem_status(problem)
+        else:
+            status = record["status"] if record else folder.read_status()
+        dice = read_dice(record or {})
+        changed = changed_documents(folder.path, record) if verify and record else []
         rows.append(
             {
                 "run": name,
-                "status": folder.read_status(),
+                "status": status,
                 "epoch": int(last["epoch"]) if last else None,
                 "epochs": config.epochs if isinstance(config, RunConfig) else None,
                 "nucleus": dice.get("nucleus"),
                 "cytoplasm": dice.get("cytoplasm"),
+                "files": _describe_check(record, problem, verify),
+                "problem": problem.message if problem else "",
+                "fix": problem.fix if problem else "",
+                "changed": changed,
             }
         )
     return rows
+
+
+def _describe_check(record: Mapping[str, Any] | None, problem: StudyError | None, verify: bool) -> str | None:
+    if problem or not record:
+        return problem_status(problem) if problem else None
+    if record["status"] != "complete":
+        return None
+    return "not verifiable" if "files" not in record else "verified" if verify else "checked"
+
+
+def remove_damaged(plan: Plan) -> list[str]:
+    """Delete everything of the damaged runs, so that they are run again, and return their names.
+
+    Their scores on other datasets are deleted too. Runs that cannot be read for another reason are kept.
+    """
+    folders = {name: folder for name, (folder, _) in plan.work.items()} | plan.transfers()
+    removed = []
+    for name, folder in folders.items():
+        if isinstance(folder.find_problem(VERIFY), DamagedFileError):
+            for path in folder.path.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != ".lock":
+                    path.unlink()
+            removed.append(name)
+    return removed
 
 
 def prepare(plan: Plan) -> None:
@@ -215,6 +264,8 @@ def prepare(plan: Plan) -> None:
         # The split is tied to the current files, so errors in them must be fixed before.
         check_dataset(dataset, near_duplicates=False).stop_on_errors()
     try:
+        if dataset is not None:
+            _remove_damaged_facts(folder.dataset)
         # A report shows the other datasets as recorded, if they are gone.
         reported = plan.finished_only and folder.other_datasets.exists() and not _are_available(plan.study.also_score)
         if dataset is not None and not reported:
@@ -275,14 +326,24 @@ def _can_do_without_images(plan: Plan) -> bool:
     )
 
 
+def _remove_damaged_facts(path: Path) -> None:
+    """Delete a damaged dataset.json, which the grid then writes again."""
+    from wbcstudy.data.records import read_dataset_record
+
+    try:
+        read_dataset_record(path)
+    except DamagedFileError:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def report_contents(plan: Plan) -> dict[str, str]:
-    """Return name -> "complete" or "failed" for everything that a report would show now, selected or not."""
+    """Return name -> status of every finished, failed or damaged run that a report would show now, selected or not."""
     study, folder = plan.study, plan.folder
     folders = {run.name: folder.run(run.name) for run in study.runs()}
     folders |= {config.name: folder.baseline(config.name) for config in study.baseline_runs()}
     folders |= replace(plan, runs=tuple(study.runs()), finished_only=False).transfers()
     states = {name: target.read_status() for name, target in folders.items()}
-    return {name: state for name, state in states.items() if state in ("complete", "failed")}
+    return {name: state for name, state in states.items() if state not in ("unfinished", "waiting")}
 
 
 def select_finished(plan: Plan) -> Plan:

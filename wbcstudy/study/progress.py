@@ -126,7 +126,9 @@ class Progress:
         success = "done, test Dice"
         if record.get("status") == "complete" and isinstance(run, RunConfig):
             self._run_seconds.append(run_seconds(record) or 0.0)
-            success = f"done after {count(record['epochs'], 'epoch')} ({duration(self._run_seconds[-1])}), test Dice"
+            success = (
+                f"done after {count(record.get('epochs', 0), 'epoch')} ({duration(self._run_seconds[-1])}), test Dice"
+            )
         self._show(f"{head}: {_outcome(record, success)}")
 
     def _study_left(self, left: float) -> str:

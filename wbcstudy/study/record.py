@@ -7,17 +7,19 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from wbcstudy import __version__
 from wbcstudy.config import BaselineConfig, RunConfig
-from wbcstudy.config_io import read_run
+from wbcstudy.config_io import read_run, seal_record
 from wbcstudy.data.datasets import Dataset
+from wbcstudy.data.records import Split, split_hash
 from wbcstudy.data.scale import describe_scale
-from wbcstudy.data.splits import Split, split_hash
 from wbcstudy.errors import StudyError
+from wbcstudy.files import write_json
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.notebooks import combine_notebooks, describe_notebook
 from wbcstudy.runs.results import write_record
@@ -101,6 +103,11 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "licence": dataset.spec.licence,
         "acknowledgement": dataset.spec.acknowledgement,
     }
+
+
+def write_dataset_record(path: Path, dataset: Dataset, label_shares: Mapping[str, float]) -> None:
+    """Write dataset.json: the facts about a dataset and the share of each label's pixels."""
+    write_json(path, seal_record(describe_dataset(dataset) | {"label_shares": dict(label_shares)}))
 
 
 def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:

@@ -19,6 +19,7 @@ from wbcstudy.errors import StudyError, printable
 from wbcstudy.files import short_path, write_json
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import lock_study
+from wbcstudy.runs.records import VERIFY
 from wbcstudy.study.environment import check_package
 from wbcstudy.study.machine import check_memory_limit
 from wbcstudy.study.plan import (
@@ -27,6 +28,7 @@ from wbcstudy.study.plan import (
     plan_repetition,
     prepare,
     read_plan,
+    remove_damaged,
     report_contents,
     select_finished,
 )
@@ -45,6 +47,7 @@ def run_study(
     jobs: int | None = None,
     only: Sequence[str] = (),
     dry_run: bool = False,
+    repeat_damaged: bool = False,
     executor: str = "local",
     profile: Path | None = None,
     show: Callable[[str], None] = print,
@@ -58,12 +61,14 @@ def run_study(
         jobs: number of parallel runs; None to fit this machine (`machine.choose_jobs`).
         only: patterns on run names; empty for all runs.
         dry_run: list the runs to do, and write nothing.
+        repeat_damaged: check all files of the finished runs, delete the damaged runs and run them again. Otherwise they
+            are left out.
         executor: "local", or "slurm" to submit each notebook as a job.
         profile: folder of SLURM settings; `profiles/slurm` if None.
         show: receives one line of progress at a time.
 
     Returns:
-        0 if every selected run is complete and the report is built, 1 if a run failed or was stopped.
+        0 if every selected run is complete and the report is built, 1 if a run failed, was stopped or is damaged.
 
     Raises:
         StudyError: the study cannot be started.
@@ -71,8 +76,8 @@ def run_study(
     check_package()
     plan = read_plan(source, only)
     if not dry_run:
-        return _run_plan(plan, jobs, executor, profile, show)
-    waiting, progress = _progress(plan)
+        return _run_plan(plan, jobs, executor, profile, show, repeat_damaged)
+    waiting, progress = _progress(plan, repeat_damaged)
     show(f"{plan.study.name}: {progress}{' To run:' if waiting else ''}")
     for name in waiting:
         show(f"  {name}")
@@ -104,21 +109,32 @@ def repeat_run(run: str | Path, study: str, jobs: int | None = None, show: Calla
     return _run_plan(plan_repetition(run, study), jobs, "local", None, show)
 
 
-def _progress(plan: Plan) -> tuple[list[str], str]:
-    """Return the names of the runs that are not complete, and a sentence."""
-    waiting = [name for name, (folder, _) in plan.work.items() if folder.read_status() != "complete"]
-    return waiting, f"{count(len(plan.work), 'run')}, {len(plan.work) - len(waiting)} already finished."
+def _progress(plan: Plan, repeat_damaged: bool = False) -> tuple[list[str], str]:
+    """Return the names of the runs to do, and a sentence."""
+    states = {name: folder.read_status(VERIFY if repeat_damaged else None) for name, (folder, _) in plan.work.items()}
+    kept = ("complete", "unreadable") if repeat_damaged else ("complete", "unreadable", "damaged")
+    waiting = [name for name, state in states.items() if state not in kept]
+    return waiting, f"{count(len(states), 'run')}, {[*states.values()].count('complete')} already finished."
 
 
-def _run_plan(plan: Plan, jobs: int | None, executor: str, profile: Path | None, show: Callable[[str], None]) -> int:
+def _run_plan(
+    plan: Plan,
+    jobs: int | None,
+    executor: str,
+    profile: Path | None,
+    show: Callable[[str], None],
+    repeat_damaged: bool = False,
+) -> int:
     begin = time.time()
     if executor == "local":
         check_memory_limit()
     followed = follow_left_over(plan, show)
-    waiting, progress = _progress(plan)
+    waiting, progress = _progress(plan, repeat_damaged)
     chosen = choose_executor(executor, profile, jobs, [plan.work[name][1] for name in waiting])
     with lock_study(plan.folder, show) as lock:
-        if followed and all(folder.read_status() in ("complete", "failed") for folder, _ in plan.work.values()):
+        for name in remove_damaged(plan) if repeat_damaged else ():
+            show(f"Deleted, to be run again: {name}")
+        if followed and all(folder.read_status() not in ("unfinished", "waiting") for folder, _ in plan.work.values()):
             # The grid has ended as without the kill: its failed runs wait for the next call.
             to_do = select_finished(plan)
         else:
@@ -140,6 +156,7 @@ def _run_plan(plan: Plan, jobs: int | None, executor: str, profile: Path | None,
         if not code:
             _mark_report_current(plan)
     failed = _show_failures(plan, show)
+    unusable = _show_unusable(plan, show)
     if code:
         show(_explain(plan.folder, begin))
     unfinished = [name for name, (folder, _) in plan.work.items() if folder.read_status() in ("unfinished", "waiting")]
@@ -147,7 +164,7 @@ def _run_plan(plan: Plan, jobs: int | None, executor: str, profile: Path | None,
         show(f"Not finished: {len(unfinished)} of {count(len(plan.work), 'run')}. Run the same command to resume.")
     if plan.folder.report.exists():
         show(f"Report: {short_path(plan.folder.report)}")
-    return 1 if code or failed or unfinished else 0
+    return 1 if code or failed or unusable or unfinished else 0
 
 
 def build_report(source: str | Path, show: Callable[[str], None] = print) -> int:
@@ -160,12 +177,13 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
     check_package()
     check_memory_limit()
     plan = read_plan(source)
-    if not any(folder.read_status() in ("complete", "failed") for folder, _ in plan.work.values()):
+    if all(folder.read_status() in ("unfinished", "waiting") for folder, _ in plan.work.values()):
         raise StudyError(
             f"No run of {plan.study.name} is finished, so there is nothing to report.",
             expected=f"finished runs in {short_path(plan.folder.runs)}",
             fix=f"wbcstudy run {source}",
         )
+    _show_unusable(plan, show)
     with lock_study(plan.folder, show) as lock:
         # Without failed and interrupted runs, which would be started again.
         finished = select_finished(plan)
@@ -208,6 +226,15 @@ def _show_failures(plan: Plan, show: Callable[[str], None]) -> bool:
         if name in runs:
             show(f"  notebook: {short_path(folder.page)}")
     return bool(transfers or runs)
+
+
+def _show_unusable(plan: Plan, show: Callable[[str], None]) -> bool:
+    """Show why runs are damaged or unreadable, and were left out. Returns whether there were any."""
+    folders = {name: folder for name, (folder, _) in plan.work.items()} | plan.transfers()
+    problems = {name: problem for name, folder in folders.items() if (problem := folder.find_problem())}
+    for name, problem in problems.items():
+        show(f"Left out: {name}: {problem.message}\n  {problem.fix}")
+    return bool(problems)
 
 
 def _explain(folder: StudyFolder, since: float) -> str:

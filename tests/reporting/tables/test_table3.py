@@ -6,6 +6,7 @@ from wbcstudy.reporting.tables.table3 import MeasuredMethod, layout_table3
 from wbcstudy.reporting.text.cautions import caution_sentences
 from wbcstudy.runs.results import write_record
 from wbcstudy.scoring.evaluation import write_scores
+from wbcstudy.scoring.metrics import add_ratios
 
 
 def test_quoted_and_measured_methods_are_separate(tmp_path):
@@ -35,7 +36,9 @@ def test_failed_folds_of_an_earlier_method(tmp_path):
         write_record(folder, {"status": "complete", "method": facts, "fit_seconds": 1.0, "seconds_per_image": 0.1})
         for variant in ("raw", "cleaned", "central"):
             scores = results.runs[run.fold].scores.assign(run=f"{run.name}__seed0")
-            scores.loc[:, "dice"] = 1.0 if run.method == "otsu_levels" else scores["dice"]
+            if run.method == "otsu_levels":
+                perfect = {"tp": scores["tp"] + scores["fn"], "fp": 0, "fn": 0, "tn": scores["tn"] + scores["fp"]}
+                scores = add_ratios(scores.assign(**perfect))
             write_scores(scores, folder.scores_of(variant))
     table = results.table3
     raw = table[(table["variant"] == "raw") & (table["region"] == "nucleus")].set_index("method")

@@ -74,7 +74,7 @@ def pick_method_examples(results: StudyResults, count: int = 5) -> tuple[list[st
         folder = results.study.baseline(run.name)
         record = (folder.read_record() or {}) if run.fold == 0 else {}
         if record.get("status") == "complete":
-            predictions[str(record["method"]["title"])] = results.read_predictions(folder)
+            predictions[str((record.get("method") or {}).get("title", run.method))] = results.read_predictions(folder)
     if predictions and results.best_runs:
         predictions[network_title(results.best.encoder)] = results.read_predictions(results.best_runs[0].folder)
     common = set.intersection(*(set(masks) for masks in predictions.values())) if predictions else set()

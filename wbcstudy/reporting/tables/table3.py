@@ -21,6 +21,7 @@ from wbcstudy.reporting.tables.layout import (
 )
 from wbcstudy.reporting.tables.paper import load_paper_table
 from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.records import RunRecord
 from wbcstudy.runs.results import read_score_file
 from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.metrics import RATIOS
@@ -88,13 +89,16 @@ def load_measured(study: StudyFolder, config: StudyConfig) -> list[MeasuredMetho
     """
     folders: dict[str, list[RunFolder]] = {}
     folds: dict[str, list[int]] = {}
+    records: dict[str, list[RunRecord]] = {}
     failures: dict[str, int] = {}
     for run in config.baseline_runs():
         folder = study.baseline(run.name)
-        status = folder.read_status()
+        record, _ = folder.check(used=(folder.predictions.name,))
+        status = (record or {}).get("status")
         folders.setdefault(run.method, [])
         if status == "complete":
             folders[run.method].append(folder)
+            records.setdefault(run.method, []).append(record)
             folds.setdefault(run.method, []).append(run.fold)
         failures[run.method] = failures.get(run.method, 0) + (status == "failed")
     measured = []
@@ -105,10 +109,9 @@ def load_measured(study: StudyFolder, config: StudyConfig) -> list[MeasuredMetho
             reference, algorithm = str(facts.get("reference", "")), str(facts.get("algorithm", method))
             measured.append(MeasuredMethod(method, reference, algorithm, None, folds=(), failed=failed))
             continue
-        records = [folder.read_record() for folder in complete]
-        facts = records[0]["method"]
+        facts = (METHODS[method].facts() if method in METHODS else {}) | records[method][0].get("method", {})
         times = {
-            name: sum(record[name] for record in records) / len(records)
+            name: _mean([record.get(name) for record in records[method]])
             for name in ("fit_seconds", "seconds_per_image")
         }
         for variant in _VARIANTS:

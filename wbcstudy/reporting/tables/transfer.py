@@ -68,8 +68,10 @@ def load_transfer(results: StudyResults) -> Transfer:
         frames = []
         for run in results.complete:
             folder = run.folder.transfer(dataset.name)
-            record = folder.read_record()
-            if record is None:
+            record, problem = folder.check(used=(folder.predictions.name,))
+            if problem:
+                failed.append((run.name, dataset.name, problem.message))
+            elif record is None:
                 missing.append((run.name, dataset.name))
             elif record.get("status") != "complete":
                 failed.append((run.name, dataset.name, str(record.get("error", "no reason recorded"))))

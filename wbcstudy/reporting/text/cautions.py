@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbcstudy.registry import method_title
 from wbcstudy.reporting.text.methods_paragraph import version_text, weights_sentence
+from wbcstudy.runs.folders import problem_status
 from wbcstudy.runs.notebooks import changed_notebooks
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.selection import group_runs
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 # The table of runs has all names.
 _MOST_NAMES = 10
-_STATES = {"failed": "failed", "unfinished": "not finished", "waiting": "not started"}
+_STATES = {
+    "damaged": "damaged and left out",
+    "unreadable": "not readable and left out",
+    "failed": "failed",
+    "unfinished": "not finished",
+    "waiting": "not started",
+}
 
 
 def caution_sentences(results: StudyResults) -> list[str]:
@@ -28,18 +35,21 @@ def caution_sentences(results: StudyResults) -> list[str]:
         sentences.append(weights_sentence([run.config for run in results.runs] or [config]))
     records = {run.name: run.record.get("status") for run in results.runs}
     states = {run.name: records.get(run.name) or study.run(run.name).read_status() for run in config.runs()}
-    sentences += _state_sentences(states, "run")
+    problems = {name: problem_status(problem) for name, problem in results.problems.items()}
+    sentences += _state_sentences({name: problems.get(name, state) for name, state in states.items()}, "run")
     compared = group_runs(results.comparable)
     short = [method_title("__".join(pair)) for pair in group_runs(results.complete) if pair not in compared]
     if short:
         sentences.append(f"Not compared, because no seed has all folds that others have: {_join(short)}.")
     folders = {run.name: study.baseline(run.name) for run in config.baseline_runs()}
-    states = {name: folder.read_status() for name, folder in folders.items()}
+    states = {name: problems.get(name) or folder.read_status() for name, folder in folders.items()}
     sentences += _state_sentences(states, "run of earlier methods", "runs of earlier methods")
     for name in [name for name, state in states.items() if state == "failed"][:_MOST_NAMES]:
         record = folders[name].read_record() or {}
         reason = " ".join(str(record.get(key) or "") for key in ("error", "advice"))
         sentences.append(shorten(f"{name}: {' '.join(reason.split())}", 300))
+    for problem in [*results.problems.values()][:_MOST_NAMES]:
+        sentences.append(f"{shorten(problem.message, 300)} {problem.fix}")
     complete = [run.record for run in results.complete]
     for noun, values in (
         ("versions of the dataset", {(record.get("dataset") or {}).get("fingerprint") for record in complete}),
