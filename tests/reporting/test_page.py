@@ -101,7 +101,7 @@ def test_a_study_without_any_score(tmp_path, config, all_runs):
 
 def test_names_from_data_are_text(tmp_path, config):
     evil = "<script>alert(1)</script>"
-    dataset = {name: f"{evil} {name}" for name in DATASET} | {"label_shares": {"nucleus": 0.1}}
+    dataset = {name: f"{evil} {name}" for name in DATASET} | {"cases": 8, "label_shares": {"nucleus": 0.1}}
     _, elements = report(make_results(tmp_path, config, dataset=dataset))
     assert f"{evil} citation" in elements.text and "nucleus 10.0 %" in elements.text
 

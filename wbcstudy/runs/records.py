@@ -287,22 +287,23 @@ def _params_damage(path: Path, config: Mapping[str, Any], facts: FileFacts | Non
 def _score_damage(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
     """Compare the scores with the split and with the sums in run.json."""
     scores = record.get("scores", {})
-    variants = scores if "raw" in scores else {"raw": scores}
-    splits = _read_splits(folder)
-    cases = None
+    sums = dict(scores) if "raw" in scores else {"raw": scores}
+    sums["validation"] = record.get("validation", {})
+    splits, split = _read_splits(folder), None
     if splits:
         if record.get("split_hash", split_hash(splits)) != split_hash(splits):
             yield "its split is not that of split.json"
         with contextlib.suppress(LookupError, TypeError):
-            cases = set(splits[record["config"]["fold"]].test)
-    for variant in ("raw", "cleaned", "central", "single"):
+            split = splits[record["config"]["fold"]]
+    for variant in ("raw", "cleaned", "central", "single", "validation"):
         path = folder / ("scores.csv" if variant == "raw" else f"scores_{variant}.csv")
         if path.exists() or (variant == "raw" and scores):
-            yield from _table_damage(path, variants.get(variant) or None, cases, record.get("run"))
-    for part, sums in [*variants.items(), ("validation", record.get("validation", {}))]:
-        for region, counts in sums.items():
+            cases = (split.validation if variant == "validation" else split.test) if split else None
+            yield from _table_damage(path, sums.get(variant) or None, cases, record.get("run"))
+    for variant, regions in sums.items():
+        for region, counts in regions.items():
             if wrong := _wrong_ratio(counts, counts):
-                yield f"run.json: {wrong} of {region} ({part}) does not follow from its counts"
+                yield f"run.json: {wrong} of {region} ({variant}) does not follow from its counts"
 
 
 def _read_splits(folder: Path) -> tuple[Split, ...] | None:
@@ -316,7 +317,9 @@ def _read_splits(folder: Path) -> tuple[Split, ...] | None:
     return None
 
 
-def _table_damage(path: Path, sums: Mapping[str, Any] | None, cases: set[str] | None, run: str | None) -> Iterator[str]:
+def _table_damage(
+    path: Path, sums: Mapping[str, Any] | None, cases: Collection[str] | None, run: str | None
+) -> Iterator[str]:
     """Check a table of scores: its columns, run, counts and ratios, its cases, and its sums over all rows."""
     try:
         lines = read_bytes(path).decode().splitlines(keepends=True)
@@ -353,8 +356,8 @@ def _table_damage(path: Path, sums: Mapping[str, Any] | None, cases: set[str] | 
             return
     if len(rows) != len(_REGIONS) * len(regions):
         yield f"{path.name} has a row twice"
-    elif cases is not None and {case for _, case in regions} != cases:
-        yield f"the cases of {path.name} are not the test cases of split.json"
+    elif cases is not None and {case for _, case in regions} != set(cases):
+        yield f"the cases of {path.name} are not those of split.json"
     elif sums is not None and totals != {
         region: {name: value[name] for name in _COUNTS} for region, value in sums.items()
     }:
