@@ -103,11 +103,6 @@ def network_section(study: Path, title: str) -> str:
             "pairs and both regions together. There is one seed, so this is about these trained networks."
         )
     precision = precision_sentence(read_json(path) or {} for path in _records(study))
-    if precision:
-        precision += (
-            " Each encoder has one precision and one kind of processor, so their effect cannot be separated from that "
-            "of the encoder."
-        )
     texts = [text, f"**Recommended.** {answer_sentences(results)[0]} {results.certainty.headline}", precision]
     heads = ["encoder and loss", "nucleus", "mean", "cytoplasm", "mean", "mean rank, nucleus / cytoplasm", "best epoch"]
     comparison = " ".join(paper_sentences(table))

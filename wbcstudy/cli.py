@@ -31,7 +31,7 @@ app.add_typer(_weights, name="weights")
 _FILE_SYSTEM_ERRORS = {getattr(errno, name) for name in "EACCES EPERM EROFS ENOSPC EDQUOT EIO EFBIG".split()}
 
 _StudyFile = Annotated[Path, typer.Argument(help="Study file: params/<study>.yaml", show_default=False)]
-_RUN_OR_STUDY = "Folder of a run, or name of a study (its best run on the validation set is used)."
+_RUN_OR_STUDY = "Folder of a run, or name of a study (the network that its report recommends is used)."
 
 
 @app.callback()

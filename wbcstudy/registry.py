@@ -33,6 +33,7 @@ class Encoder:
     title: str
     backbone: str | None
     preprocessing: str
+    multiply_adds_per_px: float
     weights_url: str | None = None
     weights_md5: str | None = None
 
@@ -124,12 +125,13 @@ def _rows(*rows):
 
 # The order of the paper's Table 1, the plain U-Net first.
 ENCODERS: Mapping[str, Encoder] = _rows(
-    Encoder("unet", "U-Net", None, "none"),
+    Encoder("unet", "U-Net", None, "none", 209_600.0),
     Encoder(
         "mobilenet",
         "MobileNet",
         "mobilenet",
         "tf",
+        69_346.5,
         _KERAS + "mobilenet/mobilenet_1_0_224_tf_no_top.h5",
         "725ccbd03d61d7ced5b5c4cd17e7d527",
     ),
@@ -138,6 +140,7 @@ ENCODERS: Mapping[str, Encoder] = _rows(
         "MobileNetV2",
         "mobilenetv2",
         "tf",
+        68_608.875,
         _KERAS + "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
         "f1a68526548f7541cda07e19ba6c85f4",
     ),
@@ -146,6 +149,7 @@ ENCODERS: Mapping[str, Encoder] = _rows(
         "ResNet-50",
         "resnet50",
         "none",
+        162_528.0,
         _RESNET + "resnet50_imagenet_1000_no_top.h5",
         "db3b217156506944570ac220086f09b6",
     ),
@@ -154,6 +158,7 @@ ENCODERS: Mapping[str, Encoder] = _rows(
         "VGG-19",
         "vgg19",
         "caffe",
+        460_656.0,
         _KERAS + "vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
         "253f8cb515780f3b799900260a226db6",
     ),
@@ -162,6 +167,7 @@ ENCODERS: Mapping[str, Encoder] = _rows(
         "VGG-16",
         "vgg16",
         "caffe",
+        377_712.0,
         _KERAS + "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
         "6d6bbae143d832006294945121d1f1fc",
     ),
@@ -170,6 +176,7 @@ ENCODERS: Mapping[str, Encoder] = _rows(
         "ResNet-152",
         "resnet152",
         "none",
+        310_496.0,
         _RESNET + "resnet152_imagenet_1000_no_top.h5",
         "5867b94098df4640918941115db93734",
     ),
@@ -178,6 +185,7 @@ ENCODERS: Mapping[str, Encoder] = _rows(
         "ResNet-34",
         "resnet34",
         "none",
+        119_776.0,
         _RESNET + "resnet34_imagenet_1000_no_top.h5",
         "8caaa0ad39d927cb8ba5385bf945d582",
     ),
@@ -186,6 +194,7 @@ ENCODERS: Mapping[str, Encoder] = _rows(
         "ResNet-18",
         "resnet18",
         "none",
+        82_912.0,
         _RESNET + "resnet18_imagenet_1000_no_top.h5",
         "318e3ac0cd98d51e917526c9f62f0b50",
     ),

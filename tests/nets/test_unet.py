@@ -4,6 +4,7 @@ import pytest
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.backend import load_keras
+from wbcstudy.nets.cost import count_multiply_adds
 from wbcstudy.nets.keras_compat import build_backbone
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.model_file import load_model
@@ -35,6 +36,11 @@ def test_output_is_float32_probabilities_of_three_labels(trained, cells):
     assert output.dtype == np.float32
     assert output.shape == (2, SIZE, SIZE, 3)
     np.testing.assert_allclose(output.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_the_registry_knows_the_multiply_adds(trained):
+    name, model, _ = trained
+    assert count_multiply_adds(model, 128) / 128**2 == ENCODERS[name].multiply_adds_per_px
 
 
 def test_two_steps_train_every_weight(trained):

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from tests.helpers.simulated_study import simulate_results, simulate_runs
 from wbcstudy.config import StudyConfig
-from wbcstudy.registry import method_title
+from wbcstudy.registry import ENCODERS, method_title
 from wbcstudy.reporting.figures.study_figures import _draw_cost_quality
 from wbcstudy.reporting.tables.paper import RECOMMENDED
 from wbcstudy.reporting.text.answer import answer_sentences
-from wbcstudy.scoring.decision import decide, same_machine
+from wbcstudy.scoring.decision import decide
 
 TWO = StudyConfig(name="s", encoders=("mobilenet", "resnet50"), losses=("dice",))
 # Further losses and encoders, cheapest first.
@@ -28,8 +28,7 @@ def test_the_cheapest_equivalent_network_is_recommended():
     decision = recommend(effects={"resnet50": 0.003}, images=(30, 8))
     assert decision.best.method == "resnet50__dice" and decision.recommended.method == "mobilenet__dice"
     assert decision.equivalent == decision.cheaper == ("mobilenet__dice",)
-    assert (decision.cost, decision.images) == ("multiply_adds", 30)
-    assert decision.work["mobilenet__dice"] == 1e9
+    assert decision.images == 30 and decision.work["mobilenet__dice"] == 1e9
 
 
 def test_a_network_that_is_worse_in_one_region_is_not_equivalent():
@@ -65,17 +64,11 @@ def test_of_equal_networks_the_cheaper_is_the_best():
     assert set(decision.equivalent) > {"mobilenet__cross_entropy"}
 
 
-def test_costs_that_cannot_be_compared_do_not_count():
+def test_multiply_adds_of_earlier_runs_are_those_of_the_registry():
     runs = simulate_runs(TWO, effects={"resnet50": 0.003}, images=(30, 8), costs=dict.fromkeys(TWO.encoders))
-    assert decide(runs).cost == "parameters" and decide(runs).cheaper == ()
-    for run, seconds in zip(runs, (0.1, 0.5), strict=True):
-        run.record.update(seconds_per_image=seconds, device="CPU")
-    assert decide(runs).cost == "seconds_per_image" and decide(runs).recommended.encoder == "mobilenet"
-    runs[0].record["device"] = "another CPU"
-    assert not same_machine(runs) and decide(runs).cost == "parameters"
-    for run in runs:
-        del run.record["parameters"]
-    assert decide(runs).cost is None and decide(runs).work == {}
+    decision = decide(runs)
+    assert decision.recommended.encoder == "mobilenet"
+    assert decision.work["mobilenet__dice"] == ENCODERS["mobilenet"].multiply_adds_per_px * TWO.image_size**2
 
 
 def test_groups_count_as_one():

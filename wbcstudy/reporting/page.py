@@ -14,7 +14,7 @@ from markupsafe import Markup
 from wbcstudy import __version__
 from wbcstudy.files import POLICY, atomic_write, page_template
 from wbcstudy.reporting.results import StudyResults
-from wbcstudy.reporting.text.answer import answer_sentences
+from wbcstudy.reporting.text.answer import answer_sentences, answer_table
 from wbcstudy.reporting.text.captions import make_captions
 from wbcstudy.reporting.text.cautions import caution_sentences
 from wbcstudy.reporting.text.glossary import GLOSSARY
@@ -77,6 +77,7 @@ def write_report(results: StudyResults) -> Path:
         policy=Markup(POLICY),
         version=__version__,
         answer=answer_sentences(results),
+        answer_table=answer_table(results),
         certainty=results.certainty,
         cautions=caution_sentences(results),
         transfer=transfer_sentences(results),

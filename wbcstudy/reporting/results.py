@@ -33,7 +33,7 @@ from wbcstudy.runs.results import Run, load_usable_runs, read_predictions
 from wbcstudy.scoring.calibration import Reliability, read_reliability
 from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.comparison import Comparison, compare_regions
-from wbcstudy.scoring.decision import Decision, decide, same_machine
+from wbcstudy.scoring.decision import Decision, decide
 from wbcstudy.scoring.ensemble import score_votes
 from wbcstudy.scoring.rank_stability import RankStability, resample_ranks
 from wbcstudy.scoring.ranks import RankTest, friedman_nemenyi
@@ -286,8 +286,11 @@ class StudyResults:
 
     @cached_property
     def same_machine(self) -> bool:
-        """Whether times of all runs can be compared, see `decision.same_machine`."""
-        return same_machine(self.complete)
+        """Whether all runs used one kind of processor and one precision, so that their times can be compared."""
+        machines = {
+            (run.record.get("device"), run.record.get("arithmetic") or run.config.precision) for run in self.complete
+        }
+        return len(machines) < 2
 
     @cached_property
     def reliability(self) -> dict[str, dict[str, Reliability]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from wbcstudy.registry import ENCODERS
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.selection import (
@@ -26,13 +27,6 @@ from wbcstudy.scoring.selection import (
 )
 from wbcstudy.scoring.statistics import ALPHA, paired_differences
 
-# Measures of cost in run.json, the most reliable first -> their name. The first that is known for all networks counts.
-COSTS = {
-    "multiply_adds": "multiply-adds per image",
-    "seconds_per_image": "seconds per image",
-    "parameters": "parameters",
-}
-
 
 @dataclass(frozen=True)
 class Decision:
@@ -42,8 +36,7 @@ class Decision:
         recommended: the cheapest network that is equivalent to the best, or the best.
         ranked: all networks that compete, by validation Dice, best first.
         margin: largest difference in mean Dice that does not matter.
-        cost: column of `COSTS` by which networks are cheaper; None if no cost is known for all.
-        work: method -> its cost; empty if unknown.
+        work: method -> its cost: multiply-adds per image.
         cheaper: methods with a lower cost than the best, cheapest first.
         equivalent: those of them that are equivalent to the best.
         images: number of validation images with scores; 0 if the runs kept no scores per image.
@@ -52,11 +45,10 @@ class Decision:
     recommended: Best
     ranked: tuple[Best, ...]
     margin: float
-    cost: str | None = None
-    work: Mapping[str, float] = field(default_factory=dict, repr=False)
-    cheaper: tuple[str, ...] = ()
-    equivalent: tuple[str, ...] = ()
-    images: int = 0
+    work: Mapping[str, float] = field(repr=False)
+    cheaper: tuple[str, ...]
+    equivalent: tuple[str, ...]
+    images: int
 
     @property
     def best(self) -> Best:
@@ -87,16 +79,16 @@ def decide(
         None if no comparable run has defined validation scores.
     """
     runs = comparable_runs(runs)
-    column, costs = measure_costs(runs)
     ranked = rank_pairs(runs, regions)
     if not ranked:
         return None
-    work = {pair.method: costs[pair.encoder] for pair in ranked} if column else {}
+    costs = multiply_adds(runs)
+    work = {pair.method: costs[pair.encoder] for pair in ranked}
     # Of equal validation scores, the cheaper network comes first.
-    ranked.sort(key=lambda pair: (-pair.dice, work.get(pair.method, 0)))
+    ranked.sort(key=lambda pair: (-pair.dice, work[pair.method]))
     best = ranked[0]
     # `sorted` keeps the order by validation Dice for equal costs: the losses of one encoder.
-    cheaper = [pair for pair in ranked if work and work[pair.method] < work[best.method]]
+    cheaper = [pair for pair in ranked if work[pair.method] < work[best.method]]
     cheaper.sort(key=lambda pair: work[pair.method])
     scores = _read_validation_scores(runs, [best, *cheaper])
     equivalent = _find_equivalent(scores, best.method, margin, groups, regions) if len(scores) else set()
@@ -105,7 +97,6 @@ def decide(
         recommended=chosen[0] if chosen else best,
         ranked=tuple(ranked),
         margin=margin,
-        cost=column,
         work=work,
         cheaper=tuple(pair.method for pair in cheaper),
         equivalent=tuple(pair.method for pair in chosen),
@@ -113,33 +104,17 @@ def decide(
     )
 
 
-def measure_costs(runs: Iterable[Run]) -> tuple[str | None, dict[str, float]]:
-    """Return the first of `COSTS` that is known for all encoders, and encoder -> its value; (None, {}) without any.
+def multiply_adds(runs: Iterable[Run]) -> dict[str, float]:
+    """Return encoder -> multiply-adds for one image of the study's size, the median over its complete runs.
 
-    Multiply-adds do not depend on the machine. Times count only if all runs used the same one.
+    The number does not depend on the machine. Runs of an earlier version lack it; it then comes from the registry.
     """
-    runs = [run for run in runs if run.complete]
-    encoders = {run.config.encoder for run in runs}
-    for column in COSTS:
-        costs = encoder_costs(runs, column)
-        if encoders and encoders == costs.keys() and (column != "seconds_per_image" or same_machine(runs)):
-            return column, costs
-    return None, {}
-
-
-def encoder_costs(runs: Iterable[Run], column: str) -> dict[str, float]:
-    """Return encoder -> median of a value of run.json over its runs; encoders without the value are left out."""
-    values: dict[str, list[float]] = {}
+    numbers: dict[str, list[float]] = {}
     for run in runs:
-        if run.record.get(column):
-            values.setdefault(run.config.encoder, []).append(run.record[column])
-    return {encoder: float(np.median(known)) for encoder, known in values.items()}
-
-
-def same_machine(runs: Iterable[Run]) -> bool:
-    """Return whether all runs used one kind of processor and one precision, so that their times can be compared."""
-    machines = {(run.record.get("device"), run.record.get("arithmetic") or run.config.precision) for run in runs}
-    return len(machines) < 2
+        if run.complete:
+            known = ENCODERS[run.config.encoder].multiply_adds_per_px * run.config.image_size**2
+            numbers.setdefault(run.config.encoder, []).append(run.record.get("multiply_adds") or known)
+    return {encoder: float(np.median(values)) for encoder, values in numbers.items()}
 
 
 def _read_validation_scores(runs: Iterable[Run], pairs: Sequence[Best]) -> pd.DataFrame:

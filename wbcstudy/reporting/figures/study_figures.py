@@ -22,7 +22,6 @@ from wbcstudy.reporting.figures.scores import fig_cost_quality, fig_reliability,
 from wbcstudy.reporting.figures.significance import fig_differences, fig_ranks
 from wbcstudy.reporting.figures.training import fig_learning_curves
 from wbcstudy.scoring.case_tables import case_table
-from wbcstudy.scoring.decision import COSTS
 
 if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
@@ -71,11 +70,11 @@ def _draw_cost_quality(results: StudyResults) -> StudyFigure:
         means = pd.concat(tables, axis=1).mean(axis=1, skipna=False).dropna()
         methods, quality = list(means.index), means.tolist()
     decision = results.decision
-    if decision is None or decision.cost is None:
+    if decision is None:
         return fig_cost_quality([], [], [], "", "")
     cost = [decision.work.get(method, np.nan) for method in methods]
-    label, best = COSTS[decision.cost], decision.recommended.method
-    return fig_cost_quality(methods, cost, quality, label, "mean Dice, nucleus and cytoplasm", best)
+    labels = ("multiply-adds per image", "mean Dice, nucleus and cytoplasm")
+    return fig_cost_quality(methods, cost, quality, *labels, decision.recommended.method)
 
 
 def _draw_transfer(results: StudyResults) -> dict[str, StudyFigure]:

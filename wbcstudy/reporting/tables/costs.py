@@ -10,6 +10,7 @@ import pandas as pd
 from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout
 from wbcstudy.runs.results import Run
+from wbcstudy.scoring.decision import multiply_adds
 from wbcstudy.wording import join_words
 
 # Column -> (table heading, unit).
@@ -40,6 +41,7 @@ def make_costs(pairs: Mapping[tuple[str, str], list[Run]]) -> pd.DataFrame:
     for encoder, complete in groups.items():
         if complete:
             costs = {name: _median(_cost(run, name) for run in complete) for name in _COSTS}
+            costs["multiply_adds"] = multiply_adds(complete)[encoder]
             rows.append({"encoder": encoder, "runs": len(complete)} | costs)
     return pd.DataFrame(rows, columns=["encoder", "runs", *_COSTS])
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wbcstudy.scoring.decision import COSTS, Decision
+from wbcstudy.registry import method_title
+from wbcstudy.reporting.tables.layout import NOTHING, interval_text
+from wbcstudy.scoring.decision import Decision
 from wbcstudy.scoring.selection import TABLE_REGIONS
-from wbcstudy.wording import count, interval, number_range
+from wbcstudy.wording import count, number_range
 
 if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
@@ -26,21 +28,18 @@ def answer_sentences(results: StudyResults) -> list[str]:
     rows = table[table["recommended"].astype(bool)].set_index("region")
     number = len(table[["encoder", "loss"]].drop_duplicates())
     sentences = [_recommendation(decision)]
-    pooled, means, ranges = [], [], []
+    pooled, ranges = [], []
     for region in TABLE_REGIONS:
         if region in rows.index:
-            row = rows.loc[region]
-            pooled.append(f"{row['dice']:.3f} for the {region}")
-            brackets = interval(row["dice_ci_low"], row["dice_ci_high"])
-            means.append(f"{row['dice_mean']:.3f} for the {region}" + (f" ({brackets})" if brackets else ""))
+            pooled.append(f"{rows.loc[region, 'dice']:.3f} for the {region}")
         values = table.loc[table["region"] == region, "dice"]
         if len(values):
             ranges.append(f"{number_range(values.min(), values.max(), 3)} for the {region}")
     if pooled:
-        images = count(int(rows["n"].max()), "test image")
+        size = "their own size" if results.score_px is None else f"{results.score_px} x {results.score_px} px"
         sentences.append(
-            f"On {images}, scored at {score_size(results)}, its Dice is {' and '.join(pooled)} (1 is perfect). "
-            f"Its mean Dice over images is {' and '.join(means)}."
+            f"On {count(int(rows['n'].max()), 'test image')}, scored at {size}, its Dice is {' and '.join(pooled)} "
+            "(1 is perfect)."
         )
     if number <= 1:
         return [*sentences, "There is nothing to compare it with."]
@@ -49,9 +48,32 @@ def answer_sentences(results: StudyResults) -> list[str]:
     return sentences
 
 
-def score_size(results: StudyResults) -> str:
-    """Return the size at which the pixels of the scores were counted: "128 x 128 px"."""
-    return f"{results.config.image_size} x {results.config.image_size} px"
+def answer_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of the small table below the answer; no rows where nothing is compared.
+
+    The rows are the recommended pair, the best on the validation images, and the one with the highest mean Dice on the
+    test images, which a reader of Table 1 and of the cost figure sees and may take for the better choice.
+    """
+    decision, table = results.decision, results.table1
+    if decision is None or not results.several:
+        return [], []
+    table = table[table["whole"].astype(bool)].assign(method=table["encoder"] + "__" + table["loss"])
+    means = table.groupby("method", sort=False)["dice_mean"].mean()
+    reasons = {decision.recommended.method: ["recommended"]}
+    reasons.setdefault(decision.best.method, []).append("best on the validation images")
+    reasons.setdefault(means.idxmax(), []).append("highest on the test images")
+    regions = [region for region in TABLE_REGIONS if region in results.comparisons]
+    rows = []
+    for method, reason in reasons.items():
+        scores = table[table["method"] == method].set_index("region")
+        cells = []
+        for region in regions:
+            row = scores.loc[region]
+            cells.append(interval_text(row["dice_mean"], row["dice_ci_low"], row["dice_ci_high"], digits=3))
+        cost = f"{decision.work[method] / 1e9:.3g}" if method in decision.work else NOTHING
+        rows.append([method_title(method), "; ".join(reason), *cells, cost])
+    heads = ["Encoder and loss", "", *(f"Mean Dice, {region}" for region in regions), "Multiply-adds, billions"]
+    return heads, rows
 
 
 def _recommendation(decision: Decision) -> str:
@@ -59,26 +81,24 @@ def _recommendation(decision: Decision) -> str:
     chosen, best, margin = decision.recommended, decision.best, f"{decision.margin:g}"
     if len(decision.ranked) == 1:
         return f"{chosen.title} is the only pair of encoder and loss that was measured."
-    cost = COSTS.get(decision.cost, "")
     if chosen != best:
         share = 100 * decision.work[chosen.method] / decision.work[best.method]
         return (
             f"Use {chosen.title}: the cheapest pair that is equivalent to the best on the validation images, "
             f"{best.title} (their mean Dice differs by less than {margin} in each region). It needs {share:.0f} % of "
-            f"the {cost}."
+            "the multiply-adds."
         )
     first, number = f"Use {chosen.title}: the highest Dice on the validation images.", len(decision.cheaper)
-    if not cost:
-        return f"{first} Cheaper pairs were not looked for, because the costs are not known."
     if not number:
-        return f"{first} No other pair is cheaper (by {cost})."
-    cheaper = "One pair is" if number == 1 else f"{number} pairs are"
+        return f"{first} No other pair needs fewer multiply-adds."
+    cheaper = f"{first} {'One pair is' if number == 1 else f'{number} pairs are'} cheaper (fewer multiply-adds), but"
     if not decision.images:
         return (
-            f"{first} {cheaper} cheaper (by {cost}), but it is not known whether any is equivalent: these runs kept no "
-            "scores of single validation images."
+            f"{cheaper} it is not known whether any is equivalent: these runs kept no scores of single validation "
+            "images."
         )
+    subject = "it is" if number == 1 else "any is"
     return (
-        f"{first} {cheaper} cheaper (by {cost}), but {count(decision.images, 'validation image')} do not show that "
-        f"{'it is' if number == 1 else 'any is'} equivalent (mean Dice within {margin} in each region)."
+        f"{cheaper} {count(decision.images, 'validation image')} do not show that {subject} equivalent (mean Dice "
+        f"within {margin} in each region)."
     )

@@ -122,22 +122,31 @@ def precision_sentence(records: Iterable[Mapping[str, Any]]) -> str:
         records: run.json of each run; only complete ones count.
     """
     methods: dict[str, dict[str, None]] = {}
+    encoders: dict[str, set[str]] = {}
     for record in records:
         if record.get("status") == "complete":
             config = record["config"]
             # Earlier versions did not record it; their settings say it.
             precision = record.get("arithmetic") or config["precision"]
             methods.setdefault(precision, {})[method_title(f"{config['encoder']}__{config['loss']}")] = None
+            encoders.setdefault(precision, set()).add(config["encoder"])
     methods.pop("auto", None)
+    encoders.pop("auto", None)
     if len(methods) < 2:
         return ""
     rarest = min(methods, key=lambda precision: (len(methods[precision]), precision))
     others = {name for precision, names in methods.items() if precision != rarest for name in names}
     names = [f"some runs of {name}" if name in others else name for name in methods[rarest]]
+    confounded = ""
+    if len(set.union(*encoders.values())) == sum(map(len, encoders.values())):
+        confounded = (
+            " Each encoder has one precision, so that its effect (and that of the processor) cannot be separated from "
+            "that of the encoder."
+        )
     return (
         f"The networks were trained with different precision: {rarest} for {_join(names)}, "
         f"{join_words(sorted(methods.keys() - {rarest}), 'or')} for the rest. Do not compare their times, and compare "
-        "small differences in Dice with care."
+        f"small differences in Dice with care.{confounded}"
     )
 
 

@@ -39,6 +39,15 @@ GLOSSARY = (
         "probability of a difference this large by chance alone, adjusted for the number of pairs and regions.",
     ),
     (
+        "Equivalent",
+        "shown to differ in mean Dice by less than a margin (`equivalence_margin`); more than not significantly "
+        "different.",
+    ),
+    (
+        "Recommended",
+        "the cheapest network (by multiply-adds) that is equivalent to the best on the validation images, or the best.",
+    ),
+    (
         "Detectable difference",
         "a difference of this size would be significant in four of five studies like this one.",
     ),

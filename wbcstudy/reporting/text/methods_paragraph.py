@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wbcstudy.config import RunConfig, StudyConfig
-from wbcstudy.registry import ENCODERS, loss_title
+from wbcstudy.registry import ENCODERS, loss_title, method_title
 from wbcstudy.runs.results import Run
 from wbcstudy.wording import capitalise, count, join_words, number_range
 
@@ -129,7 +129,7 @@ def _describe_evaluation(config: StudyConfig, complete: Sequence[Run]) -> list[s
     sentences = [
         "Precision and Dice were computed from the pixels of all test images together; mean Dice is the mean over "
         "images, with a 95 % percentile bootstrap interval over images (over slides or patients, where known). The "
-        "best encoder and loss were chosen by the Dice on the validation images."
+        "best encoder and loss had the highest Dice on the validation images."
     ]
     if len({(run.config.encoder, run.config.loss) for run in complete}) > 1:
         several_seeds = len({run.config.seed for run in complete}) > 1
@@ -138,6 +138,15 @@ def _describe_evaluation(config: StudyConfig, complete: Sequence[Run]) -> list[s
             f"{_STANDARD_ERROR[several_seeds]} p values and intervals (t distribution) were adjusted for all pairs and "
             "regions together (Bonferroni), at a level of 0.05. Mean ranks were compared with Friedman's and Nemenyi's "
             "tests. Images of one slide or patient, where known, counted as one."
+        )
+        if config.compare_with != "none":
+            sentences.append(f"Only comparisons with {method_title(config.compare_with)} were planned and tested.")
+        sentences.append(
+            "The cheapest network (by multiply-adds) whose mean Dice on the validation images was equivalent to that "
+            f"of the best was recommended, or else the best itself (two one-sided t tests with a margin of "
+            f"{config.equivalence_margin:g} for both the nucleus and the cytoplasm, Holm's correction over the cheaper "
+            "networks). The probability that it is not the best comes from a bootstrap of the test images"
+            f"{' and seeds' if several_seeds else ''}."
         )
     if config.test_time_flips:
         sentences.append(
