@@ -4,8 +4,9 @@
     wbcstudy report outputs/segmentation_wbc_2/segmentation_wbc_2.yaml
     python scripts/reference.py keep segmentation_wbc_2
 
-Kept are the tables as CSV, split.json, dataset.json, and the run.json and CSV files of every run. The CSV files of all
-runs are joined: `runs/all/history.csv` holds the rows of every history.csv, each with the name of its run in front.
+Kept are the tables as CSV, split.json, duplicates.json, dataset.json, and the run.json and CSV files of every run. The
+CSV files of all runs are joined: `runs/all/history.csv` holds the rows of every history.csv, each with the name of its
+run in front.
 Networks, predicted masks, notebooks and pages are not kept; of earlier methods, only run.json and search.csv are.
 """
 
@@ -63,7 +64,14 @@ def keep_study(study: StudyFolder, kept: Path) -> list[Path]:
         )
     figures = [study.figures / path.name for path in kept.glob("figures/*")]
     shutil.rmtree(kept, ignore_errors=True)
-    for path in (*study.tables.glob("*.csv"), *figures, study.split, study.dataset, study.other_datasets):
+    for path in (
+        *study.tables.glob("*.csv"),
+        *figures,
+        study.split,
+        study.duplicates,
+        study.dataset,
+        study.other_datasets,
+    ):
         if path.exists():
             _write(kept / path.relative_to(study.path), path.read_bytes())
     for run in runs:

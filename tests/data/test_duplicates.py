@@ -18,6 +18,7 @@ from wbcstudy.data.duplicates import (
     merge_groups,
     read_duplicates,
 )
+from wbcstudy.errors import StudyError
 
 
 def noise(seed):
@@ -58,12 +59,20 @@ def test_the_public_dataset_1_has_14_known_pairs():
 class TestSaved:
     def test_are_searched_once(self, make_folder, tmp_path, monkeypatch):
         path, dataset = tmp_path / "duplicates.json", load_dataset(make_folder())
-        assert read_duplicates(path) is None
+        assert read_duplicates(path) == () and len(read_duplicates(path, "segmentation_wbc_1")) == 14
         assert load_or_find_duplicates(path, dataset) == read_duplicates(path) == ()
         record = json.loads(path.read_text())
-        record["duplicates"] = [["000", "001", "near", 0.97]]
+        del record["format"]
+        record["duplicates"] = [Duplicate("000", "001", "near", 0.97)._asdict()]
         path.write_text(json.dumps(record))
         assert load_or_find_duplicates(path, dataset) == (Duplicate("000", "001", "near", 0.97),)
+
+    def test_a_damaged_file_is_refused(self, make_folder, tmp_path):
+        path, dataset = tmp_path / "duplicates.json", load_dataset(make_folder())
+        load_or_find_duplicates(path, dataset)
+        path.write_text(path.read_text().replace("true", "false"))
+        with pytest.raises(StudyError, match=r"duplicates.json has changed since it was written"):
+            load_or_find_duplicates(path, dataset)
 
     def test_are_searched_again_if_the_files_or_the_setting_change(self, make_folder, tmp_path):
         path, spec = tmp_path / "duplicates.json", make_folder()

@@ -14,8 +14,9 @@ from PIL import Image
 
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.data.datasets import Case, load_dataset
+from wbcstudy.data.duplicates import known_duplicates
 from wbcstudy.data.records import Split, split_hash
-from wbcstudy.data.splits import load_or_make_splits, make_splits
+from wbcstudy.data.splits import find_leaks, load_or_make_splits, make_splits
 from wbcstudy.errors import StudyError
 
 TYPES = (None, "neutrophil", "lymphocyte", "basophil")
@@ -171,6 +172,22 @@ def test_as_many_as_needed_are_enough(n, folds):
         assert all(parts(one))
 
 
+def test_leaks_are_counted_fold_by_fold_and_through_other_cases():
+    folds = (Split(("a", "b"), ("c",), ("d", "e")), Split(("d", "e"), ("a",), ("b", "c")))
+    assert find_leaks(folds, []) == ((), ())
+    assert find_leaks(folds, [("b", "x"), ("x", "d")]) == (("b", "d"), ())
+    assert find_leaks(folds, [("a", "c"), ("d", "e")]) == ((), ("c",))
+
+
+def test_no_fold_divides_the_pairs_of_dataset_1():
+    pairs = [tuple(f"0{case_id}" for case_id in pair.case_ids) for pair in known_duplicates("segmentation_wbc_1")]
+    cases = [case(k, None, None) for k in range(1, 301)]
+    for seed in range(10):
+        assert find_leaks(split(cases, 5, seed=seed), pairs) != ((), ())
+        assert find_leaks(split(cases, 5, seed=seed, duplicates=pairs), pairs) == ((), ())
+        assert find_leaks(split(cases, seed=seed, duplicates=pairs), pairs) == ((), ())
+
+
 class TestSaved:
     @pytest.fixture
     def dataset(self, make_folder):
@@ -193,7 +210,7 @@ class TestSaved:
         path = tmp_path / "split.json"
         made = load_or_make_splits(path, dataset, StudyConfig())
         record = json.loads(path.read_text())
-        del record["settings"]["near_duplicates"]
+        del record["settings"]["near_duplicates"], record["format"]
         path.write_text(json.dumps(record))
         assert load_or_make_splits(path, dataset, StudyConfig()) == made
 

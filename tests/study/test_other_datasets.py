@@ -73,6 +73,21 @@ def test_images_in_both_datasets_are_listed_in_any_file_format(sets):
     assert other.shared == (theirs.case_id,)
 
 
+def test_near_duplicates_are_shared_or_one_group_unless_the_search_is_off(sets):
+    ours, theirs = (load_dataset(sets / name).cases for name in ("home", "away"))
+    with Image.open(ours[0].image_path) as image:
+        image.convert("RGB").transpose(Image.Transpose.ROTATE_90).save(theirs[0].image_path)
+    with Image.open(theirs[1].image_path) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(theirs[2].image_path)
+    (other,) = prepare(sets, "away")
+    assert other.shared == (theirs[0].case_id,)
+    assert other.groups[theirs[1].case_id] == other.groups[theirs[2].case_id]
+    (other,) = prepare_other_datasets(
+        StudyFolder(sets / "exact"), load_dataset(sets / "home"), [str(sets / "away")], False
+    )
+    assert other.shared == ()
+
+
 @pytest.mark.parametrize(
     ("change", "sources", "message"),
     [

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from wbcstudy.config_io import seal_record
 from wbcstudy.data.datasets import DATASETS
 from wbcstudy.data.images import read_image
 from wbcstudy.data.near_duplicates import find_pairs, make_thumbnail
-from wbcstudy.files import cannot_write, read_json, write_json
+from wbcstudy.data.records import read_duplicates_record
+from wbcstudy.files import cannot_write, write_json
 
 if TYPE_CHECKING:
     from wbcstudy.data.datasets import Dataset
@@ -131,23 +133,23 @@ def load_or_find_duplicates(path: Path, dataset: Dataset, near: bool = True) -> 
         near: as for `find_duplicates`.
 
     Raises:
-        StudyError: an image cannot be read, or the file cannot be written.
+        StudyError: an image cannot be read, or the file is damaged or cannot be written.
     """
     made_from = {"dataset": dataset.fingerprint, "near": near}
-    record = read_json(path) or {}
+    record = read_duplicates_record(path) or {}
     if {name: record.get(name) for name in made_from} != made_from:
         duplicates = find_duplicates(dataset, near)
         try:
-            write_json(path, made_from | {"duplicates": [list(pair) for pair in duplicates]})
+            write_json(path, seal_record(made_from | {"duplicates": [pair._asdict() for pair in duplicates]}))
         except OSError as error:
             raise cannot_write(path, error) from None
-    return read_duplicates(path) or ()
+    return read_duplicates(path)
 
 
-def read_duplicates(path: Path) -> tuple[Duplicate, ...] | None:
-    """Read the duplicates of a study; None before the first search."""
-    record = read_json(path)
-    return None if record is None else tuple(Duplicate(*pair) for pair in record["duplicates"])
+def read_duplicates(path: Path, name: str = "") -> tuple[Duplicate, ...]:
+    """Read the duplicates of a study; those known of the dataset with this name before the first search."""
+    record = read_duplicates_record(path)
+    return known_duplicates(name) if record is None else tuple(Duplicate(**pair) for pair in record["duplicates"])
 
 
 def merge_groups(groups: Mapping[str, Hashable], linked: Iterable[Sequence[str]]) -> dict[str, Hashable]:

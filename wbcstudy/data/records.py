@@ -1,4 +1,4 @@
-"""The records of a study's data: split.json and dataset.json. Reads no images and needs no NumPy."""
+"""The records of a study's data: split.json, duplicates.json and dataset.json. Reads no images and needs no NumPy."""
 
 from __future__ import annotations
 
@@ -59,6 +59,24 @@ class SplitRecord(TypedDict, total=False):
     folds: Required[Annotated[list[_Fold], Field(min_length=1, max_length=1000)]]
 
 
+class _Duplicate(TypedDict):
+    first: Text
+    second: Text
+    kind: Text
+    correlation: float | None
+
+
+class DuplicatesRecord(TypedDict, total=False):
+    """The content of duplicates.json."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    format: Count
+    dataset: Required[Text]
+    near: Required[bool]
+    duplicates: Required[list[_Duplicate]]
+
+
 class DatasetRecord(TypedDict, total=False):
     """The facts about a dataset in dataset.json and run.json."""
 
@@ -105,6 +123,11 @@ def read_split(path: Path) -> tuple[tuple[Split, ...], dict[str, Any]] | None:
                 fix=fix,
             )
     return splits, record
+
+
+def read_duplicates_record(path: Path) -> dict[str, Any] | None:
+    """Read duplicates.json; None where it is absent. Errors as `read_split`."""
+    return read_record_file(path, DuplicatesRecord, "Delete the file. The next `wbcstudy run` searches again.")
 
 
 def read_dataset_record(path: Path) -> dict[str, Any] | None:

@@ -122,6 +122,24 @@ def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunC
     return _read(path, dataset, settings)
 
 
+def find_leaks(splits: Iterable[Split], linked: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Find cases that a network is evaluated on although it was trained on another image of the same cell.
+
+    Args:
+        splits: the folds of a study.
+        linked: ids of cases that show the same cell.
+
+    Returns:
+        Ids of the test cases and of the validation cases with such an image in the training set of their fold, sorted.
+    """
+    cells, test, validation = merge_groups({}, linked), set(), set()
+    for split in splits:
+        trained = {cells[case_id] for case_id in split.train if case_id in cells}
+        test |= {case_id for case_id in split.test if cells.get(case_id) in trained}
+        validation |= {case_id for case_id in split.validation if cells.get(case_id) in trained}
+    return tuple(sorted(test)), tuple(sorted(validation))
+
+
 def count_units(cases: Iterable[Case], duplicates: Iterable[Sequence[str]] = ()) -> int:
     """Count the units of cases that stay together in a split; arguments as for `make_splits`."""
     return len(_units(sorted(cases, key=lambda case: case.case_id), duplicates))

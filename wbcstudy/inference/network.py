@@ -14,6 +14,7 @@ import numpy as np
 
 from wbcstudy.config_io import read_study
 from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.duplicates import merge_groups, read_duplicates
 from wbcstudy.errors import StudyError
 from wbcstudy.files import expand_home, outputs_folder, path_exists
 from wbcstudy.inference.tiling import TrainingScale
@@ -219,7 +220,9 @@ def _read_decision_settings(study: StudyFolder, runs: Sequence[Run]) -> dict[str
     if study.settings.exists():
         settings["margin"] = read_study(study.settings).equivalence_margin
     try:
-        settings["groups"] = load_dataset(runs[0].config.dataset).groups
+        dataset = load_dataset(runs[0].config.dataset)
+        linked = [duplicate.case_ids for duplicate in read_duplicates(study.duplicates, dataset.name)]
+        settings["groups"] = merge_groups(dataset.groups, linked)
     except StudyError:
         # The images may be elsewhere.
         pass

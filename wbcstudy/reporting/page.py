@@ -16,7 +16,7 @@ from wbcstudy.files import POLICY, atomic_write, page_template
 from wbcstudy.reporting.results import StudyResults
 from wbcstudy.reporting.text.answer import answer_sentences, answer_table
 from wbcstudy.reporting.text.captions import make_captions
-from wbcstudy.reporting.text.cautions import caution_sentences
+from wbcstudy.reporting.text.cautions import caution_sentences, leak_sentences
 from wbcstudy.reporting.text.glossary import GLOSSARY
 from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, split_sizes
 from wbcstudy.reporting.text.transfer import transfer_sentences
@@ -79,6 +79,7 @@ def write_report(results: StudyResults) -> Path:
         answer=answer_sentences(results),
         answer_table=answer_table(results),
         certainty=results.certainty,
+        leaks=leak_sentences(results),
         cautions=caution_sentences(results),
         transfer=transfer_sentences(results),
         transfer_in_full=transfer_sentences(results, in_full=True),

@@ -15,7 +15,9 @@ from wbcstudy.config import StudyConfig
 from wbcstudy.config_io import find_study_file, read_study
 from wbcstudy.data.arrays import read_scored_case
 from wbcstudy.data.datasets import Dataset, find_spec, load_dataset, read_case
-from wbcstudy.data.records import read_dataset_record
+from wbcstudy.data.duplicates import Duplicate, merge_groups, read_duplicates
+from wbcstudy.data.records import Split, read_dataset_record, read_split
+from wbcstudy.data.splits import find_leaks
 from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json
 from wbcstudy.reporting.tables.calibration import make_calibration
@@ -77,6 +79,7 @@ class StudyResults:
         config: settings of the study.
         runs: finished and failed runs.
         groups: case id -> slide, patient or laboratory; images of a group count as one. Read from the dataset if None.
+            Duplicates are added.
         problems: name of each run or earlier method that is left out because of its files -> reason.
     """
 
@@ -181,11 +184,32 @@ class StudyResults:
         return missing
 
     @cached_property
-    def groups(self) -> Groups:
+    def recorded_groups(self) -> Groups:
         """Case id -> slide, patient or laboratory, for the cases that have one; recorded if the images are gone."""
         if self._groups is not None:
             return self._groups
         return (read_json(self.study.groups) or {}) if self.missing_images else self.dataset.groups
+
+    @cached_property
+    def duplicates(self) -> tuple[Duplicate, ...]:
+        """The duplicates that the study found; in a study of an earlier version, those known of a public dataset."""
+        return read_duplicates(self.study.duplicates, self.dataset_record["name"])
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Case id -> group of dependent images: of one slide, patient or laboratory, or duplicates."""
+        return merge_groups(self.recorded_groups, [duplicate.case_ids for duplicate in self.duplicates])
+
+    @cached_property
+    def splits(self) -> tuple[Split, ...]:
+        """The folds of the study; () where split.json is absent."""
+        splits = read_split(self.study.split)
+        return splits[0] if splits else ()
+
+    @cached_property
+    def leaks(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Test and validation cases that show the same cell as a training image, see `find_leaks`."""
+        return find_leaks(self.splits, [duplicate.case_ids for duplicate in self.duplicates])
 
     def read_cases(self, case_ids: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return images and reference masks of cases at the size at which they are scored; each is read once."""

@@ -38,6 +38,11 @@ class StudyFolder:
         return self.path / f"{self.name}.yaml"
 
     @property
+    def duplicates(self) -> Path:
+        """The cases that show the same cell, found when the split was made."""
+        return self.path / "duplicates.json"
+
+    @property
     def dataset(self) -> Path:
         """Counts, sizes and label shares of the images, for the report."""
         return self.path / "dataset.json"

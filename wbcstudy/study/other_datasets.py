@@ -17,7 +17,7 @@ from wbcstudy.config_io import Count, Text, read_record_file, read_run, seal_rec
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.check import check_dataset
 from wbcstudy.data.datasets import Dataset, load_dataset
-from wbcstudy.data.duplicates import image_digest
+from wbcstudy.data.duplicates import DuplicateFinder, merge_groups
 from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json, write_json
@@ -28,6 +28,8 @@ from wbcstudy.runs.results import write_predictions, write_record
 from wbcstudy.scoring.evaluation import score_masks, summarise, write_scores
 from wbcstudy.study.record import describe_dataset
 
+# Prefix of the ids of training images in a search; no case id contains it.
+_TRAINED = "training:/"
 # Images held in memory at the same time.
 _CHUNK = 64
 
@@ -42,8 +44,8 @@ class OtherDataset:
         title: name in reports.
         fingerprint: hash of its files.
         cases: number of its images.
-        groups: case id -> group, of the cases that have a group.
-        shared: ids of cases whose pixels are also in the training dataset; the report leaves them out.
+        groups: case id -> group, of the cases that have a group or a duplicate.
+        shared: ids of cases that show the same cell as an image of the training dataset; the report leaves them out.
         citation: publication to cite, or ''.
         acknowledgement: people to thank, or ''.
         licence: licence of the data, or ''.
@@ -97,13 +99,16 @@ def read_other_datasets(study: StudyFolder) -> tuple[OtherDataset, ...]:
     return tuple(OtherDataset(**row | {"shared": tuple(row["shared"])}) for row in rows)
 
 
-def prepare_other_datasets(study: StudyFolder, trained: Dataset, sources: Sequence[str]) -> tuple[OtherDataset, ...]:
+def prepare_other_datasets(
+    study: StudyFolder, trained: Dataset, sources: Sequence[str], near_duplicates: bool = True
+) -> tuple[OtherDataset, ...]:
     """Check the datasets under `also_score` and write `other_datasets.json`. Unchanged datasets are not read again.
 
     Args:
         study: folder of the study; a study without other datasets gets no file.
         trained: dataset that the networks are trained on.
         sources: names or paths.
+        near_duplicates: whether to search for images of the same cell too, in and between the datasets.
 
     Raises:
         StudyError: a dataset is missing, has errors, lacks a label, is the training dataset, has the name of another
@@ -116,7 +121,7 @@ def prepare_other_datasets(study: StudyFolder, trained: Dataset, sources: Sequen
         _check_different(dataset, source, trained, others)
         _check_unchanged(study, dataset)
         key = (source, dataset.name, dataset.fingerprint)
-        others.append(known.get(key) or _describe(dataset, source, trained))
+        others.append(known.get(key) or _describe(dataset, source, trained, near_duplicates))
     if others or study.other_datasets.exists():
         values = seal_record({"datasets": [asdict(other) | {"shared": list(other.shared)} for other in others]})
         if read_json(study.other_datasets) != values:
@@ -159,7 +164,7 @@ def score_on_dataset(path: Path, name: str) -> dict[str, Any]:
     return record
 
 
-def _describe(dataset: Dataset, source: str, trained: Dataset) -> OtherDataset:
+def _describe(dataset: Dataset, source: str, trained: Dataset, near_duplicates: bool) -> OtherDataset:
     checked = check_dataset(dataset, to_split=False, near_duplicates=False)
     checked.stop_on_errors()
     absent = [label for label in LABELS if not checked.label_shares[label]]
@@ -169,7 +174,7 @@ def _describe(dataset: Dataset, source: str, trained: Dataset) -> OtherDataset:
             expected=f"masks with all labels that the networks predict: {', '.join(LABELS)}",
             fix=f"Check `labels` in {dataset.folder / 'dataset.yaml'}, or remove {source} from also_score.",
         )
-    shared = _find_shared_cases(dataset, trained)
+    shared, groups = _find_dependent_cases(dataset, trained, near_duplicates)
     if len(shared) == len(dataset.cases):
         raise StudyError(
             f"also_score: every image of {dataset.name} is also in the training dataset {trained.name}.",
@@ -177,13 +182,23 @@ def _describe(dataset: Dataset, source: str, trained: Dataset) -> OtherDataset:
             fix=f"Remove {source} from also_score.",
         )
     facts = describe_dataset(dataset)
-    return OtherDataset(source=source, groups=dataset.groups, shared=shared, **facts)
+    return OtherDataset(source=source, groups=groups, shared=shared, **facts)
 
 
-def _find_shared_cases(dataset: Dataset, trained: Dataset) -> tuple[str, ...]:
-    """Return the ids of cases whose image has exactly the pixels of an image of the training dataset."""
-    known = {image_digest(read_image(case.image_path)) for case in trained.cases}
-    return tuple(case.case_id for case in dataset.cases if image_digest(read_image(case.image_path)) in known)
+def _find_dependent_cases(
+    dataset: Dataset, trained: Dataset, near_duplicates: bool
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the ids of cases that show the same cell as a training image, and the groups of the others."""
+    finder = DuplicateFinder(near_duplicates)
+    for prefix, cases in ((_TRAINED, trained.cases), ("", dataset.cases)):
+        for case in cases:
+            finder.add(prefix + case.case_id, read_image(case.image_path))
+    linked = [duplicate.case_ids for duplicate in finder.find()]
+    cells = merge_groups({}, linked)
+    trained_cells = {cell for case_id, cell in cells.items() if case_id.startswith(_TRAINED)}
+    shared = tuple(case.case_id for case in dataset.cases if cells.get(case.case_id) in trained_cells)
+    inside = [pair for pair in linked if not any(case_id.startswith(_TRAINED) for case_id in pair)]
+    return shared, merge_groups(dataset.groups, inside)
 
 
 def _check_different(dataset: Dataset, source: str, trained: Dataset, others: Sequence[OtherDataset]) -> None:

@@ -245,6 +245,7 @@ def prepare(plan: Plan) -> None:
     """
     from wbcstudy.data.check import check_dataset
     from wbcstudy.data.datasets import load_dataset
+    from wbcstudy.data.duplicates import load_or_find_duplicates
     from wbcstudy.data.splits import load_or_make_splits
     from wbcstudy.study.other_datasets import prepare_other_datasets
 
@@ -269,13 +270,15 @@ def prepare(plan: Plan) -> None:
         # A report shows the other datasets as recorded, if they are gone.
         reported = plan.finished_only and folder.other_datasets.exists() and not _are_available(plan.study.also_score)
         if dataset is not None and not reported:
-            prepare_other_datasets(folder, dataset, plan.study.also_score)
+            prepare_other_datasets(folder, dataset, plan.study.also_score, plan.study.near_duplicates)
         reported = read_json(folder.report_contents)
         if reported is not None and reported != report_contents(plan):
             # Snakemake compares file times only, so it misses runs that were removed or copied here.
             folder.report_done.unlink(missing_ok=True)
         if dataset is not None:
             load_or_make_splits(folder.split, dataset, plan.study)
+            # Studies of earlier versions have a split but no record of duplicates.
+            load_or_find_duplicates(folder.duplicates, dataset, plan.study.near_duplicates)
             if dataset.groups and read_json(folder.groups) != dataset.groups:
                 write_json(folder.groups, dataset.groups)
         folder.logs.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,15 @@
 """Cautions at the top of the report."""
 
+import json
+
+from tests.helpers.checkout import ROOT
 from tests.helpers.fake_study import DATASET, make_results, score_away, with_runs
 from wbcstudy.config import StudyConfig
+from wbcstudy.data.duplicates import Duplicate
 from wbcstudy.reporting.page import write_report
-from wbcstudy.reporting.text.cautions import caution_sentences
+from wbcstudy.reporting.results import StudyResults
+from wbcstudy.reporting.text.cautions import caution_sentences, leak_sentences
+from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import write_record
 
 
@@ -90,3 +96,35 @@ def test_failed_and_missing_scores_are_cautions(transfer_results):
     assert f"{transfer_results.runs[2].name} could not be scored on away: There is no model." in cautions
     assert "Some runs have not been scored on away yet" in cautions
     assert "There is no model." in write_report(transfer_results).read_text(encoding="utf-8")
+
+
+class TestLeaks:
+    def test_an_earlier_split_of_dataset_1_is_known_without_its_images(self):
+        study = StudyFolder(ROOT / "outputs" / "reference" / "segmentation_wbc_1")
+        results = StudyResults(study, StudyConfig(name=study.name, dataset=study.name), [], {})
+        (sentence,) = leak_sentences(results)
+        assert sentence.startswith(
+            "5 of 60 test images (071, 072, 091, 157 and 169) and 2 validation images (056 and 089) show the same cell "
+            "as a training image."
+        )
+        assert "may be too high" in sentence
+
+    def test_recorded_duplicates_are_one_group_and_stand_on_the_first_screen(self, tmp_path):
+        results = make_results(tmp_path, StudyConfig(name="s", encoders=("resnet18", "unet")), cases=6)
+        cases = sorted(results.scores.case_id.unique())
+        fold = {"train": ["t0", "t1"], "validation": ["v0"], "test": cases}
+        results.study.split.write_text(json.dumps({"dataset": "ff", "settings": {}, "folds": [fold]}))
+        pairs = [
+            Duplicate(cases[0], cases[1], "near", 0.98)._asdict(),
+            Duplicate(cases[2], "t1", "near", 0.99)._asdict(),
+        ]
+        results.study.duplicates.write_text(json.dumps({"dataset": "ff", "near": True, "duplicates": pairs}))
+        results = with_runs(results)
+        assert leak_sentences(results)[0].startswith(f"1 of 6 test images ({cases[2]}) shows the same cell")
+        assert {comparison.units for comparison in results.comparisons.values()} == {5}
+        page = write_report(results).read_text("utf-8")
+        assert page.index("shows the same cell") < page.index("How certain is this?")
+
+    def test_a_split_that_divides_no_pair_needs_no_caution(self, tmp_path):
+        results = make_results(tmp_path, StudyConfig(name="s", encoders=("resnet18",)), cases=2)
+        assert leak_sentences(results) == []

@@ -81,7 +81,8 @@ def _paper_notes(results: StudyResults) -> list[str]:
 
 def _group_notes(results: StudyResults) -> list[str]:
     units = min((comparison.units for comparison in results.comparisons.values()), default=0)
-    return [f"Images of one slide or patient count as one: {count(units, 'group')}."] if results.grouped else []
+    noun = "slide or patient" if results.recorded_groups else "cell"
+    return [f"Images of one {noun} count as one: {count(units, 'group')}."] if results.grouped else []
 
 
 def _machine_notes(results: StudyResults) -> list[str]:

@@ -72,13 +72,32 @@ def _missing_sentences(results: StudyResults) -> list[str]:
     if results.missing_images:
         reason = shorten(results.missing_images.rstrip("."), 300)
         text = f"The images cannot be read, so the figures of test images and the majority vote are left out: {reason}."
-        if not results.groups:
+        if not results.recorded_groups:
             text += " No groups of images (patients, slides) are recorded either: each image counts as independent."
         sentences.append(text)
     if results.missing_others:
         titles = join_words([results.transfer.title(other) for other in results.missing_others])
         sentences.append(f"The images of {titles} cannot be read, so their figures are left out.")
     return sentences
+
+
+def leak_sentences(results: StudyResults) -> list[str]:
+    """Say which test and validation images show a cell that the networks were trained on."""
+    test, validation = results.leaks
+    if not test and not validation:
+        return []
+    parts = []
+    if test:
+        tested = len({case_id for split in results.splits for case_id in split.test})
+        parts.append(f"{len(test)} of {count(tested, 'test image')} ({_join(test)})")
+    if validation:
+        parts.append(f"{count(len(validation), 'validation image')} ({_join(validation)})")
+    number = len(test) + len(validation)
+    sentences = [f"{join_words(parts)} {'shows' if number == 1 else 'show'} the same cell as a training image."]
+    if test:
+        sentences.append("The networks have seen these cells, so the test scores may be too high.")
+    sentences.append("To avoid this, copy the study's file under a new name: a new split keeps such images together.")
+    return [" ".join(sentences)]
 
 
 def _notebook_sentences(records: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -162,7 +181,7 @@ def _transfer_cautions(results: StudyResults) -> list[str]:
         if dataset.shared:
             sentences.append(
                 f"{len(dataset.shared)} of the {dataset.cases} images of {transfer.title(dataset)} are left out: the "
-                "training dataset has the same images."
+                "training dataset has images of the same cells."
             )
     return sentences
 

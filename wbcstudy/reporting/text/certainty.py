@@ -344,11 +344,16 @@ def _seed_sentences(comparisons: Sequence[Comparison]) -> list[str]:
 def _independence_sentence(results: StudyResults) -> str:
     comparison = max(results.comparisons.values(), key=lambda comparison: comparison.cases)
     cases = f"{comparison.cases} test images"
+    groups = f"{comparison.units} groups for {cases}"
+    if results.recorded_groups:
+        if comparison.units == comparison.cases:
+            return f"The {cases} are from {comparison.cases} different slides or patients."
+        cell = ", or of one cell," if results.duplicates else ""
+        return f"Images of one slide or patient{cell} count as one: {groups}."
+    independent = f"Each of the {cases} counts as independent."
     if comparison.units < comparison.cases:
-        return f"Images of one slide or patient count as one: {comparison.units} groups for {cases}."
-    if results.groups:
-        return f"The {cases} are from {comparison.cases} different slides or patients."
+        independent = f"Images of one cell count as one: {groups}, which count as independent."
     return (
-        f"Each of the {cases} counts as independent. If several are of one patient, enter the patient in the column "
+        f"{independent} If several are of one patient, enter the patient in the column "
         "“group” of cases.csv; otherwise this result looks more certain than it is."
     )
