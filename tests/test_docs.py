@@ -49,6 +49,8 @@ RUN = (
 # Commands that are parsed, with the reason.
 PARSED = {
     "run": "trains networks for minutes to hours; tests/study/test_study.py runs a small study",
+    "repeat": "trains a network; tests/study/test_study.py repeats a run",
+    "stop": "needs a running study; tests/study/test_running.py stops one",
     "data fetch": "downloads images",
     "weights fetch": "downloads weights",
     "weights convert": "needs a downloaded file; tests/nets/test_convert_weights.py converts one of the same layout",

@@ -348,13 +348,12 @@ class TestAnotherDataset:
         assert "Some runs have not been scored on away yet" in report
 
 
-def test_a_run_repeated_by_hand_gives_equal_scores(study):
+def test_a_repeated_run_gives_equal_scores(study):
     # The run that was killed during training: its result must not depend on the interruption.
-    params = study.run_folder("cross_entropy").params
-    notebook = ROOT / "notebooks" / "2_train.ipynb"
-    done = study.call("-m", "papermill", notebook, "again.ipynb", "-f", params, "-p", "study", "again", "-k", "python3")
-    assert done.returncode == 0, done.stderr[-2000:]
-    again = RunFolder(study.path / "outputs" / "again" / "runs" / params.parent.name)
+    run = study.run_folder("cross_entropy")
+    done = study.wbcstudy("repeat", run.path, "--study", "again")
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = RunFolder(study.path / "outputs" / "again" / "runs" / run.name)
     assert again.scores.read_bytes() == study.run_folder("cross_entropy").scores.read_bytes()
     losses = ["epoch", "loss", "val_loss"]
     pd.testing.assert_frame_equal(

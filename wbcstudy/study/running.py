@@ -58,7 +58,7 @@ def find_grid(folder: StudyFolder) -> Grid | None:
     """Return Snakemake of a study, if it runs on this machine."""
     import psutil
 
-    found = []
+    grids = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             command = process.cmdline()
@@ -66,8 +66,8 @@ def find_grid(folder: StudyFolder) -> Grid | None:
             if is_snakemake(process) and "--keep-going" in command and "--mode" not in command:
                 position = command.index("--directory") if "--directory" in command else -1
                 if position >= 0 and Path(command[position + 1]).resolve() == folder.path.resolve():
-                    found.append(process)
-    return Grid(min(found, key=lambda process: process.create_time())) if found else None
+                    grids.append(process)
+    return Grid(min(grids, key=lambda process: process.create_time())) if grids else None
 
 
 def follow_left_over(plan: Plan, show: Callable[[str], None]) -> bool:
