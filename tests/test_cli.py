@@ -219,3 +219,10 @@ def test_other_datasets_that_cannot_be_used_stop_a_study_before_its_first_traini
 def test_the_training_dataset_cannot_be_an_other_dataset(command, cells, places):
     change(cells, "epochs: 1", f"epochs: 1\nalso_score: [{places / 'cells'}]")
     check_refused(command("run", cells), places, "also_score")
+
+
+def test_control_and_direction_characters_do_not_reach_the_terminal(command, places):
+    evil = "a\x1b[2J\u202egnp.exe\u2066\r"
+    code, output, errors = command("run", places / f"{evil}.yaml")
+    assert code == 2 and "\\x1b[2J\\u202egnp.exe\\u2066\\r" in errors
+    assert not set("\x1b\u202e\u2066\r") & set(output + errors)

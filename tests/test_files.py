@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
+from wbcstudy import files
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, outputs_folder, project_root, sweep, temporary_folder, write_json
 
@@ -66,3 +68,17 @@ def test_a_killed_writer_leaves_a_file_that_the_next_write_sweeps(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
     write_json(tmp_path / "a.json", {})
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-rf", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''-1"])
+def test_text_that_a_spreadsheet_would_run_is_escaped_and_read_back(text):
+    assert files.escape_cell(text) == f"'{text}"
+    assert files.unescape_cell(files.escape_cell(text)) == text
+    frame = pd.DataFrame({"name": [text, None, "a"], "value": [-1.5, 2, 3]})
+    escaped = files.escape_cells(frame)
+    assert escaped["name"].tolist()[::2] == [f"'{text}", "a"] and escaped["value"].equals(frame["value"])
+
+
+@pytest.mark.parametrize("text", ["", "a=1", "'a'", "''", "007", "µ-1", None, -3])
+def test_other_cells_stay_as_they_are(text):
+    assert files.escape_cell(text) is text and files.unescape_cell(text) is text

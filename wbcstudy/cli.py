@@ -118,12 +118,12 @@ def status(
     # Plain columns work with grep and cut, and importing Rich would take a tenth of this command's time.
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        _show("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     for row in rows:
         if row["problem"]:
-            typer.echo(f"\n{row['problem']}\n  {row['fix']}")
+            _show(f"\n{row['problem']}\n  {row['fix']}")
         if row["changed"]:
-            typer.echo(f"\n{row['run']}: changed since the run, without effect on results: {', '.join(row['changed'])}")
+            _show(f"\n{row['run']}: changed since the run, without effect on results: {', '.join(row['changed'])}")
     raise typer.Exit(1 if verify and any(row["problem"] or row["changed"] for row in rows) else 0)
 
 
@@ -155,12 +155,12 @@ def encoders() -> None:
     """List the encoders and losses that a study can use."""
     from wbcstudy.registry import ENCODERS, LOSSES
 
-    typer.echo("Encoders")
+    _show("Encoders")
     for row in ENCODERS.values():
-        typer.echo(f"  {row.name:<22}{row.title}{'' if row.weights_url else ' (random weights only)'}")
-    typer.echo("Losses")
+        _show(f"  {row.name:<22}{row.title}{'' if row.weights_url else ' (random weights only)'}")
+    _show("Losses")
     for row in LOSSES.values():
-        typer.echo(f"  {row.name:<22}{row.source}")
+        _show(f"  {row.name:<22}{row.source}")
 
 
 @app.command()
@@ -170,7 +170,7 @@ def methods() -> None:
 
     for row in METHODS.values():
         missing = "" if row.available else f" (needs the package {row.needs})"
-        typer.echo(f"{row.name:<22}[{row.reference or '-':>2}] {row.algorithm}{missing}")
+        _show(f"{row.name:<22}[{row.reference or '-':>2}] {row.algorithm}{missing}")
 
 
 @app.command()
@@ -252,10 +252,10 @@ def _mark_failed(folder: Path) -> None:
     step = "baseline" if folder.parent.name == "baselines" else "train"
     run = RunFolder(folder, step)
     if run.read_status() == "complete":
-        typer.echo("Another process has finished this run.")
+        _show("Another process has finished this run.")
         return
     error = record_failure(run, run.study.logs / f"{run.name}.log")
-    typer.echo(f"Failed: {error}" if error else "Stopped, not failed.")
+    _show(f"Failed: {error}" if error else "Stopped, not failed.")
     raise typer.Exit(0 if error else 1)
 
 
@@ -265,7 +265,7 @@ def _score_on_dataset(folder: Path, dataset: str) -> None:
     from wbcstudy.study.other_datasets import score_on_dataset
 
     record = score_on_dataset(folder, dataset)
-    typer.echo(record.get("error") or f"Scored {record['run']} on {dataset} in {record['seconds']} s.")
+    _show(record.get("error") or f"Scored {record['run']} on {dataset} in {record['seconds']} s.")
 
 
 @_data.command("list")
@@ -274,8 +274,8 @@ def _data_list() -> None:
     from wbcstudy.data.datasets import DATASETS
 
     for row in DATASETS.values():
-        typer.echo(f"{row.name:<22}{row.title}\n{'':<22}{row.description}")
-    typer.echo("To use your own images, describe their folder in a dataset.yaml (see the guide 'Your own data').")
+        _show(f"{row.name:<22}{row.title}\n{'':<22}{row.description}")
+    _show("To use your own images, describe their folder in a dataset.yaml (see the guide 'Your own data').")
 
 
 @_data.command("check")
@@ -288,8 +288,7 @@ def _data_check(
     from wbcstudy.files import atomic_write, cannot_write
 
     checked = check_dataset(dataset)
-    # Titles and citations come from other people: they must not send commands to the terminal.
-    typer.echo("\n".join(map(printable, checked.text().split("\n"))))
+    _show(checked.text())
     if html is not None:
         try:
             with atomic_write(html) as path:
@@ -309,7 +308,7 @@ def _data_fetch(
     from wbcstudy.registry import pick
 
     fetch = pick({"segmentation_wbc": fetch_segmentation_wbc}, dataset, "dataset to fetch")
-    typer.echo(f"Ready: {fetch(archive)}")
+    _show(f"Ready: {fetch(archive)}")
 
 
 @_weights.command("list")
@@ -317,10 +316,10 @@ def _weights_list() -> None:
     """List the ImageNet weights of each encoder and whether they are in the cache."""
     from wbcstudy.nets.weights import list_weights, weights_cache
 
-    typer.echo(f"Cache: {weights_cache()}")
+    _show(f"Cache: {weights_cache()}")
     for row in list_weights():
         state = "absent" if row.path is None else "present" if row.verified else "damaged"
-        typer.echo(f"{row.encoder:<14}{state:<10}{row.file}")
+        _show(f"{row.encoder:<14}{state:<10}{row.file}")
 
 
 @_weights.command("fetch")
@@ -343,7 +342,7 @@ def _weights_convert(
     from wbcstudy.nets.convert_weights import convert_weights
 
     convert_weights(encoder, source, out)
-    typer.echo(f"Written: {out}. Use it with `encoders: [{encoder}]` and `encoder_weights: {out}`.")
+    _show(f"Written: {out}. Use it with `encoders: [{encoder}]` and `encoder_weights: {out}`.")
 
 
 def _read_jobs(text: str) -> int | None:
@@ -358,9 +357,10 @@ def _read_jobs(text: str) -> int | None:
     return int(text)
 
 
-def _show(line: str) -> None:
-    typer.echo(line)
-    sys.stdout.flush()
+def _show(text: str, err: bool = False) -> None:
+    """Print text. Names, titles and errors come from other people: they must not send commands to the terminal."""
+    typer.echo("\n".join(map(printable, text.split("\n"))), err=err)
+    (sys.stderr if err else sys.stdout).flush()
 
 
 def main() -> None:
@@ -404,7 +404,7 @@ def _exit_with_unexpected(error: Exception) -> None:
 def _exit_with(message: str, code: int) -> None:
     if os.environ.get("WBCSTUDY_DEBUG"):
         raise
-    typer.echo(message, err=True)
+    _show(message, err=True)
     raise SystemExit(code)
 
 

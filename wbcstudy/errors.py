@@ -3,6 +3,8 @@
 import reprlib
 import unicodedata
 
+# Characters that change the direction of the text around them: a name could look like another on a terminal.
+_DIRECTION = {*"\u061c\u200e\u200f", *map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])}
 # Longer parts are cut: a damaged file may put anything into a message.
 _MAX_LENGTH = 2000
 
@@ -44,12 +46,13 @@ def show_value(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape unprintable characters and cut long text, so that any terminal, log and page can show it.
+    """Escape unprintable and direction characters and cut long text, so that any terminal, log and page can show it.
 
     File names and settings come from other people: they may hold terminal commands (ESC) or bytes that are not text.
     """
     text = text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH - 4]} ..."
-    return "".join(ascii(c)[1:-1] if is_unprintable(c) and c not in "\n\t" else c for c in text)
+    hidden = {c for c in set(text) if (is_unprintable(c) and c not in "\n\t") or c in _DIRECTION}
+    return "".join(ascii(c)[1:-1] if c in hidden else c for c in text) if hidden else text
 
 
 def is_unprintable(character: str) -> bool:

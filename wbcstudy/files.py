@@ -8,15 +8,19 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wbcstudy.errors import StudyError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Browsers then refuse all requests and scripts, also those inside a printed result.
 POLICY = (
@@ -26,6 +30,8 @@ POLICY = (
 # Starts of the names of temporary files and folders; the others are of earlier versions.
 _PARTS = (".part-", ".fetching-", ".making-")
 _swept: set[Path] = set()
+# Starts of text that is a formula in a spreadsheet, and of text that `escape_cell` has changed.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 # Attempts to download a file.
 _ATTEMPTS = 4
 
@@ -320,6 +326,22 @@ def sha256_sum(path: Path) -> str:
     """Return the SHA-256 of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def escape_cell(value: Any) -> Any:
+    """Put an apostrophe before text that a spreadsheet program would run as a formula; `unescape_cell` removes it."""
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def unescape_cell(value: Any) -> Any:
+    """Return the text that `escape_cell` was given."""
+    return value[1:] if isinstance(value, str) and value.startswith("'") and _FORMULA.match(value) else value
+
+
+def escape_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose text is safe in a spreadsheet program, see `escape_cell`."""
+    text = [name for name in frame if frame[name].dtype.kind == "O"]
+    return frame.assign(**{name: frame[name].map(escape_cell, na_action="ignore") for name in text})
 
 
 def page_template(name: str):

@@ -118,6 +118,15 @@ def test_both_unicode_forms_of_an_accent_match(tmp_path):
     assert any("has two images" in problem.message for problem in find(tmp_path).problems)
 
 
+def test_a_table_outside_the_folder_is_not_read(tmp_path):
+    (tmp_path / "secret.csv").write_text("case_id,group\n001,p1\n")
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "cases.csv").symlink_to("../secret.csv")
+    facts, (problem,) = read_facts(folder / "cases.csv", ["001"], folder)
+    assert facts == {} and "is a link to a file outside" in problem.message
+
+
 class TestFacts:
     def read(self, tmp_path, text, case_ids=("001", "002"), encoding="utf-8"):
         (tmp_path / "cases.csv").write_bytes(text.encode(encoding))

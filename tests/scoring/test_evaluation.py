@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import REGIONS, region_mask
-from wbcstudy.runs.results import SCORE_COLUMNS
+from wbcstudy.runs.results import SCORE_COLUMNS, read_score_file
 from wbcstudy.scoring.evaluation import pool_scores, score_masks, summarise, write_scores
 from wbcstudy.scoring.metrics import RATIOS
 
@@ -123,3 +123,12 @@ def test_errors_name_the_case():
         score_masks("r", ["a", "b"], [None] * 2, [mask, mask], [mask, mask[:1]])
     with pytest.raises(ValueError, match="shorter"):
         score_masks("r", ["a", "b"], [None] * 2, [mask, mask], [mask])
+
+
+def test_names_that_a_spreadsheet_would_run_are_written_escaped_and_read_back(tmp_path):
+    names = ["=cmd|' /C calc'!A0", "-rf", "'=1", "@a", "001"]
+    references, predictions = some_masks()
+    write_scores(score_masks("r", names, [*names[:4], None], references, predictions), tmp_path / "scores.csv")
+    assert not any(line.split(",")[1][0] in "=-@" for line in (tmp_path / "scores.csv").read_text().splitlines())
+    scores = read_score_file(tmp_path / "scores.csv")
+    assert scores["case_id"].tolist()[::3] == names and scores["cell_type"].tolist()[0] == names[0]

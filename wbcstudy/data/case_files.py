@@ -93,7 +93,7 @@ def find_case_files(folder: Path, spec: DatasetSpec) -> CaseFiles:
 
 
 def read_facts(
-    path: Path, case_ids: Iterable[str]
+    path: Path, case_ids: Iterable[str], folder: Path | None = None
 ) -> tuple[dict[str, tuple[str | None, str | None]], list[StudyError]]:
     """Read cell type and group of each case from `cases.csv`.
 
@@ -102,11 +102,14 @@ def read_facts(
     Args:
         path: the file.
         case_ids: ids of all cases with an image.
+        folder: folder of the dataset, which the file must be in; not checked if None.
 
     Returns:
         case id -> (cell type, group) for the cases in the file, and the errors in it.
     """
     case_ids = list(case_ids)
+    if folder is not None and not path.resolve().is_relative_to(folder.resolve()):
+        return {}, [_outside(path, folder)]
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -60,7 +60,7 @@ def check_dataset(
     case_files = find_case_files(folder, spec)
     errors, warnings, facts = list(map(_finding, case_files.problems)), [], {}
     if spec.cases:
-        facts, problems = read_facts(folder / spec.cases, case_files.images)
+        facts, problems = read_facts(folder / spec.cases, case_files.images, folder)
         errors += map(_finding, problems)
         warnings += _check_columns(folder / spec.cases)
     complete = make_dataset(spec, folder, case_files, facts)

@@ -203,7 +203,7 @@ def load_dataset(name_or_path: str | Path, data_folder: Path | None = None) -> D
     case_files = find_case_files(folder, spec)
     problems, facts = list(case_files.problems), {}
     if spec.cases and not problems:
-        facts, problems = read_facts(folder / spec.cases, case_files.images)
+        facts, problems = read_facts(folder / spec.cases, case_files.images, folder)
     if problems:
         raise problems[0]
     dataset = make_dataset(spec, folder, case_files, facts)

@@ -93,6 +93,12 @@ class DatasetRecord(TypedDict, total=False):
     label_shares: dict[str, Share]
 
 
+class GroupsRecord(TypedDict):
+    """The content of groups.json."""
+
+    groups: dict[str, Text]
+
+
 def split_hash(splits: Iterable[Split]) -> str:
     """Return a short SHA-256 (16 hex digits) of the folds."""
     text = json.dumps([[split.train, split.validation, split.test] for split in splits])
@@ -134,3 +140,9 @@ def read_dataset_record(path: Path) -> dict[str, Any] | None:
     """Read dataset.json; None where it is absent. Errors as `read_split`."""
     fix = "Delete the file. The next `wbcstudy run` or `wbcstudy report` writes it again."
     return read_record_file(path, DatasetRecord, fix)
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Read case id -> group from groups.json; empty where it is absent. Errors as `read_split`."""
+    fix = "Restore the images, and run the study again: it writes the file."
+    return (read_record_file(path, GroupsRecord, fix) or {"groups": {}})["groups"]

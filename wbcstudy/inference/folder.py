@@ -14,7 +14,7 @@ import numpy as np
 from wbcstudy import __version__
 from wbcstudy.data.images import DARK, read_image
 from wbcstudy.errors import StudyError, printable
-from wbcstudy.files import atomic_write, expand_home, read_json, write_json
+from wbcstudy.files import atomic_write, escape_cell, expand_home, read_json, write_json
 from wbcstudy.inference.image import segment_image
 from wbcstudy.inference.inputs import input_folder, name_images
 from wbcstudy.inference.network import Network, load_network
@@ -143,7 +143,7 @@ def progress_bar(console: Console) -> Iterator[tuple[Callable[[str], Any], Calla
         task = bar.add_task("images", total=None)
 
         def show(line: str) -> None:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
         def step(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
@@ -250,7 +250,8 @@ def _summarise(results: Results, names: list[str], kept: int, network: Network, 
         table = csv.DictWriter(file, IMAGE_COLUMNS, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         for record in results.read_records(names):
-            table.writerow(record | {"file": record.get("source", {}).get("file", "")})
+            row = record | {"file": record.get("source", {}).get("file", "")}
+            table.writerow({name: escape_cell(value) for name, value in row.items()})
             if record["status"] == "complete":
                 complete.append(record)
             else:

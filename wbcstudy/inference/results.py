@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from wbcstudy.data.overlays import index_mask, shrink
-from wbcstudy.files import atomic_write, cannot_write, read_json
+from wbcstudy.files import atomic_write, cannot_write, escape_cell, read_json
 from wbcstudy.inference.image import Segmentation
 from wbcstudy.labels import LABELS, REGIONS
 
@@ -87,7 +87,7 @@ class Results:
         with atomic_write(self.file("thumbnails", name)) as part:
             _thumbnail(segmentation).save(part, quality=80)
         frame = segmentation.cells.copy()
-        frame.insert(0, "image", name)
+        frame.insert(0, "image", escape_cell(name))
         with atomic_write(self.file("cells", name)) as part:
             frame.to_csv(part, index=False, lineterminator="\n")
 

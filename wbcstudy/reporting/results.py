@@ -16,10 +16,9 @@ from wbcstudy.config_io import find_study_file, read_study
 from wbcstudy.data.arrays import read_scored_case
 from wbcstudy.data.datasets import Dataset, find_spec, load_dataset, read_case
 from wbcstudy.data.duplicates import Duplicate, merge_groups, read_duplicates
-from wbcstudy.data.records import Split, read_dataset_record, read_split
+from wbcstudy.data.records import Split, read_dataset_record, read_groups, read_split
 from wbcstudy.data.splits import find_leaks
 from wbcstudy.errors import StudyError
-from wbcstudy.files import read_json
 from wbcstudy.reporting.tables.calibration import make_calibration
 from wbcstudy.reporting.tables.cell_types import make_cell_types
 from wbcstudy.reporting.tables.costs import make_costs
@@ -188,7 +187,7 @@ class StudyResults:
         """Case id -> slide, patient or laboratory, for the cases that have one; recorded if the images are gone."""
         if self._groups is not None:
             return self._groups
-        return (read_json(self.study.groups) or {}) if self.missing_images else self.dataset.groups
+        return read_groups(self.study.groups) if self.missing_images else self.dataset.groups
 
     @cached_property
     def duplicates(self) -> tuple[Duplicate, ...]:

@@ -21,7 +21,7 @@ from typing_extensions import TypedDict
 from wbcstudy.config_io import Count, Number, Share, Text, read_record_file, read_yaml
 from wbcstudy.data.records import DatasetRecord, Split, read_split, split_hash
 from wbcstudy.errors import DamagedFileError, StudyError
-from wbcstudy.files import read_bytes, sha256_sum
+from wbcstudy.files import read_bytes, sha256_sum, unescape_cell
 
 # Files of at most this size, in bytes, are checked whenever a run is read.
 _SMALL = 16_000_000
@@ -340,7 +340,7 @@ def _table_damage(
             if wrong := _wrong_ratio(counts, row):
                 yield f"line {number} of {path.name}: {wrong} does not follow from the counts"
                 return
-            regions.setdefault((row["run"], row["case_id"]), {})[row["region"]] = sum(counts.values())
+            regions.setdefault((row["run"], unescape_cell(row["case_id"])), {})[row["region"]] = sum(counts.values())
             total = totals.setdefault(row["region"], dict.fromkeys(_COUNTS, 0))
             for name, value in counts.items():
                 total[name] += value

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from wbcstudy.config import RunConfig
 from wbcstudy.config_io import make_recorded_config, read_run, seal_record
 from wbcstudy.errors import DamagedFileError, StudyError
-from wbcstudy.files import atomic_write, sync, write_json
+from wbcstudy.files import atomic_write, sync, unescape_cell, write_json
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.records import RunRecord, describe_file, describe_files, repeat_advice
 
@@ -80,7 +80,9 @@ def read_score_file(path: Path) -> pd.DataFrame:
     # "NA" and "null" are valid case ids; only an empty field is missing.
     text_columns = {"run": str, "case_id": str, "cell_type": str, "region": str}
     with _named(path):
-        return pd.read_csv(path, dtype=text_columns, keep_default_na=False, na_values=[""])
+        scores = pd.read_csv(path, dtype=text_columns, keep_default_na=False, na_values=[""])
+    names = [name for name in ("case_id", "cell_type") if name in scores]
+    return scores.assign(**{name: scores[name].map(unescape_cell, na_action="ignore") for name in names})
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import pandas as pd
 
 from wbcstudy.data.arrays import Arrays
 from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write
+from wbcstudy.files import atomic_write, escape_cells
 from wbcstudy.labels import REGIONS
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.results import SCORE_COLUMNS
@@ -126,9 +126,12 @@ def summarise(frame: pd.DataFrame) -> dict[str, dict[str, int | float | None]]:
 
 
 def write_scores(frame: pd.DataFrame, path: Path) -> None:
-    """Write scores.csv in one step: full precision, empty if undefined, identical bytes for identical scores."""
+    """Write scores.csv in one step: full precision, empty if undefined, identical bytes for identical scores.
+
+    Text is escaped for spreadsheet programs; `read_score_file` returns it unchanged.
+    """
     with atomic_write(path) as part:
-        frame.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
+        escape_cells(frame).to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def _json_number(value: float) -> float | None:

@@ -14,7 +14,7 @@ import yaml
 
 from wbcstudy.baselines.methods import method_row
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
-from wbcstudy.config_io import make_config, read_study, read_yaml, write_yaml, yaml_text
+from wbcstudy.config_io import make_config, read_study, read_yaml, seal_record, write_yaml, yaml_text
 from wbcstudy.errors import DamagedFileError, StudyError
 from wbcstudy.files import (
     atomic_write,
@@ -279,8 +279,9 @@ def prepare(plan: Plan) -> None:
             load_or_make_splits(folder.split, dataset, plan.study)
             # Studies of earlier versions have a split but no record of duplicates.
             load_or_find_duplicates(folder.duplicates, dataset, plan.study.near_duplicates)
-            if dataset.groups and read_json(folder.groups) != dataset.groups:
-                write_json(folder.groups, dataset.groups)
+            groups = seal_record({"groups": dataset.groups})
+            if dataset.groups and read_json(folder.groups) != groups:
+                write_json(folder.groups, groups)
         folder.logs.mkdir(parents=True, exist_ok=True)
         for target, config in plan.work.values():
             target.path.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wbcstudy.files import POLICY, atomic_write
+from wbcstudy.files import POLICY, atomic_write, escape_cells
 from wbcstudy.reporting.tables.layout import Cell, Layout
 
 
@@ -124,7 +124,7 @@ def write_table(frame: pd.DataFrame, layout: Layout, fragment: str, folder: Path
         The three paths.
     """
     texts = {
-        ".csv": frame.to_csv(index=False, lineterminator="\n"),
+        ".csv": escape_cells(frame).to_csv(index=False, lineterminator="\n"),
         ".html": _format_page(layout, fragment),
         ".tex": _format_latex(layout),
     }
