@@ -1,97 +1,103 @@
+"""Intervals of means and ratios: laws, other programs' results, and coverage for skewed values."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import ttest_1samp, ttest_ind
+from statsmodels.api import OLS
 
 from wbcstudy.errors import StudyError
-from wbcstudy.scoring.intervals import bootstrap_difference, bootstrap_interval
+from wbcstudy.scoring.intervals import MIN_UNITS, Interval, mean_interval, ratio_interval, subtract_intervals
 
-dices = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=20)
+dices = st.lists(st.floats(0, 1, width=32), min_size=MIN_UNITS, max_size=30)
 
 
 def skewed(n, seed=0):
     return np.random.default_rng(seed).beta(8, 1, size=n)
 
 
-def test_agrees_with_scipy():
-    values = skewed(40)
-    ours = bootstrap_interval(values, resamples=5000)
-    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=5000, rng=1).confidence_interval
-    assert ours.estimate == values.mean() and (ours.cases, ours.units) == (40, 40)
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+def test_the_upper_end_is_that_of_the_t_interval_and_the_lower_one_has_an_imagined_case():
+    values = 0.5 + skewed(40) / 4
+    interval = mean_interval(values)
+    more = [*values, 2 * values.min() - np.median(values)]
+    assert interval.estimate == pytest.approx(values.mean())
+    assert interval.high == pytest.approx(ttest_1samp(values, 0).confidence_interval().high)
+    # With one more case than in the sample, the quantile is still that of the sample.
+    assert interval.low == pytest.approx(ttest_1samp(more, 0).confidence_interval().low, abs=2e-4)
 
 
-@settings(max_examples=40, deadline=None)
-@given(dices, st.randoms(), st.booleans())
-def test_contains_the_estimate_in_any_order(values, random, grouped):
-    # Groups of up to three cases.
-    groups = [str(i // 3) for i in range(len(values))] if grouped else None
-    interval = bootstrap_interval(values, groups, resamples=300)
-    if not np.isnan(interval.low):
-        assert interval.low - 1e-9 <= interval.estimate <= interval.high + 1e-9
-        assert min(values) - 1e-9 <= interval.low and interval.high <= max(values) + 1e-9
-    order = list(range(len(values)))
-    random.shuffle(order)
-    again = bootstrap_interval([values[i] for i in order], groups and [groups[i] for i in order], resamples=300)
-    assert again == pytest.approx(interval, nan_ok=True)
-
-
-def test_groups_of_one_case_are_no_groups():
-    values = np.sort(skewed(25))
-    alone = bootstrap_interval(values, [None] * 25, resamples=500)
-    assert alone.units == 25
-    assert (alone.low, alone.high) == pytest.approx(tuple(bootstrap_interval(values, resamples=500))[1:3], abs=0.01)
-
-
-def test_few_or_no_values():
-    assert tuple(bootstrap_interval([]))[3:] == (0, 0) and np.isnan(bootstrap_interval([np.nan]).estimate)
-    single = bootstrap_interval([0.5])
-    assert single.estimate == 0.5 and np.isnan(single.low)
-    one_group = bootstrap_interval([0.5, 0.7], ["slide", "slide"])
-    assert one_group.units == 1 and one_group.estimate == 0.6 and np.isnan(one_group.high)
-    with pytest.raises(StudyError, match="2 values but 1 groups"):
-        bootstrap_interval([0.5, 0.7], ["slide"])
-
-
-def test_with_images_of_few_slides_only_the_cluster_bootstrap_has_its_coverage():
+def test_the_error_of_a_ratio_of_sums_agrees_with_statsmodels():
     generator = np.random.default_rng(0)
-    slides = np.repeat(np.arange(25), 4)
-    covered = []
-    for _ in range(150):
-        values = 0.9 + np.repeat(0.03 * generator.standard_normal(25), 4) + 0.01 * generator.standard_normal(100)
-        naive = bootstrap_interval(values, resamples=200)
-        clustered = bootstrap_interval(values, slides, resamples=200)
-        covered.append([interval.low <= 0.9 <= interval.high for interval in (naive, clustered)])
-    naive, clustered = np.mean(covered, axis=0)
-    assert naive < 0.8
-    assert clustered > 0.95 - 0.03 - 3 * np.sqrt(0.95 * 0.05 / 150)
+    size = generator.uniform(1, 3, 50)
+    part = size * np.clip(generator.normal(0.9, 0.02, 50), 0, 1)
+    interval = ratio_interval(part, size)
+    # Weighted least squares on a constant, with a sandwich estimate of the variance.
+    fitted = OLS(part / np.sqrt(size), np.sqrt(size)).fit(cov_type="HC0")
+    error = fitted.bse[0] * np.sqrt(50 / 49)
+    assert interval.estimate == pytest.approx(part.sum() / size.sum())
+    assert interval.high - interval.estimate == pytest.approx(2.0096 * error, rel=1e-3)
 
 
-def test_the_interval_of_a_difference_agrees_with_scipy():
-    draw = np.random.default_rng(0)
-    first, second = draw.normal(0.9, 0.05, 40), draw.normal(0.6, 0.15, 70)
-    interval = bootstrap_difference(first, second, resamples=9999)
-    expected = bootstrap(
-        (first, second), lambda a, b, axis: a.mean(axis) - b.mean(axis), method="percentile", rng=1
-    ).confidence_interval
-    assert interval.estimate == pytest.approx(first.mean() - second.mean())
-    assert interval[1:3] == pytest.approx(expected, abs=0.003)
-    assert (interval.cases, interval.units) == (40, 40)
+@settings(max_examples=50, deadline=None)
+@given(dices, st.booleans())
+def test_the_interval_contains_the_mean_and_ignores_order_and_undefined_values(values, grouped):
+    groups = [i % MIN_UNITS for i in range(len(values))] if grouped else None
+    interval = mean_interval(values, groups)
+    assert 0 <= interval.low <= interval.estimate + 1e-12 and interval.estimate <= interval.high + 1e-12
+    assert interval.high <= 1 and interval.units == (MIN_UNITS if grouped else len(values))
+    order = np.random.default_rng(0).permutation(len(values))
+    again = mean_interval([values[i] for i in order], groups and [groups[i] for i in order])
+    assert again == pytest.approx(interval)
+    assert mean_interval([*values, np.nan], groups and [*groups, 0]) == pytest.approx(interval)
 
 
-def test_the_interval_of_a_difference_has_its_coverage():
-    draw, inside = np.random.default_rng(7), 0
+def test_cases_without_a_group_are_groups_by_themselves():
+    values = skewed(25)
+    assert mean_interval(values, [None] * 25) == pytest.approx(mean_interval(values))
+
+
+def test_too_few_units_have_no_interval():
+    assert tuple(mean_interval([]))[3:] == (0, 0) and np.isnan(mean_interval([np.nan]).estimate)
+    few = mean_interval(skewed(MIN_UNITS - 1))
+    assert np.isfinite(few.estimate) and np.isnan([few.low, few.high]).all() and few.units == MIN_UNITS - 1
+    assert np.isnan(mean_interval(skewed(40), np.repeat(range(5), 8)).low)
+    assert np.isnan(ratio_interval([0, 0], [0, 0]).estimate)
+    assert np.isfinite(mean_interval(skewed(MIN_UNITS)).low)
+    with pytest.raises(StudyError, match="2 values but 1 groups"):
+        mean_interval([0.5, 0.7], ["slide"])
+
+
+def test_equal_values_have_an_interval_of_no_width():
+    assert mean_interval([0.9] * 12) == pytest.approx(Interval(0.9, 0.9, 0.9, 12, 12))
+
+
+def test_groups_cover_where_single_cases_do_not():
+    generator, hits = np.random.default_rng(0), {"cases": 0, "slides": 0}
     for _ in range(200):
-        interval = bootstrap_difference(draw.normal(0.8, 0.05, 40), draw.normal(0.7, 0.1, 40), resamples=200)
-        inside += interval.low <= 0.1 <= interval.high
-    # 95 % nominal; a percentile interval of 40 cases is a little narrow. Monte-Carlo error: 1.5 points.
-    assert 0.91 <= inside / 200 <= 0.98
+        values = np.clip(np.repeat(generator.normal(0.8, 0.05, 12), 5) + generator.normal(0, 0.01, 60), 0, 1)
+        for name, groups in (("cases", None), ("slides", np.repeat(range(12), 5))):
+            interval = mean_interval(values, groups)
+            hits[name] += interval.low <= 0.8 <= interval.high
+    assert hits["slides"] >= 0.9 * 200 > hits["cases"]
 
 
-def test_the_order_of_the_cases_does_not_matter_and_too_few_have_no_interval():
-    first, second = np.array([0.9, 0.7, np.nan, 0.8]), np.array([0.2, 0.5, 0.4])
-    assert bootstrap_difference(first, second) == bootstrap_difference(first[::-1], second[::-1])
-    few = bootstrap_difference([0.9], second)
-    assert few.estimate == pytest.approx(0.9 - second.mean()) and np.isnan(few.low)
-    assert np.isnan(bootstrap_difference([], second).estimate)
+def test_the_interval_covers_means_of_skewed_values():
+    # t intervals of 20 such cases contain the mean in 87 % of samples.
+    generator, hits = np.random.default_rng(1), np.zeros(2)
+    for _ in range(400):
+        values, true = np.clip(1 - np.exp(generator.normal(-3.5, 1, 20)), 0, 1), 1 - np.exp(-3)
+        student, ours = ttest_1samp(values, 0).confidence_interval(), mean_interval(values)
+        hits += [student.low <= true <= student.high, ours.low <= true <= ours.high]
+    assert hits[0] / 400 < 0.92 and hits[1] / 400 >= 0.93
+
+
+def test_the_difference_of_unrelated_means_is_that_of_welch_for_symmetric_values():
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(0.8, 0.03, 400), generator.normal(0.7, 0.05, 300)
+    interval = subtract_intervals(mean_interval(first), mean_interval(second))
+    welch = ttest_ind(first, second, equal_var=False).confidence_interval()
+    assert interval.estimate == pytest.approx(first.mean() - second.mean())
+    assert (interval.low, interval.high) == pytest.approx(tuple(welch), abs=3e-3)
+    few = subtract_intervals(mean_interval([0.9]), mean_interval(second))
+    assert np.isfinite(few.estimate) and np.isnan([few.low, few.high]).all() and few.units == 1

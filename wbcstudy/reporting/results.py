@@ -272,9 +272,10 @@ class StudyResults:
     @cached_property
     def comparisons(self) -> dict[str, Comparison]:
         """Region -> comparison of the pairs on the test images; regions without scores are left out."""
-        regions = TABLE_REGIONS if len(self.comparable_scores) else ()
+        if self.comparable_scores.empty:
+            return {}
         options = {"groups": self.groups, "planned": self.planned, "margin": self.config.equivalence_margin}
-        compared = compare_regions(self.comparable_scores, regions, **options)
+        compared = compare_regions(self.comparable_scores, TABLE_REGIONS, **options)
         return {region: comparison for region, comparison in compared.items() if comparison.leader is not None}
 
     @cached_property

@@ -9,27 +9,27 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from wbcstudy.scoring.case_tables import Groups, case_table, group_names
-from wbcstudy.scoring.intervals import bootstrap_interval
+from wbcstudy.scoring.intervals import mean_interval
 from wbcstudy.scoring.selection import TABLE_REGIONS
 
 
 def scores_by_cell_type(
     frame: pd.DataFrame, region: str, column: str = "dice", groups: Groups | None = None
 ) -> pd.DataFrame:
-    """Average a ratio over the cases of each cell type, per method, with a bootstrap interval.
+    """Average a ratio over the cases of each cell type, per method, with an interval.
 
     The intervals describe each type; they do not test one type against another. They are wide for types with few
-    cases. Assumptions as in `bootstrap_interval`.
+    cases. Assumptions as in `mean_interval`.
 
     Args:
         frame: rows as `score_masks` returns them.
         region: a key of `REGIONS`.
         column: a ratio.
-        groups: case id -> group, for a cluster bootstrap.
+        groups: case id -> group, whose cases are one unit.
 
     Returns:
         Rows: method (in order of appearance), cell_type (sorted; missing last), n (cases with a defined value), mean,
-        ci_low, ci_high. The mean is NaN for n = 0, the interval for fewer than two cases or groups.
+        ci_low, ci_high. The mean is NaN for n = 0, the interval for fewer than `MIN_UNITS` cases or groups.
     """
     table = case_table(frame, region, column)
     types = frame.drop_duplicates("case_id").set_index("case_id")["cell_type"].reindex(table.index)
@@ -37,7 +37,7 @@ def scores_by_cell_type(
     for method in table:
         for cell_type, values in table[method].groupby(types.to_numpy(dtype=object), dropna=False):
             names = None if groups is None else group_names(values.index, groups)
-            interval = bootstrap_interval(values, names)
+            interval = mean_interval(values, names)
             # pandas uses None or NaN for a missing type, depending on the dtype; here it is always None.
             name = None if pd.isna(cell_type) else cell_type
             rows.append((method, name, interval.cases, interval.estimate, interval.low, interval.high))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from wbcstudy.scoring.case_tables import Groups, add_methods, case_table, group_names
 from wbcstudy.scoring.evaluation import pool_scores
-from wbcstudy.scoring.intervals import bootstrap_difference, bootstrap_interval
+from wbcstudy.scoring.intervals import mean_interval, subtract_intervals
 from wbcstudy.scoring.statistics import ALPHA, method_scores, paired_differences, pool_seeds
 
 
@@ -156,7 +156,7 @@ def _compare_region(
 ) -> Comparison:
     methods = method_scores(frame, region, column, groups)
     names = list(methods)
-    complete = pd.DataFrame({name: part.scores.mean(axis=1) for name, part in methods.items()}).dropna()
+    complete = pd.DataFrame({name: pd.Series(part.means, part.cases) for name, part in methods.items()}).dropna()
     means = complete.mean().reindex(names)
     order = tuple(means.sort_values(ascending=False, kind="stable").index)
     wins = {_winner_first(row) for row in pairs.itertuples() if row.p_adjusted < ALPHA}
@@ -218,7 +218,7 @@ def compare_transfer(
 
     On its own dataset each case is scored by the one fold that tests it. On the other dataset every network (all folds
     and seeds) scores every case, and a case's scores are averaged first. Intervals are over cases (or groups) with the
-    networks fixed; the interval of the drop resamples both sets of cases independently. A drop may come from the stain,
+    networks fixed; both sets of cases are independent for the interval of the drop. A drop may come from the stain,
     the camera, the magnification, the types of cells or the expert.
 
     Args:
@@ -242,8 +242,8 @@ def compare_transfer(
         for method in [name for name in mine.columns if name in theirs.columns]:
             ours, foreign = mine[method].dropna(), theirs[method].dropna()
             units, foreign_units = _units(ours, groups), _units(foreign, other_groups)
-            before, after = bootstrap_interval(ours, units), bootstrap_interval(foreign, foreign_units)
-            drop = bootstrap_difference(ours, foreign, units, foreign_units)
+            before, after = mean_interval(ours, units), mean_interval(foreign, foreign_units)
+            drop = subtract_intervals(before, after)
             row = (region, method, int(pooled.loc[method, "count"]))
             here = (before.cases, before.estimate, before.low, before.high)
             there = (after.cases, pooled.loc[method, "mean"], after.estimate, after.low, after.high)

@@ -55,7 +55,7 @@ def estimate_spread(frame: pd.DataFrame, region: str, column: str = "dice", grou
     several = [part for part in methods.values() if part.seeds > 1]
     if not several:
         return Spread(np.sqrt(cases), np.nan, 0.0)
-    residual = float(np.mean([part.residual for part in several]))
+    residual = float(np.mean([part.seed_variance[1] for part in several]))
     share = 2 * np.mean([1 / part.seeds for part in several])
     cases -= pairs["n"].mean() * residual * share
     seeds = pool_seeds(several)[0] - residual

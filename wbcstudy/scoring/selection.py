@@ -12,7 +12,7 @@ from wbcstudy.registry import ENCODERS, LOSSES, method_title
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.case_tables import Groups, group_names
 from wbcstudy.scoring.evaluation import pool_scores
-from wbcstudy.scoring.intervals import bootstrap_interval
+from wbcstudy.scoring.intervals import mean_interval, ratio_interval
 from wbcstudy.scoring.metrics import COUNTS, RATIOS, dice
 
 # The regions of the paper's tables; scores.csv also has `cell`.
@@ -105,23 +105,26 @@ def average_scores(
 
     Args:
         scores: rows as `read_scores` gives them for one encoder and loss; may be empty.
-        groups: case id -> group, to resample whole groups for the interval.
+        groups: case id -> group, whose cases are one unit of the intervals.
         regions: regions to average.
 
     Returns:
-        Indexed by region: the ratios, dice_mean, dice_ci_low, dice_ci_high and n. The interval is over the images, each
-        with its mean Dice over the seeds.
+        Indexed by region: the ratios, pooled_ci_low and pooled_ci_high (of the pooled Dice), dice_mean, dice_ci_low,
+        dice_ci_high and n. The intervals are over the images, each with its mean Dice over the seeds, or with the sums
+        of its counts.
     """
     if scores.empty:
         return pd.DataFrame()
     scores = scores[scores["region"].isin(regions)]
     ratios = pool_scores(scores, by=("seed", "region")).groupby("region", sort=False)[list(RATIOS)].mean()
     rows = {}
-    for region, cases in scores.groupby(["region", "case_id"], sort=False)["dice"].mean().groupby("region", sort=False):
-        cases = cases.droplevel("region")
-        mean = bootstrap_interval(cases, group_names(cases.index, groups) if groups else None)
-        rows[region] = (mean.cases, mean.estimate, mean.low, mean.high)
-    names = ["n", "dice_mean", "dice_ci_low", "dice_ci_high"]
+    for region, part in scores.groupby("region", sort=False):
+        cases = part.groupby("case_id", sort=False).agg({"dice": "mean", "tp": "sum", "fp": "sum", "fn": "sum"})
+        units = group_names(cases.index, groups) if groups else None
+        mean = mean_interval(cases["dice"], units)
+        pooled = ratio_interval(2 * cases["tp"], 2 * cases["tp"] + cases["fp"] + cases["fn"], units)
+        rows[region] = (mean.cases, mean.estimate, mean.low, mean.high, pooled.low, pooled.high)
+    names = ["n", "dice_mean", "dice_ci_low", "dice_ci_high", "pooled_ci_low", "pooled_ci_high"]
     return ratios.join(pd.DataFrame.from_dict(rows, orient="index", columns=names))
 
 

@@ -9,8 +9,9 @@ formulas, the assumptions and the measured error rates.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -30,23 +31,32 @@ PAIR_COLUMNS = (
 
 @dataclass(frozen=True)
 class MethodScores:
-    """The scores of one method: cases in rows, seeds in columns.
+    """The scores of one method in one region.
 
     Args:
-        scores: case id -> one score per seed; only cases that every seed scored.
-        seed_variance: variance over seeds of the mean over the cases; NaN for one seed.
-        residual: the part of it that is due to the cases: how differently the seeds do on single cases. NaN for one
-            seed.
+        cases: names of the cases that every seed scored, str (N,), sorted.
+        scores: float (N, seeds).
+        units: number of the independent group of each case, int (N,); None if each case is independent.
     """
 
-    scores: pd.DataFrame
-    seed_variance: float
-    residual: float
+    cases: np.ndarray
+    scores: np.ndarray
+    units: np.ndarray | None = None
 
     @property
     def seeds(self) -> int:
         """Number of seeds."""
         return self.scores.shape[1]
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """Mean over the seeds of each case, float (N,)."""
+        return self.scores.mean(axis=1)
+
+    @cached_property
+    def seed_variance(self) -> tuple[float, float]:
+        """Variance over seeds of the mean over the cases, and the part of it due to single cases; NaN for one seed."""
+        return _seed_variance(self.scores, self.units)
 
 
 def method_scores(
@@ -68,12 +78,16 @@ def method_scores(
         StudyError: as `add_methods`.
     """
     rows = add_methods(frame[frame["region"] == region])
+    all_cases = np.unique(rows["case_id"].to_numpy(dtype=str))
+    numbers = np.unique(group_names(all_cases, groups), return_inverse=True)[1]
     methods = {}
     for method, part in rows.groupby("method", sort=False):
         means = part.groupby(["case_id", "seed"])[column].mean(skipna=False).astype(float)
         scores = means.unstack("seed").sort_index().dropna()  # noqa: PD010
         if len(scores):
-            methods[str(method)] = MethodScores(scores, *_seed_variance(scores, groups))
+            cases = scores.index.to_numpy(dtype=str)
+            units = numbers[np.searchsorted(all_cases, cases)] if groups else None
+            methods[str(method)] = MethodScores(cases, scores.to_numpy(), units)
     return methods
 
 
@@ -122,21 +136,32 @@ def paired_differences(
         cases). Folds: Nadeau, Bengio (2003), Machine Learning 52, 239-281; Bouckaert, Frank (2004). Equivalence:
         Schuirmann (1987).
     """
+    names = [regions] if isinstance(regions, str) else regions
+    methods = {region: method_scores(frame, region, column, groups) for region in names}
+    folds = add_methods(frame[frame["region"].isin(names)])["fold"].nunique()
+    return compare_scores(methods, planned, margin, folds, same_trainings)
+
+
+def compare_scores(
+    regions: Mapping[str, Mapping[str, MethodScores]],
+    planned: Iterable[tuple[str, str]] | None = None,
+    margin: float = 0.01,
+    folds: int = 1,
+    same_trainings: bool = False,
+) -> pd.DataFrame:
+    """Compare every pair of methods, see `paired_differences`; regions are region -> method -> scores."""
     planned = None if planned is None else {frozenset(pair) for pair in planned}
     rows = []
-    for region in [regions] if isinstance(regions, str) else regions:
-        methods = method_scores(frame, region, column, groups)
-        folds = add_methods(frame[frame["region"] == region])["fold"].nunique()
+    for region, methods in regions.items():
         seeds = pool_seeds(methods.values())
         for a, b in itertools.combinations(methods, 2):
-            difference, *spread, n = _difference(methods[a], methods[b], seeds, folds, groups, same_trainings)
+            difference, *spread, n = _difference(methods[a], methods[b], seeds, folds, same_trainings)
             tested = n >= FEWEST_UNITS and (planned is None or frozenset((a, b)) in planned)
             better = None if difference == 0 else a if difference > 0 else b
             sources = CASES_AND_SEEDS if max(methods[a].seeds, methods[b].seeds) > 1 else CASES
             spread = spread if tested else [np.nan] * 3
             rows.append((region, a, b, n, difference, *spread, *[np.nan] * 4, np.inf, better, False, sources))
-    pairs = pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
-    return _add_tests(pairs, margin)
+    return _add_tests(pd.DataFrame(rows, columns=list(PAIR_COLUMNS)), margin)
 
 
 def variance_components(
@@ -158,10 +183,10 @@ def variance_components(
     """
     rows = []
     for method, part in method_scores(frame, region, column, groups).items():
-        means = part.scores.mean(axis=1)
-        row = {"method": method, "n": len(means), "seeds": part.seeds, "mean": means.mean()}
-        row |= {"sd_seeds": np.sqrt(part.seed_variance), "sd_cases": means.std()}
-        rows.append(row | {"se_cases": np.sqrt(_mean_variance(means, groups)[0])})
+        spread = part.means.std(ddof=1) if len(part.means) > 1 else np.nan
+        row = {"method": method, "n": len(part.means), "seeds": part.seeds, "mean": part.means.mean()}
+        row |= {"sd_seeds": np.sqrt(part.seed_variance[0]), "sd_cases": spread}
+        rows.append(row | {"se_cases": np.sqrt(_mean_variance(part.means, part.units)[0])})
     return pd.DataFrame(rows, columns=["method", "n", "seeds", "mean", "sd_seeds", "sd_cases", "se_cases"])
 
 
@@ -173,7 +198,7 @@ def pool_seeds(methods: Iterable[MethodScores]) -> tuple[float, int]:
     """
     several = [part for part in methods if part.seeds > 1]
     df = sum(part.seeds - 1 for part in several)
-    return (sum((part.seeds - 1) * part.seed_variance for part in several) / df, df) if df else (np.nan, 0)
+    return (sum((part.seeds - 1) * part.seed_variance[0] for part in several) / df, df) if df else (np.nan, 0)
 
 
 def combine_variances(cases: float, seeds: float, residual: float, df: tuple[float, float]) -> tuple[float, float]:
@@ -207,29 +232,29 @@ def detectable_factor(df: float, comparisons: int = 1, power: float = 0.8) -> fl
 
 
 def _difference(
-    first: MethodScores,
-    second: MethodScores,
-    seeds: tuple[float, int],
-    folds: int,
-    groups: Groups | None,
-    same_trainings: bool,
+    first: MethodScores, second: MethodScores, seeds: tuple[float, int], folds: int, same_trainings: bool
 ) -> tuple[float, float, float, float, int]:
     """Return the difference of the means, its standard errors, its degrees of freedom, and the number of units."""
-    shared = first.scores.index.intersection(second.scores.index)
-    a, b = first.scores.loc[shared], second.scores.loc[shared]
+    if np.array_equal(first.cases, second.cases):
+        a = b = np.arange(len(first.cases))
+    else:
+        _, a, b = np.intersect1d(first.cases, second.cases, assume_unique=True, return_indices=True)
+    if not len(a):
+        return np.nan, np.nan, np.nan, np.nan, 0
+    groups = None if first.units is None else first.units[a]
     # Rounded, so that 0.9 - 0.8 and 0.8 - 0.7 are equal.
-    differences = (a.mean(axis=1) - b.mean(axis=1)).round(12)
+    differences = (first.means[a] - second.means[b]).round(12)
     cases, units = _mean_variance(differences, groups)
     difference = float(differences.mean())
     if units < 2:
         return difference, np.nan, np.nan, np.nan, units
     if same_trainings:
-        between, residual = _seed_variance(a - b, groups)
+        between, residual = _seed_variance(first.scores[a] - second.scores[b], groups)
         df, shares = first.seeds - 1, [1 / first.seeds]
         residual = residual / first.seeds
     else:
         (between, df), shares = seeds, [1 / first.seeds, 1 / second.seeds]
-        residual = sum(part.residual / part.seeds for part in (first, second) if part.seeds > 1)
+        residual = sum(part.seed_variance[1] / part.seeds for part in (first, second) if part.seeds > 1)
     if not df:
         return difference, np.sqrt(cases), np.sqrt(cases), units - 1, units
     # Training sets of folds overlap: the mean of their trainings varies more than that of independent ones.
@@ -238,35 +263,34 @@ def _difference(
     return difference, np.sqrt(cases), np.sqrt(total), df, units
 
 
-def _mean_variance(values: pd.Series, groups: Groups | None) -> tuple[float, int]:
+def _mean_variance(values: np.ndarray, groups: np.ndarray | None) -> tuple[float, int]:
     """Return the variance of a mean over cases in independent groups, and the number of groups."""
-    residuals = _sum_groups((values - values.mean()).to_numpy(), values.index, groups)
+    residuals = _sum_groups(values - values.mean(), groups)
     units = len(residuals)
     # The correction is exact for groups of one case.
     return (float((residuals**2).sum() / len(values) ** 2 * units / (units - 1)) if units > 1 else np.nan), units
 
 
-def _sum_groups(values: np.ndarray, case_ids: pd.Index, groups: Groups | None) -> np.ndarray:
-    """Sum the rows of each group of cases; a case without a group is a group by itself."""
-    if not groups:
-        return values
-    numbers = np.unique(group_names(case_ids, groups), return_inverse=True)[1]
-    sums = np.zeros((numbers.max() + 1, *values.shape[1:]))
-    np.add.at(sums, numbers, values)
-    return sums
-
-
-def _seed_variance(scores: pd.DataFrame, groups: Groups | None) -> tuple[float, float]:
+def _seed_variance(scores: np.ndarray, groups: np.ndarray | None) -> tuple[float, float]:
     """Return the variance over seeds of the mean over cases, and the part of it that is due to the cases."""
     cases, seeds = scores.shape
     if seeds < 2:
         return np.nan, np.nan
-    means = scores.mean()
-    left = scores - means - np.asarray(scores.mean(axis=1))[:, None] + means.mean()
-    sums = _sum_groups(left.to_numpy(), scores.index, groups)
+    means = scores.mean(axis=0)
+    sums = _sum_groups(scores - means - scores.mean(axis=1, keepdims=True) + means.mean(), groups)
     units = len(sums)
     residual = (sums**2).sum() / (seeds - 1) / cases**2 * units / (units - 1) if units > 1 else np.nan
-    return float(means.var()), float(residual)
+    return float(means.var(ddof=1)), float(residual)
+
+
+def _sum_groups(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Sum the rows of each group of cases."""
+    if groups is None:
+        return values
+    numbers = np.unique(groups, return_inverse=True)[1]
+    sums = np.zeros((numbers.max() + 1, *values.shape[1:]))
+    np.add.at(sums, numbers, values)
+    return sums
 
 
 def _add_tests(pairs: pd.DataFrame, margin: float) -> pd.DataFrame:

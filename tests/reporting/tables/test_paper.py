@@ -12,7 +12,7 @@ from wbcstudy.reporting.tables.paper import layout_table1, layout_table2, load_p
 from wbcstudy.reporting.tables.study_tables import write_tables
 from wbcstudy.reporting.text.answer import answer_sentences
 from wbcstudy.reporting.text.cautions import caution_sentences
-from wbcstudy.scoring.intervals import bootstrap_interval
+from wbcstudy.scoring.intervals import mean_interval
 from wbcstudy.scoring.metrics import COUNTS
 
 CONTRACT1 = ["encoder", "loss", "region", "precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high"]
@@ -56,7 +56,18 @@ def test_table1_pools_the_pixels_of_one_run(tmp_path):
     tp, fp, fn, _ = (nucleus[name].sum() for name in COUNTS)
     assert row["dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
     assert row["dice_mean"] == pytest.approx(nucleus["dice"].mean())
-    assert row["dice_ci_low"] <= row["dice_mean"] <= row["dice_ci_high"]
+    # Four images are too few for an interval.
+    assert np.isnan([row["dice_ci_low"], row["pooled_ci_low"]]).all()
+    assert any("too few" in note for note in layout_table1(results.table1).notes)
+
+
+def test_both_dice_have_an_interval(tmp_path):
+    table = study_of(tmp_path, encoders=("resnet18",), losses=("dice",), cases=20).table1
+    assert (table["dice_ci_low"] < table["dice_mean"]).all() and (table["dice_mean"] < table["dice_ci_high"]).all()
+    assert (table["pooled_ci_low"] < table["dice"]).all() and (table["dice"] < table["pooled_ci_high"]).all()
+    layout = layout_table1(table)
+    assert [text.count("[") for text in texts(layout)[0][2:5]] == [0, 1, 1]
+    assert not any("too few" in note for note in layout.notes)
 
 
 def test_table1_pools_folds_and_averages_seeds(tmp_path):
@@ -123,14 +134,15 @@ def test_of_several_seeds_those_with_all_folds_are_compared(tmp_path):
     assert answer_sentences(with_runs(results, alone))[0].startswith("U-Net with Dice loss is the only pair")
 
 
-def test_intervals_resample_whole_slides(tmp_path):
+def test_images_of_one_slide_are_one_unit_of_the_interval(tmp_path):
     results = study_of(tmp_path, encoders=("unet",), losses=("dice",), cases=20)
     slides = {case: case.split("_")[-1][-1] for case in results.runs[0].scores["case_id"]}
     alone, together = results.table1.iloc[0], with_runs(results, groups=slides).table1.iloc[0]
     scores = results.runs[0].scores.query("region == 'nucleus'")
-    expected = bootstrap_interval(scores["dice"], [slides[case] for case in scores["case_id"]])
-    assert (together["dice_ci_low"], together["dice_ci_high"]) == (expected.low, expected.high)
-    assert together["dice_ci_low"] != alone["dice_ci_low"] and together["dice_mean"] == alone["dice_mean"]
+    expected = mean_interval(scores["dice"], [slides[case] for case in scores["case_id"]])
+    assert (together["dice_ci_low"], together["dice_ci_high"]) == pytest.approx((expected.low, expected.high))
+    assert together["dice_ci_low"] != pytest.approx(alone["dice_ci_low"])
+    assert together["dice_mean"] == pytest.approx(alone["dice_mean"])
 
 
 def test_a_region_that_no_test_image_has_has_no_score(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from wbcstudy.registry import method_title
-from wbcstudy.reporting.tables.layout import Cell, Layout, interval_text
+from wbcstudy.reporting.tables.layout import Cell, Layout, interval_notes, interval_text
 from wbcstudy.scoring.breakdown import scores_by_cell_type
 from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.selection import TABLE_REGIONS
@@ -47,5 +47,6 @@ def layout_cell_types(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout:
             rows.append((method_title(method), cells))
     heads = [("", "Cell type"), ("", "Images")]
     heads += [(region.capitalize(), "Mean Dice [95 % interval]") for region in regions]
-    remarks = ["Intervals are over the images of a type (over slides or patients, where known); one image has none."]
+    remarks = ["Intervals are over the images of a type (over slides or patients, where known)."]
+    remarks += interval_notes(table, "mean", "ci_low")
     return Layout(5, "Scores by cell type, on the test images", heads, rows, notes=[*remarks, *notes])

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
+from wbcstudy.scoring.intervals import MIN_UNITS
 from wbcstudy.wording import interval_brackets
 
 NOTHING = "\N{EN DASH}"
+INTERVAL_TITLE = "[95 % interval]"
 METRIC_TITLES = {
     "precision": "Precision",
     "sensitivity": "Sensitivity",
@@ -20,8 +23,10 @@ METRIC_TITLES = {
     "accuracy": "Accuracy",
     "dice": "Dice",
     "iou": "IoU",
-    "dice_mean": "Mean Dice [95 % interval]",
+    "dice_mean": f"Mean Dice {INTERVAL_TITLE}",
 }
+# Score -> columns with the ends of its interval.
+_ENDS = {"dice_mean": ("dice_ci_low", "dice_ci_high"), "dice": ("pooled_ci_low", "pooled_ci_high")}
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,12 @@ def interval_text(value: float, low: float, high: float, digits: int = 4, interv
 
 
 def number_cell(row: pd.Series, metric: str, highest: dict[str, float], quoted: str = "") -> Cell:
-    """Return a score with four digits, bold where it is the highest of its column; the mean Dice with its interval."""
+    """Return a score with four digits, bold where it is the highest of its column, and with its interval."""
     value = row.get(metric)
     text = number_text(value)
-    if metric == "dice_mean" and text != NOTHING:
-        text = interval_text(value, row["dice_ci_low"], row["dice_ci_high"])
+    ends = [row.get(name, np.nan) for name in _ENDS.get(metric, ())]
+    if ends and text != NOTHING:
+        text = interval_text(value, *ends)
     # Numbers that are printed alike are equal.
     return Cell(text, best=number_text(value) == f"{highest.get(metric, -1):.4f}", paper=quoted)
 
@@ -94,6 +100,19 @@ def highest_values(
         values = group[list(metrics)].max().dropna() if len(group) > 1 else pd.Series(dtype=float)
         highest[region] = values.to_dict()
     return highest
+
+
+def interval_notes(table: pd.DataFrame, value: str, low: str) -> list[str]:
+    """Return a note if a value of a table has no interval because of too few images.
+
+    Args:
+        table: tidy frame.
+        value: column of the value.
+        low: column of the lower end.
+    """
+    if not (table[value].notna() & table[low].isna()).any():
+        return []
+    return [f"No interval: too few images for one (fewer than {MIN_UNITS}, or fewer slides or patients, where known)."]
 
 
 def whole_numbers(column: pd.Series) -> pd.Series:

@@ -16,11 +16,13 @@ import pandas as pd
 
 from wbcstudy.registry import ENCODERS, loss_title
 from wbcstudy.reporting.tables.layout import (
+    INTERVAL_TITLE,
     METRIC_TITLES,
     NOTHING,
     Cell,
     Layout,
     highest_values,
+    interval_notes,
     number_cell,
     whole_numbers,
 )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from wbcstudy.reporting.results import StudyResults
 
 _SCORES = ("precision", "dice", "dice_mean", "dice_ci_low", "dice_ci_high")
+_POOLED_ENDS = ("pooled_ci_low", "pooled_ci_high")
 # Marks a row of Table 1.
 RECOMMENDED = "(recommended)"
 _PAPER_NOTE = "Grey, “paper”: the number printed in the paper, for its own 87 images, which were never published."
@@ -48,7 +51,7 @@ def make_table1(results: StudyResults) -> pd.DataFrame:
 
     Returns:
         One row per encoder, loss and region in the paper's order: pooled precision and dice, `dice_mean` over the
-        images (each image's mean over the seeds) with its 95 % interval, the median over runs of best_epoch and
+        images (each image's mean over the seeds), 95 % intervals of both Dice, the median over runs of best_epoch and
         epochs, n (images with a defined Dice), seeds and folds (numbers of those in the scores), runs (all), failed,
         whole (whether the pair has all folds and can be compared) and recommended (see `decision.decide`). Scores are
         NaN where no run is complete. No runs give no rows.
@@ -72,7 +75,7 @@ def make_table1(results: StudyResults) -> pd.DataFrame:
         for region in TABLE_REGIONS:
             scores = averages.loc[region].to_dict() if region in averages.index else {"n": 0}
             rows.append(shared | {"region": region} | scores)
-    table = pd.DataFrame(rows).reindex(columns=[*columns, "whole", "recommended"])
+    table = pd.DataFrame(rows).reindex(columns=[*columns, "whole", "recommended", *_POOLED_ENDS])
     return table.assign(**{name: whole_numbers(table[name]) for name in ("best_epoch", "epochs", "n")})
 
 
@@ -85,10 +88,10 @@ def make_ensemble(scores: pd.DataFrame, voters: int, groups: Groups | None = Non
         groups: case id -> group, for the interval.
 
     Returns:
-        One row per region: encoder ("ensemble"), loss ("vote"), region, precision, dice, dice_mean, its interval, n
+        One row per region: encoder ("ensemble"), loss ("vote"), region, precision, dice and dice_mean with intervals, n
         and voters. No rows without scores.
     """
-    columns = ["encoder", "loss", "region", *_SCORES, "n", "voters"]
+    columns = ["encoder", "loss", "region", *_SCORES, "n", "voters", *_POOLED_ENDS]
     if scores.empty:
         return pd.DataFrame(columns=columns)
     averages = average_scores(scores.assign(seed=scores["run"].str.extract(r"__seed(\d+)$")[0]), groups)
@@ -139,6 +142,8 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
     remarks += ["Mean Dice: mean of the Dice per image.", "Bold: highest in its column."]
     if table["recommended"].any():
         remarks.append("Recommended: chosen on the validation images, not by these scores.")
+    remarks.append("Intervals: for other test images of the same kind and these trained networks.")
+    remarks += interval_notes(table, "dice_mean", "dice_ci_low")
     remarks += [_PAPER_NOTE] if quotes else []
     if ensemble is not None and len(ensemble):
         cells, note = _ensemble_row(ensemble, regions, metrics, len(rows))
@@ -152,7 +157,8 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
     if partly:
         remarks.append(f"Failed runs, left out: {'; '.join(partly)}.")
     heads = [("", "Encoder"), ("", "Loss")]
-    heads += [(region.capitalize(), METRIC_TITLES[metric]) for region in regions for metric in metrics]
+    titles = METRIC_TITLES | {"dice": f"Dice {INTERVAL_TITLE}"}
+    heads += [(region.capitalize(), titles[metric]) for region in regions for metric in metrics]
     heads += [("", "Best epoch"), ("", "Epochs")]
     title = "Each encoder with each loss, on the test images"
     return Layout(1, title, heads, rows, text_columns=2, notes=[*remarks, *notes])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from wbcstudy.registry import method_title
-from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout, interval_text, number_text
+from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout, interval_notes, interval_text, number_text
 from wbcstudy.reporting.tables.ranks import p_text
 from wbcstudy.runs.results import read_score_file
 from wbcstudy.scoring.comparison import TRANSFER_COLUMNS, compare_transfer
@@ -122,6 +122,7 @@ def layout_transfer(transfer: Transfer, best: str | None, notes: Iterable[str] =
         "magnification (all images are resized to one size), the stain, the camera, the types of cells or the expert.",
         "Each network of a row (all folds and seeds) is scored on every image of the other dataset, and the scores of "
         f"an image are averaged; networks per row: {number}. No network was trained on these images.",
+        *interval_notes(transfer.table, "drop", "drop_ci_low"),
     ]
     return Layout(8, "Scores on other datasets", heads, rows, notes=[*remarks, *notes])
 

@@ -128,8 +128,9 @@ def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str
 def _describe_evaluation(config: StudyConfig, complete: Sequence[Run]) -> list[str]:
     sentences = [
         "Precision and Dice were computed from the pixels of all test images together; mean Dice is the mean over "
-        "images, with a 95 % percentile bootstrap interval over images (over slides or patients, where known). The "
-        "best encoder and loss had the highest Dice on the validation images."
+        "images. Their 95 % intervals are over images (over slides or patients, where known): t intervals, whose lower "
+        "end includes one imagined image worse than the worst. The best encoder and loss had the highest Dice on the "
+        "validation images."
     ]
     if len({(run.config.encoder, run.config.loss) for run in complete}) > 1:
         several_seeds = len({run.config.seed for run in complete}) > 1
@@ -156,8 +157,8 @@ def _describe_evaluation(config: StudyConfig, complete: Sequence[Run]) -> list[s
     if config.also_score:
         sentences.append(
             "Every network also segmented all images of other datasets, on which none was trained; scores there are "
-            "means over the networks of a method, and intervals of the drop in Dice resample both sets of "
-            "images independently."
+            "means over the networks of a method, and intervals of the drop in Dice combine those of both sets of "
+            "images (Zou and Donner)."
         )
     return sentences
 

@@ -1,0 +1,220 @@
+"""Coverage of the printed intervals, error rate of the comparisons, and power, with the Dice of real networks.
+
+    python benchmarks/measure_statistics.py coverage
+    python benchmarks/measure_statistics.py error_rates
+
+Populations are the Dice values of networks in outputs/reference/: a sample of n test images is drawn with replacement,
+and the interval should contain the value of all images. Comparisons draw images in the same way, for networks whose
+means are made equal, and add effects of seeds of the measured size (docs/how_we_compare.md). Writes coverage.csv or
+error_rates.csv to outputs/reference/statistics/. No network is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import wilcoxon
+
+from wbcstudy.files import atomic_write, project_root
+from wbcstudy.scoring.intervals import mean_interval, ratio_interval, subtract_intervals
+from wbcstudy.scoring.statistics import ALPHA, MethodScores, compare_scores
+
+REGIONS = ("nucleus", "cytoplasm", "cell")
+HEADLINE = REGIONS[:2]
+DATASETS = ("segmentation_wbc_1", "segmentation_wbc_2")
+SIZES = (8, 10, 20, 60)
+# Range of the sd between seeds, and sd of one image between seeds: VGG-16 with three seeds in vgg16_hed, vgg16_scratch
+# and vgg16_hed_frozen. Beyond the residual, the sd between seeds was 0 to 0.005.
+SD_SEEDS, SD_RESIDUAL = (0.002, 0.006), 0.015
+IMAGES_OF_A_SLIDE = 5
+
+
+def read_dice(study: str, part: str = "") -> pd.DataFrame:
+    """Read the scores of a kept study: run, case_id, region, dice and counts."""
+    return pd.read_csv(project_root() / "outputs" / "reference" / study / "runs" / "all" / part / "scores.csv")
+
+
+def measure_coverage(samples: int, seed: int = 0) -> pd.DataFrame:
+    """Measure how often each kind of interval contains the value of the population."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for study, size in itertools.product(DATASETS, SIZES):
+        frame = read_dice(study).dropna(subset="dice")
+        for region in REGIONS:
+            part = frame[frame["region"] == region]
+            table = part.pivot_table("dice", "case_id", "run").dropna(axis=1)
+            for run in table:
+                counts = part[part["run"] == run][["tp", "fp", "fn"]].to_numpy(dtype=float)
+                for kind, hits in cover_one(table[run].to_numpy(), counts, size, samples, generator).items():
+                    rows.append((kind, study, region, size, run, *hits))
+            pairs = list(itertools.combinations(table, 2))
+            for a, b in (pairs[i] for i in generator.permutation(len(pairs))[:6]):
+                hits = cover_difference(table[[a, b]].to_numpy(), size, samples, generator)
+                rows.append(("difference of two networks", study, region, size, f"{a} {b}", *hits))
+    rows += cover_drops(samples, generator)
+    names = ["interval", "images", "region", "n", "network", "covered", "too_low", "too_high", "printed"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def cover_one(dice, counts, size: int, samples: int, generator) -> dict[str, tuple[float, ...]]:
+    """Measure the intervals of one network's mean and pooled Dice, and of the mean over slides."""
+    tp, errors = 2 * counts[:, 0], counts[:, 1] + counts[:, 2]
+    # Slides of images that are alike: sorted by Dice, with noise as large as the spread between images.
+    noisy = dice + dice.std() * generator.standard_normal(len(dice))
+    slides = np.argsort(noisy)[: len(dice) // IMAGES_OF_A_SLIDE * IMAGES_OF_A_SLIDE].reshape(-1, IMAGES_OF_A_SLIDE)
+    names = np.repeat(np.arange(size), IMAGES_OF_A_SLIDE)
+    drawn = [generator.integers(len(dice), size=size) for _ in range(samples)]
+    clusters = [slides[generator.integers(len(slides), size=size)].ravel() for _ in range(samples)]
+    return {
+        "mean Dice": count_hits([mean_interval(dice[rows]) for rows in drawn], dice.mean()),
+        "pooled Dice": count_hits(
+            [ratio_interval(tp[rows], tp[rows] + errors[rows]) for rows in drawn], tp.sum() / (tp + errors).sum()
+        ),
+        "mean Dice, n slides of five images": count_hits(
+            [mean_interval(dice[rows], names) for rows in clusters], dice[slides].mean()
+        ),
+    }
+
+
+def cover_difference(dice: np.ndarray, size: int, samples: int, generator) -> tuple[float, ...]:
+    """Measure the interval of the difference of two networks on the same images."""
+    true, hits = dice[:, 0].mean() - dice[:, 1].mean(), []
+    for _ in range(samples):
+        rows = generator.integers(len(dice), size=size)
+        cases = np.arange(size).astype(str)
+        methods = {name: MethodScores(cases, dice[rows][:, [i]]) for i, name in enumerate("ab")}
+        pair = compare_scores({"nucleus": methods}).iloc[0]
+        hits.append((pair["ci_low"], pair["ci_high"]))
+    return _rates(np.array(hits, dtype=float), true)
+
+
+def cover_drops(samples: int, generator) -> list[tuple]:
+    """Measure the interval of the drop from the own images to those of another dataset."""
+    own, other = read_dice("transfer_2to1"), read_dice("transfer_2to1", "transfer/segmentation_wbc_1")
+    rows = []
+    for size, region, method in itertools.product(SIZES, REGIONS, ("mobilenet", "resnet18")):
+        first, second = (
+            part[(part["region"] == region) & part["run"].str.startswith(method)].groupby("case_id")["dice"].mean()
+            for part in (own, other)
+        )
+        first, second = first.dropna().to_numpy(), second.dropna().to_numpy()
+        drops = [
+            subtract_intervals(
+                mean_interval(generator.choice(first, size)), mean_interval(generator.choice(second, size))
+            )
+            for _ in range(samples)
+        ]
+        hits = count_hits(drops, first.mean() - second.mean())
+        rows.append(("drop to another dataset", "transfer_2to1", region, size, method, *hits))
+    return rows
+
+
+def count_hits(intervals, true: float) -> tuple[float, ...]:
+    """Return the shares of intervals that contain the true value, are below or above it, and are printed."""
+    return _rates(np.array([(interval.low, interval.high) for interval in intervals]), true)
+
+
+def _rates(ends: np.ndarray, true: float) -> tuple[float, ...]:
+    printed = ~np.isnan(ends[:, 0])
+    low, high = ends[printed].T
+    if not len(low):
+        return np.nan, np.nan, np.nan, 0.0
+    # Rounding must not decide about intervals of no width.
+    below, above = (high < true - 1e-12).mean(), (low > true + 1e-12).mean()
+    return 1 - below - above, below, above, printed.mean()
+
+
+def equal_networks() -> dict[str, np.ndarray]:
+    """Return study -> Dice of its networks, made equal in their mean over all images: (regions, images, networks)."""
+    equal = {}
+    for study in DATASETS:
+        frame = read_dice(study)
+        parts = [frame[frame["region"] == region].pivot_table("dice", "case_id", "run") for region in HEADLINE]
+        stacked = np.stack([part.dropna().to_numpy() for part in parts])
+        equal[study] = stacked - stacked.mean(axis=1, keepdims=True) + stacked.mean()
+    return equal
+
+
+def draw_study(population: np.ndarray, methods: int, seeds: int, images: int, generator, shift: float = 0.0) -> dict:
+    """Draw a study of networks with equal means, but for a shift of the first; region -> method -> scores."""
+    rows = generator.integers(population.shape[1], size=images)
+    networks = generator.permutation(population.shape[2])[:methods]
+    sd_seeds = generator.uniform(*SD_SEEDS, size=(methods, 1)) if seeds > 1 else 0.0
+    sd_residual = SD_RESIDUAL if seeds > 1 else 0.0
+    cases, study = np.arange(images).astype(str), {}
+    for region, scores in zip(HEADLINE, population[:, rows][:, :, networks], strict=True):
+        effects = sd_seeds * generator.standard_normal((methods, seeds))
+        residual = sd_residual * generator.standard_t(5, size=(images, methods, seeds)) / np.sqrt(5 / 3)
+        drawn = scores[:, :, None] + effects + residual
+        drawn[:, 0] += shift
+        study[region] = {f"m{i}": MethodScores(cases, drawn[:, i]) for i in range(methods)}
+    return study
+
+
+def measure_errors(studies: int, seed: int = 1) -> pd.DataFrame:
+    """Measure the share of studies of equal networks with any significant difference, and the power."""
+    generator, rows = np.random.default_rng(seed), []
+    for (name, population), methods, seeds, images in itertools.product(
+        equal_networks().items(), (2, 3, 10, 18), (1, 2, 3), (8, 20, 60)
+    ):
+        if methods > population.shape[2]:
+            continue
+        number = studies if methods < 10 else max(studies // 3, 5)
+        alarms, old, stated = [], [], []
+        for _ in range(number):
+            study = draw_study(population, methods, seeds, images, generator)
+            pairs = compare_scores(study)
+            alarms.append((pairs["p_adjusted"] < ALPHA).any())
+            if methods == 2:
+                # The earlier rule: signed-rank test of each region on the means over the seeds.
+                tests = [wilcoxon(part["m0"].means - part["m1"].means).pvalue for part in study.values()]
+                old.append(min(tests) < ALPHA)
+                stated.append(pairs["detectable"].mean())
+        row = {"images": name, "methods": methods, "seeds": seeds, "n": images, "studies": number}
+        row |= {"false_alarms": np.mean(alarms), "earlier_rule": np.mean(old) if old else np.nan}
+        if methods == 2:
+            row["detectable"] = float(np.median(stated))
+            found = [
+                _finds_first(draw_study(population, 2, seeds, images, generator, 2 * row["detectable"]))
+                for _ in range(number)
+            ]
+            row["power_at_twice"] = np.mean(found)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _finds_first(study: dict) -> float:
+    pairs = compare_scores(study)
+    return float(((pairs["p_adjusted"] < ALPHA) & (pairs["better"] == "m0")).mean())
+
+
+def main() -> None:
+    """Measure and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["coverage", "error_rates"])
+    parser.add_argument("--samples", type=int, default=200, help="samples per network and interval")
+    parser.add_argument("--studies", type=int, default=400, help="simulated studies per row; a third with many methods")
+    parser.add_argument("--quick", action="store_true", help="few samples, for a test")
+    parser.add_argument("--output", type=Path, help="folder of the results")
+    args = parser.parse_args()
+    samples, studies = (4, 4) if args.quick else (args.samples, args.studies)
+    folder = args.output or project_root() / "outputs" / "reference" / "statistics"
+    folder.mkdir(parents=True, exist_ok=True)
+    table = summarise_coverage(measure_coverage(samples)) if args.part == "coverage" else measure_errors(studies)
+    with atomic_write(folder / f"{args.part}.csv") as part:
+        table.to_csv(part, index=False, float_format="%.4g", lineterminator="\n")
+
+
+def summarise_coverage(table: pd.DataFrame) -> pd.DataFrame:
+    """Average over the networks of a dataset, and add the lowest coverage of any of them."""
+    by = table.groupby(["interval", "images", "region", "n"], sort=False)
+    means = by[["covered", "too_low", "too_high", "printed"]].mean()
+    return means.assign(lowest=by["covered"].min(), networks=by.size()).reset_index()
+
+
+if __name__ == "__main__":
+    main()
