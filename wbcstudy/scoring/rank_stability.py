@@ -72,7 +72,7 @@ def resample_ranks(
     """
     scores = {}
     for region in regions:
-        scores[region] = {name: part.scores for name, part in method_scores(frame, region, column).items()}
+        scores[region] = {name: part.table for name, part in method_scores(frame, region, column).items()}
     methods = [name for name in scores[regions[0]] if all(name in by_method for by_method in scores.values())]
     if len(methods) < 2:
         return None

@@ -48,6 +48,11 @@ class MethodScores:
         """Number of seeds."""
         return self.scores.shape[1]
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """The scores with the names of the cases as index."""
+        return pd.DataFrame(self.scores, self.cases)
+
     @cached_property
     def means(self) -> np.ndarray:
         """Mean over the seeds of each case, float (N,)."""
