@@ -2,6 +2,7 @@
 
 from tests.helpers.fake_study import DATASET, make_results, with_runs
 from wbcstudy.config import StudyConfig
+from wbcstudy.data.duplicates import Duplicate
 from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, weights_sentence
 
 
@@ -62,3 +63,13 @@ def test_the_weights_that_encoders_started_from():
     assert weights_sentence(scratch.runs()) == "Trained from scratch, without ImageNet weights."
     assert weights_sentence(paper.runs()) == "Encoders started from ImageNet weights and were frozen."
     assert "file /A/B.h5" in weights_sentence([StudyConfig(encoder_weights="/A/B.h5")])
+
+
+def test_duplicates_are_stated_only_where_there_are_some(tmp_path):
+    results = make_results(tmp_path, StudyConfig(name="demo", encoders=("resnet18",)), cases=4)
+    assert "same cell" not in methods_paragraph(results)
+    results.duplicates = (Duplicate("a", "b", "near", 0.98),)
+    assert "1 pair of images shows the same cell" in methods_paragraph(results)
+    assert "stayed together in the split" in methods_paragraph(results)
+    results.leaks = (("a",), ())
+    assert "and 1 test image shows a training cell" in methods_paragraph(results)

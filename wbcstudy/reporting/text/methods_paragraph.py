@@ -34,6 +34,7 @@ def methods_paragraph(results: StudyResults) -> str:
         return "No network of this study is trained yet, so there is no training to describe."
     sentences = [
         *_describe_study(config, dataset, complete),
+        *_describe_duplicates(results),
         *_describe_training(config, complete),
         *_describe_evaluation(config, complete),
         *_describe_software(complete[0].record, complete),
@@ -98,6 +99,19 @@ def _describe_study(config: StudyConfig, dataset: Mapping[str, Any], complete: S
         + (f", in {config.folds} folds of a cross-validation" if config.folds > 1 else "")
         + "; all networks used the same split.",
     ]
+
+
+def _describe_duplicates(results: StudyResults) -> list[str]:
+    if not results.duplicates:
+        return []
+    number, divided = len(results.duplicates), len(results.leaks[0])
+    pairs = f"{count(number, 'pair')} of images {'shows' if number == 1 else 'show'} the same cell"
+    method = "equal pixels, or the correlation of their gradients after an affine alignment"
+    if divided:
+        verb = "shows" if divided == 1 else "show"
+        split = f"the split did not take account of this, and {count(divided, 'test image')} {verb} a training cell"
+        return [f"{pairs} ({method}); such images counted as one in tests, but {split}."]
+    return [f"{pairs} ({method}); such images stayed together in the split and counted as one in tests."]
 
 
 def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str]:
