@@ -12,8 +12,20 @@ from hypothesis.extra import numpy as hnp
 
 from tests.helpers.arrays_in_memory import make_arrays, shares_of
 from wbcstudy.config import RunConfig
-from wbcstudy.data.arrays import DiskArray, _resize_mask, read_cases, resize_image
-from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.arrays import (
+    DiskArray,
+    _resize_mask,
+    label_probabilities,
+    majority,
+    read_cases,
+    read_scored_case,
+    read_training_cases,
+    resize_image,
+    resize_labels,
+    resize_probabilities,
+    resize_shares,
+)
+from wbcstudy.data.datasets import load_dataset, read_case
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.batches import make_batches, show_augmented
 from wbcstudy.nets.stain import normalise_training_images
@@ -40,7 +52,68 @@ def test_an_unknown_case(make_folder):
         read_cases(load_dataset(make_folder()), ["9"], 8)
 
 
+def test_training_cases_keep_their_stored_size(make_folder):
+    dataset = load_dataset(make_folder())
+    arrays = read_training_cases(dataset, ["001", "002"], 32)
+    image, mask = read_case(dataset, dataset.case("002"))
+    np.testing.assert_array_equal(arrays.images[1], image)
+    np.testing.assert_array_equal(arrays.masks[1], mask)
+    np.testing.assert_array_equal(arrays.shares, shares_of(arrays.masks))
+    np.testing.assert_allclose(arrays.aspects, 12 / 16)
+    assert len(read_training_cases(dataset, [], 32)) == 0
+
+
+def test_large_training_cases_are_reduced_to_twice_the_input(make_folder):
+    arrays = read_training_cases(load_dataset(make_folder()), ["001"], 4)
+    assert (arrays.images.shape, arrays.shares.shape) == ((1, 8, 8, 3), (1, 8, 8, 2))
+
+
+def test_references_have_the_scored_size(make_folder):
+    dataset = load_dataset(make_folder())
+    stored = read_case(dataset, dataset.case("002"))
+    native, resized = (read_cases(dataset, ["001", "002"], 8, score_px).references for score_px in (None, 8))
+    assert native.shapes == [(12, 16)] * 2 and resized.shapes == [(8, 8)] * 2
+    assert len(native) == len(list(native)) == 2
+    np.testing.assert_array_equal(native[1], stored[1])
+    np.testing.assert_array_equal(resized[1], _resize_mask(stored[1], 8, 8))
+    for score_px, references in ((None, native), (8, resized)):
+        image, mask = read_scored_case(dataset, "002", score_px)
+        assert image.shape[:2] == mask.shape
+        np.testing.assert_array_equal(mask, references[1])
+
+
 sizes = st.integers(1, 40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(hnp.arrays(np.uint8, st.tuples(sizes, sizes), elements=st.sampled_from([0, 1, 2])), sizes, sizes)
+def test_shares_of_a_resized_mask(mask, height, width):
+    shares = resize_shares(mask, height, width)
+    assert (shares.shape, shares.dtype) == ((height, width, 2), np.uint8)
+    assert shares.astype(int).sum(axis=-1).max() <= 255
+    probabilities = label_probabilities(shares)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-6)
+    assert probabilities.min() >= -1e-6
+    label = majority(shares)
+    largest = np.take_along_axis(probabilities, label[..., None].astype(int), axis=-1)[..., 0]
+    np.testing.assert_allclose(largest, probabilities.max(axis=-1), atol=1e-6)
+    np.testing.assert_array_equal(majority(resize_shares(mask, *mask.shape)), mask)
+    assert set(np.unique(resize_labels(mask, (height, width)))) <= set(np.unique(mask))
+
+
+def test_shares_come_back_to_the_mask():
+    # A cell of 110 px in an image of 300 px, seen by a network at 128 px.
+    y, x = np.mgrid[:300, :300]
+    distance = np.hypot(y - 140, x - 155)
+    mask = np.select([distance < 30, distance < 55], [2, 1], 0).astype(np.uint8)
+    shares = label_probabilities(resize_shares(mask, 128, 128))
+    wrong = {
+        "shares": resize_probabilities(shares, mask.shape).argmax(axis=-1) != mask,
+        "labels": resize_labels(shares.argmax(axis=-1), mask.shape) != mask,
+        "nearest": _resize_mask(_resize_mask(mask, 128, 128), 300, 300) != mask,
+    }
+    wrong = {rule: int(pixels.sum()) for rule, pixels in wrong.items()}
+    assert wrong["shares"] < wrong["labels"] / 3 and wrong["labels"] < wrong["nearest"]
 
 
 @settings(max_examples=60, deadline=None)

@@ -257,5 +257,11 @@ def test_a_clean_dataset(make_folder):
     assert report.ok
     assert (report.errors, report.warnings, len(report.cases)) == ((), (), 4)
     text = report.text()
-    for line in ("cases         4", "image sizes   16x12 px (4)", "cite          Us, 2024", "small can be used."):
+    for line in (
+        "cases         4",
+        "image sizes   16x12 px (4)",
+        "4 of 4 are not square (up to 1.33 to 1)",
+        "cite          Us, 2024",
+        "small can be used.",
+    ):
         assert line in text

@@ -106,9 +106,8 @@ def read_training_cases(dataset: Dataset, case_ids: Sequence[str], image_size: i
 
     Args and errors as for `read_cases`.
     """
-    shapes = [read_shape(dataset.case(case_id).image_path) for case_id in case_ids]
-    largest = np.max(shapes, axis=0, initial=1)
-    height, width = np.minimum(largest, 2 * image_size).tolist()
+    shapes = [read_shape(dataset.case(case_id).image_path) for case_id in case_ids] or [(1, 1)]
+    height, width = np.minimum(np.max(shapes, axis=0), 2 * image_size).tolist()
     return _read(dataset, case_ids, (height, width), None)
 
 

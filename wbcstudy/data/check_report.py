@@ -166,16 +166,22 @@ class CheckReport:
         )
 
     def summary(self) -> dict[str, str]:
-        """Return cases, image sizes, cell types, groups, label shares and stray pixels as text."""
+        """Return cases, image sizes, shapes, cell types, groups, label shares and stray pixels as text."""
         strays = [case.stray_pixels for case in self.cases if case.stray_pixels]
         types = Counter(case.cell_type for case in self.cases)
         groups = {case.group for case in self.cases} - {None}
         sizes = Counter(f"{case.width_px}x{case.height_px} px" for case in self.cases).most_common()
         shares = [f"{name} {share:.1%}" for name, share in self.label_shares.items()] if self.cases else []
         readable = len(self.cases)
+        ratios = [max(case.width_px, case.height_px) / min(case.width_px, case.height_px) for case in self.cases]
+        oblong = [ratio for ratio in ratios if ratio > 1]
         return {
             "cases": str(readable) if readable == self.num_images else f"{readable} readable of {self.num_images}",
             "image sizes": join_words([f"{size} ({n})" for size, n in sizes], most=_MOST_SIZES) or "-",
+            "shapes": f"{len(oblong)} of {readable} are not square (up to {max(oblong):.2f} to 1); networks see them "
+            "squeezed to squares"
+            if oblong
+            else "square",
             "cell types": ", ".join(f"{name or 'unknown'} {n}" for name, n in types.most_common())
             if set(types) - {None}
             else "-",

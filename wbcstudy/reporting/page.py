@@ -18,7 +18,7 @@ from wbcstudy.reporting.text.answer import answer_sentences, answer_table
 from wbcstudy.reporting.text.captions import make_captions
 from wbcstudy.reporting.text.cautions import caution_sentences, leak_sentences
 from wbcstudy.reporting.text.glossary import GLOSSARY
-from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, split_sizes
+from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, scored_size, split_sizes
 from wbcstudy.reporting.text.transfer import transfer_sentences
 from wbcstudy.runs.folders import StudyFolder, problem_status
 from wbcstudy.runs.results import run_seconds
@@ -209,7 +209,8 @@ def _describe_data(results: StudyResults) -> list[tuple[str, str]]:
         rows.append(("Label shares", ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())))
     if sizes := split_sizes(results.complete):
         rows.append(("Split", sizes + (f" in each of {config.folds} folds" if config.folds > 1 else "")))
-    rows.append(("Size", f"resized to {config.image_size} x {config.image_size} px"))
+    rows.append(("Input of the networks", f"{config.image_size} x {config.image_size} px"))
+    rows.append(("Scored at", scored_size(results)))
     if dataset.get("fingerprint"):
         rows.append(("Fingerprint", str(dataset["fingerprint"])))
     return rows

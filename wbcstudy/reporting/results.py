@@ -136,14 +136,16 @@ class StudyResults:
         Raises:
             StudyError: runs were scored by different rules, and cannot share a table.
         """
-        rules = {run.config.score_px for run in self.complete} or {self.config.score_px}
+        rules = {run.config.score_at for run in self.complete}
+        rules |= {method.score_at for method in self.measured if method.scores is not None}
         if len(rules) > 1:
             raise StudyError(
                 f"The runs of {self.study.name} were not all scored at the same size.",
                 expected="the same `score_at` for all runs of a study, so that their scores can be compared",
                 fix="Move the runs of one kind to the folder of another study.",
             )
-        return rules.pop()
+        score_at = rules.pop() if rules else self.config.score_at
+        return self.config.model_copy(update={"score_at": score_at}).score_px
 
     # The data.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from wbcstudy.reporting.tables.ranks import layout_ranks
 from wbcstudy.reporting.tables.render import write_table
 from wbcstudy.reporting.tables.table3 import layout_table3
 from wbcstudy.reporting.tables.transfer import layout_flips, layout_transfer
-from wbcstudy.reporting.text.methods_paragraph import weights_sentence
+from wbcstudy.reporting.text.methods_paragraph import scored_size, weights_sentence
 from wbcstudy.reporting.text.paper_comparison import paper_sentences
 from wbcstudy.wording import count, join_words
 
@@ -68,7 +69,12 @@ def make_tables(results: StudyResults) -> dict[str, Table]:
     }
     if not results.several:
         del more["ranks"]
-    return tables | {name: table for name, table in more.items() if table[1].rows}
+    tables |= {name: table for name, table in more.items() if table[1].rows}
+    scored = f"The scores of this study were counted at {scored_size(results)}."
+    return {
+        name: (frame, layout if name == "costs" else replace(layout, notes=[scored, *layout.notes]))
+        for name, (frame, layout) in tables.items()
+    }
 
 
 def _paper_notes(results: StudyResults) -> list[str]:

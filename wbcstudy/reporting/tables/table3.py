@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from wbcstudy.config import StudyConfig
+from wbcstudy.config import BaselineConfig, StudyConfig
+from wbcstudy.config_io import read_run
 from wbcstudy.registry import METHODS, loss_title, network_title
 from wbcstudy.reporting.tables.layout import (
     METRIC_TITLES,
@@ -66,6 +67,7 @@ class MeasuredMethod:
         folds: folds in the scores.
         failed: number of failed folds.
         averages: result of `average_scores`, if known.
+        score_at: size at which it was scored, see `DataSettings.score_at`.
     """
 
     method: str
@@ -78,6 +80,7 @@ class MeasuredMethod:
     folds: tuple[int, ...] = (0,)
     failed: int = 0
     averages: pd.DataFrame | None = None
+    score_at: str = "native"
 
 
 def load_measured(study: StudyFolder, config: StudyConfig) -> list[MeasuredMethod]:
@@ -114,10 +117,12 @@ def load_measured(study: StudyFolder, config: StudyConfig) -> list[MeasuredMetho
             name: _mean([record.get(name) for record in records[method]])
             for name in ("fit_seconds", "seconds_per_image")
         }
+        # All folds have the same settings, see `check_same_settings`.
+        score_at = read_run(complete[0].params, BaselineConfig).score_at
         for variant in _VARIANTS:
             scores = _read_variant(complete, variant)
             names = str(facts["reference"]), str(facts["algorithm"])
-            counts = {"folds": tuple(folds[method]), "failed": failed}
+            counts = {"folds": tuple(folds[method]), "failed": failed, "score_at": score_at}
             measured.append(MeasuredMethod(method, *names, scores, variant, **times, **counts))
     return measured
 

@@ -36,12 +36,22 @@ def methods_paragraph(results: StudyResults) -> str:
         *_describe_study(config, dataset, complete),
         *_describe_duplicates(results),
         *_describe_training(config, complete),
+        _describe_scoring(results),
         *_describe_evaluation(config, complete),
         *_describe_software(complete[0].record, complete),
     ]
     if dataset.get("citation"):
         sentences.append(f"Data: {dataset['citation']}")
     return " ".join(sentences)
+
+
+def scored_size(results: StudyResults) -> str:
+    """Return the size at which predictions were scored: "128 x 128 px", or "the size of each image (88 to 120 px)"."""
+    if results.score_px is not None:
+        return f"{results.score_px} x {results.score_px} px"
+    sides = results.scores.reindex(columns=["height_px", "width_px"]).stack()
+    span = f" ({number_range(int(sides.min()), int(sides.max()))} px)" if len(sides) else ""
+    return f"the size of each image{span}"
 
 
 def weights_sentence(configs: Iterable[RunConfig | StudyConfig]) -> str:
@@ -93,7 +103,7 @@ def _describe_study(config: StudyConfig, dataset: Mapping[str, Any], complete: S
         f"U-Nets with {count(len(encoders), 'encoder')} ({encoder_titles}) were trained with "
         f"{count(len(losses), 'loss')} ({loss_titles}{partial}), using {f'wbcstudy {versions}'.strip()}.",
         f"The data were {cases}{dataset.get('title') or config.dataset}, resized to "
-        f"{config.image_size} x {config.image_size} pixels (masks by nearest neighbour).",
+        f"{config.image_size} x {config.image_size} pixels (masks {_describe_masks(complete)}).",
         f"Cases were split{' into ' + sizes if sizes else ''} with seed {config.split_seed}, stratified by cell type "
         "where it is known"
         + (f", in {config.folds} folds of a cross-validation" if config.folds > 1 else "")
@@ -112,6 +122,22 @@ def _describe_duplicates(results: StudyResults) -> list[str]:
         split = f"the split did not take account of this, and {count(divided, 'test image')} {verb} a training cell"
         return [f"{pairs} ({method}); such images counted as one in tests, but {split}."]
     return [f"{pairs} ({method}); such images stayed together in the split and counted as one in tests."]
+
+
+def _describe_masks(complete: Sequence[Run]) -> str:
+    # Runs whose record lacks the setting were trained by an earlier version.
+    if all("score_at" in (run.record.get("config") or {}) for run in complete):
+        return "as the share of each label in a pixel, the target of the training"
+    return "by nearest neighbour"
+
+
+def _describe_scoring(results: StudyResults) -> str:
+    if results.score_px is not None:
+        return f"Predictions were compared with masks at {scored_size(results)}, where masks were nearest neighbours."
+    return (
+        "Predicted probabilities were resized bilinearly, and the most probable label was compared with the expert's "
+        f"mask at {scored_size(results)}."
+    )
 
 
 def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str]:
