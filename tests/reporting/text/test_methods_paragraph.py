@@ -6,9 +6,8 @@ from tests.helpers.fake_study import DATASET, make_results, with_runs
 from wbcstudy.config import StudyConfig
 from wbcstudy.data.duplicates import Duplicate
 from wbcstudy.errors import StudyError
-from wbcstudy.files import write_json
 from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, weights_sentence
-from wbcstudy.runs.results import load_runs
+from wbcstudy.runs.results import load_runs, write_record
 
 
 def test_it_states_what_a_reviewer_asks(tmp_path):
@@ -41,7 +40,7 @@ def test_scores_of_an_earlier_version_are_of_image_size(tmp_path):
     results = make_results(tmp_path, StudyConfig(name="demo", encoders=("unet",), losses=("dice", "cross_entropy")))
     for run in results.runs:
         del run.record["config"]["score_at"]
-        write_json(run.folder.record, run.record)
+        write_record(run.folder, run.record)
     results = with_runs(results, load_runs(results.study))
     text = methods_paragraph(results)
     assert "Predictions were compared with masks at 32 x 32 px" in text and "by nearest neighbour" in text
@@ -51,7 +50,7 @@ def test_scores_of_an_earlier_version_are_of_image_size(tmp_path):
 def test_scores_of_different_sizes_share_no_table(tmp_path):
     results = make_results(tmp_path, StudyConfig(name="demo", encoders=("unet",), losses=("dice", "cross_entropy")))
     del results.runs[0].record["config"]["score_at"]
-    write_json(results.runs[0].folder.record, results.runs[0].record)
+    write_record(results.runs[0].folder, results.runs[0].record)
     with pytest.raises(StudyError, match="not all scored at the same size"):
         _ = with_runs(results, load_runs(results.study)).tables
 

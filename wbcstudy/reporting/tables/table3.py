@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from wbcstudy.config import BaselineConfig, StudyConfig
-from wbcstudy.config_io import read_run
+from wbcstudy.config_io import make_recorded_config
 from wbcstudy.registry import METHODS, loss_title, network_title
 from wbcstudy.reporting.tables.layout import (
     METRIC_TITLES,
@@ -118,7 +118,8 @@ def load_measured(study: StudyFolder, config: StudyConfig) -> list[MeasuredMetho
             for name in ("fit_seconds", "seconds_per_image")
         }
         # All folds have the same settings, see `check_same_settings`.
-        score_at = read_run(complete[0].params, BaselineConfig).score_at
+        settings = records[method][0].get("config") or config.model_dump(include={"score_at"})
+        score_at = make_recorded_config(BaselineConfig, settings, source=str(complete[0].record)).score_at
         for variant in _VARIANTS:
             scores = _read_variant(complete, variant)
             names = str(facts["reference"]), str(facts["algorithm"])
