@@ -98,6 +98,20 @@ def test_broken_facts_do_not_hide_broken_files(make_folder):
     assert "000.bmp cannot be read" in errors
 
 
+def test_folders_that_may_be_patients_need_a_group(make_folder):
+    path = make_folder(cases=4, images="images/*/{case}.bmp")
+    images = path.parent / "images"
+    for k in range(4):
+        folder = images / f"patient_{k // 2}"
+        folder.mkdir(exist_ok=True)
+        (images / f"{k:03d}.bmp").rename(folder / f"{k:03d}.bmp")
+    expected = "The images are in 2 folders (patient_0 and patient_1), but no case has a group."
+    assert expected in messages(check_dataset(path).warnings)
+    (path.parent / "cases.csv").write_text("case_id,group\n000,a\n001,a\n002,b\n003,c\n")
+    path.write_text(path.read_text() + "cases: cases.csv\n")
+    assert "folders" not in messages(check_dataset(path).warnings)
+
+
 def test_duplicates_are_listed_and_shown(make_folder):
     path = make_folder(cases=6)
     images, masks = path.parent / "images", path.parent / "masks"

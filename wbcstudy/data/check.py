@@ -40,7 +40,7 @@ def check_dataset(
     or groups to split.
     Warnings: stray pixels, duplicates, different masks of one image, masks without a cell, labels that never occur,
     nearly black images, images rotated by EXIF while their masks are not, cell types that are unknown or have a single
-    case, cases without group, unused columns of cases.csv.
+    case, cases without group, folders without groups, unused columns of cases.csv.
 
     Args:
         dataset: a dataset, a name in `DATASETS`, or the path of a `dataset.yaml` or its folder.
@@ -80,7 +80,7 @@ def check_dataset(
     if to_split and len(complete.cases) == len(case_files.images):
         errors += _check_size(complete.cases, [duplicate.case_ids for duplicate in duplicates])
     if checked:
-        warnings += _check_labels(checked) + _check_facts(checked)
+        warnings += _check_labels(checked) + _check_facts(checked) + _check_folders(complete.cases)
         if all(case.shares[name] == 0 for case in checked for name in _CELL_LABELS):
             message = f"None of the {len(checked)} masks contains a cell, so no network can be trained."
             errors.append(Finding(message, _CHECK_LABELS))
@@ -192,6 +192,16 @@ def _check_facts(cases: Sequence[CheckedCase]) -> list[Finding]:
         message = f"{ungrouped} of {len(cases)} cases have no group; each is treated as a separate group."
         findings.append(Finding(message, "Fill in the column `group` of cases.csv."))
     return findings
+
+
+def _check_folders(cases: Sequence[Case]) -> list[Finding]:
+    """Report image folders that may be patients, if no case has a group."""
+    folders = sorted({case.image_path.parent.name for case in cases})
+    if not 1 < len(folders) < len(cases) or any(case.group for case in cases):
+        return []
+    message = f"The images are in {len(folders)} folders ({join_words(folders, most=5)}), but no case has a group."
+    fix = "If each folder is a patient or slide, write its name into the column `group` of cases.csv; otherwise images "
+    return [Finding(message, fix + "of one patient are in both training and test set.")]
 
 
 def _check_size(cases: Sequence[Case], duplicates: Sequence[Sequence[str]]) -> list[Finding]:
