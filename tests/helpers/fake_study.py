@@ -14,6 +14,7 @@ from wbcstudy.labels import LABELS
 from wbcstudy.reporting.results import StudyResults
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs, write_predictions, write_record
+from wbcstudy.scoring.boundary import score_boundaries
 from wbcstudy.scoring.calibration import ConfidenceCounts
 from wbcstudy.scoring.evaluation import score_masks, summarise, write_scores
 from wbcstudy.study.other_datasets import OtherDataset
@@ -147,6 +148,10 @@ def _write_run(study, run: RunConfig, fails, empty, dataset, cases, blur, older)
         made = _score(run, part, cases, empty, generator, share)
         parts[part], references[part], predictions[part] = made
     write_scores(parts["test"], folder.scores)
+    if not older:
+        ids = test_cases(run.fold, cases)
+        boundaries = score_boundaries(run.name, ids, references["test"], predictions["test"])
+        write_scores(boundaries, folder.boundary)
     if not older:
         write_scores(parts["validation"], folder.scores_of("validation"))
     record |= {

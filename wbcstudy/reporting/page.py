@@ -45,6 +45,7 @@ _SECTIONS = {
     "calibration": ("Calibration", "Calibration", ("calibration",), ("calibration",)),
     "elsewhere": ("Other datasets", "Other datasets", ("transfer",), ("transfer",)),
     "flips": ("Test-time flips", "Test-time flips", ("flips",), ()),
+    "boundary": ("How far are the borders off?", "Borders", ("boundary",), ()),
     "training": ("Training", "Training", (), ("learning_curves",)),
 }
 

@@ -19,6 +19,7 @@ from wbcstudy.data.duplicates import Duplicate, merge_groups, read_duplicates
 from wbcstudy.data.records import Split, read_dataset_record, read_groups, read_split
 from wbcstudy.data.splits import find_leaks
 from wbcstudy.errors import StudyError
+from wbcstudy.reporting.tables.boundary import load_boundaries, make_boundary
 from wbcstudy.reporting.tables.calibration import make_calibration
 from wbcstudy.reporting.tables.cell_types import make_cell_types
 from wbcstudy.reporting.tables.costs import make_costs
@@ -328,6 +329,17 @@ class StudyResults:
         return {method: by_region for method, by_region in curves.items() if by_region}
 
     @cached_property
+    def boundaries(self) -> pd.DataFrame:
+        """Distances between boundaries of the comparable runs, see `load_boundaries`."""
+        return load_boundaries(self)
+
+    @cached_property
+    def pixel_size_um(self) -> float | None:
+        """Side of a scored pixel in micrometres; None where it is unknown or the images were resized."""
+        sizes = {(run.record.get("trained_on") or {}).get("pixel_size_um") for run in self.complete}
+        return sizes.pop() if len(sizes) == 1 and self.score_px is None else None
+
+    @cached_property
     def certainty(self) -> Certainty:
         """How certain the choice of the best pair is, in sentences."""
         return describe_certainty(self)
@@ -378,6 +390,11 @@ class StudyResults:
     def flips(self) -> pd.DataFrame:
         """Table 9: effect of test-time flips."""
         return make_flips(self)
+
+    @cached_property
+    def boundary(self) -> pd.DataFrame:
+        """Table 10: distances between boundaries."""
+        return make_boundary(self)
 
     @cached_property
     def tables(self) -> dict[str, Table]:

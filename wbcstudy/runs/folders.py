@@ -193,6 +193,11 @@ class RunFolder:
         return self.path / "predictions.npz"
 
     @property
+    def boundary(self) -> Path:
+        """Distances between predicted and expert's boundaries, per test case and region; absent in earlier runs."""
+        return self.path / "boundary.csv"
+
+    @property
     def calibration(self) -> Path:
         """Sums over the test pixels per region and confidence bin; absent in earlier runs."""
         return self.path / "calibration.csv"

@@ -19,6 +19,7 @@ from wbcstudy.files import atomic_write, escape_cells
 from wbcstudy.labels import REGIONS
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.results import SCORE_COLUMNS
+from wbcstudy.scoring.boundary import score_boundaries
 from wbcstudy.scoring.metrics import COUNTS, RATIOS, add_ratios, count_regions
 
 
@@ -77,6 +78,8 @@ def score_variants(
 ) -> dict[str, pd.DataFrame]:
     """Score several variants of the same predictions with `score_masks`, and write each into the run's folder.
 
+    The boundaries of "raw" are compared with `score_boundaries` too, and written to boundary.csv.
+
     `variants` are "raw", "cleaned" or "central" -> masks of labels, uint8 (H, W), at the size of the references; see
     `RunFolder.scores_of`. The result is variant -> its scores.
     """
@@ -84,6 +87,8 @@ def score_variants(
     for variant, masks in variants.items():
         frames[variant] = score_masks(run, cases.case_ids, cases.cell_types, cases.references, masks)
         write_scores(frames[variant], folder.scores_of(variant))
+    boundaries = score_boundaries(run, cases.case_ids, cases.references, variants["raw"])
+    write_scores(boundaries, folder.boundary)
     return frames
 
 

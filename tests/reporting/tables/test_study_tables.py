@@ -20,8 +20,8 @@ def study_of(folder, encoders=("mobilenet", "resnet18"), losses=("dice",), **opt
 def test_tables_are_written_and_numbered_in_order(tmp_path):
     results = study_of(tmp_path, ("unet", "mobilenet", "resnet18"), blur={"resnet18": 0.03})
     paths = write_tables(results)
-    assert [layout.number for _, layout in results.tables.values()] == [1, 2, 3, 4, 5, 6, 7]
-    names = [f"table{n}.{suffix}" for n in range(1, 8) for suffix in ("csv", "html", "tex")]
+    assert [layout.number for _, layout in results.tables.values()] == [1, 2, 3, 4, 5, 6, 7, 10]
+    names = [f"table{n}.{suffix}" for n in [*range(1, 8), 10] for suffix in ("csv", "html", "tex")]
     assert [path.name for path in paths] == [*names, "ensemble.csv"]
     before = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in write_tables(with_runs(results))] == before

@@ -10,6 +10,7 @@ import pandas as pd
 
 from wbcstudy.files import atomic_write
 from wbcstudy.registry import method_title
+from wbcstudy.reporting.tables.boundary import boundary_notes, layout_boundary
 from wbcstudy.reporting.tables.calibration import layout_calibration
 from wbcstudy.reporting.tables.cell_types import layout_cell_types
 from wbcstudy.reporting.tables.costs import layout_costs
@@ -46,7 +47,7 @@ def write_tables(results: StudyResults) -> list[Path]:
 
 
 def make_tables(results: StudyResults) -> dict[str, Table]:
-    """Make all tables: name -> tidy frame and layout. Tables 4 to 9 are left out where they have no rows."""
+    """Make all tables: name -> tidy frame and layout. Tables from 4 on are left out where they have no rows."""
     weights = [weights_sentence(run.config for run in results.runs)] if results.runs else []
     chosen = ["The encoder was chosen on the validation images, not on the test images."] if results.best else []
     tables = {
@@ -66,6 +67,10 @@ def make_tables(results: StudyResults) -> dict[str, Table]:
         "calibration": (results.calibration, layout_calibration(results.calibration, _calibration_notes(results))),
         "transfer": (results.transfer.table, layout_transfer(results.transfer, best)),
         "flips": (results.flips, layout_flips(results.flips, unit)),
+        "boundary": (
+            results.boundary,
+            layout_boundary(results.boundary, results.pixel_size_um, boundary_notes(results)),
+        ),
     }
     if not results.several:
         del more["ranks"]
