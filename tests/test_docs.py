@@ -51,6 +51,7 @@ PARSED = {
     "run": "trains networks for minutes to hours; tests/study/test_study.py runs a small study",
     "repeat": "trains a network; tests/study/test_study.py repeats a run",
     "stop": "needs a running study; tests/study/test_running.py stops one",
+    "plan": "tests/study/test_sample_size.py runs it",
     "data fetch": "downloads images",
     "weights fetch": "downloads weights",
     "weights convert": "needs a downloaded file; tests/nets/test_convert_weights.py converts one of the same layout",

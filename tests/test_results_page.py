@@ -49,19 +49,21 @@ def test_the_page_has_the_tables_of_the_files():
 
 
 def test_another_score_changes_the_table(reference):
-    folder = reference("segmentation_wbc_2")
-    assert "0.1234" not in write_results.make_sections(folder)
-    path = folder / "segmentation_wbc_2" / "tables" / "table1.csv"
-    table = pd.read_csv(path)
-    table.loc[0, "dice"] = 0.1234
-    table.to_csv(path, index=False)
-    assert "0.1234" in write_results.make_sections(folder)
+    study = reference("segmentation_wbc_2") / "segmentation_wbc_2"
+    assert "| 0.123 [0.123, 0.123] |" not in write_results.network_section(study, "Dataset 2")
+    path = study / "runs" / "all" / "scores.csv"
+    scores = pd.read_csv(path, dtype={"case_id": str})
+    scores.loc[scores["run"] == "unet__dice__fold0__seed0", "dice"] = 0.1234
+    scores.to_csv(path, index=False)
+    assert "| 0.123 [0.123, 0.123] |" in write_results.network_section(study, "Dataset 2")
 
 
-def test_networks_without_ranks_have_a_table_without_ranks(reference):
-    folder = reference("segmentation_wbc_2")
-    (folder / "segmentation_wbc_2" / "tables" / "table4.csv").unlink()
-    section = write_results.network_section(folder / "segmentation_wbc_2", "Dataset 2")
+def test_a_single_network_has_a_table_without_ranks(reference):
+    study = reference("segmentation_wbc_2") / "segmentation_wbc_2"
+    for path in study.glob("runs/*__fold*"):
+        if path.name != "resnet18__dice__fold0__seed0":
+            shutil.rmtree(path)
+    section = write_results.network_section(study, "Dataset 2")
     assert "ResNet-18 with Dice loss" in section and "Ranks" not in section
 
 

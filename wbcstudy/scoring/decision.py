@@ -91,7 +91,7 @@ def decide(
     cheaper = [pair for pair in ranked if work[pair.method] < work[best.method]]
     cheaper.sort(key=lambda pair: work[pair.method])
     scores = _read_validation_scores(runs, [best, *cheaper])
-    equivalent = _find_equivalent(scores, best.method, margin, groups, regions) if len(scores) else set()
+    equivalent = find_equivalent(scores, best.method, margin, groups, regions) if len(scores) else set()
     chosen = [pair for pair in cheaper if pair.method in equivalent]
     return Decision(
         recommended=chosen[0] if chosen else best,
@@ -130,14 +130,25 @@ def _read_validation_scores(runs: Iterable[Run], pairs: Sequence[Best]) -> pd.Da
     return drop_absent_regions(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
 
 
-def _find_equivalent(
-    scores: pd.DataFrame, best: str, margin: float, groups: Groups | None, regions: Sequence[str]
+def find_equivalent(
+    scores: pd.DataFrame,
+    best: str,
+    margin: float,
+    groups: Groups | None = None,
+    regions: Sequence[str] = TABLE_REGIONS,
 ) -> set[str]:
     """Return the methods whose mean Dice differs from that of the best by less than the margin in every region.
 
     Two one-sided t tests per region, with the standard errors of `paired_differences`. All regions have to pass, which
     needs no adjustment (intersection-union test). The methods are adjusted by Holm's procedure: the probability that
     any method is wrongly called equivalent is at most 5 %.
+
+    Args:
+        scores: rows as `score_masks` makes them, of the best and of the methods to test.
+        best: method to compare with.
+        margin: largest difference that does not matter.
+        groups: case id -> group, where cases are not independent.
+        regions: regions in each of which methods have to be equivalent; those without scores are ignored.
 
     Source:
         Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680; Berger, Hsu (1996), Statistical

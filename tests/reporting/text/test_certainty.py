@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.fake_study import make_results, with_runs
 from tests.helpers.made_scores import noisy_dice, scores_from_array, scores_from_dice
+from tests.helpers.simulated_study import simulate_results
 from wbcstudy.config import StudyConfig
 from wbcstudy.reporting.text.certainty import _describe_comparison, describe_certainty
 from wbcstudy.scoring.comparison import compare_methods
@@ -225,3 +226,54 @@ class TestTheFirstScreen:
         assert describe_certainty(results).more[-2].startswith("Between seeds, the mean Dice over all test images")
         fewer = with_runs(results, results.runs[:-1])
         assert describe_certainty(fewer).more[-3].startswith("Some pairs were trained with one seed only")
+
+
+class TestTheDecision:
+    pair = StudyConfig(name="s", encoders=("mobilenet", "resnet50"), losses=("dice",))
+
+    def test_the_test_images_confirm_or_do_not_confirm_the_equivalence(self):
+        for noise, end in ((0, "which confirms that they are equivalent."), (0.05, "do not confirm that they are")):
+            results = simulate_results(self.pair, images=(30, 30), effects={"resnet50": 0.003}, noise=0.003)
+            scores = results.runs[0].scores
+            scores["dice"] -= noise * np.random.default_rng(0).random(len(scores))
+            assert results.best.encoder == "mobilenet"
+            text = " ".join(describe_certainty(results).more)
+            assert "On the test images, its mean Dice differs from that of ResNet-50 with Dice loss by -0.0" in text
+            assert end in text
+
+    def test_a_small_lead_on_the_validation_images_is_not_hidden(self):
+        runs = simulate_results(self.pair, effects={"resnet50": 0.03}).runs
+        clear = describe_certainty(simulate_results(self.pair, effects={"resnet50": 0.03}))
+        assert "On the validation images, it leads by 0.0" in " ".join(clear.more)
+        for run in runs:
+            run.record["validation"] = runs[0].record["validation"]
+        results = simulate_results(self.pair, effects={"resnet50": 0.03}, validation=False)
+        even = " ".join(describe_certainty(with_runs(results, runs)).more)
+        assert "it and ResNet-50 with Dice loss have the same Dice, and one other pair is within 0.01" in even
+
+    def test_the_probability_that_another_is_better(self):
+        def probability(difference):
+            results = simulate_results(self.pair, effects={"resnet50": difference})
+            return describe_certainty(results).more[0]
+
+        phrase = "The probability that another one has a higher mean Dice on images like these is"
+        assert probability(0.05).startswith(f"{phrase} below 1 %")
+        assert 1 < int(probability(0.0005).removeprefix(phrase).split()[0]) <= 99
+
+    def test_planned_comparisons_are_described_as_such(self):
+        config = self.pair.model_copy(
+            update={"encoders": ("mobilenet", "resnet50", "unet"), "compare_with": "unet__dice"}
+        )
+        results = simulate_results(config, effects={"resnet50": 0.03, "mobilenet": 0.0})
+        certainty = describe_certainty(results)
+        assert certainty.headline.startswith("Planned comparisons with U-Net with Dice loss: choose with care: on the")
+        nucleus = dict(certainty.verdicts)["nucleus"]
+        assert nucleus.startswith(
+            "Compared with U-Net with Dice loss (planned) on these 20 images, significantly better:"
+        )
+        assert "ResNet-50 with Dice loss" in nucleus
+        # Two comparisons per region, not three.
+        assert results.comparisons["nucleus"].family == 4
+        table, layout = results.tables["ranks"]
+        assert layout.title == "Comparison with the reference"
+        assert set(table[table["leader"]]["method"]) == {"unet__dice"}
