@@ -33,6 +33,8 @@ _OVERLAP = 0.5
 # Longest side of a tile at the network's input, in px, unless the network was trained on more. A larger tile takes more
 # memory; in a smaller one the overlap is more work (here a fifth if training was at 96 px).
 _LARGEST_INPUT_PX = 512
+# The largest images that can be read take some hundred tiles at the scale of usual training images.
+_MOST_TILES = 20_000
 # Encoders halve an image up to five times.
 _MULTIPLE = 32
 
@@ -125,7 +127,15 @@ def choose_tiling(
     tile, input_px = zip(*sides, strict=True)
     if any(side < length for side, length in zip(tile, shape, strict=True)):
         reason += f"; overlapping tiles of {tile[1]}x{tile[0]} px"
-    return Tiling("tiles", tile, input_px, tuple(round(_OVERLAP * side) for side in trained_px), scale, reason)
+    tiling = Tiling("tiles", tile, input_px, tuple(round(_OVERLAP * side) for side in trained_px), scale, reason)
+    count = math.prod(len(_tile_starts(*axis)) for axis in zip(shape, tile, tiling.overlap, strict=True))
+    if count > _MOST_TILES:
+        raise StudyError(
+            f"An image of {shape[1]}x{shape[0]} px would take {count} tiles of {tile[1]}x{tile[0]} px.",
+            expected=f"at most {_MOST_TILES} tiles",
+            fix="Check the scale and the pixel size, or use --way whole.",
+        )
+    return tiling
 
 
 def _tile_side(length: int, trained_px: int, image_size: int) -> tuple[int, int]:
