@@ -159,7 +159,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, csv.Error):
+    except (OSError, UnicodeDecodeError, csv.Error):
         return []
     return [row for row in rows if (row.get("epoch") or "").isdigit() and all(_is_number(row.get(n)) for n in _SHOWN)]
 
