@@ -45,6 +45,8 @@ class DatasetRow:
         citation: reference to cite.
         generator: arguments of `write_synthetic_dataset`; None for a dataset to download.
         duplicates: pairs of case ids that show the same cell.
+        expert_dice: region -> mean Dice of the expert's two masks of a pair of `duplicates`, after alignment; measured
+            with benchmarks/expert_agreement.py.
     """
 
     name: str
@@ -54,6 +56,7 @@ class DatasetRow:
     citation: str = ""
     generator: Mapping[str, object] | None = None
     duplicates: tuple[tuple[str, str], ...] = ()
+    expert_dice: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ DATASETS: Mapping[str, DatasetRow] = MappingProxyType(
                     ("166", "171"),
                     ("167", "169"),
                 ),
+                expert_dice=MappingProxyType({"nucleus": 0.981, "cytoplasm": 0.942, "cell": 0.983}),
             ),
             DatasetRow(
                 "segmentation_wbc_2",

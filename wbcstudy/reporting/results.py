@@ -19,6 +19,7 @@ from wbcstudy.data.duplicates import Duplicate, merge_groups, read_duplicates
 from wbcstudy.data.records import Split, read_dataset_record, read_groups, read_split
 from wbcstudy.data.splits import find_leaks
 from wbcstudy.errors import StudyError
+from wbcstudy.reporting.tables.areas import make_areas
 from wbcstudy.reporting.tables.boundary import load_boundaries, make_boundary
 from wbcstudy.reporting.tables.calibration import make_calibration
 from wbcstudy.reporting.tables.cell_types import make_cell_types
@@ -395,6 +396,11 @@ class StudyResults:
     def boundary(self) -> pd.DataFrame:
         """Table 10: distances between boundaries."""
         return make_boundary(self)
+
+    @cached_property
+    def areas(self) -> pd.DataFrame:
+        """Table 11: bias and limits of agreement of areas, of all pairs."""
+        return make_areas(self.comparable_scores, self.groups)
 
     @cached_property
     def tables(self) -> dict[str, Table]:

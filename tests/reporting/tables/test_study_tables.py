@@ -20,8 +20,8 @@ def study_of(folder, encoders=("mobilenet", "resnet18"), losses=("dice",), **opt
 def test_tables_are_written_and_numbered_in_order(tmp_path):
     results = study_of(tmp_path, ("unet", "mobilenet", "resnet18"), blur={"resnet18": 0.03})
     paths = write_tables(results)
-    assert [layout.number for _, layout in results.tables.values()] == [1, 2, 3, 4, 5, 6, 7, 10]
-    names = [f"table{n}.{suffix}" for n in [*range(1, 8), 10] for suffix in ("csv", "html", "tex")]
+    assert [layout.number for _, layout in results.tables.values()] == [1, 2, 3, 4, 5, 6, 7, 10, 11]
+    names = [f"table{n}.{suffix}" for n in [*range(1, 8), 10, 11] for suffix in ("csv", "html", "tex")]
     assert [path.name for path in paths] == [*names, "ensemble.csv"]
     before = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in write_tables(with_runs(results))] == before
@@ -33,7 +33,7 @@ def test_tables_are_written_and_numbered_in_order(tmp_path):
 
 def test_earlier_and_single_runs_leave_out_what_is_unknown(tmp_path):
     results = study_of(tmp_path, ("resnet18",), older=["resnet18__dice__fold0__seed0"])
-    assert list(results.tables) == [*ALWAYS, "cell_types", "costs"]
+    assert list(results.tables) == [*ALWAYS, "cell_types", "costs", "areas"]
     costs = results.costs.iloc[0]
     assert costs["parameters"] == 14_340_000 and costs["multiply_adds"] == 82_912 * SIZE**2
     # From the history, which earlier versions have.
@@ -43,3 +43,9 @@ def test_earlier_and_single_runs_leave_out_what_is_unknown(tmp_path):
     assert layout.notes[1].startswith(f"{NOTHING}: not recorded by the runs of 1 of 1 encoders (ResNet-18)")
     nothing = with_runs(results, [])
     assert list(nothing.tables) == ALWAYS
+
+
+def test_the_ceiling_of_a_dataset_is_a_note_below_table_1(tmp_path):
+    results = study_of(tmp_path, dataset={"name": "segmentation_wbc_1", "cases": 300})
+    notes = results.tables["table1"][1].notes
+    assert any("nucleus 0.981, cytoplasm 0.942 and cell 0.983 (14 pairs of images)" in note for note in notes)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from wbcstudy.data.datasets import DATASETS
 from wbcstudy.files import atomic_write
 from wbcstudy.registry import method_title
+from wbcstudy.reporting.tables.areas import layout_areas
 from wbcstudy.reporting.tables.boundary import boundary_notes, layout_boundary
 from wbcstudy.reporting.tables.calibration import layout_calibration
 from wbcstudy.reporting.tables.cell_types import layout_cell_types
@@ -53,7 +55,9 @@ def make_tables(results: StudyResults) -> dict[str, Table]:
     tables = {
         "table1": (
             results.table1,
-            layout_table1(results.table1, [*weights, *_paper_notes(results)], results.ensemble),
+            layout_table1(
+                results.table1, [*weights, *_paper_notes(results), *_ceiling_notes(results)], results.ensemble
+            ),
         ),
         "table2": (results.table2, layout_table2(results.table2, [*chosen, *weights])),
         "table3": (results.table3, layout_table3(results.table3, weights)),
@@ -71,6 +75,10 @@ def make_tables(results: StudyResults) -> dict[str, Table]:
             results.boundary,
             layout_boundary(results.boundary, results.pixel_size_um, boundary_notes(results)),
         ),
+        "areas": (
+            results.areas,
+            layout_areas(results.areas[results.areas["method"] == best], results.pixel_size_um, _size_notes(results)),
+        ),
     }
     if not results.several:
         del more["ranks"]
@@ -80,6 +88,23 @@ def make_tables(results: StudyResults) -> dict[str, Table]:
         name: (frame, layout if name == "costs" else replace(layout, notes=[scored, *layout.notes]))
         for name, (frame, layout) in tables.items()
     }
+
+
+def _size_notes(results: StudyResults) -> list[str]:
+    size = results.score_px
+    return [f"Areas are of masks resized to {size} x {size} px."] if size else []
+
+
+def _ceiling_notes(results: StudyResults) -> list[str]:
+    """Return the agreement of two masks of one cell, above which a score says nothing."""
+    row = DATASETS.get(results.dataset_record.get("name"))
+    if row is None or not row.expert_dice:
+        return []
+    values = join_words([f"{region} {value:.3f}" for region, value in row.expert_dice.items()])
+    return [
+        f"Ceiling: mean Dice of the expert's two masks of one cell, {values} ({count(len(row.duplicates), 'pair')} of "
+        "images). Differences between scores near or above it cannot be interpreted."
+    ]
 
 
 def _paper_notes(results: StudyResults) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.registry import ENCODERS, loss_title, method_title
 from wbcstudy.runs.results import Run
+from wbcstudy.scoring.boundary import TOLERANCE_PX
 from wbcstudy.wording import capitalise, count, join_words, number_range
 
 if TYPE_CHECKING:
@@ -189,6 +190,11 @@ def _describe_evaluation(config: StudyConfig, complete: Sequence[Run]) -> list[s
             "networks). The probability that it is not the best comes from a bootstrap of the test images"
             f"{' and seeds' if several_seeds else ''}."
         )
+    sentences.append(
+        f"Boundaries were compared by the normalised surface distance (tolerance {TOLERANCE_PX} pixels), the 95th "
+        "percentile of the Hausdorff distance and the average symmetric surface distance (definitions of Metrics "
+        "Reloaded; SciPy's k-d tree), areas by bias and limits of agreement (Bland and Altman)."
+    )
     if config.test_time_flips:
         sentences.append(
             "Test images were predicted in eight orientations (four rotations, each also mirrored), and the "
