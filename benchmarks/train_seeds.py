@@ -69,6 +69,7 @@ def train_once(config: RunConfig, folder: Path) -> None:
             pd.concat(frames).to_csv(part, index=False, float_format="%.5f")
     settings = config.model_dump(mode="json", exclude_defaults=True)
     seconds = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - cpu}
+    seconds = {name: round(value, 1) for name, value in seconds.items()}
     # Written last: a training without it is repeated.
     write_json(folder / f"{config.name}.json", settings | {"steps_per_epoch": result.steps_per_epoch} | seconds)
 
