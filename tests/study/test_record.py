@@ -10,6 +10,7 @@ from tests.helpers.checkout import ROOT
 from wbcstudy.config import RunConfig
 from wbcstudy.config_io import write_yaml
 from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.study import record
 
 
 def call(*words, outputs, **more):
@@ -51,3 +52,8 @@ def test_a_notebook_that_ran_out_of_memory_or_disk_has_failed_with_advice(tmp_pa
     assert call("-m", "wbcstudy.cli", "mark-failed", folder.path, outputs=tmp_path).returncode == 0
     record = folder.read_record()
     assert record["status"] == "failed" and error in record["error"] and advice in record["advice"]
+
+
+def test_without_git_the_commit_is_unknown(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert record._commit() is None
