@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
-from wbcstudy.data.images import read_image, read_instances, read_mask
+from wbcstudy.data.images import read_image, read_instances, read_mask, read_shape
 from wbcstudy.errors import StudyError
 
 IMAGE = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [128, 128, 128], [255, 255, 255]]], np.uint8)
@@ -308,3 +308,17 @@ class TestInstances:
         Image.fromarray(IMAGE).save(tmp_path / "a.png")
         with pytest.raises(StudyError, match="not an instance map"):
             read_instances(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_shape_of_an_image_is_known_without_decoding_it(tmp_path, orientation):
+    path, exif = tmp_path / "turned.png", Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (5, 3)).save(path, exif=exif)
+    assert read_shape(path) == read_image(path).shape[:2]
+
+
+def test_the_shape_of_no_image_is_an_error(tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(StudyError, match="cannot be read"):
+        read_shape(tmp_path / "text.png")
