@@ -78,7 +78,7 @@ class DuplicatesRecord(TypedDict, total=False):
 
 
 class DatasetRecord(TypedDict, total=False):
-    """The facts about a dataset in dataset.json and run.json."""
+    """The facts about a dataset in run.json."""
 
     __pydantic_config__ = ConfigDict(extra="allow")
 
@@ -91,6 +91,12 @@ class DatasetRecord(TypedDict, total=False):
     licence: Text
     acknowledgement: Text
     label_shares: dict[str, Share]
+
+
+class _StudyDataset(DatasetRecord):
+    """The content of dataset.json."""
+
+    name: Required[Text]
 
 
 class GroupsRecord(TypedDict):
@@ -139,7 +145,7 @@ def read_duplicates_record(path: Path) -> dict[str, Any] | None:
 def read_dataset_record(path: Path) -> dict[str, Any] | None:
     """Read dataset.json; None where it is absent. Errors as `read_split`."""
     fix = "Delete the file. The next `wbcstudy run` or `wbcstudy report` writes it again."
-    return read_record_file(path, DatasetRecord, fix)
+    return read_record_file(path, _StudyDataset, fix)
 
 
 def read_groups(path: Path) -> dict[str, str]:

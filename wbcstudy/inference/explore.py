@@ -90,7 +90,7 @@ class Explorer:
         )
 
         self._runs: dict[str, Run] = {}
-        self._problems: dict[str, StudyError] = {}
+        self._problems: dict[str, StudyError | str] = {}
         self._case: tuple[np.ndarray, np.ndarray, Segmentation] | None = None
         self._uploaded: Segmentation | None = None
         self._filling = False
@@ -129,6 +129,8 @@ class Explorer:
             best, _ = best_run(study)
             usable, self._problems = load_usable_runs(study)
             runs = [run for run in usable if run.complete and run.folder.model.is_file()]
+            for run in [run for run in usable if run.complete and run not in runs]:
+                self._problems[run.name] = f"{run.name} is left out: it has no {run.folder.model.name}."
             self._runs = {run.name: run for run in sorted(runs, key=lambda run: run.name != best.name)}
             labels = [f"{name} (best by validation)" if name == best.name else name for name in self._runs]
             self._fill(self.run, list(zip(labels, self._runs, strict=True)))

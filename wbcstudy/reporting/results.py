@@ -50,6 +50,7 @@ from wbcstudy.scoring.selection import (
     read_scores,
 )
 from wbcstudy.study.other_datasets import OtherDataset
+from wbcstudy.wording import join_words
 
 
 def load_results(study_file: str | Path) -> StudyResults:
@@ -66,10 +67,26 @@ def load_results(study_file: str | Path) -> StudyResults:
         if problem := study.baseline(run.name).find_problem(used):
             problems[run.name] = problem
     try:
-        read_dataset_record(study.dataset)
+        if read_dataset_record(study.dataset) is None and runs:
+            problems[study.dataset.name] = _missing(study.dataset, "the label shares")
     except StudyError as error:
         problems[study.dataset.name] = error
+    if config.also_score and not study.other_datasets.exists() and any(study.runs.glob("*/transfer/*/run.json")):
+        problems[study.other_datasets.name] = _missing(study.other_datasets, "scores on other datasets")
+    if deleted := [
+        run.name for run in runs if used[0] in run.record.get("files", {}) and not run.folder.predictions.exists()
+    ]:
+        masks = f"{used[0]} of {join_words(deleted, most=5)}"
+        problems[used[0]] = _missing(masks, "example figures of these runs and the vote of the networks")
     return StudyResults(study, config, runs, problems=problems)
+
+
+def _missing(files: Path | str, content: str) -> StudyError:
+    return StudyError(
+        f"{files} is missing: {content} may be left out.",
+        expected="all files of the study",
+        fix="Restore it from a copy. Records of the datasets are written again by `wbcstudy run`.",
+    )
 
 
 class StudyResults:
