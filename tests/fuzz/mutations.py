@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 import yaml
 
+from wbcstudy.config_io import seal_record
+
 _LAUGHS = "&a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"l{k}: &{chr(98 + k)} [{','.join(['*' + chr(97 + k)] * 9)}]\n" for k in range(9)
 )
@@ -237,6 +239,35 @@ def _description(rng: random.Random, data: bytes) -> bytes:
     return out.getvalue()
 
 
+def _record(rng: random.Random, data: bytes) -> bytes:
+    """Change, remove or add a value at any depth of a record, and seal it again or remove its digests."""
+    try:
+        record = json.loads(data)
+    except ValueError:
+        return _table(rng, data)
+    for _ in range(rng.choice((1, 1, 2))):
+        holder = record
+        while True:
+            keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+            if not keys:
+                break
+            key = rng.choice(keys)
+            if isinstance(holder[key], dict | list) and rng.random() < 0.7:
+                holder = holder[key]
+                continue
+            if rng.random() < 0.15:
+                del holder[key]
+            else:
+                values = (*VALUES, 32, 0.5, "2", *TEXTS)
+                holder[key] = rng.choice([value for value in values if not isinstance(value, bytes)])
+            break
+    if rng.random() < 0.5:
+        record = {key: value for key, value in record.items() if key not in ("format", "sha256", "files")}
+    elif rng.random() < 0.8:
+        record = seal_record(record)
+    return json.dumps(record).encode()
+
+
 def _names(rng: random.Random, data: bytes) -> bytes:
     """Return unusual case names, separated by NUL, of any bytes that a file name may have."""
     names = []
@@ -257,6 +288,6 @@ _MUTATIONS = {
     "mask": (*_BINARY, _bomb),
     "archive": (_members, _members, _members, _flip, _number, _cut, _splice, _noise),
     "names": (_names,),
-    "record": (_flip, _cut, _splice, _text, _noise),
+    "record": (_record, _record, _record, _record, _table, _flip, _cut, _splice, _text, _noise),
     "network": (_description, _description, _flip, _cut, _splice, _number, _noise),
 }

@@ -12,8 +12,10 @@ import functools
 import hashlib
 import io
 import json
+import shutil
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -30,6 +32,7 @@ from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.fetch import fetch_segmentation_wbc
 from wbcstudy.data.images import read_image, read_mask
+from wbcstudy.data.records import read_split
 from wbcstudy.data.spec import read_spec
 from wbcstudy.data.splits import load_or_make_splits
 from wbcstudy.errors import StudyError
@@ -243,7 +246,67 @@ def _read_record(inputs: Path, outputs: Path) -> str:
     run.params.write_bytes(data)
     with contextlib.suppress(StudyError):
         command("status", study)
+    _read_finished_study(data, outputs)
     return output
+
+
+def _read_finished_study(data: bytes, outputs: Path) -> None:
+    """Replace a record of a finished study, and read it as report, segment, export and the app do."""
+    from tests import damage
+    from wbcstudy.inference.network import best_run
+    from wbcstudy.reporting.results import load_results
+    from wbcstudy.runs.results import load_run
+
+    names = [name for name in damage.FILES if name.endswith((".json", "scores.csv", "history.csv"))]
+    study = StudyFolder(outputs / "outputs" / damage.STUDY)
+    file = _finished_study() / f"{damage.STUDY}.yaml"
+    readers = (
+        lambda: command("status", file, "--verify"),
+        lambda: _read_results(load_results(file)),
+        lambda: [read_split(study.split), best_run(study)],
+        lambda: _use(load_run(study.run(damage.RUN))),
+    )
+    for name in (names[zlib.crc32(data) % len(names)], f"runs/{damage.RUN}/run.json"):
+        shutil.rmtree(study.path, ignore_errors=True)
+        shutil.copytree(_finished_study() / "outputs" / damage.STUDY, study.path)
+        (study.path / name).write_bytes(data)
+        for read in readers:
+            with contextlib.suppress(StudyError):
+                read()
+
+
+def _read_results(results) -> None:
+    """Compute what the report shows of the records; its statistics have their own tests."""
+    from wbcstudy.reporting.page import _describe_data, _list_credits, _list_runs
+    from wbcstudy.reporting.text.cautions import caution_sentences
+
+    for show in (caution_sentences, _list_runs, _describe_data, _list_credits):
+        show(results)
+    check(all(frame is not None for frame in (results.scores, results.costs)), "no tables")
+
+
+def _use(run) -> None:
+    """Fit an image to the scale of a run's network, and describe the network as an export does."""
+    from wbcstudy.inference.export import _describe
+    from wbcstudy.inference.network import Network, _training_scale
+    from wbcstudy.inference.tiling import choose_tiling
+
+    scale = _training_scale(run)
+    choose_tiling((3000, 4000), scale)
+    json.dumps(_describe(Network(run, scale, None)), allow_nan=False)
+
+
+@functools.cache
+def _finished_study() -> Path:
+    import atexit
+    import tempfile
+
+    from tests.damage import make_base
+
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-study-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    make_base(folder / "outputs")
+    return folder
 
 
 def _read_network(inputs: Path, outputs: Path) -> str:
@@ -342,7 +405,12 @@ def _records() -> list[bytes]:
     dataset = {"source": "a", "name": "a", "title": "A", "fingerprint": "0", "cases": 3, "groups": {}, "shared": []}
     others = {"datasets": [dataset]}
     history = b"epoch,loss,val_loss,seconds\n1,0.5,0.6,1.0\n2,0.4,0.5,1.0\n"
-    return [*(json.dumps(values, indent=2).encode() for values in (run, failed, others)), history]
+    from tests import damage
+
+    study = _finished_study() / "outputs" / damage.STUDY
+    real = [study / name for name in damage.FILES if name.endswith((".json", "scores.csv"))]
+    made_up = [json.dumps(values, indent=2).encode() for values in (run, failed, others)]
+    return [*made_up, history, *(path.read_bytes() for path in real)]
 
 
 def _in_folder(name: str) -> Callable[[Path, bytes], None]:
