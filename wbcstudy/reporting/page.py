@@ -46,7 +46,7 @@ _SECTIONS = {
     "elsewhere": ("Other datasets", "Other datasets", ("transfer",), ("transfer",)),
     "flips": ("Test-time flips", "Test-time flips", ("flips",), ()),
     "boundary": ("How far are the borders off?", "Borders", ("boundary",), ()),
-    "areas": ("How wrong are areas and their ratio?", "Areas", ("areas",), ()),
+    "areas": ("How wrong are areas and their ratio?", "Areas", ("areas",), ("areas",)),
     "training": ("Training", "Training", (), ("learning_curves",)),
 }
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from wbcstudy.data.arrays import read_scored_case
 from wbcstudy.data.datasets import load_dataset
+from wbcstudy.reporting.figures.areas import fig_areas
 from wbcstudy.reporting.figures.canvas import StudyFigure, write_figure
 from wbcstudy.reporting.figures.examples import (
     pick_drawn_runs,
@@ -21,6 +22,7 @@ from wbcstudy.reporting.figures.images import fig_methods, fig_predictions
 from wbcstudy.reporting.figures.scores import fig_cost_quality, fig_reliability, fig_scores, fig_transfer
 from wbcstudy.reporting.figures.significance import fig_differences, fig_ranks
 from wbcstudy.reporting.figures.training import fig_learning_curves
+from wbcstudy.scoring.agreement import measure_areas
 from wbcstudy.scoring.case_tables import case_table
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ def _make_figures(results: StudyResults) -> dict[str, StudyFigure]:
         figures[f"differences_{region}"] = fig_differences(comparison.pairs, region, comparison.order)
     curves = results.reliability.get(results.best.method, {}) if results.best else {}
     figures["calibration"] = fig_reliability({_CURVE_TITLES.get(name, name): curve for name, curve in curves.items()})
+    if results.best:
+        measured = measure_areas(results.scores_of(results.best_runs))
+        limits = results.areas[results.areas["method"] == results.best.method]
+        figures["areas"] = fig_areas(measured, limits, results.pixel_size_um)
     figures["cost_quality"] = _draw_cost_quality(results)
     return figures | _draw_transfer(results)
 

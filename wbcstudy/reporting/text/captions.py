@@ -60,6 +60,11 @@ _CAPTIONS = {
         "pixels with a probability of 70 %, 70 % are correct. Below it, probabilities are too high. For a region, "
         "it is the probability that the pixel belongs to the region. Small points represent few pixels.",
     ),
+    "areas": (
+        "Error of areas of the recommended network",
+        "A point is a test image and training: predicted minus expert's area (or ratio) against the mean of both. "
+        "Solid line: bias. Dashed lines: limits of agreement, within which about 95 % of the images are.",
+    ),
     "transfer": (
         "Own test images and other datasets",
         "Mean Dice over the images with its 95 % interval. The further a circle is to the left of the square in its "
