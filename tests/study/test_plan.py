@@ -1,16 +1,18 @@
 """Which runs a call selects, resumes, repeats or leaves alone, and when the report is built again."""
 
+import json
 import os
 import shutil
 
 import pytest
 import yaml
 
-from wbcstudy.config import BaselineConfig, RunConfig
+from tests.helpers.fake_study import make_study
+from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
 from wbcstudy.config_io import write_yaml
 from wbcstudy.errors import StudyError
 from wbcstudy.runs.locks import lock_study
-from wbcstudy.study.plan import plan_repetition, prepare, read_plan, study_status
+from wbcstudy.study.plan import plan_repetition, prepare, read_plan, remove_damaged, study_status
 from wbcstudy.study.run import run_study
 
 
@@ -125,3 +127,23 @@ class TestADatasetThatIsGone:
         with pytest.raises(StudyError, match="There is no dataset at missing/cells"):
             run_study(write_study(dataset="missing/cells"), dry_run=True)
         assert "2 runs, 0 already finished. To run:" in capsys.readouterr().out
+
+
+def test_damaged_runs_are_left_out_until_they_are_repeated(places, command):
+    config = StudyConfig(name="s", encoders=("unet",))
+    first, second = make_study(places / "outputs", config)
+    first.folder.scores.write_text("cut")
+    second.folder.record.write_text(json.dumps(second.record | {"format": 99}))
+    write_yaml(config, places / "s.yaml")
+    text = (places / "s.yaml").read_text()
+    (places / "s.yaml").write_text("".join(line for line in text.splitlines(True) if not line.startswith("name:")))
+    code, output, _ = command("status", places / "s.yaml")
+    assert code == 0 and "scores.csv has 3 bytes" in output and "--repeat-damaged" in output
+    assert "made by a newer wbcstudy" in output
+    assert command("status", places / "s.yaml", "--verify")[0] == 1
+    assert "To run" not in command("run", places / "s.yaml", "--dry-run")[1]
+    assert f"To run:\n  {first.name}\n" in command("run", places / "s.yaml", "--dry-run", "--repeat-damaged")[1]
+    # A run of a newer version is not damaged, and kept.
+    assert remove_damaged(read_plan(places / "s.yaml")) == [first.name]
+    assert list(first.folder.path.iterdir()) == [] and first.folder.read_status() == "waiting"
+    assert second.folder.scores.exists() and second.folder.read_status() == "unreadable"
