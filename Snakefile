@@ -23,8 +23,9 @@ TRANSFERS = Path("selected_transfers.txt").read_text(encoding="utf-8").split()
 # The Python that runs Snakemake, since the PATH of a cluster node may name another one.
 PYTHON = shlex.quote(sys.executable)
 WBCSTUDY = f"{PYTHON} -m wbcstudy.cli"
+# A kernel may need more than the usual minute to start: a busy machine, a slow network disk.
 PAPERMILL = (
-    f"{PYTHON} -m papermill --kernel python3 --log-output --no-progress-bar --cwd {shlex.quote(str(ROOT))}"
+    f"{PYTHON} -m papermill --kernel python3 --start-timeout 600 --log-output --no-progress-bar --cwd {shlex.quote(str(ROOT))}"
 )
 # On a cluster (`--executor slurm`), the profile lists the resources of a training by encoder.
 PROFILE = os.environ.get("WBCSTUDY_PROFILE")
