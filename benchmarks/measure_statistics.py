@@ -27,6 +27,7 @@ REGIONS = ("nucleus", "cytoplasm", "cell")
 HEADLINE = REGIONS[:2]
 DATASETS = ("segmentation_wbc_1", "segmentation_wbc_2")
 SIZES = (8, 10, 20, 60)
+METHODS, SEEDS = (2, 3, 10, 18), (1, 2, 3)
 # Range of the sd between seeds, and sd of one image between seeds: VGG-16 with three seeds in vgg16_hed, vgg16_scratch
 # and vgg16_hed_frozen. Beyond the residual, the sd between seeds was 0 to 0.005.
 SD_SEEDS, SD_RESIDUAL = (0.002, 0.006), 0.015
@@ -38,11 +39,11 @@ def read_dice(study: str, part: str = "") -> pd.DataFrame:
     return pd.read_csv(project_root() / "outputs" / "reference" / study / "runs" / "all" / part / "scores.csv")
 
 
-def measure_coverage(samples: int, seed: int = 0) -> pd.DataFrame:
+def measure_coverage(samples: int, studies=DATASETS, sizes=SIZES, seed: int = 0) -> pd.DataFrame:
     """Measure how often each kind of interval contains the value of the population."""
     generator = np.random.default_rng(seed)
     rows = []
-    for study, size in itertools.product(DATASETS, SIZES):
+    for study, size in itertools.product(studies, sizes):
         frame = read_dice(study).dropna(subset="dice")
         for region in REGIONS:
             part = frame[frame["region"] == region]
@@ -55,7 +56,7 @@ def measure_coverage(samples: int, seed: int = 0) -> pd.DataFrame:
             for a, b in (pairs[i] for i in generator.permutation(len(pairs))[:6]):
                 hits = cover_difference(table[[a, b]].to_numpy(), size, samples, generator)
                 rows.append(("difference of two networks", study, region, size, f"{a} {b}", *hits))
-    rows += cover_drops(samples, generator)
+    rows += cover_drops(samples, sizes, generator)
     names = ["interval", "images", "region", "n", "network", "covered", "too_low", "too_high", "printed"]
     return pd.DataFrame(rows, columns=names)
 
@@ -92,11 +93,11 @@ def cover_difference(dice: np.ndarray, size: int, samples: int, generator) -> tu
     return _rates(np.array(hits, dtype=float), true)
 
 
-def cover_drops(samples: int, generator) -> list[tuple]:
+def cover_drops(samples: int, sizes, generator) -> list[tuple]:
     """Measure the interval of the drop from the own images to those of another dataset."""
     own, other = read_dice("transfer_2to1"), read_dice("transfer_2to1", "transfer/segmentation_wbc_1")
     rows = []
-    for size, region, method in itertools.product(SIZES, REGIONS, ("mobilenet", "resnet18")):
+    for size, region, method in itertools.product(sizes, REGIONS, ("mobilenet", "resnet18")):
         first, second = (
             part[(part["region"] == region) & part["run"].str.startswith(method)].groupby("case_id")["dice"].mean()
             for part in (own, other)
@@ -155,36 +156,36 @@ def draw_study(population: np.ndarray, methods: int, seeds: int, images: int, ge
     return study
 
 
-def measure_errors(studies: int, seed: int = 1) -> pd.DataFrame:
+def measure_errors(studies: int, methods=METHODS, seeds=SEEDS, sizes=(8, 20, 60), seed: int = 1) -> pd.DataFrame:
     """Measure the share of studies of equal networks with any significant difference, and the power."""
     generator, rows = np.random.default_rng(seed), []
-    for (name, population), methods, seeds, images in itertools.product(
-        equal_networks().items(), (2, 3, 10, 18), (1, 2, 3), (8, 20, 60)
+    for (name, population), number, repeats, images in itertools.product(
+        equal_networks().items(), methods, seeds, sizes
     ):
-        if methods > population.shape[2]:
-            continue
-        number = studies if methods < 10 else max(studies // 3, 5)
-        alarms, old, stated = [], [], []
-        for _ in range(number):
-            study = draw_study(population, methods, seeds, images, generator)
-            pairs = compare_scores(study)
-            alarms.append((pairs["p_adjusted"] < ALPHA).any())
-            if methods == 2:
-                # The earlier rule: signed-rank test of each region on the means over the seeds.
-                tests = [wilcoxon(part["m0"].means - part["m1"].means).pvalue for part in study.values()]
-                old.append(min(tests) < ALPHA)
-                stated.append(pairs["detectable"].mean())
-        row = {"images": name, "methods": methods, "seeds": seeds, "n": images, "studies": number}
-        row |= {"false_alarms": np.mean(alarms), "earlier_rule": np.mean(old) if old else np.nan}
-        if methods == 2:
-            row["detectable"] = float(np.median(stated))
-            found = [
-                _finds_first(draw_study(population, 2, seeds, images, generator, 2 * row["detectable"]))
-                for _ in range(number)
-            ]
-            row["power_at_twice"] = np.mean(found)
-        rows.append(row)
+        if number <= population.shape[2]:
+            rows.append({"images": name} | _measure_design(population, number, repeats, images, studies, generator))
     return pd.DataFrame(rows)
+
+
+def _measure_design(population, methods: int, seeds: int, images: int, studies: int, generator) -> dict:
+    """Measure false alarms of one number of methods, seeds and images; with two methods also the power."""
+    studies = studies if methods < 10 else max(studies // 3, 5)
+    alarms, earlier, stated = [], [], []
+    for _ in range(studies):
+        study = draw_study(population, methods, seeds, images, generator)
+        pairs = compare_scores(study)
+        alarms.append((pairs["p_adjusted"] < ALPHA).any())
+        if methods == 2:
+            # The earlier rule: signed-rank test of each region on the means over the seeds.
+            tests = [wilcoxon(part["m0"].means - part["m1"].means).pvalue for part in study.values()]
+            earlier.append(min(tests) < ALPHA)
+            stated.append(pairs["detectable"].mean())
+    row = {"methods": methods, "seeds": seeds, "n": images, "studies": studies, "false_alarms": np.mean(alarms)}
+    if methods > 2:
+        return row
+    detectable = float(np.median(stated))
+    found = [_finds_first(draw_study(population, 2, seeds, images, generator, 2 * detectable)) for _ in range(studies)]
+    return row | {"earlier_rule": np.mean(earlier), "detectable": detectable, "power_at_twice": np.mean(found)}
 
 
 def _finds_first(study: dict) -> float:
@@ -197,14 +198,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["coverage", "error_rates"])
     parser.add_argument("--samples", type=int, default=200, help="samples per network and interval")
-    parser.add_argument("--studies", type=int, default=400, help="simulated studies per row; a third with many methods")
+    parser.add_argument("--studies", type=int, default=300, help="simulated studies per row; a third with many methods")
     parser.add_argument("--quick", action="store_true", help="few samples, for a test")
     parser.add_argument("--output", type=Path, help="folder of the results")
     args = parser.parse_args()
-    samples, studies = (4, 4) if args.quick else (args.samples, args.studies)
     folder = args.output or project_root() / "outputs" / "reference" / "statistics"
     folder.mkdir(parents=True, exist_ok=True)
-    table = summarise_coverage(measure_coverage(samples)) if args.part == "coverage" else measure_errors(studies)
+    if args.part == "coverage":
+        measured = measure_coverage(2, DATASETS[1:], (8, 20)) if args.quick else measure_coverage(args.samples)
+        table = summarise_coverage(measured)
+    else:
+        table = measure_errors(5, (2,), (1, 2), (20,)) if args.quick else measure_errors(args.studies)
     with atomic_write(folder / f"{args.part}.csv") as part:
         table.to_csv(part, index=False, float_format="%.4g", lineterminator="\n")
 

@@ -48,6 +48,12 @@ def test_the_page_has_the_tables_of_the_files():
         assert files and all((ROOT / file).exists() for file in files)
 
 
+def test_the_page_on_statistics_has_the_measured_rates():
+    text = (ROOT / "docs" / "how_we_compare.md").read_text(encoding="utf-8")
+    tables = write_results.make_statistics(reference_folder())
+    assert write_results.replace_section(text, tables) == text, "run `make results`"
+
+
 def test_the_table_is_computed_from_the_kept_runs(reference):
     study = reference("segmentation_wbc_2") / "segmentation_wbc_2"
     assert "All 18 pairs of encoder and loss" in write_results.network_section(study, "Dataset 2")
