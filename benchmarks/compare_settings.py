@@ -91,7 +91,7 @@ def as_markdown(table: pd.DataFrame, first: str) -> str:
     """Return the table as Markdown."""
     lines = [f"Compared with `{first}`: same images, split and seeds. Mean Dice over the images.", ""]
     heads = ["study", "network", "images", "region", "networks", "n", "Dice, baseline", "Dice, study"]
-    heads += ["gain per image [95 % interval]", "p"]
+    heads += ["gain [95 % interval]", "p"]
     lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in table.itertuples():
         p = "< 0.001" if row.p < 0.001 else f"{row.p:.3f}"
@@ -102,7 +102,7 @@ def as_markdown(table: pd.DataFrame, first: str) -> str:
         )
     lines += [
         "",
-        "The tests do not include the variation between trainings.",
+        "With one seed, intervals and p values do not include the variation between trainings.",
     ]
     return "\n".join(lines) + "\n"
 
