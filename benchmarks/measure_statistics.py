@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import wilcoxon
+from scipy.stats import t, wilcoxon
 
 from wbcstudy.files import atomic_write, project_root
-from wbcstudy.scoring.intervals import mean_interval, ratio_interval, subtract_intervals
+from wbcstudy.scoring.intervals import MIN_UNITS, Interval, ratio_interval, subtract_intervals
 from wbcstudy.scoring.statistics import ALPHA, MethodScores, compare_scores
 
 REGIONS = ("nucleus", "cytoplasm", "cell")
@@ -53,7 +53,7 @@ def measure_coverage(samples: int, studies=DATASETS, sizes=SIZES, seed: int = 0)
                 for kind, hits in cover_one(table[run].to_numpy(), counts, size, samples, generator).items():
                     rows.append((kind, study, region, size, run, *hits))
             pairs = list(itertools.combinations(table, 2))
-            for a, b in (pairs[i] for i in generator.permutation(len(pairs))[:6]):
+            for a, b in (pairs[i] for i in generator.permutation(len(pairs))[:20]):
                 hits = cover_difference(table[[a, b]].to_numpy(), size, samples, generator)
                 rows.append(("difference of two networks", study, region, size, f"{a} {b}", *hits))
     rows += cover_drops(samples, sizes, generator)
@@ -63,34 +63,34 @@ def measure_coverage(samples: int, studies=DATASETS, sizes=SIZES, seed: int = 0)
 
 def cover_one(dice, counts, size: int, samples: int, generator) -> dict[str, tuple[float, ...]]:
     """Measure the intervals of one network's mean and pooled Dice, and of the mean over slides."""
-    tp, errors = 2 * counts[:, 0], counts[:, 1] + counts[:, 2]
-    # Slides of images that are alike: sorted by Dice, with noise as large as the spread between images.
-    noisy = dice + dice.std() * generator.standard_normal(len(dice))
-    slides = np.argsort(noisy)[: len(dice) // IMAGES_OF_A_SLIDE * IMAGES_OF_A_SLIDE].reshape(-1, IMAGES_OF_A_SLIDE)
-    names = np.repeat(np.arange(size), IMAGES_OF_A_SLIDE)
-    drawn = [generator.integers(len(dice), size=size) for _ in range(samples)]
-    clusters = [slides[generator.integers(len(slides), size=size)].ravel() for _ in range(samples)]
-    return {
-        "mean Dice": count_hits([mean_interval(dice[rows]) for rows in drawn], dice.mean()),
-        "pooled Dice": count_hits(
-            [ratio_interval(tp[rows], tp[rows] + errors[rows]) for rows in drawn], tp.sum() / (tp + errors).sum()
-        ),
-        "mean Dice, n slides of five images": count_hits(
-            [mean_interval(dice[rows], names) for rows in clusters], dice[slides].mean()
-        ),
+    tp, sums = 2 * counts[:, 0], 2 * counts[:, 0] + counts[:, 1] + counts[:, 2]
+    rows = generator.integers(len(dice), size=(samples, size))
+    hits = {
+        "mean Dice": _rates(many_intervals(dice[rows]), dice.mean()),
+        "pooled Dice": _rates(many_intervals(tp[rows], sums[rows]), tp.sum() / sums.sum()),
     }
+    # Slides of images that are alike: sorted by Dice, with noise as large as the spread between images. The 20 images
+    # of Dataset 2 are too few to draw slides from.
+    if len(dice) // IMAGES_OF_A_SLIDE >= MIN_UNITS:
+        noisy = dice + dice.std() * generator.standard_normal(len(dice))
+        order = np.argsort(noisy)[: len(dice) // IMAGES_OF_A_SLIDE * IMAGES_OF_A_SLIDE]
+        slides = dice[order].reshape(-1, IMAGES_OF_A_SLIDE).sum(axis=1)
+        drawn = slides[generator.integers(len(slides), size=(samples, size))]
+        ends = many_intervals(drawn, np.full_like(drawn, IMAGES_OF_A_SLIDE))
+        hits["mean Dice, n slides of five images"] = _rates(ends, dice[order].mean())
+    return hits
 
 
 def cover_difference(dice: np.ndarray, size: int, samples: int, generator) -> tuple[float, ...]:
-    """Measure the interval of the difference of two networks on the same images."""
-    true, hits = dice[:, 0].mean() - dice[:, 1].mean(), []
-    for _ in range(samples):
-        rows = generator.integers(len(dice), size=size)
-        cases = np.arange(size).astype(str)
-        methods = {name: MethodScores(cases, dice[rows][:, [i]]) for i, name in enumerate("ab")}
-        pair = compare_scores({"nucleus": methods}).iloc[0]
-        hits.append((pair["ci_low"], pair["ci_high"]))
-    return _rates(np.array(hits, dtype=float), true)
+    """Measure the interval of the difference of two networks on the same images, without other comparisons."""
+    rows = generator.integers(len(dice), size=(samples, size))
+    differences = dice[rows, 0] - dice[rows, 1]
+    half = t.isf(0.025, size - 1) * differences.std(axis=1, ddof=1) / np.sqrt(size)
+    ends = np.stack([differences.mean(axis=1) - half, differences.mean(axis=1) + half], axis=1)
+    methods = {name: MethodScores(np.arange(size).astype(str), dice[rows[0]][:, [i]]) for i, name in enumerate("ab")}
+    pair = compare_scores({"nucleus": methods}).iloc[0]
+    np.testing.assert_allclose(ends[0], pair[["ci_low", "ci_high"]].astype(float), atol=1e-9)
+    return _rates(ends, dice[:, 0].mean() - dice[:, 1].mean())
 
 
 def cover_drops(samples: int, sizes, generator) -> list[tuple]:
@@ -102,21 +102,50 @@ def cover_drops(samples: int, sizes, generator) -> list[tuple]:
             part[(part["region"] == region) & part["run"].str.startswith(method)].groupby("case_id")["dice"].mean()
             for part in (own, other)
         )
-        first, second = first.dropna().to_numpy(), second.dropna().to_numpy()
+        populations = [first.dropna().to_numpy(), second.dropna().to_numpy()]
+        drawn = [generator.choice(population, (samples, size)) for population in populations]
+        ends = [many_intervals(values) for values in drawn]
         drops = [
             subtract_intervals(
-                mean_interval(generator.choice(first, size)), mean_interval(generator.choice(second, size))
+                *(Interval(values.mean(), *pair, size, size) for values, pair in zip(both, pairs, strict=True))
             )
-            for _ in range(samples)
+            for both, pairs in zip(zip(*drawn, strict=True), zip(*ends, strict=True), strict=True)
         ]
-        hits = count_hits(drops, first.mean() - second.mean())
+        hits = _rates(
+            np.array([(drop.low, drop.high) for drop in drops]), populations[0].mean() - populations[1].mean()
+        )
         rows.append(("drop to another dataset", "transfer_2to1", region, size, method, *hits))
     return rows
 
 
-def count_hits(intervals, true: float) -> tuple[float, ...]:
-    """Return the shares of intervals that contain the true value, are below or above it, and are printed."""
-    return _rates(np.array([(interval.low, interval.high) for interval in intervals]), true)
+def many_intervals(numerators: np.ndarray, denominators: np.ndarray | None = None) -> np.ndarray:
+    """Compute `ratio_interval` for many samples at once: two arrays (samples, n) -> ends (samples, 2).
+
+    The first samples are compared with `ratio_interval` itself.
+    """
+    parts = np.stack([numerators, np.ones_like(numerators) if denominators is None else denominators], axis=2)
+    n = parts.shape[1]
+    ratios = parts[:, :, 0] / parts[:, :, 1]
+    size = parts[:, :, 1].mean(axis=1)
+    imagined = np.maximum(0, 2 * ratios.min(axis=1) - np.median(ratios, axis=1))
+    more = np.concatenate([parts, np.stack([imagined * size, size], axis=1)[:, None]], axis=1)
+    (ratio, error), (lower, lower_error) = _ratios(parts), _ratios(more)
+    quantile = t.isf(0.025, n - 1)
+    low = np.maximum(0, np.minimum(lower - quantile * lower_error, ratio))
+    ends = np.stack([low, np.minimum(1, ratio + quantile * error)], axis=1)
+    if n < MIN_UNITS:
+        ends[:] = np.nan
+    for sample, pair in zip(parts[:3], ends, strict=False):
+        interval = ratio_interval(*sample.T)
+        np.testing.assert_allclose(pair, (interval.low, interval.high), atol=1e-9)
+    return ends
+
+
+def _ratios(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sums, n = parts.sum(axis=1), parts.shape[1]
+    ratio = sums[:, 0] / sums[:, 1]
+    residuals = parts[:, :, 0] - ratio[:, None] * parts[:, :, 1]
+    return ratio, np.sqrt((residuals**2).sum(axis=1) * n / (n - 1)) / sums[:, 1]
 
 
 def _rates(ends: np.ndarray, true: float) -> tuple[float, ...]:
@@ -197,7 +226,7 @@ def main() -> None:
     """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["coverage", "error_rates"])
-    parser.add_argument("--samples", type=int, default=200, help="samples per network and interval")
+    parser.add_argument("--samples", type=int, default=1000, help="samples per network and interval")
     parser.add_argument("--studies", type=int, default=300, help="simulated studies per row; a third with many methods")
     parser.add_argument("--quick", action="store_true", help="few samples, for a test")
     parser.add_argument("--output", type=Path, help="folder of the results")
