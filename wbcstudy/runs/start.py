@@ -70,7 +70,7 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
         StudyError: params.yaml in the folder has other settings; the message names the fields.
     """
     record, problem = folder.check()
-    if problem or not folder.params.exists():
+    if problem or not folder.params.is_file():
         # A run that cannot be used is left out, or repeated as a whole.
         return
     before = set(folder.params.read_text(encoding="utf-8", errors="replace").splitlines())
