@@ -55,7 +55,7 @@ def align(fixed: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, float]:
         starts.append(np.array([scale, *(-scale * o for o in offset)]))
     best = sorted(starts, key=lambda start: -correlation(start, fixed, moving))[:3]
     options = {"xatol": 1e-3, "fatol": 1e-6, "maxiter": 400}
-    found = [
+    fits = [
         optimize.minimize(
             lambda transform: -correlation(transform, fixed, moving),
             start,
@@ -64,7 +64,7 @@ def align(fixed: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, float]:
         )
         for start in best
     ]
-    result = min(found, key=lambda result: result.fun)
+    result = min(fits, key=lambda result: result.fun)
     return result.x, -result.fun
 
 

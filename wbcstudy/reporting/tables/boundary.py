@@ -28,9 +28,9 @@ def load_boundaries(results: StudyResults) -> pd.DataFrame:
     """
     frames = []
     for runs in group_runs(results.comparable).values():
-        found = [_read(results, run) for run in runs]
-        if all(frame is not None for frame in found):
-            frames += found
+        tables = [_read(results, run) for run in runs]
+        if all(frame is not None for frame in tables):
+            frames += tables
     if not frames:
         return score_boundaries("", [], [], [])
     boundaries = pd.concat(frames, ignore_index=True)
