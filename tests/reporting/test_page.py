@@ -127,7 +127,7 @@ def test_figures_of_an_earlier_report_are_not_shown(tmp_path, config):
         write_figure(fig_predictions(images, masks, masks, ["a"]), results.study.figures, stem)
     page, _ = report(results)
     assert "Own test images and other" not in page and "one column per method" not in page
-    assert "Learning curves" in page and "params.yaml -p study again" in page
+    assert "Learning curves" in page and "--study again" in page
 
 
 def test_a_report_on_a_full_disk_leaves_the_earlier_one(small_disk, config):
