@@ -63,4 +63,4 @@ def _make_scores(run: str, part: int, dice: np.ndarray) -> pd.DataFrame:
     hits = (dice * PIXELS / 2).round().astype(int).ravel()
     columns = {"run": run, "case_id": [f"{part}_{i:03}" for i in range(number)] * regions, "cell_type": None}
     columns |= {"region": np.repeat(REGIONS, number), "tp": hits, "fp": PIXELS // 2 - hits, "fn": PIXELS // 2 - hits}
-    return add_ratios(pd.DataFrame(columns | {"tn": PIXELS}))
+    return add_ratios(pd.DataFrame(columns | {"tn": PIXELS, "height_px": 100, "width_px": 100}))
