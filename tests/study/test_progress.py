@@ -11,7 +11,8 @@ from wbcstudy.runs.results import write_record
 from wbcstudy.study.progress import Progress, error_line, last_epoch, read_dice
 
 HISTORY = "epoch,loss,val_loss,seconds\n1,0.5,0.6,30\n2,0.4,0.5,30\n"
-SCORES = {"nucleus": {"dice": 0.9}, "cytoplasm": {"dice": 0.8}}
+COUNTS = {"tp": 1, "fp": 0, "fn": 0, "tn": 1}
+SCORES = {"nucleus": {"dice": 0.9} | COUNTS, "cytoplasm": {"dice": 0.8} | COUNTS}
 
 
 @pytest.fixture

@@ -136,8 +136,7 @@ def paired_differences(
         StudyError: as `add_methods`.
 
     Source:
-        Variance of a crossed layout with Satterthwaite's degrees of freedom: Searle, Casella, McCulloch (1992),
-        Variance Components, chapters 4 and 5; Gallas et al. (2009), Academic Radiology 16, 1462-1471 (readers and
+        Variance of a crossed layout: Searle, Casella, McCulloch (1992), Variance Components, chapters 4 and 5; Gallas et al. (2009), Academic Radiology 16, 1462-1471 (readers and
         cases). Folds: Nadeau, Bengio (2003), Machine Learning 52, 239-281; Bouckaert, Frank (2004). Equivalence:
         Schuirmann (1987).
     """
@@ -216,11 +215,11 @@ def combine_variances(cases: float, seeds: float, residual: float, df: tuple[flo
         df: degrees of freedom of the first two.
 
     Returns:
-        Variance, at least that of the cases, and Satterthwaite's degrees of freedom.
+        Variance, at least that of the cases, and its degrees of freedom: the smaller of the two. Satterthwaite's are
+        larger, but they rest on the variances as estimated, and two or three seeds estimate theirs poorly: equal
+        networks were then called different too often (`benchmarks/measure_statistics.py`).
     """
-    total = cases + max(0.0, seeds - residual)
-    uncertainty = cases**2 / df[0] + (seeds**2 / df[1] if df[1] else 0.0)
-    return total, total**2 / uncertainty if uncertainty else df[0]
+    return cases + max(0.0, seeds - residual), min(df) if df[1] else df[0]
 
 
 def detectable_factor(df: float, comparisons: int = 1, power: float = 0.8) -> float:

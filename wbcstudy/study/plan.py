@@ -386,7 +386,10 @@ def _resolve_paths(study: StudyConfig, source: Path) -> StudyConfig:
         existing = [candidate for candidate in candidates if path_exists(candidate)]
         paths = []
         for candidate in (existing or candidates)[: 1 if existing else None]:
-            candidate = candidate.resolve()
+            try:
+                candidate = candidate.resolve()
+            except (OSError, RuntimeError, ValueError):  # a loop of links, or a character that no path has
+                continue
             paths.append(str(candidate.relative_to(root)) if candidate.is_relative_to(root) else str(candidate))
         return paths[0] if existing else next((path for path in paths if path in recorded()), path)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _STANDARD_ERROR = {
     False: "The trained networks were taken as fixed, so the results hold for these networks, not for other seeds.",
     True: "Its standard error includes the variation between images and, pooled over the methods, between seeds, with "
-    "Satterthwaite's degrees of freedom.",
+    "the smaller of their degrees of freedom.",
 }
 
 
