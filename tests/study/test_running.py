@@ -16,7 +16,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import lock_study
 from wbcstudy.study.plan import read_plan
-from wbcstudy.study.running import find_grid, follow_left_over, stop_study
+from wbcstudy.study.running import find_grid, follow_left_over, stop_study, terminate_as_interrupt
 
 PATIENCE_S = 600
 
@@ -123,3 +123,23 @@ def test_two_kills_of_the_process_group_change_no_score(tmp_path):
     assert start(undisturbed).wait(PATIENCE_S) == 0
     scores = [folder.baseline("otsu_levels__fold0").scores.read_bytes() for folder in folders]
     assert scores[0] == scores[1] and killed.report.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_kill_or_a_closed_terminal_interrupts_a_grid(number):
+    previous = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt), terminate_as_interrupt():
+            os.kill(os.getpid(), number)
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, previous)
+
+
+def test_a_grid_under_nohup_continues_after_the_terminal_is_closed():
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminate_as_interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, previous)

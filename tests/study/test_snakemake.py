@@ -1,28 +1,32 @@
-"""Signals to a running grid."""
+"""Where a grid runs, and with how many threads."""
 
-import os
-import signal
+from pathlib import Path
 
 import pytest
 
-from wbcstudy.study import snakemake
+from wbcstudy.errors import StudyError
+from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.study.snakemake import Executor, choose_executor
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_kill_or_a_closed_terminal_interrupts_a_grid(number):
-    previous = signal.signal(number, signal.SIG_DFL)
-    try:
-        with pytest.raises(KeyboardInterrupt), snakemake._terminate_as_interrupt():
-            os.kill(os.getpid(), number)
-        assert signal.getsignal(number) == signal.SIG_DFL
-    finally:
-        signal.signal(number, previous)
+def test_the_number_of_parallel_runs_is_the_users():
+    executor = choose_executor("local", None, 3, [])
+    assert executor.jobs == 3 and executor.describe().startswith("3 runs at a time")
+    assert executor.arguments(StudyFolder.of("demo"))[:2] == ["--cores", "3"]
 
 
-def test_a_grid_under_nohup_continues_after_the_terminal_is_closed():
-    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with snakemake._terminate_as_interrupt():
-            os.kill(os.getpid(), signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGHUP, previous)
+def test_the_users_own_snakemake_profile_is_ignored():
+    assert Executor(1).arguments(StudyFolder.of("demo"))[-2:] == ["--profile", "none"]
+
+
+def test_threads_that_the_user_limits_are_kept(monkeypatch):
+    monkeypatch.setenv("WBCSTUDY_THREADS", "1")
+    executor = Executor(2)
+    assert executor.environment()["WBCSTUDY_THREADS"] == "1"
+    assert "1 thread each" in executor.describe()
+
+
+@pytest.mark.parametrize(("executor", "profile"), [("cloud", None), ("local", Path("profiles/slurm"))])
+def test_other_executors_are_refused(executor, profile):
+    with pytest.raises(StudyError, match="cannot be used"):
+        choose_executor(executor, profile, None, [])

@@ -57,7 +57,8 @@ def _read_hed(path: Path) -> dict[str, list[np.ndarray]]:
 def _write_h5(layers: dict[str, list[np.ndarray]], path: Path) -> None:
     import h5py
 
-    with atomic_write(path) as part, h5py.File(part, "w") as file:
+    # `atomic_write` holds the lock that HDF5 would take.
+    with atomic_write(path) as part, h5py.File(part, "w", locking=False) as file:
         file.attrs["layer_names"] = [name.encode() for name in layers]
         for name, (kernel, bias) in layers.items():
             group = file.create_group(name)
