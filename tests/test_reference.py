@@ -137,6 +137,6 @@ def test_the_report_of_a_restored_study_has_the_kept_tables(places, command):
     kept = reference_folder() / "demo" / "tables"
     # Predicted masks are not kept, and the vote of the networks needs them.
     names = sorted(path.name for path in kept.glob("*.csv") if path.stem != "ensemble")
-    assert len(names) == 7
+    assert len(names) == 8
     for name in names:
         assert (StudyFolder.of("demo").tables / name).read_bytes() == (kept / name).read_bytes(), name
