@@ -4,9 +4,9 @@
     python benchmarks/measure_statistics.py error_rates
 
 Populations are the Dice values of networks in outputs/reference/: a sample of n test images is drawn with replacement,
-and the interval should contain the value of all images. Comparisons draw images in the same way, for networks whose
-means are made equal, and add effects of seeds of the measured size (docs/how_we_compare.md). Writes coverage.csv or
-error_rates.csv to outputs/reference/statistics/. No network is trained.
+and the interval should contain the value of all images. Comparisons draw images in the same way, for networks that are
+made equal in two ways (`draw_study`), and add effects of seeds of the measured size (docs/how_we_compare.md). Writes
+coverage.csv or error_rates.csv to outputs/reference/statistics/. No network is trained.
 """
 
 from __future__ import annotations
@@ -158,25 +158,36 @@ def _rates(ends: np.ndarray, true: float) -> tuple[float, ...]:
     return 1 - below - above, below, above, printed.mean()
 
 
-def equal_networks() -> dict[str, np.ndarray]:
-    """Return study -> Dice of its networks, made equal in their mean over all images: (regions, images, networks)."""
+def equal_networks(null: str) -> dict[str, np.ndarray]:
+    """Return study -> Dice of its networks: (regions, images, networks); `shifted` ones have equal means."""
     equal = {}
     for study in DATASETS:
         frame = read_dice(study)
         parts = [frame[frame["region"] == region].pivot_table("dice", "case_id", "run") for region in HEADLINE]
         stacked = np.stack([part.dropna().to_numpy() for part in parts])
-        equal[study] = stacked - stacked.mean(axis=1, keepdims=True) + stacked.mean()
+        shifts = stacked.mean(axis=1, keepdims=True) - stacked.mean() if null == "shifted" else 0.0
+        equal[study] = stacked - shifts
     return equal
 
 
-def draw_study(population: np.ndarray, methods: int, seeds: int, images: int, generator, shift: float = 0.0) -> dict:
-    """Draw a study of networks with equal means, but for a shift of the first; region -> method -> scores."""
+def draw_study(
+    population: np.ndarray, methods: int, seeds: int, images: int, generator, null: str, shift: float = 0.0
+) -> dict:
+    """Draw a study of equal networks, but for a shift of the first; region -> method -> scores.
+
+    Networks are made equal in one of two ways. `exchanged`: for each image, every method gets the scores of a network
+    drawn at random, so that methods differ as two trainings of one network do. `shifted`: each method is one network
+    with its own difficult images, and only the means over all images are equal.
+    """
     rows = generator.integers(population.shape[1], size=images)
-    networks = generator.permutation(population.shape[2])[:methods]
+    if null == "exchanged":
+        networks = np.argsort(generator.random((images, population.shape[2])), axis=1)[:, :methods]
+    else:
+        networks = np.tile(generator.permutation(population.shape[2])[:methods], (images, 1))
     sd_seeds = generator.uniform(*SD_SEEDS, size=(methods, 1)) if seeds > 1 else 0.0
     sd_residual = SD_RESIDUAL if seeds > 1 else 0.0
     cases, study = np.arange(images).astype(str), {}
-    for region, scores in zip(HEADLINE, population[:, rows][:, :, networks], strict=True):
+    for region, scores in zip(HEADLINE, population[:, rows[:, None], networks], strict=True):
         effects = sd_seeds * generator.standard_normal((methods, seeds))
         residual = sd_residual * generator.standard_t(5, size=(images, methods, seeds)) / np.sqrt(5 / 3)
         drawn = scores[:, :, None] + effects + residual
@@ -188,20 +199,21 @@ def draw_study(population: np.ndarray, methods: int, seeds: int, images: int, ge
 def measure_errors(studies: int, methods=METHODS, seeds=SEEDS, sizes=(8, 20, 60), seed: int = 1) -> pd.DataFrame:
     """Measure the share of studies of equal networks with any significant difference, and the power."""
     generator, rows = np.random.default_rng(seed), []
-    for (name, population), number, repeats, images in itertools.product(
-        equal_networks().items(), methods, seeds, sizes
-    ):
-        if number <= population.shape[2]:
-            rows.append({"images": name} | _measure_design(population, number, repeats, images, studies, generator))
+    for null in ("exchanged", "shifted"):
+        designs = itertools.product(equal_networks(null).items(), methods, seeds, sizes)
+        for (name, population), number, repeats, images in designs:
+            if number <= population.shape[2]:
+                row = _measure_design(population, number, repeats, images, studies, generator, null)
+                rows.append({"networks": null, "images": name} | row)
     return pd.DataFrame(rows)
 
 
-def _measure_design(population, methods: int, seeds: int, images: int, studies: int, generator) -> dict:
+def _measure_design(population, methods: int, seeds: int, images: int, studies: int, generator, null: str) -> dict:
     """Measure false alarms of one number of methods, seeds and images; with two methods also the power."""
     studies = studies if methods < 10 else max(studies // 3, 5)
     alarms, earlier, stated = [], [], []
     for _ in range(studies):
-        study = draw_study(population, methods, seeds, images, generator)
+        study = draw_study(population, methods, seeds, images, generator, null)
         pairs = compare_scores(study)
         alarms.append((pairs["p_adjusted"] < ALPHA).any())
         if methods == 2:
@@ -213,7 +225,9 @@ def _measure_design(population, methods: int, seeds: int, images: int, studies: 
     if methods > 2:
         return row
     detectable = float(np.median(stated))
-    found = [_finds_first(draw_study(population, 2, seeds, images, generator, 2 * detectable)) for _ in range(studies)]
+    found = [
+        _finds_first(draw_study(population, 2, seeds, images, generator, null, 2 * detectable)) for _ in range(studies)
+    ]
     return row | {"earlier_rule": np.mean(earlier), "detectable": detectable, "power_at_twice": np.mean(found)}
 
 

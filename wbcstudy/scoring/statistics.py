@@ -136,9 +136,9 @@ def paired_differences(
         StudyError: as `add_methods`.
 
     Source:
-        Variance of a crossed layout: Searle, Casella, McCulloch (1992), Variance Components, chapters 4 and 5; Gallas et al. (2009), Academic Radiology 16, 1462-1471 (readers and
-        cases). Folds: Nadeau, Bengio (2003), Machine Learning 52, 239-281; Bouckaert, Frank (2004). Equivalence:
-        Schuirmann (1987).
+        Variance of a crossed layout: Searle, Casella, McCulloch (1992), Variance Components, chapters 4 and 5; Gallas
+        et al. (2009), Academic Radiology 16, 1462-1471 (readers and cases). Folds: Nadeau, Bengio (2003), Machine
+        Learning 52, 239-281; Bouckaert, Frank (2004). Equivalence: Schuirmann (1987).
     """
     names = [regions] if isinstance(regions, str) else regions
     methods = {region: method_scores(frame, region, column, groups) for region in names}
