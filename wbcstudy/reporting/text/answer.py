@@ -48,15 +48,15 @@ def answer_sentences(results: StudyResults) -> list[str]:
     return sentences
 
 
-def answer_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
-    """Return heads and rows of the small table below the answer; no rows where nothing is compared.
+def answer_table(results: StudyResults) -> tuple[list[str], list[list[str]], str]:
+    """Return heads, rows and note of the small table below the answer; no rows where nothing is compared.
 
     The rows are the recommended pair, the best on the validation images, and the one with the highest mean Dice on the
     test images, which a reader of Table 1 and of the cost figure sees and may take for the better choice.
     """
     decision, table = results.decision, results.table1
     if decision is None or not results.several:
-        return [], []
+        return [], [], ""
     table = table[table["whole"].astype(bool)].assign(method=table["encoder"] + "__" + table["loss"])
     means = table.groupby("method", sort=False)["dice_mean"].mean()
     reasons = {decision.recommended.method: ["recommended"]}
@@ -73,7 +73,9 @@ def answer_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
         cost = f"{decision.work[method] / 1e9:.3g}" if method in decision.work else NOTHING
         rows.append([method_title(method), "; ".join(reason), *cells, cost])
     heads = ["Encoder and loss", "", *(f"Mean Dice, {region}" for region in regions), "Multiply-adds, billions"]
-    return heads, rows
+    interval = "with its 95 % interval" if table["dice_ci_low"].notna().any() else "(too few images for an interval)"
+    note = f"Mean Dice over the test images {interval}. The choice was made on other images, the validation images."
+    return heads, rows, note
 
 
 def _recommendation(decision: Decision) -> str:
