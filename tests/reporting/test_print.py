@@ -28,7 +28,7 @@ def test_the_last_column_of_every_table_is_printed(tmp_path):
     printed = subprocess.run(["pdftotext", pdf, "-"], check=True, capture_output=True, text=True).stdout
     # Cells may be broken into lines.
     text = re.sub(r"\s+", "", printed)
-    assert len(results.tables) == 7
+    assert len(results.tables) == 9
     for name, (_, layout) in results.tables.items():
         assert re.sub(r"\s+", "", layout.heads[-1][1]) in text, name
         for _, cells in layout.rows:
