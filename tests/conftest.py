@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -75,3 +76,13 @@ def small_disk(tmp_path):
         pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
     yield disk
     subprocess.run(["umount", "--lazy", disk.path], check=True)
+
+
+@pytest.fixture(scope="session")
+def archive():
+    """The public images as their host packs them."""
+    given = os.environ.get("WBCSTUDY_TEST_ARCHIVE")
+    path = Path(given) if given else ROOT.parent / "shared" / "data" / "segmentation_WBC-master.zip"
+    if not path.is_file():
+        pytest.skip(f"no archive of the public images at {path}; set WBCSTUDY_TEST_ARCHIVE")
+    return path

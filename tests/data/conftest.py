@@ -1,6 +1,5 @@
 """Small datasets for the tests of the data package."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +31,3 @@ def make_folder(tmp_path):
         return folder / "dataset.yaml"
 
     return make
-
-
-@pytest.fixture(scope="session")
-def archive():
-    """The public images as their host packs them."""
-    root = Path(__file__).parents[2]
-    given = os.environ.get("WBCSTUDY_TEST_ARCHIVE")
-    path = Path(given) if given else root.parent / "shared" / "data" / "segmentation_WBC-master.zip"
-    if not path.is_file():
-        pytest.skip(f"no archive of the public images at {path}; set WBCSTUDY_TEST_ARCHIVE")
-    return path
