@@ -6,7 +6,7 @@ GLOSSARY = (
         "Dice and mean Dice",
         "Dice: from the pixels of all test images together, as in the paper. Mean Dice: mean of the Dice per image.",
     ),
-    ("95 % interval", "range in which the mean is expected to be for other test images of this kind (bootstrap)."),
+    ("95 % interval", "range in which the mean is expected to be for other test images of this kind."),
     ("Precision", "share of the pixels predicted as a region that belong to it."),
     ("Sensitivity", "share of the pixels of the expert's region that were predicted; also called recall."),
     ("Specificity", "share of the pixels outside the expert's region that were not predicted as the region."),
