@@ -40,7 +40,7 @@ def test_the_share_of_resamples_is_that_of_a_bootstrap_of_the_difference():
 def test_seeds_and_groups_make_ranks_less_certain():
     frame = made([0.004, 0], 40)
     certain = resample_ranks(frame, ["nucleus"]).probability_not_best(METHODS[0])
-    groups = {case: index % 4 for index, case in enumerate(sorted(frame["case_id"].unique()))}
+    groups = {case: index % 10 for index, case in enumerate(sorted(frame["case_id"].unique()))}
     shifted = frame.assign(dice=frame["dice"] + frame["case_id"].map(groups) * 0.004 * (frame["run"].str[0] == "m"))
     alone = resample_ranks(shifted, ["nucleus"]).probability_not_best(METHODS[1])
     assert resample_ranks(shifted, ["nucleus"], groups=groups).probability_not_best(METHODS[1]) != alone
@@ -52,3 +52,11 @@ def test_seeds_and_groups_make_ranks_less_certain():
 def test_nothing_to_rank():
     assert resample_ranks(made([0]), ["nucleus"]) is None
     assert resample_ranks(made([0, 0], n=1), ["nucleus"]) is None
+
+
+def test_few_images_or_groups_are_not_resampled():
+    frame = made([0.01, 0], n=30)
+    assert resample_ranks(made([0.01, 0], n=9), ["nucleus"]) is None
+    assert resample_ranks(frame, ["nucleus"]) is not None
+    slides = {case: index % 8 for index, case in enumerate(sorted(frame["case_id"].unique()))}
+    assert resample_ranks(frame, ["nucleus"], groups=slides) is None

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.scoring.case_tables import Groups, group_names
+from wbcstudy.scoring.intervals import MIN_UNITS
 from wbcstudy.scoring.statistics import method_scores
 
 _CONFIDENCE = 0.95
@@ -64,7 +65,8 @@ def resample_ranks(
         seed: seed of the resampling.
 
     Returns:
-        None with fewer than two methods or two independent cases that all methods scored in all regions.
+        None with fewer than two methods, or fewer than `MIN_UNITS` cases or groups that all methods scored in all
+        regions: resamples of so few vary too little.
 
     Source:
         Hall, Miller (2009), Annals of Statistics 37, 3929-3959; Wiesenfarth et al. (2021), Scientific Reports 11, 2369
@@ -79,7 +81,7 @@ def resample_ranks(
     cases = sorted(set.intersection(*(set(by_method[name].index) for by_method in scores.values() for name in methods)))
     numbers = np.unique(group_names(cases, groups), return_inverse=True)[1] if cases else np.array([], dtype=int)
     units = len(set(numbers))
-    if units < 2:
+    if units < MIN_UNITS:
         return None
     generator = np.random.default_rng(seed)
     drawn = generator.multinomial(units, np.full(units, 1 / units), size=resamples)[:, numbers].astype(float)

@@ -38,7 +38,7 @@ def methods_paragraph(results: StudyResults) -> str:
         *_describe_duplicates(results),
         *_describe_training(config, complete),
         _describe_scoring(results),
-        *_describe_evaluation(config, complete),
+        *_describe_evaluation(results, complete),
         *_describe_software(complete[0].record, complete),
     ]
     if dataset.get("citation"):
@@ -166,7 +166,8 @@ def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str
     ]
 
 
-def _describe_evaluation(config: StudyConfig, complete: Sequence[Run]) -> list[str]:
+def _describe_evaluation(results: StudyResults, complete: Sequence[Run]) -> list[str]:
+    config = results.config
     sentences = [
         "Precision and Dice were computed from the pixels of all test images together; mean Dice is the mean over "
         "images. Their 95 % intervals are over images (over slides or patients, where known): t intervals, whose lower "
@@ -187,9 +188,11 @@ def _describe_evaluation(config: StudyConfig, complete: Sequence[Run]) -> list[s
             "The cheapest network (by multiply-adds) whose mean Dice on the validation images was equivalent to that "
             f"of the best was recommended, or else the best itself (two one-sided t tests with a margin of "
             f"{config.equivalence_margin:g} for both the nucleus and the cytoplasm, Holm's correction over the cheaper "
-            "networks). The probability that it is not the best comes from a bootstrap of the test images"
-            f"{' and seeds' if several_seeds else ''}."
+            "networks)."
         )
+        if results.rank_stability is not None:
+            resampled = "test images and seeds" if several_seeds else "test images"
+            sentences.append(f"The probability that it is not the best comes from a bootstrap of the {resampled}.")
     sentences.append(
         f"Boundaries were compared by the normalised surface distance (tolerance {TOLERANCE_PX} pixels), the 95th "
         "percentile of the Hausdorff distance and the average symmetric surface distance (definitions of Metrics "
