@@ -149,7 +149,8 @@ def _check_duplicates(pairs: Sequence[ImagePair]) -> list[Finding]:
     findings = []
     if pairs:
         message = f"{count(len(pairs), 'pair')} of images show the same cell; see Duplicates below."
-        fix = "A split keeps them in the same part, and they count as one image. You can remove all but one of each."
+        fix = "A split keeps them in the same part, and they count as one image. Look at them: of the same cell, one image "
+        fix += "is enough; if pairs show different cells, set `near_duplicates: false` in the study."
         findings.append(Finding(message, fix))
     for pair in pairs:
         if pair.differing_pixels:
@@ -162,7 +163,8 @@ def _check_duplicates(pairs: Sequence[ImagePair]) -> list[Finding]:
             )
         if pair.different:
             message = f"{pair.first_path} and {pair.second_path} show the same cell, but their "
-            findings.append(Finding(f"{message}{join_words(pair.different)} differ.", "Correct cases.csv."))
+            fix = "Look at both, and correct cases.csv if it is one cell."
+            findings.append(Finding(f"{message}{join_words(pair.different)} differ.", fix))
     return findings
 
 
