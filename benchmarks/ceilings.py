@@ -46,7 +46,7 @@ def main() -> None:
         f"of {_FINE**2} points in each pixel of the network, each looked up in the stored mask, after one random "
         "rotation, flip and zoom per image.",
         "The labels of largest shares are a perfect prediction that is certain of every pixel, such as a network "
-        "trained on labels gives. The shares of the labels are better at every region: networks are trained on shares.",
+        "trained on labels gives. Networks are trained on shares.",
     ]
     write_table("ceilings", "Ceilings", pd.DataFrame(rows), notes)
 

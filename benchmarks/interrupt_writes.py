@@ -4,7 +4,7 @@
 
 Ten kills (SIGKILL) in the writing of split.json, run.json, an exported network and the environment of a study's
 programs: with half of a file written, before and after the file gets its name. The next start must write what an
-undisturbed process writes, and delete the temporary files. tests/benchmarks/test_interrupt_writes.py runs most of them.
+undisturbed process writes, and delete the temporary files. tests/benchmarks/test_interrupt_writes.py runs four of them.
 """
 
 from __future__ import annotations
