@@ -87,7 +87,10 @@ class DataSettings(BaseModel):
         "synthetic", min_length=1, description="Name of a dataset (`wbcstudy data list`) or path of a dataset.yaml."
     )
     image_size: int = Field(
-        256, ge=32, le=4096, description="Side in px of the square images that networks and earlier methods see; a multiple of 32."
+        256,
+        ge=32,
+        le=4096,
+        description="Side in px of the square images that networks and earlier methods see; a multiple of 32.",
     )
     test_fraction: float = Field(
         0.2, gt=0, lt=1, description="Share of the cases in the test set; used only when folds is 1."

@@ -149,8 +149,9 @@ def _check_duplicates(pairs: Sequence[ImagePair]) -> list[Finding]:
     findings = []
     if pairs:
         message = f"{count(len(pairs), 'pair')} of images show the same cell; see Duplicates below."
-        fix = "A split keeps them in the same part, and they count as one image. Look at them: of the same cell, one image "
-        fix += "is enough; if pairs show different cells, set `near_duplicates: false` in the study."
+        fix = "A split keeps them in the same part, and they count as one image. "
+        fix += "Look at them: of one cell, you can remove all images but one; if pairs show different cells, set "
+        fix += "`near_duplicates: false` in the study."
         findings.append(Finding(message, fix))
     for pair in pairs:
         if pair.differing_pixels:
