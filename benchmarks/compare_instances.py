@@ -481,7 +481,7 @@ def _split(config: RunConfig):
         test_fraction=config.test_fraction,
         validation_fraction=config.validation_fraction,
         seed=config.split_seed,
-        duplicates=[duplicate.case_ids for duplicate in find_duplicates(dataset, near=False)],
+        duplicates=[duplicate.case_ids for duplicate in find_duplicates(dataset)],
     )[0]
     return dataset, split
 
