@@ -170,24 +170,29 @@ def changed_settings(before: dict[str, Any], config: DataSettings) -> list[str]:
     Returns:
         One clause per changed field, like "epochs was 60, is now 100"; empty if the settings are equal.
     """
+    return [f"{name} was {old!r}, is now {new!r}" for name, (old, new) in changed_values(before, config).items()]
+
+
+def changed_values(before: dict[str, Any], config: DataSettings) -> dict[str, tuple[Any, Any]]:
+    """Return name -> earlier and current value of each changed field; arguments as `changed_settings`."""
     fields = type(config).model_fields
     defaults = {name: field.default for name, field in fields.items() if not field.is_required()}
     # In JSON, a tuple is a list.
     before, now = to_jsonable_python(defaults) | _EARLIER | before, config.model_dump(mode="json")
-    return [
-        f"{name} was {before.get(name)!r}, is now {now.get(name)!r}"
-        for name in now | before
-        if before.get(name) != now.get(name)
-    ]
+    values = {name: (before.get(name), now.get(name)) for name in now | before}
+    return {name: (old, new) for name, (old, new) in values.items() if old != new}
 
 
 def yaml_text(config: DataSettings) -> str:
     """Return a configuration as YAML for papermill and `read_run`, with each field's description as a comment."""
     fields = type(config).model_fields
     values = config.model_dump(mode="json").items()
-    return "".join(
-        f"{name}: {_yaml_value(json.dumps(value))}  # {fields[name].description}\n" for name, value in values
-    )
+    return "".join(f"{yaml_line(name, value)}  # {fields[name].description}\n" for name, value in values)
+
+
+def yaml_line(name: str, value: Any) -> str:
+    """Return a setting as a line of a YAML file."""
+    return f"{name}: {_yaml_value(json.dumps(value))}"
 
 
 def write_yaml(config: DataSettings, path: Path) -> None:

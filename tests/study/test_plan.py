@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -48,6 +49,23 @@ def test_advice_about_changed_settings_keeps_finished_runs(write_study, finish):
         read_plan(write_study(batch_size=4))
     message = str(caught.value)
     assert "batch_size was 8, is now 4" in message and "under a new name" in message and "delete" not in message
+    assert message.endswith("write into its YAML file: `batch_size: 8`.")
+
+
+def test_the_line_that_continues_a_study_from_before_score_at_is_shown(write_study):
+    plan = read_plan(write_study(baselines=["otsu_levels"]))
+    prepare(plan)
+    for folder, _ in plan.work.values():
+        folder.params.write_text("".join(re.findall("(?m)^(?!score_at).*\n", folder.params.read_text())))
+    with pytest.raises(StudyError) as caught:
+        read_plan(write_study(baselines=["otsu_levels"], learning_rate=1e-5))
+    assert "score_at was 'image_size', is now 'native'; learning_rate was 0.001, is now 1e-05" in caught.value.message
+    assert caught.value.fix.endswith("`score_at: image_size` and `learning_rate: 0.001`.")
+    continued = {"score_at": "image_size", "baselines": ["otsu_levels"]}
+    assert read_plan(write_study(**continued)).runs[0].score_at == "image_size"
+    with pytest.raises(StudyError, match=r"seeds was \[0, 1, 2, 3, 4\], is now \[7\]") as caught:
+        read_plan(write_study(**continued, baseline_seeds=[7]))
+    assert caught.value.fix.endswith("`baseline_seeds: [0, 1, 2, 3, 4]`.")
 
 
 def test_a_second_call_names_the_first_process(write_study):
@@ -73,6 +91,13 @@ class TestRepeatingARun:
             plan = plan_repetition(source, "again")
             assert plan.runs == (config.model_copy(update={"study": "again"}),)
         assert plan.study.name == "again" and not plan.folder.path.exists()
+
+    def test_a_run_from_before_score_at_is_scored_as_it_was(self, places):
+        self.write(places)
+        text = (places / "params.yaml").read_text()
+        (places / "params.yaml").write_text("".join(re.findall("(?m)^(?!score_at).*\n", text)))
+        plan = plan_repetition(places, "again")
+        assert plan.study.score_at == plan.runs[0].score_at == "image_size"
 
     def test_so_is_that_of_an_earlier_method(self, places):
         config = BaselineConfig(study="theirs", method="otsu_levels", seeds=(7,))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from wbcstudy.config import BaselineConfig, RunConfig
-from wbcstudy.config_io import changed_settings, read_run, write_yaml, yaml_text
+from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
+from wbcstudy.config_io import changed_settings, changed_values, read_run, write_yaml, yaml_line, yaml_text
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, cannot_write, outputs_folder
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.locks import lock_run_folder
+from wbcstudy.wording import join_words
 
 # Appended to error messages.
 NEW_STUDY = "in a copy of the study's YAML under a new name (one study has one set of settings)"
@@ -92,6 +94,16 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
         raise StudyError(
             f"{folder.path} was run with other settings: {'; '.join(changed)}.",
             expected="the settings of params.yaml in that folder, since one study has one set of settings",
-            fix="Copy the YAML file under a new name and run it as a new study (in a notebook, change `study`), or "
-            "restore the settings to continue this study.",
+            fix="Copy the YAML file under a new name and run it as a new study (in a notebook, change `study`). "
+            + _continue_advice(settings, config),
         )
+
+
+def _continue_advice(before: dict[str, Any], config: RunConfig | BaselineConfig) -> str:
+    """Return how to set a study's file to the settings of its runs."""
+    names = {"seeds": "baseline_seeds"} if isinstance(config, BaselineConfig) else {}
+    earlier = {names.get(name, name): old for name, (old, _) in changed_values(before, config).items()}
+    if not earlier.keys() <= StudyConfig.model_fields.keys():
+        return "To continue this study, restore the settings."
+    lines = [f"`{yaml_line(name, value)}`" for name, value in earlier.items()]
+    return f"To continue this study, write into its YAML file: {join_words(lines)}."

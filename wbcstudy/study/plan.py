@@ -14,7 +14,7 @@ import yaml
 
 from wbcstudy.baselines.methods import method_row
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
-from wbcstudy.config_io import make_config, read_study, read_yaml, seal_record, write_yaml, yaml_text
+from wbcstudy.config_io import make_recorded_config, read_study, read_yaml, seal_record, write_yaml, yaml_text
 from wbcstudy.errors import DamagedFileError, StudyError
 from wbcstudy.files import (
     atomic_write,
@@ -132,7 +132,7 @@ def plan_repetition(run: str | Path, name: str) -> Plan:
         )
     values = read_yaml(path)
     config_class = BaselineConfig if "method" in values else RunConfig
-    config = make_config(config_class, values | {"study": name}, source=str(path))
+    config = make_recorded_config(config_class, values | {"study": name}, source=str(path))
     if isinstance(config, RunConfig):
         own = {"encoders": (config.encoder,), "losses": (config.loss,), "seeds": (config.seed,)}
     else:
