@@ -2,7 +2,8 @@
 
 Each file of a run has its size and SHA-256 in run.json. Small files are checked whenever a run is read; large ones when
 they are used, or by `wbcstudy status --verify`. Records of wbcstudy 0.2 and earlier have no digests. Of their files,
-only what follows from others can be checked: cases, sums and ratios of the scores.
+only what follows from others can be checked: cases, sums and ratios of the scores. history.csv,
+calibration.csv and predictions.npz must be readable, but may be those of another run.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class MethodRecord(TypedDict, total=False):
 
 
 class NotebookRecord(TypedDict, total=False):
-    """The notebook that made a run, see `study.notebooks.describe_notebook`."""
+    """The notebook that made a run, see `runs.notebooks.describe_notebook`."""
 
     name: Text | None
     sha256: Text

@@ -1,4 +1,4 @@
-"""`wbcstudy run` and `wbcstudy report`: prepare a study's folders, run its grid and report the outcome.
+"""`wbcstudy run`, `repeat` and `report`: prepare a study's folders, run its grid and report the outcome.
 
 Snakemake schedules (see the `Snakefile`) and papermill runs the notebooks.
 """
