@@ -5,7 +5,10 @@ import zipfile
 import pytest
 
 from tests.helpers.colour_run import write_colour_run
+from wbcstudy.config import StudyConfig
+from wbcstudy.config_io import seal_record, write_yaml
 from wbcstudy.errors import StudyError
+from wbcstudy.files import write_json
 from wbcstudy.inference.network import find_run, load_network
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.runs.folders import RunFolder
@@ -34,6 +37,24 @@ def test_of_the_networks_that_are_still_there_the_best_is_taken(study, monkeypat
     # As if the report compared none yet, since no seed has all folds.
     monkeypatch.setattr("wbcstudy.scoring.decision.decide", lambda runs, **settings: None)
     assert find_run(study)[0].config.seed == 2
+
+
+def test_runs_that_were_removed_from_the_study_are_left_out_as_in_the_report(study):
+    write_yaml(StudyConfig(losses=("dice",), seeds=(0, 2)), study / "cells.yaml")
+    assert find_run(study)[0].config.seed == 2
+
+
+def test_without_images_the_groups_are_as_recorded(study, monkeypatch):
+    used = {}
+    monkeypatch.setattr("wbcstudy.scoring.decision.decide", lambda runs, **settings: used.update(settings))
+    groups = {"a": "slide1", "b": "slide1"}
+    write_json(study / "groups.json", seal_record({"groups": groups}))
+    for folder in (study / "runs").iterdir():
+        record = json.loads((folder / "run.json").read_text())
+        write_record(RunFolder(folder), record | {"config": record["config"] | {"dataset": "gone"}})
+        (folder / "params.yaml").unlink()
+    find_run(study)
+    assert used["groups"] == groups
 
 
 def test_a_run_is_found_by_folder_name_or_model_file(study):

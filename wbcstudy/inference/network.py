@@ -15,6 +15,7 @@ import numpy as np
 from wbcstudy.config_io import read_study
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.duplicates import merge_groups, read_duplicates
+from wbcstudy.data.records import read_groups
 from wbcstudy.errors import StudyError
 from wbcstudy.files import expand_home, outputs_folder, path_exists
 from wbcstudy.inference.tiling import TrainingScale
@@ -176,7 +177,9 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
     from wbcstudy.scoring.decision import decide
     from wbcstudy.scoring.selection import group_runs, validation_dice
 
-    runs, problems = load_usable_runs(study)
+    # A folder may hold runs that were removed from the study; its report does not show them.
+    config = read_study(study.settings) if study.settings.exists() else None
+    runs, problems = load_usable_runs(study, [run.name for run in config.runs()] if config else None)
     complete = [run for run in runs if run.complete]
     with_network = [run for run in complete if run.folder.model.is_file()]
     dice = {run.name: validation_dice([run]) for run in with_network}
@@ -201,7 +204,8 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
             expected="validation images with a nucleus or cytoplasm",
             fix=f"Name a run: {with_network[0].folder.path}",
         )
-    decision = decide(complete, **_read_decision_settings(study, complete))
+    settings = {"margin": config.equivalence_margin} if config else {}
+    decision = decide(complete, groups=_read_groups(study, complete), **settings)
     pair = (decision.recommended.encoder, decision.recommended.loss) if decision else None
     recommended = group_runs(runs).get(pair, [])
     run = max(recommended or runs, key=lambda run: dice[run.name])
@@ -214,19 +218,14 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
     return run, f"the best of {len(runs)} runs on the validation images (Dice {dice[run.name]:.3f}){left_out}"
 
 
-def _read_decision_settings(study: StudyFolder, runs: Sequence[Run]) -> dict[str, Any]:
-    """Read margin and groups for `decide`; without the study's file or images, the defaults of the report."""
-    settings = {}
-    if study.settings.exists():
-        settings["margin"] = read_study(study.settings).equivalence_margin
+def _read_groups(study: StudyFolder, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return case id -> group of dependent images, as in the report: as recorded, if the images are gone."""
     try:
-        dataset = load_dataset(runs[0].config.dataset)
-        linked = [duplicate.case_ids for duplicate in read_duplicates(study.duplicates, dataset.name)]
-        settings["groups"] = merge_groups(dataset.groups, linked)
+        groups = load_dataset(runs[0].config.dataset).groups
     except StudyError:
-        # The images may be elsewhere.
-        pass
-    return settings
+        groups = read_groups(study.groups)
+    duplicates = read_duplicates(study.duplicates, runs[0].record.get("dataset", {}).get("name", ""))
+    return merge_groups(groups, [duplicate.case_ids for duplicate in duplicates])
 
 
 def known_studies() -> list[str]:
