@@ -50,6 +50,7 @@ FILES = {
             "scores_cleaned.csv",
             "scores_central.csv",
             "scores_validation.csv",
+            "boundary.csv",
             "calibration.csv",
             "history.csv",
             "predictions.npz",
