@@ -320,7 +320,7 @@ class StudyResults:
 
     @cached_property
     def rank_stability(self) -> RankStability | None:
-        """Bootstrap of the ranks on the test images; None where nothing can be ranked."""
+        """Bootstrap of the ranks on the test images; None where nothing can be ranked, or with too few images."""
         regions = list(self.comparisons)
         return resample_ranks(self.comparable_scores, regions, groups=self.groups) if regions else None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from wbcstudy.registry import method_title
-from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout, number_text
+from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout, interval_notes, number_text
 from wbcstudy.scoring.agreement import RATIO, limits_of_agreement, measure_areas
 from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.wording import capitalise, interval_brackets
@@ -51,5 +51,6 @@ def layout_areas(table: pd.DataFrame, pixel_size_um: float | None = None, notes:
         "plus and minus 1.96 standard deviations of the differences; about 95 % of images are within them (Bland, "
         "Altman 1986). Areas are of all cells of an image. The ratio is nucleus area divided by cytoplasm area. "
         "Intervals use the t distribution over images (over slides or patients, where known).",
+        *interval_notes(table, "bias", "bias_low"),
     ]
     return Layout(11, "Error of areas, on the test images", heads, rows, notes=[*remarks, *notes])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from wbcstudy.registry import method_title
-from wbcstudy.reporting.tables.layout import Cell, Layout, interval_text
+from wbcstudy.reporting.tables.layout import Cell, Layout, interval_notes, interval_text
 from wbcstudy.runs.results import Run, read_score_file
 from wbcstudy.scoring.boundary import TOLERANCE_PX, average_boundaries, score_boundaries
 from wbcstudy.scoring.selection import group_runs
@@ -92,6 +92,7 @@ def layout_boundary(table: pd.DataFrame, pixel_size_um: float | None = None, not
         "mean distance of the pixels of both boundaries. Definitions of Metrics Reloaded and MONAI, computed with "
         "SciPy's k-d tree.",
     ]
+    remarks += interval_notes(table, "nsd", "nsd_low")
     if (table["n_distances"] < table["n"]).any():
         remarks.append(
             "Images where only one of both masks has the region: NSD is 0, and they are left out of HD95 and ASSD "

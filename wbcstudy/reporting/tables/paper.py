@@ -142,7 +142,8 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
     remarks += ["Mean Dice: mean of the Dice per image.", "Bold: highest in its column."]
     if table["recommended"].any():
         remarks.append("Recommended: chosen on the validation images, not by these scores.")
-    remarks.append("Intervals: for other test images of the same kind and these trained networks.")
+    if table["dice_ci_low"].notna().any():
+        remarks.append("Intervals: for other test images of the same kind and these trained networks.")
     remarks += interval_notes(table, "dice_mean", "dice_ci_low")
     remarks += [_PAPER_NOTE] if quotes else []
     if ensemble is not None and len(ensemble):

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from wbcstudy.registry import method_title, varying_part
-from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout, interval_text, number_text, whole_numbers
+from wbcstudy.reporting.tables.layout import (
+    NOTHING,
+    Cell,
+    Layout,
+    interval_notes,
+    interval_text,
+    number_text,
+    whole_numbers,
+)
 from wbcstudy.scoring.case_tables import case_table
 from wbcstudy.scoring.statistics import variance_components
 from wbcstudy.wording import capitalise, number_range
@@ -96,7 +104,8 @@ def layout_ranks(table: pd.DataFrame, notes: Iterable[str] = (), planned: bool =
         f"Bold: the {leader}, and all without a significant difference from it (p of 0.05 or more). No significant "
         "difference does not mean no difference.",
         "Mean rank: mean of the ranks within each image. Rank of the mean: 95 % interval of the rank by mean Dice, "
-        "from a bootstrap of the images (and of the seeds); 1 is best.",
+        f"from a bootstrap of the images{' and seeds' if several else ''}; 1 is best.",
+        *interval_notes(table, "mean", "rank_low"),
         f"Behind the {leader}: difference of the means on the same images. Intervals and p values are adjusted for all "
         f"{'planned comparisons' if planned else 'pairs'} and regions together (Bonferroni): where the interval "
         "excludes 0, p is below 0.05.",

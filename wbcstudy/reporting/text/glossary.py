@@ -36,7 +36,7 @@ GLOSSARY = (
     ("No significant difference", "the difference could be due to chance; this does not mean that there is none."),
     (
         "Adjusted p",
-        "probability of a difference this large by chance alone, adjusted for the number of pairs and regions.",
+        "probability of a difference this large if there were none, adjusted for the number of pairs and regions.",
     ),
     (
         "Equivalent",

@@ -167,12 +167,15 @@ def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str
 
 
 def _describe_evaluation(results: StudyResults, complete: Sequence[Run]) -> list[str]:
-    config = results.config
+    config, intervals = results.config, ""
+    if results.table1["dice_ci_low"].notna().any():
+        intervals = (
+            " Their 95 % intervals are over images (over slides or patients, where known): t intervals, whose lower "
+            "end includes one imagined image worse than the worst."
+        )
     sentences = [
         "Precision and Dice were computed from the pixels of all test images together; mean Dice is the mean over "
-        "images. Their 95 % intervals are over images (over slides or patients, where known): t intervals, whose lower "
-        "end includes one imagined image worse than the worst. The best encoder and loss had the highest Dice on the "
-        "validation images."
+        f"images.{intervals} The best encoder and loss had the highest Dice on the validation images."
     ]
     if len({(run.config.encoder, run.config.loss) for run in complete}) > 1:
         several_seeds = len({run.config.seed for run in complete}) > 1
