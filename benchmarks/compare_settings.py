@@ -9,16 +9,19 @@ outputs/reference/<first study>/. Run `scripts/reference.py keep` before, since 
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.duplicates import Duplicate, known_duplicates, merge_groups, read_duplicates
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root
 from wbcstudy.registry import method_title
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs, read_score_file
+from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.statistics import paired_differences
 from wbcstudy.study.other_datasets import read_other_datasets
 
@@ -30,8 +33,9 @@ def compare(first: StudyFolder, second: StudyFolder) -> pd.DataFrame:
     """Return one row per encoder with loss, set of images and region.
 
     Returns:
-        study, method, images, region, networks (of each study), n (cases), first and second (mean Dice), difference
-        (second minus first: Hodges-Lehmann estimate over the cases), ci_low, ci_high, p (Wilcoxon test, not adjusted).
+        study, method, images, region, networks (of each study), n (images; those of one group or cell count as one),
+        first and second (mean Dice), difference (of the means: second minus first), ci_low, ci_high, p (t test, not
+        adjusted).
     """
     studies = [{run.name: run for run in load_runs(study) if run.complete} for study in (first, second)]
     shared = sorted(set(studies[0]) & set(studies[1]))
@@ -50,19 +54,24 @@ def compare(first: StudyFolder, second: StudyFolder) -> pd.DataFrame:
                 fix="Use the same dataset, folds, fractions and split_seed in both.",
             )
     others = read_other_datasets(first)
-    groups = {other.name: (other.groups, set(other.shared)) for other in others}
     rows = []
     for method in dict.fromkeys(f"{a.config.encoder}__{a.config.loss}" for a, _ in pairs):
         of_method = [pair for pair in pairs if pair[0].name.startswith(f"{method}__")]
-        own_groups = load_dataset(of_method[0][0].config.dataset).groups
-        rows += _rows(method, OWN, of_method, second.name, own_groups, set(), None)
+        own = load_dataset(of_method[0][0].config.dataset)
+        groups = _join_duplicates(own.groups, read_duplicates(first.duplicates, own.name))
+        rows += _rows(method, OWN, of_method, second.name, groups, set(), None)
         for other in others:
             both = [
                 p for p in of_method if all(run.folder.transfer(other.name).read_status() == "complete" for run in p)
             ]
             if both:
-                rows += _rows(method, other.title, both, second.name, *groups[other.name], other.name)
+                groups = _join_duplicates(other.groups, known_duplicates(other.name))
+                rows += _rows(method, other.title, both, second.name, groups, set(other.shared), other.name)
     return pd.DataFrame(rows)
+
+
+def _join_duplicates(groups: Groups, duplicates: Iterable[Duplicate]) -> Groups:
+    return merge_groups(groups, [duplicate.case_ids for duplicate in duplicates])
 
 
 def _rows(method: str, images: str, pairs: list[tuple[Run, Run]], study: str, groups, left_out, dataset) -> list[dict]:

@@ -129,9 +129,9 @@ def retrained_section(reference: Path) -> str:
     text = (
         f"{table['method'].nunique()} networks of Dataset 1 were trained twice with the same settings, split and seed: "
         f"in float32 (`{RETRAINED}`) and in bfloat16 on another type of processor (`segmentation_wbc_1`). On average "
-        f"their mean Dice changed by {' and '.join(changes)}. Of the {len(table)} pairs of scores, "
-        f"{int((table['p'] < 0.05).sum())} differ with p < 0.05 (Wilcoxon test over the images, not adjusted). A "
-        "difference of this size therefore does not show that one encoder or loss is better. All pairs: "
+        f"their mean Dice changed by {' and '.join(changes)}. The p value is below 0.05 for "
+        f"{int((table['p'] < 0.05).sum())} of the {len(table)} pairs of scores (t test over the images, not adjusted). "
+        "A difference of this size therefore does not show that one encoder or loss is better. All pairs: "
         f"`outputs/reference/{RETRAINED}/settings.md`."
     )
     command = f"python benchmarks/compare_settings.py {RETRAINED} segmentation_wbc_1"
@@ -269,9 +269,8 @@ def settings_section(reference: Path) -> str:
         rows.append([setting, title, images.split(", ")[-1], *means, *gains])
     heads = ["setting", "network (number)", "images", "without", "with", "nucleus, gain", "cytoplasm, gain"]
     text = (
-        "Mean Dice of nucleus / cytoplasm without and with the setting, and the gain per image: the Hodges-Lehmann "
-        "estimate, which depends less on single images than the difference of the means, with its 95 % interval. "
-        "Networks were trained on Dataset 2."
+        "Mean Dice of nucleus / cytoplasm without and with the setting, and the gain, the difference of both means, "
+        "with its 95 % interval over the images. Networks were trained on Dataset 2."
     )
     studies = ["transfer_2to1", *dict.fromkeys(table["study"])]
     command = f"python benchmarks/compare_settings.py {' '.join(studies)}"

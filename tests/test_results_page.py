@@ -113,7 +113,7 @@ def test_networks_that_were_trained_twice_show_how_far_scores_move(tmp_path):
     assert "2 networks of Dataset 1 were trained twice" in section
     assert "0.020 for the nucleus (with sign -0.010; largest -0.030, VGG-16 with Dice loss)" in section
     assert "0.030 for the cytoplasm (with sign -0.010; largest -0.040, U-Net with Dice loss)" in section
-    assert "Of the 4 pairs of scores, 1 differ" in section
+    assert "The p value is below 0.05 for 1 of the 4 pairs of scores" in section
 
 
 def test_pretrained_weights_are_shown_with_the_epochs_they_save(reference):
