@@ -6,6 +6,7 @@ import pytest
 from tests.helpers.fake_study import make_results, with_runs
 from wbcstudy.config import StudyConfig
 from wbcstudy.reporting.tables.boundary import layout_boundary
+from wbcstudy.reporting.tables.layout import NOTHING
 
 CASES = 12
 OLD = "unet__dice__fold0__seed0"
@@ -47,3 +48,9 @@ def test_micrometres_are_shown_where_they_are_known(results):
     heads = [head for _, head in layout_boundary(results.boundary, 0.1).heads]
     assert "NSD at 2 px (0.2 µm)" in heads and "ASSD, µm" in heads
     assert "µm" not in str(layout_boundary(results.boundary).heads)
+
+
+def test_unknown_distances_have_a_dash_in_every_unit(results):
+    table = results.boundary.iloc[:1].assign(hd95_px=float("nan"), assd_px=1.8)
+    (_, cells), *_ = layout_boundary(table, 0.1).rows
+    assert [cell.text for cell in cells[-2:]] == [NOTHING, "0.180"] and cells[-4].text.startswith(NOTHING)

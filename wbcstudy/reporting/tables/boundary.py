@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from wbcstudy.registry import method_title
-from wbcstudy.reporting.tables.layout import Cell, Layout, interval_notes, interval_text
+from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout, interval_notes, interval_text
 from wbcstudy.runs.results import Run, read_score_file
 from wbcstudy.scoring.boundary import TOLERANCE_PX, average_boundaries, score_boundaries
 from wbcstudy.scoring.selection import group_runs
@@ -84,7 +84,8 @@ def layout_boundary(table: pd.DataFrame, pixel_size_um: float | None = None, not
             digits = 3 if name == "nsd" else 2
             cells.append(Cell(interval_text(row[name], row[f"{name}_low"], row[f"{name}_high"], digits, digits)))
         if pixel_size_um:
-            cells += [Cell(f"{row[name] * pixel_size_um:.3g}") for name in list(_METRICS)[1:]]
+            sizes = [row[name] * pixel_size_um for name in list(_METRICS)[1:]]
+            cells += [Cell(NOTHING if pd.isna(size) else f"{size:#.3g}") for size in sizes]
         rows.append((capitalise(row["region"]), cells))
     remarks = [
         f"NSD (normalised surface distance, surface Dice): share of the pixels of both boundaries within {tolerance} "
