@@ -51,6 +51,7 @@ def read_licences() -> list[dict[str, str]]:
         [*command, "--with-license-file", "--no-license-path"], capture_output=True, text=True, check=True
     )
     rows = []
+    csv.field_size_limit(10**7)  # Some licence files list the licences of dozens of bundled libraries.
     for row in csv.DictReader(io.StringIO(done.stdout)):
         licence = row["License"]
         if licence == "UNKNOWN":
