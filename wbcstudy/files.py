@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ _PARTS = (".part-", ".fetching-", ".making-")
 _swept: set[Path] = set()
 # Starts of text that is a formula in a spreadsheet, and of text that `escape_cell` has changed.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+# The largest record or table that is read, in bytes.
+MOST_BYTES = 200_000_000
 # Attempts to download a file.
 _ATTEMPTS = 4
 
@@ -306,19 +309,27 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def read_bytes(path: Path, most: int = 200_000_000) -> bytes:
-    """Read a regular file of at most `most` bytes: a pipe or a device would never end.
+def check_file(path: Path, most: int) -> None:
+    """Check that a path is a regular file, or a link to one, of at most `most` bytes.
+
+    A pipe or a device has no end, and a file of many gigabytes does not fit in memory.
 
     Raises:
-        OSError: the file cannot be read, is not a regular file, or is larger.
+        OSError: there is no such file, it is not a regular file, or it is larger; the reason is in `strerror`.
     """
-    size = path.stat().st_size
-    if path.is_dir():
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-    if not path.is_file():
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    if size > most:
-        raise OSError(errno.EFBIG, f"it has {size / 1e6:.0f} MB", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+    if status.st_size > most:
+        size, limit = (f"{number / 1e6:,.0f} MB" for number in (status.st_size, most))
+        raise OSError(errno.EFBIG, f"it has {size}, more than the {limit} that such a file may have", str(path))
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Read a regular file of at most `most` bytes. Errors as `check_file`."""
+    check_file(path, most)
     return path.read_bytes()
 
 

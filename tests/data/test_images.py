@@ -1,5 +1,7 @@
 """Images and masks in all formats and modes that microscopes, labelling tools and office programs write."""
 
+import os
+import struct
 from types import SimpleNamespace
 
 import numpy as np
@@ -105,8 +107,35 @@ class TestImages:
     def test_several_pages_are_refused(self, tmp_path):
         page = Image.fromarray(IMAGE)
         page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
-        with pytest.raises(StudyError, match="has 2 pages"):
+        with pytest.raises(StudyError, match="has more than one page"):
             read_image(tmp_path / "a.tif")
+
+    def test_the_pages_of_a_tiff_are_not_counted(self, tmp_path):
+        # Width, height, 8 bits, uncompressed, black is zero, offset, bytes: each page is the same grey pixel.
+        tags = [(256, 1), (257, 1), (258, 8), (259, 1), (262, 1), (273, 8), (279, 1)]
+        size, count = 2 + 12 * len(tags) + 4, 300_000
+        page = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        starts = [12 + size * (number + 1) for number in range(count - 1)] + [0]
+        header = b"II" + struct.pack("<HI", 42, 12) + bytes([7, 0, 0, 0])
+        (tmp_path / "a.tif").write_bytes(header + b"".join(page + struct.pack("<I", start) for start in starts))
+        with pytest.raises(StudyError, match=r"a\.tif has more than one page"):
+            read_image(tmp_path / "a.tif")
+
+    def test_a_pipe_a_device_and_a_huge_file_are_refused(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.png")
+        (tmp_path / "device.png").symlink_to("/dev/zero")
+        with (tmp_path / "huge.png").open("wb") as file:
+            file.write(b"\x89PNG\r\n\x1a\n")
+            file.truncate(10**10)
+        for name, reason in {
+            "pipe": "it is a pipe or",
+            "device": "it is a pipe or",
+            "huge": "it has 10,000 MB",
+        }.items():
+            path = tmp_path / f"{name}.png"
+            for read in (read_image, read_instances, read_shape, lambda path: read_mask(path, spec())):
+                with pytest.raises(StudyError, match=rf"{name}\.png cannot be read: {reason}"):
+                    read(path)
 
     def test_a_file_that_is_missing(self, tmp_path):
         with pytest.raises(StudyError, match=r"gone\.png does not exist"):

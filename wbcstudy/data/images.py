@@ -16,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageColor, ImageOps
 
 from wbcstudy.errors import StudyError
+from wbcstudy.files import check_file
 from wbcstudy.labels import LABELS
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _FORMATS = ("BMP", "DIB", "PNG", "JPEG", "TIFF")
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, struct.error, zlib.error)
 _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
 _WHITE = 255
+# The largest file, in bytes: more than an uncompressed image with Pillow's largest number of pixels needs.
+_MAX_BYTES = 3_000_000_000
 # EXIF orientations from this one on exchange height and width.
 _TRANSPOSED = 5
 # An image whose brightest value is below this is nearly black: most often 12 or 14 bits saved as 16.
@@ -149,6 +152,7 @@ def read_shape(path: Path) -> tuple[int, int]:
         StudyError: the file cannot be read.
     """
     try:
+        check_file(path, _MAX_BYTES)
         with Image.open(path, formats=_FORMATS) as image:
             height, width = image.height, image.width
         return (width, height) if read_orientation(path) >= _TRANSPOSED else (height, width)
@@ -159,13 +163,14 @@ def read_shape(path: Path) -> tuple[int, int]:
 def _open(path: Path) -> Image.Image:
     """Decode a whole file and apply its EXIF orientation."""
     try:
+        check_file(path, _MAX_BYTES)
         with Image.open(path, formats=_FORMATS) as image:
             if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 # Pillow only warns up to twice its limit; one limit is easier to explain.
                 raise Image.DecompressionBombError
-            if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+            if image.format == "TIFF" and _has_second_page(image):
                 raise StudyError(
-                    f"{path} has {image.n_frames} pages.",
+                    f"{path} has more than one page.",
                     expected="one image per file",
                     fix="Save the page you need as a separate file.",
                 )
@@ -192,6 +197,16 @@ def _open(path: Path) -> Image.Image:
             expected="a complete BMP, PNG, JPEG or TIFF file",
             fix="Copy the file again from its source, or remove both files of this case.",
         ) from None
+
+
+def _has_second_page(image: Image.Image) -> bool:
+    # Not `n_frames`, which reads the tags of all pages: a file can have a million.
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    image.seek(0)
+    return True
 
 
 def _has_alpha(image: Image.Image) -> bool:
