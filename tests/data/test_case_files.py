@@ -31,6 +31,10 @@ def find(folder, images="images/{case}.bmp", masks="masks/{case}.png", **more):
         ("images/{case}.*", "masks/{case}_*.png", ["images/a.jpeg", "masks/a_expert.png"]),
         ("slide */{case}.bmp", "masks/{case}.png", ["slide 1/a.bmp", "masks/a.png"]),
         ("im[1]/x{case}(1).bmp", "m+/{case}.png", ["im[1]/xa(1).bmp", "m+/a.png"]),
+        ("{case}/{case}_image.png", "{case}/{case}_mask.png", ["a/a_image.png", "a/a_mask.png"]),
+        ("{group}/images/{case}.png", "{group}/masks/{case}.png", ["p1/images/a.png", "p1/masks/a.png"]),
+        ("{group}/images/{case}.png", "masks/{case}.png", ["p1/images/a.png", "masks/a.png"]),
+        ("images/{case}.png", "masks/{cell_type}/{case}.png", ["images/a.png", "masks/Baso/a.png"]),
     ],
 )
 def test_layouts(tmp_path, images, masks, names):
@@ -39,6 +43,65 @@ def test_layouts(tmp_path, images, masks, names):
     assert files.problems == ()
     assert [files.images["a"], files.masks["a"]] == [tmp_path / name for name in names]
     assert files.complete == ["a"]
+
+
+def test_numbers_that_start_again_in_each_folder_become_unique(tmp_path):
+    """The layout of LISC."""
+    for cell_type, numbers in (("Baso", "12"), ("eosi", "1")):
+        for k in numbers:
+            mask = f"Ground Truth Segmentation/{cell_type}/areaforexpert1/{k}_expert.bmp"
+            touch(tmp_path, f"Main Dataset/{cell_type}/{k}.bmp", mask)
+    patterns = (
+        "Main Dataset/{cell_type}/{case}.bmp",
+        "Ground Truth Segmentation/{cell_type}/areaforexpert1/{case}_expert.bmp",
+    )
+    files = find(tmp_path, *patterns)
+    assert files.problems == ()
+    assert list(files.images) == ["Baso_1", "Baso_2", "eosi_1"]
+    assert all(path.parts[-3] == files.images[case_id].parent.name for case_id, path in files.masks.items())
+    assert files.facts["eosi_1"] == ("eosi", None)
+
+
+def test_ids_that_are_unique_stay_as_they_are(tmp_path):
+    touch(tmp_path, "p1/mono/a.png", "p1/mono/a_m.png", "p2/baso/b.png", "p2/baso/b_m.png")
+    files = find(tmp_path, "{group}/{cell_type}/{case}.png", "{group}/{cell_type}/{case}_m.png")
+    assert files.problems == ()
+    assert files.facts == {"a": ("mono", "p1"), "b": ("baso", "p2")}
+
+
+def test_groups_and_types_within_file_names(tmp_path):
+    touch(tmp_path, *(f"{part}/p{k}_2_{k}_mono.png" for part in ("images", "masks") for k in (1, 2)))
+    files = find(tmp_path, "images/{group}_{case}_{cell_type}.png", "masks/{group}_{case}_{cell_type}.png")
+    assert files.facts == {"2_1": ("mono", "p1"), "2_2": ("mono", "p2")}
+
+
+def test_a_star_for_folders_with_the_same_numbers_is_explained_once(tmp_path):
+    touch(tmp_path, *(f"{part}/{k}/{n}.png" for part in ("images", "masks") for k in "abc" for n in "12"))
+    problems = find(tmp_path, "images/*/{case}.png", "masks/*/{case}.png").problems
+    assert len(problems) == 2
+    assert all("start again in each folder" in problem.fix and "{cell_type}" in problem.fix for problem in problems)
+    assert "3 more files repeat a case" in problems[0].message
+
+
+def test_a_mask_that_fits_two_images(tmp_path):
+    touch(tmp_path, "images/p1/1.png", "images/p2/1.png", "masks/1.png")
+    (problem,) = find(tmp_path, "images/{group}/{case}.png", "masks/{case}.png").problems
+    assert "fits 2 images" in problem.message and "{group}" in problem.fix
+
+
+def test_unpaired_files_of_folders_with_the_same_numbers(tmp_path):
+    touch(tmp_path, "images/p1/1.png", "images/p2/1.png", "masks/p1/1.png", "masks/p3/1.png")
+    files = find(tmp_path, "images/{group}/{case}.png", "masks/{group}/{case}.png")
+    without_mask, without_image = files.problems
+    assert "images/p2/1.png" in without_mask.message and "masks/p3/1.png" in without_image.message
+    assert files.complete == ["p1_1"]
+
+
+def test_ids_that_become_equal_with_their_folder_are_reported(tmp_path):
+    names = ["a/b_1", "a_b/1", "c/1"]
+    touch(tmp_path, *(f"{part}/{name}.png" for part in ("images", "masks") for name in names))
+    problems = find(tmp_path, "images/{group}/{case}.png", "masks/{group}/{case}.png").problems
+    assert any("Case 'a_b_1' has two images" in problem.message for problem in problems)
 
 
 def test_cases_come_sorted(tmp_path):

@@ -107,6 +107,16 @@ def test_folders_that_may_be_patients_need_a_group(make_folder):
         (images / f"{k:03d}.bmp").rename(folder / f"{k:03d}.bmp")
     expected = "The images are in 2 folders (patient_0 and patient_1), but no case has a group."
     assert expected in messages(check_dataset(path).warnings)
+    assert "`images: images/{group}/{case}.bmp`" in check_dataset(path).text()
+    text = path.read_text()
+    path.write_text(text.replace("images/*/", "images/{folder}/"))
+    assert "folders" not in messages(check_dataset(path).warnings)
+    path.write_text(text.replace("images/*/", "images/{group}/"))
+    assert "4 cases in 2 groups cannot be split: patient_0 (2 cases) and patient_1" in messages(
+        check_dataset(path).errors
+    )
+    assert "write {folder} instead of {group}" in check_dataset(path).text()
+    path.write_text(text)
     (path.parent / "cases.csv").write_text("case_id,group\n000,a\n001,a\n002,b\n003,c\n")
     path.write_text(path.read_text() + "cases: cases.csv\n")
     assert "folders" not in messages(check_dataset(path).warnings)

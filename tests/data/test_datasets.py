@@ -98,6 +98,15 @@ def test_a_mask_of_another_size_than_its_image(make_folder):
         read_case(dataset, dataset.case("001"))
 
 
+def test_facts_in_folder_names_are_used_where_the_table_has_none(make_folder):
+    path = make_folder(images="{cell_type}/{case}.bmp", facts="case_id,group\n000,p1\n001,p1\n002,p2\n003,\n")
+    (path.parent / "images").rename(path.parent / "mono")
+    dataset = load_dataset(path)
+    assert {case.cell_type for case in dataset.cases} == {"mono"} and dataset.groups["002"] == "p2"
+    (path.parent / "cases.csv").write_text("case_id,cell_type\n000,\n001,monocyte\n002,\n003,\n")
+    assert [case.cell_type for case in load_dataset(path).cases] == ["mono", "monocyte", "mono", "mono"]
+
+
 class TestFingerprint:
     def test_does_not_depend_on_the_path_or_the_title(self, make_folder, tmp_path):
         first, second = (

@@ -50,6 +50,15 @@ def test_copies_of_one_image_have_the_name_before_rf():
     assert exact.find() == ()
 
 
+def test_copies_of_augmentor_have_the_source_in_their_name():
+    """The library Augmentor names copies <folder>_original_<source>_<UUID>."""
+    finder, uuid = DuplicateFinder(), "-4b1e-4c5f-9d3a-0123456789ab"
+    names = (f"set_original_7.png_0123abcd{uuid}", f"set_original_7.png_4567abcd{uuid}", f"7_4567abcd{uuid}")
+    for seed, name in enumerate(names):
+        finder.add(name, noise(seed))
+    assert finder.find() == (Duplicate(*names[:2], "name"),)
+
+
 def test_the_public_dataset_1_has_14_known_pairs():
     pairs = known_duplicates("segmentation_wbc_1")
     assert len(pairs) == 14 and ("112", "139") in [pair.case_ids for pair in pairs]

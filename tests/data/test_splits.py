@@ -155,9 +155,17 @@ def test_duplicates_join_groups():
     [
         ([], 1, "0 cases cannot be split.\nExpected: at least 3"),
         ([case(0), case(1)], 1, "2 cases cannot be split.\nExpected: at least 3"),
-        ([case(k, None, "p") for k in range(9)], 1, "9 cases in 1 group cannot be split.\nExpected: at least 3"),
+        (
+            [case(k, None, "p") for k in range(9)],
+            1,
+            "9 cases in 1 group cannot be split: p (9 cases).\nExpected",
+        ),
         ([case(k) for k in range(3)], 2, "3 cases cannot be split into 2 folds.\nExpected: at least 4"),
-        ([case(k, None, str(k % 4)) for k in range(9)], 5, "9 cases in 4 groups cannot be split into 5 folds."),
+        (
+            [case(k, None, str(k % 4)) for k in range(9)],
+            5,
+            "9 cases in 4 groups cannot be split into 5 folds: 0 (3 cases), 1 (",
+        ),
     ],
 )
 def test_too_few_to_fill_every_part(cases, folds, message):

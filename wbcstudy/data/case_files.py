@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import csv
 import difflib
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from wbcstudy.data.patterns import fixed_length, list_files, pattern_fields, pattern_regex
 from wbcstudy.data.spec import SPEC_FILE, DatasetSpec
 from wbcstudy.errors import StudyError, is_unprintable
 from wbcstudy.wording import count, join_words
@@ -31,12 +31,14 @@ class CaseFiles:
         masks: case id -> mask file.
         instances: case id -> instance map.
         problems: errors; empty if every case is complete.
+        facts: case id -> cell type and group of the image's name, or None where its pattern does not have the field.
     """
 
     images: Mapping[str, Path]
     masks: Mapping[str, Path]
     instances: Mapping[str, Path]
     problems: tuple[StudyError, ...]
+    facts: Mapping[str, tuple[str | None, str | None]]
 
     @property
     def complete(self) -> list[str]:
@@ -44,52 +46,75 @@ class CaseFiles:
         return [case_id for case_id in self.images if case_id in self.masks]
 
 
-def find_case_files(folder: Path, spec: DatasetSpec) -> CaseFiles:
-    """Find the images, masks and instance maps of a dataset.
+@dataclass(frozen=True)
+class _File:
+    """A file that matches a pattern: `fields` are the texts of the pattern's fields, with composed accents."""
 
-    `{case}` and `*` match any characters except '/'. Suffixes match in upper and lower case. Hidden files are ignored.
-    A file that matches two patterns (`{case}.png` and `{case}_mask.png`) belongs to the longer one. Case ids that
-    differ only in the Unicode form of an accent are equal; the image's spelling is kept.
+    path: Path
+    spelling: str
+    fields: Mapping[str, str]
+
+    def key(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the texts of some fields."""
+        return tuple(self.fields[name] for name in names)
+
+
+def find_case_files(folder: Path, spec: DatasetSpec) -> CaseFiles:
+    """Find the images, masks and instance maps of a dataset, and the facts in their names.
+
+    Hidden files are ignored. A file that matches two patterns (`{case}.png` and `{case}_mask.png`) belongs to the
+    longer one. An image and its mask agree in all fields that both patterns have. Names that differ only in the Unicode
+    form of an accent are equal; the image's spelling is kept in the case id.
     """
     folder = Path(folder)
     patterns = {"image": spec.images, "mask": spec.masks, "instance map": spec.instances or ""}
-    files: dict[str, dict[str, Path]] = {role: {} for role in patterns}
-    problems, matched, root, spelling = [], set(), folder.resolve(), {}
-    for role in sorted(patterns, key=lambda role: -len(patterns[role].replace("{case}", "").replace("*", ""))):
-        pattern = patterns[role]
-        if not pattern:
+    files: dict[str, list[_File]] = {role: [] for role in patterns}
+    problems, matched = [], set()
+    for role in sorted(patterns, key=lambda role: -fixed_length(patterns[role])):
+        if not patterns[role]:
             continue
         try:
-            paths = [path for path in _list_files(folder, PurePosixPath(pattern).parts) if path not in matched]
+            paths = [path for path in list_files(folder, PurePosixPath(patterns[role]).parts) if path not in matched]
         except OSError as error:
-            problems.append(_cannot_list(folder, role, pattern, error))
+            problems.append(_cannot_list(folder, role, patterns[role], error))
             continue
         for path in paths:
-            match = _pattern_regex(pattern).fullmatch(path.relative_to(folder).as_posix())
+            match = pattern_regex(patterns[role]).fullmatch(path.relative_to(folder).as_posix())
             if match is None:
                 continue
             matched.add(path)
-            case_id = match["case"]
-            key = _normalised(case_id)
-            if not path.resolve().is_relative_to(root):
+            if not path.resolve().is_relative_to(folder.resolve()):
                 problems.append(_outside(path, folder))
-            elif any(map(is_unprintable, case_id)):
+            elif any(map(is_unprintable, "".join(match.groups()))):
                 problems.append(_unprintable(path))
-            elif key in files[role]:
-                problems.append(_repeated(role, case_id, files[role][key], path))
             else:
-                files[role][key] = path
-                if role == "image" or key not in spelling:
-                    spelling[key] = case_id
-    images, masks, instances = ({spelling[key]: path for key, path in paths.items()} for paths in files.values())
-    if not images and not problems:
+                fields = {name: _normalised(text) for name, text in match.groupdict().items()}
+                files[role].append(_File(path, match["case"], fields))
+    images = _unique("image", files.pop("image"), patterns, problems)
+    partners, unpaired = {}, []
+    for role in files:
+        partners[role], others = _find_partners(role, images, files[role], patterns, problems)
+        unpaired += [(role, file) for file in others]
+    ids = _case_ids([*images, *(file for _, file in unpaired)])
+    by_id: dict[str, _File] = {}
+    for case_id, file in zip(ids, images, strict=False):
+        if case_id in by_id:
+            problems.append(_repeated("image", [(case_id, by_id[case_id].path, file.path)], spec.images))
+        by_id.setdefault(case_id, file)
+    by_role = {role: {ids[index]: path for index, path in partners[role].items()} for role in files}
+    for case_id, (role, file) in zip(ids[len(images) :], unpaired, strict=True):
+        by_role[role][case_id] = file.path
+    paths = dict(sorted((case_id, file.path) for case_id, file in by_id.items()))
+    masks, instances = by_role["mask"], by_role["instance map"]
+    if not paths and not problems:
         problems.append(_no_images(folder, spec))
     else:
-        problems += _unpaired("image", "mask", images, masks, spec.masks)
-        problems += _unpaired("mask", "image", masks, images, spec.images)
+        problems += _unpaired("image", "mask", paths, masks, spec.masks)
+        problems += _unpaired("mask", "image", masks, paths, spec.images)
         if spec.instances:
-            problems += _unpaired("image", "instance map", images, instances, spec.instances)
-    return CaseFiles(dict(sorted(images.items())), masks, instances, tuple(problems))
+            problems += _unpaired("image", "instance map", paths, instances, spec.instances)
+    facts = {case_id: tuple(map(file.fields.get, ("cell_type", "group"))) for case_id, file in by_id.items()}
+    return CaseFiles(paths, masks, instances, tuple(problems), facts)
 
 
 def read_facts(
@@ -192,28 +217,50 @@ def _normalised(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _pattern_regex(pattern: str) -> re.Pattern[str]:
-    stem, dot, suffix = pattern.rpartition(".")
-    if not dot or set("/{}") & set(suffix):
-        stem, suffix = pattern, ""
-    wild = {"{case}": "(?P<case>[^/]+)", "*": "[^/]*"}
+def _unique(role: str, files: Sequence[_File], patterns: Mapping, problems: list[StudyError]) -> list[_File]:
+    """Return one file per set of fields, and report the others."""
+    first: dict[tuple, _File] = {}
+    twice = []
+    for file in files:
+        if (key := tuple(file.fields.items())) in first:
+            twice.append((file.spelling, first[key].path, file.path))
+        else:
+            first[key] = file
+    if twice:
+        problems.append(_repeated(role, twice, patterns[role]))
+    return list(first.values())
 
-    def translate(text: str) -> str:
-        return "".join(wild.get(part, re.escape(part)) for part in re.split(r"(\{case\}|\*)", text))
 
-    return re.compile(translate(stem) + (rf"\.(?i:{translate(suffix)})" if suffix else ""), re.DOTALL)
+def _find_partners(
+    role: str, images: Sequence[_File], files: Sequence[_File], patterns: Mapping, problems: list[StudyError]
+) -> tuple[dict[int, Path], list[_File]]:
+    """Find the mask or instance map of each image: index of the image -> path, and the files without image."""
+    common = [name for name in pattern_fields(patterns["image"]) if name in pattern_fields(patterns[role])]
+    indices: dict[tuple, list[int]] = {}
+    for index, image in enumerate(images):
+        indices.setdefault(image.key(common), []).append(index)
+    partners, unpaired, twice = {}, [], []
+    for file in _unique(role, files, patterns, problems):
+        fitting = indices.get(file.key(common), [])
+        if len(fitting) > 1:
+            problems.append(_ambiguous(role, file, [images[index].path for index in fitting], patterns))
+        if not fitting:
+            unpaired.append(file)
+        elif fitting[0] in partners:
+            twice.append((file.spelling, partners[fitting[0]], file.path))
+        for index in fitting:
+            partners.setdefault(index, file.path)
+    if twice:
+        problems.append(_repeated(role, twice, patterns[role]))
+    return partners, unpaired
 
 
-def _list_files(folder: Path, parts: Sequence[str]) -> list[Path]:
-    """List the files at the depth of a pattern; only matching folders are entered."""
-    head, *rest = parts
-    if rest and "{case}" not in head and "*" not in head:
-        return _list_files(folder / head, rest)
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    if not rest:
-        return [path for path in entries if path.is_file()]
-    folders = [path for path in entries if path.is_dir() and _pattern_regex(head).fullmatch(path.name)]
-    return [file for path in folders for file in _list_files(path, rest)]
+def _case_ids(files: Sequence[_File]) -> list[str]:
+    """Name cases by {case}; if it repeats, put the other fields before it in all ids: 'Baso_1', 'Lymp_1'."""
+    names = {tuple(file.fields.items()): file for file in files}
+    if len({file.fields["case"] for file in names.values()}) == len(names):
+        return [file.spelling for file in files]
+    return ["_".join([*(text for name, text in f.fields.items() if name != "case"), f.spelling]) for f in files]
 
 
 def _unpaired(role: str, partner: str, files: Mapping, partners: Mapping, pattern: str) -> list[StudyError]:
@@ -264,11 +311,27 @@ def _unprintable(path: Path) -> StudyError:
     )
 
 
-def _repeated(role: str, case_id: str, first: Path, second: Path) -> StudyError:
+def _repeated(role: str, twice: Sequence[tuple[str, Path, Path]], pattern: str) -> StudyError:
+    """Explain cases with two files: each is the text of {case} and the two paths."""
+    case_id, first, second = twice[0]
+    more = f" {len(twice) - 1} more {'files repeat' if len(twice) > 2 else 'file repeats'} a case." * (len(twice) > 1)
+    fix = "Remove one of them, or narrow the pattern in dataset.yaml."
+    if first.parent != second.parent and (folder := next((f for f in PurePosixPath(pattern).parts if f == "*"), "")):
+        fix = (
+            f"If these are two cells whose numbers start again in each folder, write {{group}} (patient or slide), "
+            f"{{cell_type}} or {{folder}} instead of the '{folder}' of {pattern!r} and of the other patterns."
+        )
     return StudyError(
-        f"Case {case_id!r} has two {role}s: {first} and {second}.",
+        f"Case {case_id!r} has two {role}s: {first} and {second}.{more}", expected=f"one {role} per case", fix=fix
+    )
+
+
+def _ambiguous(role: str, file: _File, images: Sequence[Path], patterns: Mapping) -> StudyError:
+    fields = [f"{{{name}}}" for name in pattern_fields(patterns["image"]) if name not in file.fields]
+    return StudyError(
+        f"The {role} {file.path} fits {count(len(images), 'image')}: {join_words(images, most=2)}.",
         expected=f"one {role} per case",
-        fix="Remove one of them, or narrow the pattern in dataset.yaml.",
+        fix=f"Write {join_words(fields, last='or')} in the pattern of the {role}s, too, if they are in such folders.",
     )
 
 

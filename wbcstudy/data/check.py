@@ -17,7 +17,7 @@ from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, make_dataset
 from wbcstudy.data.duplicates import Duplicate, DuplicateFinder, add_known
 from wbcstudy.data.images import DARK, read_image, read_instances, read_mask, read_orientation
 from wbcstudy.data.spec import SPEC_FILE, Case, read_spec
-from wbcstudy.data.splits import ENLARGE, FEWEST_UNITS, count_units
+from wbcstudy.data.splits import FEWEST_UNITS, find_units, too_few_units
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, LABELS, NUM_LABELS
 from wbcstudy.wording import count, join_words
@@ -77,10 +77,10 @@ def check_dataset(
     pairs = [_compare_pair(duplicate, complete) for duplicate in duplicates if readable.issuperset(duplicate.case_ids)]
     warnings += _check_duplicates(pairs)
     # Cases with a missing file will count once it is added.
-    if to_split and len(complete.cases) == len(case_files.images):
+    if to_split and len(complete.cases) == len(case_files.images) and not case_files.problems:
         errors += _check_size(complete.cases, [duplicate.case_ids for duplicate in duplicates])
     if checked:
-        warnings += _check_labels(checked) + _check_facts(checked) + _check_folders(complete.cases)
+        warnings += _check_labels(checked) + _check_facts(checked) + _check_folders(complete.cases, spec.images)
         if all(case.shares[name] == 0 for case in checked for name in _CELL_LABELS):
             message = f"None of the {len(checked)} masks contains a cell, so no network can be trained."
             errors.append(Finding(message, _CHECK_LABELS))
@@ -197,24 +197,40 @@ def _check_facts(cases: Sequence[CheckedCase]) -> list[Finding]:
     return findings
 
 
-def _check_folders(cases: Sequence[Case]) -> list[Finding]:
-    """Report image folders that may be patients, if no case has a group."""
+def _check_folders(cases: Sequence[Case], pattern: str) -> list[Finding]:
+    """Report image folders that may be patients: a '*' in the pattern, and no case has a group."""
     folders = sorted({case.image_path.parent.name for case in cases})
     if not 1 < len(folders) < len(cases) or any(case.group for case in cases):
         return []
+    if {"{folder}", "{cell_type}"} & set(pattern.split("/")):
+        # The author of dataset.yaml has stated the meaning of the folders.
+        return []
     message = f"The images are in {len(folders)} folders ({join_words(folders, most=5)}), but no case has a group."
-    fix = "If each folder is a patient or slide, write its name into the column `group` of cases.csv; otherwise images "
-    return [Finding(message, fix + "of one patient are in both training and test set.")]
+    message += " Images of one folder can be in both training and test set."
+    fix = "If each folder is a patient or slide, write {group} for the folder in the patterns, for example "
+    fix += (
+        f"`images: {_with_group(pattern)}`. If it is a cell type, write {{cell_type}}; if it means nothing, {{folder}}."
+    )
+    return [Finding(message, fix)]
+
+
+def _with_group(pattern: str) -> str:
+    """Return a pattern with {group} for its last folder that is not a fixed name."""
+    *folders, name = pattern.split("/")
+    wild = [index for index, folder in enumerate(folders) if "*" in folder]
+    if wild:
+        folders[wild[-1]] = "{group}"
+    return "/".join([*folders, name])
 
 
 def _check_size(cases: Sequence[Case], duplicates: Sequence[Sequence[str]]) -> list[Finding]:
     """Report a dataset that `make_splits` would refuse."""
-    units = count_units(cases, duplicates)
-    if not 0 < units < FEWEST_UNITS:
+    units = find_units(cases, duplicates)
+    if not 0 < len(units) < FEWEST_UNITS:
         return []
-    size = count(len(cases), "case") + (f" in {count(units, 'group')}" if units < len(cases) else "")
+    error = too_few_units(units, folds=1)
     fix = " To use these cases for evaluation only, list the dataset under `also_score` of a study."
-    return [Finding(f"{size} cannot be split into training, validation and test set.", ENLARGE + fix)]
+    return [Finding(error.message, error.fix + fix, error.expected)]
 
 
 def _check_columns(path: Path) -> list[Finding]:

@@ -252,13 +252,21 @@ def find_spec(name_or_path: str | Path, data_folder: Path | None = None) -> Path
 
 
 def make_dataset(spec: DatasetSpec, folder: Path, case_files: CaseFiles, facts: Mapping) -> Dataset:
-    """Make a `Dataset` of the cases with image and mask; `facts` are those of `read_facts`."""
+    """Make a `Dataset` of the cases with image and mask; `facts` are those of `read_facts`.
+
+    Cell type and group are those of cases.csv or, where it has none, of folder and file names.
+    """
+
+    def case_facts(case_id: str) -> tuple[str | None, ...]:
+        by_table, by_name = facts.get(case_id, (None, None)), case_files.facts[case_id]
+        return tuple(listed or named for listed, named in zip(by_table, by_name, strict=True))
+
     cases = tuple(
         Case(
             case_id,
             case_files.images[case_id],
             case_files.masks[case_id],
-            *facts.get(case_id, (None, None)),
+            *case_facts(case_id),
             case_files.instances.get(case_id),
         )
         for case_id in case_files.complete

@@ -23,8 +23,10 @@ from wbcstudy.files import cannot_write, write_json
 if TYPE_CHECKING:
     from wbcstudy.data.datasets import Dataset
 
-# Roboflow names the copies of IMG_7.jpg "IMG_7_jpg.rf.<hash>.jpg".
-_COPY_NAME = re.compile(r"(.+)\.rf\.[0-9A-Za-z]{8,}")
+# Roboflow names the copies of IMG_7.jpg "IMG_7_jpg.rf.<hash>.jpg", Augmentor "<folder>_original_IMG_7.jpg_<UUID>.jpg".
+_COPY_NAME = re.compile(
+    r"(?P<source>.+)(?:\.rf\.[0-9A-Za-z]{8,}|(?<=\.(?i:jpg|png|bmp|tif))_[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"
+)
 
 
 class Duplicate(NamedTuple):
@@ -86,7 +88,7 @@ class DuplicateFinder:
             by_name: dict[str, list[str]] = {}
             for case_id in (case_id for same in self._same_pixels.values() for case_id in same):
                 if match := _COPY_NAME.fullmatch(case_id):
-                    by_name.setdefault(match[1], []).append(case_id)
+                    by_name.setdefault(match["source"], []).append(case_id)
             duplicates += [
                 Duplicate(ids[0], other, "name")
                 for ids in by_name.values()

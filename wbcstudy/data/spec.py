@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from wbcstudy.config_io import make_config, read_yaml
+from wbcstudy.data.patterns import check_pattern
 from wbcstudy.errors import StudyError, show_value
 from wbcstudy.labels import LABELS
 
@@ -32,7 +33,6 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _REQUIRED = ("name", "images", "masks", "labels")
 # The largest distance of two RGB colours; that of two 8-bit grey levels is smaller.
 _MAX_TOLERANCE = 442
-_MAX_STARS = 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Case:
     """One image with its mask.
 
     Args:
-        case_id: the text in place of `{case}` in the file names.
+        case_id: the text in place of `{case}` in the file names, after that of the other fields if it repeats.
         image_path: image file.
         mask_path: mask file.
         cell_type: leukocyte type, or None.
@@ -64,8 +64,11 @@ class DatasetSpec(BaseModel):
     name: str = Field(description="Short name of the dataset: at most 100 letters, digits, '_', '-' and '.'.")
     title: str = Field("", description="Name of the dataset in reports; `name` if omitted.")
     images: str = Field(
-        description="Path pattern of the image files, relative to the folder of dataset.yaml. {case} appears once and "
-        "is the case id; '*' matches any characters except '/'. Example: images/{case}.bmp"
+        description="Path pattern of the image files, relative to the folder of dataset.yaml. {case} is the part of "
+        "the name that an image and its mask share, the case id. {group} (patient or slide) and {cell_type} are read "
+        "from folder or file names, too; {folder} is any other part that image and mask share. If {case} repeats, as "
+        "with numbers that start again in each folder, the other fields become part of the id. '*' matches any "
+        "characters. None matches '/'. Example: images/{group}/{case}.bmp"
     )
     masks: str = Field(
         description="Path pattern of the mask files, with the rules of `images`. Example: masks/{case}.png"
@@ -84,7 +87,8 @@ class DatasetSpec(BaseModel):
     cases: str | None = Field(
         None,
         description="CSV file with the columns case_id, cell_type and group, relative to the folder of dataset.yaml. "
-        "Cases of one group (patient, slide) are never separated by a split.",
+        "Cases of one group (patient, slide) are never separated by a split. Its entries replace {cell_type} and "
+        "{group} of the patterns.",
     )
     pixel_size_um: float | None = Field(None, gt=0, description="Side of a pixel, in micrometres.")
     citation: str = Field("", description="Reference to cite in publications of results on these data.")
@@ -109,11 +113,7 @@ class DatasetSpec(BaseModel):
         if value is None:
             return None
         _check_inside(value)
-        if value.count("{case}") != 1 or set("{}") & set(value.replace("{case}", "")):
-            raise ValueError("a pattern with {case} exactly once, for example images/{case}.bmp")
-        if value.count("*") > _MAX_STARS:
-            # Each further '*' multiplies the time of matching by the length of a name.
-            raise ValueError(f"a pattern with at most {_MAX_STARS} '*'")
+        check_pattern(value)
         return value
 
     @field_validator("cases")

@@ -26,13 +26,7 @@ from wbcstudy.files import cannot_write, temporary_folder
 from wbcstudy.wording import count, join_words
 
 _SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed", "near_duplicates")
-# Advice for a dataset with too few units.
-ENLARGE = (
-    "Add cases of other patients or slides, or lower `folds`. If `group` in cases.csv names scanners or laboratories, "
-    "either leave it empty, so that each part has images of all, or make each a dataset: train on one and list the "
-    "other under `also_score`."
-)
-# Units (see `count_units`) of one split: one each for training, validation and test.
+# Units (see `find_units`) of one split: one each for training, validation and test.
 FEWEST_UNITS = 3
 # Random choices of units, from which the one with the best proportions of cell types is kept.
 _TRIES = 50
@@ -67,8 +61,9 @@ def make_splits(
     Raises:
         StudyError: there are too few cases or groups to fill every part.
     """
-    units = _units(sorted(cases, key=lambda case: case.case_id), duplicates)
-    _check_enough(units, folds)
+    units = find_units(cases, duplicates)
+    if len(units) < _units_needed(folds):
+        raise too_few_units(units, folds)
     rng = np.random.default_rng(seed)
     remaining, tests = list(range(len(units))), []
     # With two folds, each is the training and validation set of the other and needs two units.
@@ -140,13 +135,12 @@ def find_leaks(splits: Iterable[Split], linked: Iterable[Sequence[str]]) -> tupl
     return tuple(sorted(test)), tuple(sorted(validation))
 
 
-def count_units(cases: Iterable[Case], duplicates: Iterable[Sequence[str]] = ()) -> int:
-    """Count the units of cases that stay together in a split; arguments as for `make_splits`."""
-    return len(_units(sorted(cases, key=lambda case: case.case_id), duplicates))
+def find_units(cases: Iterable[Case], duplicates: Iterable[Sequence[str]] = ()) -> list[list[Case]]:
+    """Return the cases that stay together in a split, because of a common group or as duplicates.
 
-
-def _units(cases: Sequence[Case], duplicates: Iterable[Sequence[str]]) -> list[list[Case]]:
-    """Return the cases that stay together because of a common group or as duplicates."""
+    Arguments as for `make_splits`.
+    """
+    cases = sorted(cases, key=lambda case: case.case_id)
     groups = {case.case_id: case.group for case in cases if case.group is not None}
     merged = merge_groups(groups, duplicates)
     units: dict[tuple, list[Case]] = {}
@@ -156,17 +150,32 @@ def _units(cases: Sequence[Case], duplicates: Iterable[Sequence[str]]) -> list[l
     return list(units.values())
 
 
-def _check_enough(units: list[list[Case]], folds: int) -> None:
-    needed = {1: FEWEST_UNITS, 2: 4}.get(folds, folds)
-    if len(units) < needed:
-        cases = sum(map(len, units))
-        size = count(cases, "case") + (f" in {count(len(units), 'group')}" if len(units) < cases else "")
-        raise StudyError(
-            f"{size} cannot be split" + (f" into {folds} folds." if folds > 1 else "."),
-            expected=f"at least {needed} cases, or groups (patients, slides, duplicates), so that training, "
-            "validation and test set are not empty",
-            fix=ENLARGE,
+def too_few_units(units: Sequence[Sequence[Case]], folds: int) -> StudyError:
+    """Return the error for cases that cannot be split, with the ways out; arguments as of `find_units`."""
+    needed, cases = _units_needed(folds), sum(map(len, units))
+    size = count(cases, "case") + (f" in {count(len(units), 'group')}" if len(units) < cases else "")
+    names = [f"{unit[0].group or unit[0].case_id} ({count(len(unit), 'case')})" for unit in units]
+    fix = "Add cases of other patients or slides" + (", or lower `folds`." if folds > 1 else ".")
+    if any(case.group for unit in units for case in unit):
+        fix += (
+            " If the groups are scanners or laboratories, there are two ways. To test on cases of all: leave `group` "
+            "in cases.csv empty, or name the patient there; in the patterns of dataset.yaml, write {folder} instead of "
+            "{group}. To test on a scanner that the network has not seen: write a dataset.yaml for each, train on one "
+            "and list the other under `also_score` of the study."
         )
+    return StudyError(
+        f"{size} cannot be split"
+        + (f" into {folds} folds" if folds > 1 else "")
+        + (f": {join_words(names, most=5)}." if len(units) < cases else "."),
+        expected=f"at least {needed} cases, or groups (patients, slides, duplicates), so that training, "
+        "validation and test set are not empty; a group is never divided",
+        fix=fix,
+    )
+
+
+def _units_needed(folds: int) -> int:
+    """Return how many units fill training, validation and test set of each fold."""
+    return {1: FEWEST_UNITS, 2: 4}.get(folds, folds)
 
 
 def _choose(units, pool: list[int], fraction: float, *, least: int, keep: int, rng) -> list[int]:
