@@ -5,6 +5,7 @@ import pytest
 
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.keras_compat import build_backbone
+from wbcstudy.nets.weight_files import identify_encoder
 from wbcstudy.nets.weights import load_weights
 from wbcstudy.registry import ENCODERS
 
@@ -31,7 +32,8 @@ def weights_file(request, tmp_path_factory, write_h5):
 
 def test_weights_of_keras_2_are_loaded_layer_by_layer(weights_file):
     backbone, path, layers = weights_file
-    load_weights(backbone, path)
+    loaded = load_weights(backbone, path)
+    assert (loaded.matched_by, loaded.unused) == ("name", ())
     for layer in backbone.layers:
         for weight, expected in zip(layer.weights, layers[layer.name], strict=True):
             np.testing.assert_array_equal(weight.numpy(), expected)
@@ -40,3 +42,9 @@ def test_weights_of_keras_2_are_loaded_layer_by_layer(weights_file):
     backbone.load_weights(path)
     for mine, theirs in zip(ours, backbone.variables, strict=True):
         np.testing.assert_array_equal(mine, theirs.numpy())
+
+
+def test_a_file_is_recognised_by_names_and_by_size(weights_file):
+    backbone, path, layers = weights_file
+    assert identify_encoder([*layers, "head", "decoder_stage0a_conv"]) == path.stem
+    assert identify_encoder([], backbone.count_params()) == path.stem

@@ -1,19 +1,17 @@
 import hashlib
-import shutil
 import threading
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 
-import numpy as np
 import pytest
 
 from wbcstudy import registry
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets import weights
-from wbcstudy.nets.weights import _read_h5, fetch_weights, find_weights, list_weights, weights_cache
+from wbcstudy.nets.weights import fetch_weights, find_weights, list_weights, weights_cache
 
 CONTENT = b"stands in for the weights of resnet18"
 
@@ -162,36 +160,3 @@ def test_a_relative_file_is_found_in_the_checkout_from_any_folder(tmp_path, monk
     monkeypatch.chdir(tmp_path / "elsewhere")
     config = RunConfig(encoder="resnet18", encoder_weights="data/own.h5")
     assert find_weights(config).samefile(tmp_path / "data" / "own.h5")
-
-
-def test_reads_files_of_weights_and_of_whole_models(tmp_path, write_h5):
-    import h5py
-
-    arrays = [np.ones((2, 3), np.float32), np.zeros(3, np.float32)]
-    path = write_h5(tmp_path / "weights.h5", {"input": [], "dense": arrays})
-    whole = tmp_path / "whole.h5"
-    with h5py.File(path) as source, h5py.File(whole, "w") as target:
-        group = target.create_group("model_weights")
-        for key in source:
-            source.copy(key, group)
-        group.attrs.update(source.attrs)
-    for file in (path, whole):
-        saved = _read_h5(file)
-        assert list(saved) == ["dense"]
-        np.testing.assert_array_equal(saved["dense"][0], arrays[0])
-
-
-def test_other_files_are_refused(tmp_path, write_h5):
-    import h5py
-
-    text = tmp_path / "text.h5"
-    text.write_text("version https://git-lfs.github.com/spec/v1")
-    other = tmp_path / "other.h5"
-    with h5py.File(other, "w") as file:
-        file["x"] = [1]
-    cut = tmp_path / "cut.h5"
-    shutil.copy(write_h5(tmp_path / "whole.h5", {"a": [np.ones((50, 50))]}), cut)
-    cut.write_bytes(cut.read_bytes()[:2000])
-    for path in (text, other, cut):
-        with pytest.raises(StudyError, match=path.name):
-            _read_h5(path)

@@ -24,8 +24,8 @@ from wbcstudy.nets.backend import load_keras
 _CHUNK = 16
 
 # CIE 1931, 2 degrees, D65, and sRGB's primaries (IEC 61966-2-1).
-_WHITE = np.array([0.95047, 1.0, 1.08883], np.float32)
-_XYZ = np.array(
+WHITE = np.array([0.95047, 1.0, 1.08883], np.float32)
+XYZ = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]], np.float32
 )
 # Macenko: intensity of the light, the optical density below which a pixel is glass, and two percentiles.
@@ -200,7 +200,7 @@ def _to_lab(images):
 
     values = images / np.float32(255)
     linear = tf.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)
-    ratio = tf.einsum("ij,bhwj->bhwi", _XYZ, linear) / _WHITE
+    ratio = tf.einsum("ij,bhwj->bhwi", XYZ, linear) / WHITE
     root = tf.where(ratio > 0.008856, tf.maximum(ratio, 1e-6) ** (1 / 3), 7.787 * ratio + 16 / 116)
     x, y, z = tf.unstack(root, axis=-1)
     return tf.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
@@ -213,7 +213,7 @@ def _from_lab(lab):
     y = (lightness + 16) / 116
     root = tf.stack([y + a / 500, y, y - b / 200], axis=-1)
     ratio = tf.where(root > 0.2068966, root**3, (root - 16 / 116) / 7.787)
-    linear = tf.einsum("ij,bhwj->bhwi", np.linalg.inv(_XYZ).astype(np.float32), ratio * _WHITE)
+    linear = tf.einsum("ij,bhwj->bhwi", np.linalg.inv(XYZ).astype(np.float32), ratio * WHITE)
     linear = tf.clip_by_value(linear, 0.0, 1.0)
     values = tf.where(linear > 0.0031308, 1.055 * tf.maximum(linear, 1e-6) ** (1 / 2.4) - 0.055, 12.92 * linear)
     return tf.clip_by_value(values * 255, 0.0, 255.0)

@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -181,7 +181,8 @@ def training_facts(
         best_epoch, epochs, stopped_early, parameters, multiply_adds (per image), fit_seconds (also before
         interruptions), seconds_per_epoch (median), seconds_per_image, wall_seconds (of this process with its start,
         and of the epochs before an interruption), peak_memory_mb, device, arithmetic (precision of the convolutions,
-        "float32" or "bfloat16"), earlier_notebooks.
+        "float32" or "bfloat16"), encoder_start (as `weights.LoadedWeights`, None for random weights),
+        earlier_notebooks.
     """
     import psutil
 
@@ -204,6 +205,7 @@ def training_facts(
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "device": device_name(),
         "arithmetic": arithmetic(model),
+        "encoder_start": asdict(start) if (start := getattr(model, "encoder_start", None)) else None,
         "earlier_notebooks": list(result.earlier_notebooks),
     }
 

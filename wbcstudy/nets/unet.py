@@ -43,6 +43,7 @@ def build_unet(config: RunConfig):
     """
     keras = load_keras()
     set_seed(config.seed)
+    loaded = None
     encoder = ENCODERS[config.encoder]
     with _precision(config.precision), fast_layers():
         image = keras.Input((None, None, 3), name="image", dtype="float32")
@@ -58,7 +59,7 @@ def build_unet(config: RunConfig):
             sum_images_first(backbone)
             features = build_decoder(encoder.backbone, backbone, NUM_LABELS).get_layer("final_conv").input
             if config.encoder_weights != "none":
-                load_weights(backbone, find_weights(config))
+                loaded = load_weights(backbone, find_weights(config))
             if config.freeze_encoder:
                 # Keras runs a batch norm that is not trainable in inference mode.
                 for layer in backbone.layers:
@@ -67,6 +68,8 @@ def build_unet(config: RunConfig):
         logits = keras.layers.Conv2D(NUM_LABELS, 3, padding="same", name="head")(features)
         output = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     model = keras.Model(image, output, name=config.encoder)
+    # For `training.training_facts`.
+    model.encoder_start = loaded
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = config.batch_norm_momentum

@@ -6,7 +6,9 @@ This module needs no TensorFlow: a login node can fill the cache for cluster nod
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import numpy as np
 
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
-from wbcstudy.files import candidate_paths, download, expand_home, md5_sum, path_exists, weights_cache
+from wbcstudy.files import candidate_paths, download, expand_home, md5_sum, path_exists, sha256_sum, weights_cache
+from wbcstudy.nets.weight_files import SavedLayer, describe_owner, identify_encoder, read_weight_file, refuse
 from wbcstudy.registry import ENCODERS, Encoder, pick
 
 
@@ -58,7 +61,7 @@ def find_weights(config: RunConfig) -> Path | None:
             return candidate
     raise StudyError(
         f"encoder_weights: there is no file {path}.",
-        expected="'imagenet', 'none', or the path of a .h5 file",
+        expected="'imagenet', 'none', or the path of a .h5, .weights.h5 or .keras file",
         fix="Check the path (relative to the current folder or the checkout).",
     )
 
@@ -117,78 +120,103 @@ def fetch_weights(
     return paths
 
 
-def load_weights(backbone, path: Path) -> None:
-    """Load the weights of a .h5 file into an encoder.
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Which weights an encoder took from a file, for run.json and the report.
 
-    The file has the layout of Keras 2 (attribute `layer_names`, one group per layer), as the public files. Layers are
-    matched by name, or by order if the names differ. If the names match, other layers of the file (a classification
-    head) are ignored.
+    Args:
+        file: name of the file.
+        sha256: SHA-256 of the file.
+        layers: number of layers of the encoder that have weights; all of them were taken.
+        first: name of the first of them in the file.
+        last: name of the last of them in the file.
+        matched_by: "name", or "order" where the file has other names.
+        unused: names of the file's other layers (a classification head, a decoder).
+    """
+
+    file: str
+    sha256: str
+    layers: int
+    first: str
+    last: str
+    matched_by: str
+    unused: tuple[str, ...]
+
+
+def load_weights(backbone, path: Path) -> LoadedWeights:
+    """Load the weights of a file into an encoder.
+
+    The file has the layout of Keras 2 (.h5, as the public files) or Keras 3 (.weights.h5, or a run's model.keras).
+    Layers are matched by name, or by order if the names differ. If the names match, other layers of the file (a
+    classification head, a decoder) are ignored.
 
     Args:
         backbone: keras.Model, the encoder.
         path: the file.
 
     Raises:
-        StudyError: the file cannot be read, or belongs to another network; the message names the layer and the shapes.
+        StudyError: the file cannot be read, or belongs to another network, or has a value that is not a finite number;
+            the message names the layer, and the encoder that the file fits.
     """
-    saved = _read_h5(path)
-    layers = {layer.name: layer for layer in backbone.layers if layer.weights}
-    if set(layers) <= set(saved):
-        pairs = [(layer, name) for name, layer in layers.items()]
-    elif len(layers) == len(saved):
-        pairs = list(zip(layers.values(), saved, strict=True))
-    else:
-        missing = next(name for name in layers if name not in saved)
-        raise _wrong(
-            path,
-            f"it has {len(saved)} layers with weights and none named {missing!r}",
-            f"the encoder's {len(layers)} layers with weights",
-        )
-    for layer, name in pairs:
-        expected, shapes = [tuple(w.shape) for w in layer.weights], [array.shape for array in saved[name]]
+    saved = read_weight_file(path)
+    layers = [layer for layer in backbone.layers if layer.weights]
+    pairs, matched_by = _match_layers(backbone, saved, path)
+    for layer, stored in pairs:
+        expected, shapes = [tuple(w.shape) for w in layer.weights], [array.shape for array in stored.arrays]
         if shapes != expected:
-            raise _wrong(path, f"its layer {name!r} has shapes {shapes}", f"{expected}, the shapes of {layer.name!r}")
-    for layer, name in pairs:
-        layer.set_weights(saved[name])
+            owner = f"; {describe_owner(saved)}" if matched_by == "order" else ""
+            problem = f"its layer {stored.name!r} has shapes {shapes}{owner}"
+            raise refuse(path, problem, f"{expected}, the shapes of {layer.name!r}")
+        _check_values(path, layer, stored)
+    for layer, stored in pairs:
+        layer.set_weights(stored.arrays)
+    taken = {id(stored) for _, stored in pairs}
+    unused = tuple(stored.name for stored in saved if id(stored) not in taken)
+    first, last = pairs[0][1].name, pairs[-1][1].name
+    return LoadedWeights(path.name, sha256_sum(path), len(layers), first, last, matched_by, unused)
 
 
-def _read_h5(path: Path) -> dict[str, list[np.ndarray]]:
-    """Read a Keras 2 .h5 file of weights or of a whole model.
-
-    Returns:
-        Layer name -> arrays, in the file's order; without layers that have no weights.
-
-    Raises:
-        StudyError: not an HDF5 file, cut off, or of another layout.
-    """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            group = file["model_weights"] if "model_weights" in file else file
-            if "layer_names" not in group.attrs:
-                raise _wrong(path, "it has no 'layer_names'", "the .h5 layout of Keras 2 (`model.save_weights`)")
-            saved = {}
-            for name in map(_text, group.attrs["layer_names"]):
-                layer = group[name]
-                arrays = [np.asarray(layer[_text(weight)]) for weight in layer.attrs["weight_names"]]
-                if arrays:
-                    saved[name] = arrays
-            return saved
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise _wrong(path, f"it cannot be read ({error})", "a complete .h5 file") from error
+def _match_layers(backbone, saved: list[SavedLayer], path: Path) -> tuple[list[tuple[Any, SavedLayer]], str]:
+    """Return pairs of a layer and its weights in a file, and "name" or "order"."""
+    layers = {layer.name: layer for layer in backbone.layers if layer.weights}
+    by_name = {layer.name: layer for layer in saved}
+    owner = identify_encoder(by_name)
+    # Layers of a small encoder may be a part of a larger one, with equal names and shapes.
+    if set(layers) <= set(by_name) and owner in (None, identify_encoder(layers)):
+        return [(layer, by_name[name]) for name, layer in layers.items()], "name"
+    if owner is None and len(layers) == len(saved):
+        if not saved[0].key:
+            return list(zip(layers.values(), saved, strict=True)), "order"
+        # Keras 3 counts the layers of each class.
+        by_key = {layer.key: layer for layer in saved}
+        keys = dict(zip(_keras_keys(backbone.layers), backbone.layers, strict=True))
+        if all(key in by_key for key, layer in keys.items() if layer.weights):
+            return [(layer, by_key[key]) for key, layer in keys.items() if layer.weights], "order"
+    raise refuse(path, describe_owner(saved), f"weights of the encoder's {len(layers)} layers")
 
 
-def _wrong(path: Path, problem: str, expected: str) -> StudyError:
-    return StudyError(
-        f"{path} does not match this encoder: {problem}.",
-        expected=expected,
-        fix="Use the file of the same encoder, without its classification head ('no_top'), or encoder_weights: none.",
-    )
+def _keras_keys(layers: Iterable[Any]) -> Iterator[str]:
+    """Yield the name of each layer in files of Keras 3: its class, counted from the second on."""
+    counts: Counter[str] = Counter()
+    for layer in layers:
+        key = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+        yield f"{key}_{counts[key]}" if counts[key] else key
+        counts[key] += 1
 
 
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
+def _check_values(path: Path, layer: Any, stored: SavedLayer) -> None:
+    for weight, array in zip(layer.weights, stored.arrays, strict=True):
+        name = weight.path.rpartition("/")[2]
+        wrong = ~np.isfinite(array)
+        if name == "moving_variance":
+            wrong |= array < 0
+        if wrong.any():
+            raise StudyError(
+                f"{path}: {np.count_nonzero(wrong)} of {array.size} values in {name!r} of layer {stored.name!r} cannot "
+                f"be used (the first is {array[wrong][0]:g}).",
+                expected="finite numbers, and variances that are not negative",
+                fix="Use another file: this one was damaged, or its training diverged.",
+            )
 
 
 def _cache_paths(encoder: Encoder) -> list[Path]:

@@ -110,6 +110,20 @@ class NotebookRecord(TypedDict, total=False):
     shipped: bool | None
 
 
+class EncoderStartRecord(TypedDict, total=False):
+    """Which weights an encoder took from a file, see `nets.weights.LoadedWeights`."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    file: Required[Text]
+    sha256: Required[Text]
+    layers: Required[Count]
+    first: Required[Text]
+    last: Required[Text]
+    matched_by: Text
+    unused: list[Text]
+
+
 class RunRecord(TypedDict, total=False):
     """The content of run.json: of a training, of an earlier method, or of a network's scores on another dataset.
 
@@ -138,6 +152,7 @@ class RunRecord(TypedDict, total=False):
     platform: Text
     device: Text | None
     arithmetic: Text | None
+    encoder_start: EncoderStartRecord | None
     seed: Count
     seeds: list[Count]
     method: MethodRecord

@@ -95,6 +95,17 @@ def test_the_weights_that_encoders_started_from():
     assert "file /A/B.h5" in weights_sentence([StudyConfig(encoder_weights="/A/B.h5")])
 
 
+def test_the_layers_that_an_encoder_took_from_a_file(tmp_path):
+    results = make_results(tmp_path, StudyConfig(name="demo", encoders=("resnet18",), encoder_weights="/A/B.keras"))
+    assert "took the weights" not in methods_paragraph(results)
+    start = {"file": "B.keras", "sha256": "ab" * 32, "layers": 40, "first": "bn_data", "last": "bn1"}
+    for run in results.runs:
+        run.record["encoder_start"] = start | {"matched_by": "name", "unused": ["decoder_stage0a_conv", "head"]}
+    text = methods_paragraph(results)
+    assert "ResNet-18 took the weights of all its 40 layers (bn_data to bn1, matched by name) from B.keras" in text
+    assert text.count("took the weights") == 1 and "not used (decoder_stage0a_conv and head)" in text
+
+
 def test_duplicates_are_stated_only_where_there_are_some(tmp_path):
     results = make_results(tmp_path, StudyConfig(name="demo", encoders=("resnet18",)), cases=4)
     assert "same cell" not in methods_paragraph(results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wbcstudy.config import RunConfig, StudyConfig
@@ -37,6 +37,7 @@ def methods_paragraph(results: StudyResults) -> str:
         *_describe_study(config, dataset, complete),
         *_describe_duplicates(results),
         *_describe_training(config, complete),
+        *_describe_files_of_weights(complete),
         _describe_scoring(results),
         *_describe_evaluation(results, complete),
         *_describe_software(complete[0].record, complete),
@@ -164,6 +165,20 @@ def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str
         "Each pair of encoder and loss was trained with "
         + (f"seed {seeds[0]}." if len(seeds) == 1 else f"seeds {join_words([str(seed) for seed in seeds])}."),
     ]
+
+
+def _describe_files_of_weights(complete: Sequence[Run]) -> Iterator[str]:
+    """Say which layers each encoder took from which file. Records of earlier versions do not have it."""
+    starts = {run.config.encoder: run.record["encoder_start"] for run in complete if run.record.get("encoder_start")}
+    for encoder, start in starts.items():
+        rest = ""
+        if start.get("unused"):
+            rest = f"; other layers of the file were not used ({join_words(start['unused'], most=3)})"
+        yield (
+            f"{ENCODERS[encoder].title} took the weights of all its {start['layers']} layers ({start['first']} to "
+            f"{start['last']}, matched by {start.get('matched_by', 'name')}) from {start['file']} (SHA-256 "
+            f"{start['sha256'][:16]}){rest}."
+        )
 
 
 def _describe_evaluation(results: StudyResults, complete: Sequence[Run]) -> list[str]:
