@@ -197,7 +197,14 @@ def segment(
         typer.Option(help="Size of the cells in px, relative to the training images: 2 means twice as large."),
     ] = None,
 ) -> None:
-    """Segment new images, separate touching cells and measure each cell. Exits with 1 if an image cannot be read."""
+    """Segment new images, separate touching cells and measure each cell.
+
+    A file in a folder counts if its name ends in .bmp, .dib, .jfif, .jpe, .jpeg, .jpg, .png, .tif or .tiff. Hidden
+    files, folders of the system, links to folders and earlier results are left out; images.csv lists them with the
+    reason. A file that is passed by itself always counts. Exits with 1 if an image or folder cannot be read.
+
+    Example: wbcstudy segment slides/ --model demo --out results
+    """
     from rich.console import Console
 
     from wbcstudy.inference.folder import Settings, progress_bar, segment_images
@@ -207,7 +214,7 @@ def segment(
         summary = segment_images(images, model, out, settings, show, step)
     for line in summary.lines():
         _show(line)
-    raise typer.Exit(1 if summary.failed else 0)
+    raise typer.Exit(0 if summary.ok else 1)
 
 
 @app.command()

@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 import zlib
 
@@ -36,7 +37,16 @@ def test_every_image_gets_its_files_and_rows_under_a_unique_name(slides, places)
     cells = pd.read_csv(places / "out" / "cells.csv")
     assert cells.groupby("image").size().to_dict() == {"slide1/1": 2, "slide2/1": 2, "slide2/deep/2": 2}
     images = pd.read_csv(places / "out" / "images.csv")
-    assert tuple(images.columns) == IMAGE_COLUMNS and (images["status"] == "complete").all()
+    assert tuple(images.columns) == IMAGE_COLUMNS
+    assert images["status"].tolist() == ["complete"] * 3 + ["left out"] * 2
+    assert dict(zip(images["file"].str.rpartition("/")[2], images["error"], strict=True)) | {
+        "1.png": 0,
+        "2.tif": 0,
+    } == {
+        **{"1.png": 0, "2.tif": 0, ".hidden.png": "hidden or of the system"},
+        "notes.txt": "not images by their suffix",
+    }
+    assert list(done.lines())[-1] == "6 cells in 3 images, 2 left out (listed in images.csv)."
 
 
 def test_nothing_is_done_twice_and_an_interrupted_command_resumes(slides, places, monkeypatch):
@@ -131,7 +141,8 @@ def test_bad_images_are_reported_and_skipped(slides, places, command):
         assert json.loads((places / "out" / "records" / f"{stem}.json").read_text())["status"] == "failed"
     assert "Traceback" not in output + errors
     images = pd.read_csv(places / "out" / "images.csv").set_index("image")
-    assert images["status"].value_counts().to_dict() == {"failed": 5, "complete": 4}
+    assert images["status"].value_counts().to_dict() == {"failed": 5, "complete": 4, "left out": 2}
+    assert "6 cells in 4 images, 5 failed, 2 left out" in output.splitlines()[-1]
     assert images.loc["dot", "cells"] == 0
 
     for name in bad:
@@ -140,10 +151,49 @@ def test_bad_images_are_reported_and_skipped(slides, places, command):
     assert code == 0 and "(4 already done)" in output
 
 
+def test_one_bad_name_file_or_permission_costs_that_image_only(slides, places, monkeypatch):
+    good = (slides / "slide1" / "1.png").read_bytes()
+    for name in ("l" * 251 + ".png", "two\nlines.png", "gnp.\u202eexe.png", "decoder.png", "private.png", "narrow.png"):
+        (slides / name).write_bytes(good)
+    (slides / "gone.png").symlink_to(places / "nowhere.png")
+    os.link(slides / "slide1" / "1.png", os.fsencode(slides) + b"/caf\xe9.png")
+    real, real_write = folder.read_image, folder.write_json
+
+    def read(path):
+        if path.name == "decoder.png":
+            raise RuntimeError("the decoder\nfailed")
+        if path.name == "private.png":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    def write(path, values):
+        if path.stem == "narrow":
+            raise OSError(36, "File name too long")
+        real_write(path, values)
+
+    monkeypatch.setattr(folder, "read_image", read)
+    monkeypatch.setattr(folder, "write_json", write)
+    done = segment_images([slides], "cells", places / "out")
+    reasons = {name: failure.reason for name, failure in done.failed.items()}
+    assert reasons.keys() == {"decoder", "gone", "narrow", "private"}
+    assert reasons["decoder"] == "Unexpected RuntimeError: the decoder\\nfailed"
+    assert "Permission denied" in reasons["private"] and "File name too long" in reasons["narrow"]
+    assert done.cells == 14 and not done.ok
+    lines = list(done.lines())
+    assert "14 cells in 7 images, 4 failed, 2 left out" in lines[-1]
+    assert any(line.startswith("To fix (1 image): Rename the file") for line in lines)
+    images = pd.read_csv(places / "out" / "images.csv")
+    assert images["status"].value_counts().to_dict() == {"complete": 7, "failed": 4, "left out": 2}
+    assert set(pd.read_csv(places / "out" / "cells.csv")["image"]) == set(
+        images.loc[images["status"] == "complete", "image"]
+    )
+
+
 def test_invalid_arguments_are_refused(slides, places, command):
     for arguments, message in (
         ((slides, "--model", "absent"), "no run or study 'absent'"),
         ((places / "absent", "--model", "cells"), "There is no"),
+        ((r"C:\Users\Anna Maria\images", "--model", "cells"), "'/mnt/c/Users/Anna Maria/images'"),
         ((slides / "slide1", "--model", "cells", "--way", "tile"), "Unknown way"),
         ((slides / "slide1", "--model", "cells", "--scale", "0"), "scale = 0"),
     ):

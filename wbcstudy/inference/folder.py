@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +13,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wbcstudy import __version__
-from wbcstudy.data.images import DARK, read_image
-from wbcstudy.errors import StudyError, printable
+from wbcstudy.data.images import read_image
+from wbcstudy.errors import StudyError, printable, printable_name
 from wbcstudy.files import atomic_write, escape_cell, expand_home, read_json, write_json
 from wbcstudy.inference.image import segment_image
-from wbcstudy.inference.inputs import input_folder, name_images
+from wbcstudy.inference.inputs import Inputs, find_inputs, input_folder
 from wbcstudy.inference.network import Network, load_network
 from wbcstudy.inference.results import IMAGE_COLUMNS, Results, join_tables
-from wbcstudy.inference.tiling import DESCRIPTIONS, Tiling, Way, choose_tiling
-from wbcstudy.wording import count
+from wbcstudy.inference.summary import Failure, Summary, write_notes
+from wbcstudy.inference.tiling import Tiling, Way, choose_tiling
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _MAX_CELLS = np.iinfo(np.uint16).max
-# Cells larger or smaller than in training by this factor suggest a wrong scale.
-_ODD_SCALE = 1.5
-_MAX_LISTED_FAILURES = 20
 # Progress lines in a log.
 _LOG_LINES = 10
+# A disk refuses this name, or has a file where a folder must be: other images can still be written.
+_BAD_NAME = {getattr(errno, name) for name in "ENAMETOOLONG EINVAL EILSEQ ENOTDIR EISDIR EEXIST".split()}
 
 
 @dataclass(frozen=True)
@@ -54,40 +54,6 @@ class Settings:
         return choose_tiling(shape, network.training, self.way, self.scale, self.pixel_um)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The outcome of `segment_images`.
-
-    Args:
-        images: number of images.
-        kept: number of these images that an earlier command had finished.
-        cells: number of cells in all images.
-        failed: name -> reason, of images that could not be segmented.
-        notes: sentences for the reader of the results.
-        gallery: the page.
-    """
-
-    images: int
-    kept: int
-    cells: int
-    failed: dict[str, str]
-    notes: tuple[str, ...]
-    gallery: Path
-
-    def lines(self) -> Iterator[str]:
-        """Yield the lines to print at the end."""
-        kept = f" ({self.kept} already done)" if self.kept else ""
-        yield f"{count(self.cells, 'cell')} in {count(self.images - len(self.failed), 'image')}{kept}."
-        yield from self.notes
-        if self.failed:
-            listed = list(self.failed.items())[:_MAX_LISTED_FAILURES]
-            yield f"{count(len(self.failed), 'image')} could not be segmented:"
-            yield from (f"  {name}: {reason}" for name, reason in listed)
-            if len(self.failed) > len(listed):
-                yield f"  and {len(self.failed) - len(listed)} more, see images.csv"
-        yield f"Gallery: {self.gallery}"
-
-
 def segment_images(
     inputs: Sequence[str | Path],
     model: Network | str | Path,
@@ -97,6 +63,9 @@ def segment_images(
     step: Callable[[int, int], Any] = lambda done, total: None,
 ) -> Summary:
     """Segment image files and folders of images into an output folder.
+
+    `inputs.find_inputs` has the rule which files are images. If an image cannot be read, or its results cannot be
+    named, the others are segmented.
 
     An image that an earlier command finished with the same settings is kept; one that failed or whose file changed is
     segmented again. An output folder belongs to one input folder, since results are named by the paths below it. Its
@@ -116,21 +85,22 @@ def segment_images(
     """
     settings = settings or Settings()
     results = Results(expand_home(out))
-    images = name_images(inputs, results.path)
+    listing = find_inputs(inputs, results.path)
     network = load_network(model)
     settings.tiling((1, 1), network)  # raises before anything is written
     with results.writing():
         _check_settings(results, network, settings, input_folder(inputs))
-        _check_images(results, images)
-    kept = 0
-    for done, (name, path) in enumerate(images.items(), start=1):
+        _check_images(results, listing.images)
+    kept, failed = 0, {}
+    for done, (name, path) in enumerate(listing.images.items(), start=1):
         if _is_finished(results, name, path, settings):
             kept += 1
-        elif error := _segment_one(results, name, path, network, settings):
-            show(f"Skipped {name}: {error}")
-        step(done, len(images))
+        elif failure := _segment_one(results, name, path, network, settings):
+            failed[name] = failure
+            show(f"Skipped {name}: {failure.reason}")
+        step(done, len(listing.images))
     with results.writing():
-        return _summarise(results, list(images), kept, network, settings)
+        return _summarise(results, listing, failed, kept, network, settings)
 
 
 @contextlib.contextmanager
@@ -201,9 +171,14 @@ def _check_images(results: Results, images: Mapping[str, Path]) -> None:
 
 def _is_finished(results: Results, name: str, path: Path, settings: Settings) -> bool:
     record = read_json(results.file("records", name))
-    if record is None or record.get("status") != "complete" or record.get("source") != _source(path):
+    try:
+        if record is None or record.get("status") != "complete" or record.get("source") != _source(path):
+            return False
+        if not record.keys() >= {"image", "height_px", "width_px", "way", "why", "cells", "cell_px"}:
+            return False
+        return all(file.is_file() for file in results.files(name, settings.probabilities))
+    except OSError:
         return False
-    return all(file.is_file() for file in results.files(name, settings.probabilities))
 
 
 def _source(path: Path) -> dict[str, Any]:
@@ -211,7 +186,7 @@ def _source(path: Path) -> dict[str, Any]:
     return {"file": printable(str(path)), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
 
 
-def _segment_one(results: Results, name: str, path: Path, network: Network, settings: Settings) -> str | None:
+def _segment_one(results: Results, name: str, path: Path, network: Network, settings: Settings) -> Failure | None:
     """Segment one image; return the reason if it fails."""
     record: dict[str, Any] = {"image": name, "status": "failed"}
     try:
@@ -220,18 +195,50 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
         segmentation = segment_image(image, network, way=settings.way, scale=settings.scale, pixel_um=settings.pixel_um)
         if (cells := int(segmentation.instances.max())) > _MAX_CELLS:
             raise StudyError(f"The image has {cells} cells.", expected=f"at most {_MAX_CELLS}", fix="Crop the image.")
-    except (StudyError, OSError, MemoryError) as error:
-        reason = printable((error.message if isinstance(error, StudyError) else str(error)) or type(error).__name__)
+    except Exception as error:  # whatever a damaged file causes in a decoder: the other images are not affected
+        failure = _explain(error)
         with results.writing():
-            write_json(results.file("records", name), record | {"error": reason})
-        return reason
+            _write(lambda: write_json(results.file("records", name), record | {"error": failure.reason}))
+        return failure
     record |= {"status": "complete", "height_px": image.shape[0], "width_px": image.shape[1]}
     record |= {"way": segmentation.way.name, "why": segmentation.way.reason, "cells": cells}
     record |= {"cell_px": _median_diameter(segmentation.instances), "brightest": int(image.max())}
-    with results.writing():
+
+    def write() -> None:
         results.write(name, segmentation, settings.probabilities)
         write_json(results.file("records", name), record)
+
+    with results.writing():
+        return _write(write)
+
+
+def _write(write: Callable[[], None]) -> Failure | None:
+    """Write files of one image; return the reason if the disk takes no file of this name."""
+    try:
+        write()
+    except OSError as error:
+        if error.errno not in _BAD_NAME:
+            raise
+        reason = f"Its results cannot be written under this name: {error.strerror}."
+        return Failure(reason, "Rename the file, or choose an output folder on another disk.")
     return None
+
+
+def _explain(error: Exception) -> Failure:
+    """Return the reason and the advice of an error in one image."""
+    if isinstance(error, StudyError):
+        return Failure(printable_name(error.message), error.fix)
+    # TensorFlow's error for memory is no MemoryError.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return Failure(
+            "The memory is not sufficient for this image.", "Crop or shrink the image, or close other programs."
+        )
+    if isinstance(error, OSError):
+        return Failure(
+            printable_name(f"The file cannot be read: {error.strerror or error}."), "Check that you may read it."
+        )
+    text = printable_name(f"Unexpected {type(error).__name__}: {error}")
+    return Failure(text, "This is a bug in wbcstudy. Report it with the image.")
 
 
 def _median_diameter(instances: np.ndarray) -> float | None:
@@ -240,63 +247,41 @@ def _median_diameter(instances: np.ndarray) -> float | None:
     return round(float(np.median(2 * np.sqrt(areas[areas > 0] / np.pi))), 1) if (areas > 0).any() else None
 
 
-def _summarise(results: Results, names: list[str], kept: int, network: Network, settings: Settings) -> Summary:
+def _summarise(
+    results: Results,
+    listing: Inputs,
+    failed: dict[str, Failure],
+    kept: int,
+    network: Network,
+    settings: Settings,
+) -> Summary:
     """Write cells.csv, images.csv and the gallery from the images' files."""
     from wbcstudy.inference.gallery import write_gallery
 
     complete: list[dict[str, Any]] = []
-    failed: dict[str, str] = {}
     with atomic_write(results.images) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, IMAGE_COLUMNS, extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
-        for record in results.read_records(names):
-            row = record | {"file": record.get("source", {}).get("file", "")}
+
+        def write_row(path: Path, **row: Any) -> None:
+            row = row | {"file": printable_name(str(path))}
             table.writerow({name: escape_cell(value) for name, value in row.items()})
-            if record["status"] == "complete":
+
+        table.writeheader()
+        for name, path in listing.images.items():
+            if name in failed:
+                write_row(path, image=name, status="failed", error=failed[name].reason)
+            elif record := read_json(results.file("records", name)):
+                write_row(path, **record)
                 complete.append(record)
-            else:
-                failed[record["image"]] = record["error"]
+        for entry in listing.left_out:
+            write_row(entry.path, status="left out", error=entry.reason)
     with atomic_write(results.cells) as part, part.open("w", newline="", encoding="utf-8") as file:
         join_tables(file, (results.file("cells", record["image"]) for record in complete))
     cells = sum(record["cells"] for record in complete)
-    notes = tuple(_notes(complete, network, settings, results.count_others(names)))
-    write_gallery(results, complete, cells, network, notes, failed)
-    return Summary(len(names), kept, cells, failed, notes, results.gallery)
-
-
-def _notes(records: list[dict[str, Any]], network: Network, settings: Settings, others: int) -> Iterator[str]:
-    for way, description in DESCRIPTIONS.items():
-        if group := [record for record in records if record["way"] == way]:
-            yield f"{count(len(group), 'image')} {description} ({group[0]['image']}: {group[0]['why']})."
-    yield from _scale_notes(records, network, settings)
-    # Records of earlier versions lack the brightest value.
-    if dark := [record for record in records if record.get("brightest", DARK) < DARK]:
-        yield (
-            f"Nearly black: {count(len(dark), 'image')} ({dark[0]['image']}: the brightest value is "
-            f"{dark[0]['brightest']} of 255). If a camera of 12 or 14 bits wrote 16-bit files, save them as 8 bits."
-        )
-    if others:
-        yield (
-            f"Not listed: {count(others, 'image')} of earlier commands. cells.csv, images.csv and gallery.html list "
-            "only the images of this command."
-        )
-
-
-def _scale_notes(records: list[dict[str, Any]], network: Network, settings: Settings) -> Iterator[str]:
-    areas_only = settings.pixel_um is not None and settings.scale is None and network.training.pixel_size_um is None
-    if areas_only:
-        yield (
-            "--pixel-um only adds areas in µm²: the pixel size of the training images is unknown. If magnification or "
-            "camera differ, set --scale."
-        )
-    diameters = [record["cell_px"] for record in records if record["cell_px"]]
-    if not diameters or not network.training.cell_px:
-        return
-    diameter = float(np.median(diameters))
-    expected = network.training.cell_px * settings.tiling((1, 1), network).scale
-    if not 1 / _ODD_SCALE <= diameter / expected <= _ODD_SCALE:
-        yield (
-            f"Check the scale: the median cell diameter is {diameter:.0f} px, the training images suggest "
-            f"{expected:.0f} px. If magnification or camera differ, set {'' if areas_only else '--pixel-um or '}"
-            f"--scale (for example --scale {diameter / expected * (settings.scale or 1):.2g})."
-        )
+    notes = (
+        *write_notes(complete, network, settings, results.count_others(listing.images)),
+        *listing.lines(),
+    )
+    reasons = {name: failure.reason for name, failure in failed.items()}
+    write_gallery(results, complete, cells, network, notes, reasons)
+    return Summary(len(listing.images), kept, cells, failed, notes, results.gallery, listing)

@@ -33,6 +33,7 @@ IMAGE_COLUMNS = ("image", "file", "status", "height_px", "width_px", "way", "cel
 _THUMBNAIL_PX = 320
 _SUFFIXES = {"labels": ".png", "instances": ".png", "overlays": ".png", "cells": ".csv", "thumbnails": ".jpg"}
 _ALL_SUFFIXES = _SUFFIXES | {"probabilities": ".png", "records": ".json"}
+FILE_SUFFIXES = tuple(dict.fromkeys(_ALL_SUFFIXES.values()))
 # Regions that are labels.
 _PROBABILITIES = {region: label for region, label in LABELS.items() if region in REGIONS}
 

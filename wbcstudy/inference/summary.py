@@ -1,0 +1,125 @@
+"""The summary of `wbcstudy segment`: the lines at its end, and the notes for the reader of the results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wbcstudy.data.images import DARK
+from wbcstudy.inference.inputs import Inputs
+from wbcstudy.inference.network import Network
+from wbcstudy.inference.tiling import DESCRIPTIONS
+from wbcstudy.wording import count
+
+if TYPE_CHECKING:
+    from wbcstudy.inference.folder import Settings
+
+# Cells larger or smaller than in training by this factor suggest a wrong scale.
+_ODD_SCALE = 1.5
+_MAX_LISTED_FAILURES = 20
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The reason why an image could not be segmented, in one line, and what the user can do, or ''."""
+
+    reason: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The outcome of `segment_images`.
+
+    Args:
+        images: number of images.
+        kept: number of these images that an earlier command had finished.
+        cells: number of cells in all images.
+        failed: name -> failure, of images that could not be segmented.
+        notes: sentences for the reader of the results.
+        gallery: the page.
+        inputs: the images, and what was left out.
+    """
+
+    images: int
+    kept: int
+    cells: int
+    failed: dict[str, Failure]
+    notes: tuple[str, ...]
+    gallery: Path
+    inputs: Inputs = field(default_factory=Inputs, repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every image was segmented and every folder could be read."""
+        return not self.failed and not any(entry.problem for entry in self.inputs.left_out)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines to print at the end; the last one has the counts."""
+        yield from self.notes
+        if self.failed:
+            listed = list(self.failed.items())[:_MAX_LISTED_FAILURES]
+            yield f"{count(len(self.failed), 'image')} could not be segmented:"
+            yield from (f"  {name}: {failure.reason}" for name, failure in listed)
+            if len(self.failed) > len(listed):
+                yield f"  and {len(self.failed) - len(listed)} more, see images.csv"
+            for fix, number in Counter(failure.fix for failure in self.failed.values() if failure.fix).most_common():
+                yield f"To fix ({count(number, 'image')}): {fix}"
+        yield f"Gallery: {self.gallery}"
+        kept = f" ({self.kept} already done)" if self.kept else ""
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        left_out = len(self.inputs.left_out)
+        others = f", {left_out} left out (listed in images.csv)" if left_out else ""
+        segmented = count(self.images - len(self.failed), "image")
+        yield f"{count(self.cells, 'cell')} in {segmented}{kept}{failed}{others}."
+
+
+def write_notes(records: list[dict[str, Any]], network: Network, settings: Settings, others: int) -> Iterator[str]:
+    """Yield sentences about the images of a command.
+
+    Args:
+        records: records of the segmented images.
+        network: the network that segmented them.
+        settings: settings of the command.
+        others: number of images in the output folder that the command did not list.
+    """
+    for way, description in DESCRIPTIONS.items():
+        if group := [record for record in records if record["way"] == way]:
+            yield f"{count(len(group), 'image')} {description} ({group[0]['image']}: {group[0]['why']})."
+    yield from _scale_notes(records, network, settings)
+    # Records of earlier versions lack the brightest value.
+    if dark := [record for record in records if record.get("brightest", DARK) < DARK]:
+        yield (
+            f"Nearly black: {count(len(dark), 'image')} ({dark[0]['image']}: the brightest value is "
+            f"{dark[0]['brightest']} of 255). If a camera of 12 or 14 bits wrote 16-bit files, save them as 8 bits."
+        )
+    if others:
+        yield (
+            f"Not listed: {count(others, 'image')} of earlier commands. cells.csv, images.csv and gallery.html list "
+            "only the images of this command."
+        )
+
+
+def _scale_notes(records: list[dict[str, Any]], network: Network, settings: Settings) -> Iterator[str]:
+    areas_only = settings.pixel_um is not None and settings.scale is None and network.training.pixel_size_um is None
+    if areas_only:
+        yield (
+            "--pixel-um only adds areas in µm²: the pixel size of the training images is unknown. If magnification or "
+            "camera differ, set --scale."
+        )
+    diameters = [record["cell_px"] for record in records if record["cell_px"]]
+    if not diameters or not network.training.cell_px:
+        return
+    diameter = float(np.median(diameters))
+    expected = network.training.cell_px * settings.tiling((1, 1), network).scale
+    if not 1 / _ODD_SCALE <= diameter / expected <= _ODD_SCALE:
+        yield (
+            f"Check the scale: the median cell diameter is {diameter:.0f} px, the training images suggest "
+            f"{expected:.0f} px. If magnification or camera differ, set {'' if areas_only else '--pixel-um or '}"
+            f"--scale (for example --scale {diameter / expected * (settings.scale or 1):.2g})."
+        )
