@@ -52,6 +52,8 @@ PARSED = {
     "repeat": "trains a network; tests/study/test_study.py repeats a run",
     "stop": "needs a running study; tests/study/test_running.py stops one",
     "plan": "tests/study/test_sample_size.py runs it",
+    "init": "tests/data/test_propose.py runs it on common layouts",
+    "data import": "tests/data/test_import_outlines.py runs it on each format",
     "data fetch": "downloads images",
     "weights fetch": "downloads weights",
     "weights convert": "needs a downloaded file; tests/nets/test_convert_weights.py converts one of the same layout",

@@ -43,6 +43,23 @@ def _options(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of images and masks.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="File of the study. Default: params/<name of the folder>.yaml.")
+    ] = None,
+) -> None:
+    """Propose dataset.yaml and a study for a folder of images and masks. Nothing is overwritten.
+
+    Example: wbcstudy init my_smears --out params/ours.yaml
+    """
+    from wbcstudy.data.propose import init_folder
+
+    for line in init_folder(folder, out):
+        _show(line)
+
+
+@app.command()
 def run(
     study: _StudyFile,
     jobs: Annotated[
@@ -303,6 +320,28 @@ def _data_check(
         except OSError as error:
             raise cannot_write(html, error, instead="choose another path for --html") from None
     raise typer.Exit(0 if checked.ok else 1)
+
+
+@_data.command("import")
+def _data_import(
+    form: Annotated[str, typer.Argument(help="labelme, coco, qupath or imagej.", metavar="FORMAT", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="Folder of images and outlines.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Dataset folder to write.", show_default=False)],
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", help="Meaning of a class: NAME=nucleus, cell, cytoplasm or background. Can be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Draw masks from the outlines of LabelMe, COCO, QuPath or ImageJ, and write a dataset folder.
+
+    Example: wbcstudy data import labelme my_annotations my_smears --class leukocyte=cell
+    """
+    from wbcstudy.data.import_outlines import import_outlines, read_classes
+
+    for line in import_outlines(form, source, out, read_classes(classes or ())):
+        _show(line)
 
 
 @_data.command("fetch")
