@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import functools
 import hashlib
 import json
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from wbcstudy.config import DataSettings, RunConfig, StudyConfig, UnknownName
-from wbcstudy.errors import DamagedFileError, StudyError, show_value
+from wbcstudy.errors import (
+    DamagedFileError,
+    StudyError,
+    TextFault,
+    explain_text,
+    find_look_alike,
+    find_yaml_fault,
+    show_value,
+)
 from wbcstudy.files import expand_home, project_root, read_bytes
 from wbcstudy.registry import unknown_name
+from wbcstudy.wording import join_words
 
 # Rules of runs that were recorded before the setting existed, where its default is another rule.
 _EARLIER = {"score_at": "image_size"}
 # Version of the records. A record without a version was written by wbcstudy 0.2 or earlier, without a digest.
 FORMAT = 1
+# Origin of a notebook's values in messages.
+_CELL = "the parameters cell"
+_LIMITS = {"gt": "greater than", "ge": "of at least", "lt": "less than", "le": "of at most"}
+# Size of a settings file, in bytes; ours have less than a thousandth.
+_LARGEST_YAML = 10_000_000
 # Types of a record's values. JSON has no NaN, and NumPy's integers end at 2**63.
 Text = Annotated[str, Field(max_length=1_000_000)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -96,28 +112,77 @@ def make_config(config_class: type[DataSettings], values: dict[str, Any], source
 
 
 def _explain(problem: dict[str, Any], config_class: type[DataSettings], source: str) -> StudyError:
-    """Turn one error of pydantic into a `StudyError`."""
+    """Turn one error of pydantic into a `StudyError`. Its own words are for programmers and are not shown."""
     cause, given = problem.get("ctx", {}).get("error"), problem["input"]
     if isinstance(cause, UnknownName):
         error = cause.error
         return StudyError(f"{source}: {error.message}", expected=error.expected, fix=error.fix)
-    rule = str(cause) if cause else problem["msg"]
     if not problem["loc"]:
         return StudyError(
             f"{source}: the combination of values cannot be used.",
-            expected=rule,
+            expected=str(cause),
             fix=f"Change one of the two in {source}.",
         )
-    name = ".".join(str(part) for part in problem["loc"])
-    field = config_class.model_fields[problem["loc"][0]]
-    if problem["type"] == "tuple_type":
-        rule = f"a list, for example [{_example(given, field.default)}]"
-    if isinstance(given, str) and re.fullmatch(r"\d+e[+-]?\d+", given):
-        rule += " (YAML reads 1e-4 as text: write 1.0e-4)"
+    name, *items = problem["loc"]
+    field = config_class.model_fields[name]
     fix = f"Change {name} in {source}. {name}: {field.description}"
+    if problem["type"] == "missing":
+        return StudyError(f"{source} lacks {name}.", expected=f"the field {name}", fix=fix)
     if config_class is StudyConfig and name == "name":
         fix = "Rename the file: its name is the study's name."
-    return StudyError(f"{source}: {name}: {show_value(given)} cannot be used.", expected=rule, fix=fix)
+    rule = str(cause) if cause else _rule(problem["type"], field, given, bool(items))
+    where = name + "".join(f", value {item + 1}" for item in items[:1] if isinstance(item, int))
+    advice = explain_text(given) or _advise_on_type(problem["type"], name, given, source == _CELL)
+    return StudyError(
+        f"{source}: {where}: {show_value(given)} cannot be used.", expected=rule, fix=f"{advice} {fix}".strip()
+    )
+
+
+def _rule(kind: str, field: FieldInfo, given: Any, is_item: bool) -> str:
+    """Return what a field accepts, for a kind of error of pydantic."""
+    if kind == "literal_error":
+        choices = [str(choice) for choice in get_args(field.annotation)]
+        closest = difflib.get_close_matches(str(given)[:100], choices, n=1)
+        return join_words(choices, "or") + (f". Did you mean {closest[0]!r}?" if closest else "")
+    if kind == "tuple_type":
+        return f"a list, for example [{_example(given, field.default)}]"
+    if kind.startswith("bool"):
+        return "true or false"
+    if kind.startswith("string"):
+        return "text that is not empty" if kind == "string_too_short" else "text"
+    if not kind.startswith(("int", "float", "greater", "less", "finite")):
+        return "a value as described below"
+    limits = {key: getattr(limit, key) for limit in field.metadata for key in _LIMITS if hasattr(limit, key)}
+    bounds = [f"{words} {limits[key]}" for key, words in _LIMITS.items() if key in limits]
+    if limits.keys() == {"ge", "le"}:
+        bounds = [f"from {limits['ge']} to {limits['le']}"]
+    noun = "a whole number" if kind.startswith("int") or "int" in str(field.annotation) else "a number"
+    return noun if is_item else f"{noun} {join_words(bounds)}".strip()
+
+
+def _advise_on_type(kind: str, name: str, given: Any, in_cell: bool) -> str:
+    """Return advice for a value that YAML or papermill has read as another type than the user meant; or ''."""
+    if kind == "string_type" and given is not None:
+        if in_cell:
+            return f"Put it in quotes. On papermill's command line, -p reads digits as a number: write -r {name} TEXT."
+        if isinstance(given, dict) and list(given.values()) == [None]:
+            return f"Text that begins with {{ needs quotes: {name}: '{{{next(iter(given))}}}'."
+        return f"YAML reads it as {_yaml_type(given)}. Put text in quotes: {name}: '...'."
+    if in_cell:
+        tuples = f"On papermill's command line, -p and -r pass text: write -y '{name}: [...]' for a list."
+        return tuples if kind == "tuple_type" else ""
+    if isinstance(given, str) and re.fullmatch(r"[+-]?\d+e[+-]?\d+", given):
+        return "YAML reads 1e-4 as text: write 1.0e-4."
+    if isinstance(given, str) and re.fullmatch(r"[+-]?\d+,\d+", given):
+        return f"Write a point, not a comma: {given.replace(',', '.')}."
+    if isinstance(given, bool):
+        return "YAML reads yes, no, on and off as true or false; put text in quotes."
+    return "" if given is not None else "The field has no value. Delete the line for the default."
+
+
+def _yaml_type(value: Any) -> str:
+    names = {int: "a number", float: "a number", list: "a list", dict: "a table of fields", bool: "true or false"}
+    return names.get(type(value), "a date")
 
 
 def _example(given: Any, default: Any) -> str:
@@ -147,7 +212,7 @@ def config_from_parameters(config_class: type[DataSettings], variables: dict[str
     own = [names for _, names in cells if len(names & fields) > len(fields) / 2][-1:]
     injected = [names for cell, names in cells if cell.startswith("# Parameters")]
     names = fields.union(*own, *injected) & set(variables)
-    return make_config(config_class, {name: variables[name] for name in sorted(names)}, source="the parameters cell")
+    return make_config(config_class, {name: variables[name] for name in sorted(names)}, source=_CELL)
 
 
 def _assigned_names(source: str) -> list[str]:
@@ -212,48 +277,114 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuse duplicate keys, of which PyYAML silently takes the last."""
 
     def construct_mapping(self, node, deep=False):
-        keys: set[str] = set()
+        lines: dict[str, int] = {}
         for key_node, _ in node.value:
-            key = str(self.construct_object(key_node))
-            if key in keys:
-                raise yaml.constructor.ConstructorError(problem=f"duplicate key '{key}'")
-            keys.add(key)
+            key, mark = str(self.construct_object(key_node)), key_node.start_mark
+            if key in lines:
+                problem = f"duplicate key {key!r} (also in line {lines[key] + 1})"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=mark)
+            lines[key] = mark.line
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path, example: str = "params/demo.yaml") -> dict[str, Any]:
-    """Read a YAML file of fields; duplicate fields are refused.
+    """Read a YAML file of fields, in UTF-8 or UTF-16; duplicate fields are refused.
 
     Args:
         path: the file.
         example: where to find an example, for the error message.
 
     Raises:
-        StudyError: no such file, not YAML in UTF-8, or no fields.
+        StudyError: no such file, not YAML, or no fields. The message shows the line and the usual cause.
     """
+    text = _read_text(path, example)
+    lines = text.splitlines() or [""]
+    see = f" For an example, see {example}."
+
+    def refuse(fault: TextFault) -> StudyError:
+        message = f"{path} is not valid YAML: {fault.describe(lines)}"
+        return StudyError(message, expected="one 'field: value' per line", fix=fault.fix + see)
+
     try:
-        values = yaml.load(path.read_text(encoding="utf-8-sig"), _UniqueKeyLoader)
+        values = yaml.load(text, _UniqueKeyLoader)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position].split("\n")
+        reason = f"a character that is not text ({text[error.position]!a})"
+        raise refuse(TextFault(len(before) - 1, len(before[-1]), reason, "Save the file as plain text.")) from None
+    except (yaml.YAMLError, ValueError) as error:
+        marks = [getattr(error, name, None) for name in ("problem_mark", "context_mark")]
+        columns = {min(mark.line, len(lines) - 1): mark.column for mark in marks if mark}
+        suspects = list(columns) or range(len(lines))
+        problem = getattr(error, "problem", None) or str(error)
+        raise refuse(find_yaml_fault(lines, suspects, columns.get(suspects[0], 0), problem)) from None
+    except RecursionError:
+        raise StudyError(
+            f"{path} is not valid YAML: too many brackets within each other.",
+            expected="one 'field: value' per line",
+            fix=f"Check the file.{see}",
+        ) from None
+    odd_key = isinstance(values, dict) and any(explain_text(key) for key in values)
+    if (odd_key or isinstance(values, str)) and (fault := find_look_alike(lines)):
+        raise refuse(fault)
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        content = {
+            type(None): "is empty",
+            list: "holds a list",
+            str: "holds a text",
+            dict: "has a field without a name",
+        }
+        raise StudyError(
+            f"{path} {content.get(type(values), 'holds a single value')}, not fields.".replace(
+                "empty, not", "empty: no"
+            ),
+            expected="one 'field: value' per line",
+            fix=see.strip(),
+        )
+    return values
+
+
+def _read_text(path: Path, example: str) -> str:
+    """Read a text file in UTF-8 or UTF-16, with or without a byte order mark."""
+    expected = "a text file with one 'field: value' per line"
+    try:
+        content = read_bytes(path, most=_LARGEST_YAML)
     except OSError as error:
         raise StudyError(
             f"Cannot read {path}: {error.strerror or error}.",
-            expected="a text file with one 'field: value' per line",
-            fix=f"Check the path. For an example, see {example}.",
+            expected=expected,
+            fix=_advise_on_path(path, error, example),
         ) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        position = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise StudyError(
-            f"{path} is not valid YAML{position}: {(str(error).splitlines() or [type(error).__name__])[0]}.",
-            expected="one 'field: value' per line, in UTF-8",
-            fix=f"Put text with ': ' or '#' in quotes. For an example, see {example}.",
-        ) from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise StudyError(
-            f"{path} holds {type(values).__name__}, not fields.",
-            expected="one 'field: value' per line",
-            fix=f"For an example, see {example}.",
-        )
-    return values
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    if encoding != "utf-16" and (zeros := content[:100].count(0)) and zeros >= len(content[:100]) // 3:
+        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+            message, fix = "it is a Word document or an archive", "Save it as plain text."
+        elif encoding != "utf-8-sig":
+            message, fix = "it is not a text file", "Check the path."
+        else:
+            line = content.count(b"\n", 0, error.start) + 1
+            message, fix = f"line {line} holds a character that is not in UTF-8", "Save it with the encoding UTF-8."
+        raise StudyError(f"Cannot read {path}: {message}.", expected=f"{expected}, in UTF-8", fix=fix) from None
+
+
+def _advise_on_path(path: Path, error: OSError, example: str) -> str:
+    """Return what to do about a settings file that cannot be opened."""
+    if isinstance(error, PermissionError):
+        return "Ask its owner for permission, or copy the file to your own folder."
+    if isinstance(error, IsADirectoryError):
+        return "Pass the file in this folder."
+    if not isinstance(error, FileNotFoundError):
+        return f"Check the file. For an example, see {example}."
+    try:
+        names = [file.name for file in path.parent.glob("*.yaml")]
+    except OSError:
+        names = []
+    closest = difflib.get_close_matches(path.name, names, n=1)
+    advice = f"Did you mean {path.parent / closest[0]}?" if closest else "Check the path."
+    return f"{advice} For an example, see {example}."
 
 
 def seal_record(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""The error for users, Windows paths, and text that is safe to print."""
+"""The error for users, the usual causes of faults in YAML and in paths, and text that is safe to print."""
 
 import re
 import reprlib
 import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 # Characters that change the direction of the text around them: a name could look like another on a terminal.
 _DIRECTION = {*"\u061c\u200e\u200f", *map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])}
@@ -12,6 +14,123 @@ _MAX_LENGTH = 2000
 _WINDOWS_DRIVE = re.compile(r"(?<![\w.])([A-Za-z]):[\\/]+((?:[^\\/:'\"\n]+\\+)*[^\s'\",;]*[^\s'\",;.:])?")
 _WINDOWS_SHARE = re.compile(r"(?<![\w\\:])\\{2,4}\w[\w.-]*\\+\w")
 _LOST_BACKSLASHES = re.compile(r"(?<![\w.])[A-Za-z]:Users(?=\w)")
+
+
+_SPACES = "\\u00a0\\u1680\\u2000-\\u200d\\u202f\\u205f\\u3000\\ufeff"
+# Characters that look right and are not: pattern of a line of YAML, whose first group is the culprit, reason, advice.
+_LOOK_ALIKES = (
+    (rf"([{_SPACES}])", "an invisible character that is not a normal space", "Delete it and type a normal space."),
+    (r"(?:^|[:,\[{-]\s*)([\u2018-\u201f\u00ab\u00bb])", "a curly quote", "Type straight quotes: 'text'."),
+    (r"^\s*[\w-]+\s*([\uff1a\ufe55])", "a colon of another script", "Type a normal colon and a space."),
+    (
+        r"^\s*(?:- +)?[A-Za-z_]\w*(:)(?=[^\s/\\])(?!.*: )",
+        "no space after the colon",
+        "Write 'field: value', with a space.",
+    ),
+    (r"^\s*[A-Za-z_]\w*\s*(=)", "'=' instead of ': '", "Write 'field: value'."),
+)
+# The same, and the part of the parser's reason that belongs to it. The first that matches counts.
+_YAML_CAUSES = (
+    (r"^[^'\"#]*?(\t)", "a tab (shown as \u2192)", "Replace each tab by spaces: two per level.", r"\\t"),
+    (r"(\\)", "a backslash in double quotes", "Use single quotes: 'text\\more'. In paths write /.", "escape"),
+    *((*row, "") for row in _LOOK_ALIKES[:3]),
+    (r"^\s*(?:- +)?(?:[\w-]+\s*:\s+)?(\{[^}]*\}\s*[^\s,#\]}])", "text that begins with {", "QUOTE", ""),
+    (r"^\s*(?:- +)?(?:[\w-]+\s*:\s+)?(\[[^\]]*\]\s*[^\s#])", "text that begins with [", "QUOTE", ""),
+    (r"^\s*(?:- +)?(?:[\w-]+\s*:\s+)?([*&!%@`|>?])", "text that begins with a special character", "QUOTE", ""),
+    (
+        r":\s+(- )",
+        "a list on the line of its field",
+        "Write [a, b], or each '- value' on its own line.",
+        "sequence entries",
+    ),
+    (
+        r":\s+(?:'[^']*'|\"[^\"]*\")\s*([^\s#,\]}])",
+        "text after the closing quote",
+        'Put the whole value in the other kind of quotes, for example "Anna\'s smears".',
+        "",
+    ),
+    (r":\s+([\"'])(?:(?!\1).)*$", "a quote that is not closed", "Close the quote.", ""),
+    (r"^[^'\"#]*?:\s+([\[{])[^\]}]*$", "a bracket that is not closed", "Close the bracket.", "expected ',' or"),
+    *((*row, "") for row in _LOOK_ALIKES[3:]),
+    (r"^\s*(?:- +)?[\w-]+:\s+[^'\"\[{#\s][^#]*?(: )", "': ' within a value", "QUOTE", "mapping values"),
+    (r"^(---)", "a second document", "Delete the line '---'.", "another document"),
+    (r"^\s*((?!- )[^:#\s][^:]*)$", "no ': '", "Write 'field: value'.", "expected ':'"),
+    (
+        r"^\s*(\S)",
+        "an indentation that does not fit the lines above",
+        "Begin the fields of one level in the same column.",
+        "mapping values|block mapping start|found '-'|document start",
+    ),
+    (r":\s*(\d{4}-\d\d?-\d\d?)", "a date that does not exist", "QUOTE", "(month|day|year|hour|minute) .*"),
+)
+
+
+@dataclass(frozen=True)
+class TextFault:
+    """A fault in a line of a file: line and column from 0, the reason as a noun, and advice."""
+
+    line: int
+    column: int
+    reason: str
+    fix: str
+
+    def describe(self, lines: Sequence[str]) -> str:
+        """Return the reason with the lines of the file around it and a mark below the column."""
+        start = max(0, self.column - 80)
+        shown = [number for number in (self.line - 1, self.line) if number >= 0 and lines[number].strip()]
+        context = [f"{number + 1:5} | {lines[number][start : start + 110]}".replace("\t", "\u2192") for number in shown]
+        return "\n".join(
+            [f"line {self.line + 1} has {self.reason}", *context, f"      | {' ' * (self.column - start)}^"]
+        )
+
+
+def find_yaml_fault(lines: Sequence[str], suspects: Iterable[int], column: int, problem: str) -> TextFault:
+    """Find the usual cause why a file is not valid YAML.
+
+    Args:
+        lines: lines of the file.
+        suspects: indices of the lines that the parser names, the most likely first.
+        column: column that the parser names in the first of them.
+        problem: reason of the parser.
+    """
+    suspects = list(dict.fromkeys(suspects))
+    # A line without ': ' is read together with the next one, which the parser then names.
+    above = [number for number in range(suspects[0] - 1, -1, -1) if lines[number].strip()][:1]
+    for pattern, reason, fix, needed in _YAML_CAUSES:
+        for number in suspects + above * (not needed):
+            match = re.search(pattern, lines[number])
+            if match and re.search(needed, problem):
+                return TextFault(number, match.start(1), reason, _quote(lines[number]) if fix == "QUOTE" else fix)
+    clear = problem if problem and not re.search("[<>]|token|node", problem) else "no 'field: value' that can be read"
+    fix = "Delete one of the two lines." if "duplicate" in problem else "Put text with special characters in quotes."
+    return TextFault(suspects[0], column, clear, fix)
+
+
+def find_look_alike(lines: Sequence[str]) -> TextFault | None:
+    """Find a character that looks like YAML's and is another, in lines that were read without an error."""
+    for pattern, reason, fix in _LOOK_ALIKES:
+        for number, line in enumerate(lines):
+            if match := re.search(pattern, line):
+                return TextFault(number, match.start(1), reason, fix)
+    return None
+
+
+def explain_text(value: object) -> str:
+    """Return advice for a text that holds characters that were not meant; '' for other values."""
+    if not isinstance(value, str):
+        return ""
+    for pattern, reason, fix in _LOOK_ALIKES[:2]:
+        if re.search(pattern, value):
+            return f"The value has {reason}. {fix}"
+    if any(map(is_unprintable, value)):
+        return "In double quotes, a backslash begins a special character. Use single quotes; in paths write /."
+    return ""
+
+
+def _quote(line: str) -> str:
+    """Return the advice to put the value of a line in quotes."""
+    field, value = re.fullmatch(r"\s*((?:- +)?(?:[\w-]+\s*:\s+)?)(.*?)(?:\s+#.*)?\s*", line).groups()
+    return f"Put it in quotes: {field}'{value.replace(chr(39), chr(39) * 2)}'."
 
 
 class StudyError(Exception):
