@@ -89,7 +89,7 @@ def test_text_without_fields(tmp_path, text):
 
 
 def test_yaml_cannot_make_objects(tmp_path):
-    with pytest.raises(StudyError, match="not a text file"):
+    with pytest.raises(StudyError, match="not valid YAML"):
         read(tmp_path, GOOD + "title: !!python/object/apply:os.getcwd []\n")
 
 
