@@ -148,7 +148,9 @@ def test_what_is_unusual_is_a_warning(make_folder):
     mask[0, :3] = 4
     Image.fromarray(mask).save(folder / "masks/001.png")
     Image.new("L", (16, 12)).save(folder / "masks/004.png")
-    Image.new("RGB", (16, 12), (63, 63, 63)).save(folder / "images/005.bmp")
+    Image.fromarray(np.full((12, 16, 3), 63, np.uint8) - np.eye(12, 16, dtype=np.uint8)[..., None]).save(
+        folder / "images/005.bmp"
+    )
     report = check_dataset(path)
     assert report.ok
     warnings = messages(report.warnings)

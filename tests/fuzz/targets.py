@@ -31,7 +31,8 @@ from wbcstudy.config_io import read_study, write_yaml
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.fetch import fetch_segmentation_wbc
-from wbcstudy.data.images import read_image, read_mask
+from wbcstudy.data.images import read_image
+from wbcstudy.data.masks import read_mask
 from wbcstudy.data.records import read_split
 from wbcstudy.data.spec import read_spec
 from wbcstudy.data.splits import load_or_make_splits

@@ -15,7 +15,8 @@ from wbcstudy.data.case_files import FACT_COLUMNS, find_case_files, read_facts, 
 from wbcstudy.data.check_report import CheckedCase, CheckReport, Finding, ImagePair
 from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, make_dataset
 from wbcstudy.data.duplicates import Duplicate, DuplicateFinder, add_known
-from wbcstudy.data.images import DARK, read_image, read_instances, read_mask, read_orientation
+from wbcstudy.data.images import image_fault, is_grey, read_image, read_instances, read_orientation
+from wbcstudy.data.masks import read_mask
 from wbcstudy.data.spec import SPEC_FILE, Case, read_spec
 from wbcstudy.data.splits import FEWEST_UNITS, find_units, too_few_units
 from wbcstudy.errors import StudyError
@@ -39,8 +40,8 @@ def check_dataset(
     unlisted mask values, masks and instance maps of another size than their image, no cell in any mask, too few cases
     or groups to split.
     Warnings: stray pixels, duplicates, different masks of one image, masks without a cell, labels that never occur,
-    nearly black images, images rotated by EXIF while their masks are not, cell types that are unknown or have a single
-    case, cases without group, folders without groups, unused columns of cases.csv.
+    images of one colour, nearly black or without colour, images rotated by EXIF while their masks are not, cell types
+    that are unknown or have a single case, cases without group, folders without groups, unused columns of cases.csv.
 
     Args:
         dataset: a dataset, a name in `DATASETS`, or the path of a `dataset.yaml` or its folder.
@@ -80,7 +81,8 @@ def check_dataset(
     if to_split and len(complete.cases) == len(case_files.images) and not case_files.problems:
         errors += _check_size(complete.cases, [duplicate.case_ids for duplicate in duplicates])
     if checked:
-        warnings += _check_labels(checked) + _check_facts(checked) + _check_folders(complete.cases, spec.images)
+        warnings += _check_colours(checked, complete) + _check_labels(checked) + _check_facts(checked)
+        warnings += _check_folders(complete.cases, spec.images)
         if all(case.shares[name] == 0 for case in checked for name in _CELL_LABELS):
             message = f"None of the {len(checked)} masks contains a cell, so no network can be trained."
             errors.append(Finding(message, _CHECK_LABELS))
@@ -119,17 +121,15 @@ def _check_case(
     if strays:
         message = f"{case.mask_path} has {count(strays, 'stray pixel')}, which get the label of the nearest value."
         warnings.append(Finding(message, "If there are few, ignore this. Otherwise list their values in dataset.yaml."))
-    if image.max() < DARK:
-        message = f"{case.image_path} is nearly black: its brightest value is {image.max()} of 255."
-        fix = "If an image of 12 or 14 bits was saved as 16 bits, save it with 8 bits per channel."
-        warnings.append(Finding(message, fix))
+    if fault := image_fault(image):
+        warnings.append(Finding(f"{case.image_path} {fault[0]}.", fault[1]))
     counts = np.bincount(mask.ravel(), minlength=NUM_LABELS)
     if counts[BACKGROUND] == mask.size:
         warnings.append(Finding(f"{case.mask_path} contains no cell.", "Check that the mask is finished."))
     height, width = mask.shape
     shares = {name: float(counts[label] / mask.size) for name, label in LABELS.items()}
     finder.add(case.case_id, image)
-    return CheckedCase(case.case_id, width, height, case.cell_type, case.group, shares, strays)
+    return CheckedCase(case.case_id, width, height, case.cell_type, case.group, shares, strays, is_grey(image))
 
 
 def _compare_pair(duplicate: Duplicate, dataset: Dataset) -> ImagePair:
@@ -177,6 +177,18 @@ def _check_labels(cases: Sequence[CheckedCase]) -> list[Finding]:
         consequence = f"; networks are compared by the {present[0]} only" if name in _CELL_LABELS and present else ""
         findings.append(Finding(f"No mask contains {name}{consequence}.", _CHECK_LABELS))
     return findings
+
+
+def _check_colours(cases: Sequence[CheckedCase], dataset: Dataset) -> list[Finding]:
+    """Report images without colour."""
+    grey = [dataset.case(case.case_id).image_path.name for case in cases if case.grey]
+    if not grey:
+        return []
+    if len(grey) == len(cases):
+        message = "No image has colour. Encoders pretrained on ImageNet have seen colour images only."
+        return [Finding(message, "If the stain has colours, export the images as RGB.")]
+    message = f"{len(grey)} of {len(cases)} images have no colour: {join_words(grey, most=5)}."
+    return [Finding(message, "Export them as RGB, as the others, or remove them.")]
 
 
 def _check_facts(cases: Sequence[CheckedCase]) -> list[Finding]:

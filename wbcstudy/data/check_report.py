@@ -58,6 +58,7 @@ class CheckedCase:
         group: patient or slide, or None.
         shares: label name -> share of the pixels, 0-1.
         stray_pixels: number of mask pixels with an unlisted value.
+        grey: whether the image has no colour.
     """
 
     case_id: str
@@ -67,6 +68,7 @@ class CheckedCase:
     group: str | None
     shares: Mapping[str, float]
     stray_pixels: int
+    grey: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ import numpy as np
 
 from wbcstudy import files
 from wbcstudy.data.case_files import CaseFiles, find_case_files, read_facts
-from wbcstudy.data.images import read_image, read_mask, read_orientation
+from wbcstudy.data.images import read_image, read_orientation
+from wbcstudy.data.masks import read_mask
 from wbcstudy.data.spec import SPEC_FILE, Case, DatasetSpec, read_spec
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import pick

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wbcstudy import __version__
-from wbcstudy.data.images import read_image
+from wbcstudy.data.images import is_grey, read_image
 from wbcstudy.errors import StudyError, printable, printable_name
 from wbcstudy.files import atomic_write, escape_cell, expand_home, read_json, write_json
 from wbcstudy.inference.image import segment_image
@@ -203,6 +203,7 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
     record |= {"status": "complete", "height_px": image.shape[0], "width_px": image.shape[1]}
     record |= {"way": segmentation.way.name, "why": segmentation.way.reason, "cells": cells}
     record |= {"cell_px": _median_diameter(segmentation.instances), "brightest": int(image.max())}
+    record |= {"one_colour": bool(image.min() == image.max()), "grey": is_grey(image)}
 
     def write() -> None:
         results.write(name, segmentation, settings.probabilities)

@@ -14,7 +14,7 @@ from wbcstudy.data.images import DARK
 from wbcstudy.inference.inputs import Inputs
 from wbcstudy.inference.network import Network
 from wbcstudy.inference.tiling import DESCRIPTIONS
-from wbcstudy.wording import count
+from wbcstudy.wording import count, join_words
 
 if TYPE_CHECKING:
     from wbcstudy.inference.folder import Settings
@@ -98,6 +98,14 @@ def write_notes(records: list[dict[str, Any]], network: Network, settings: Setti
             f"Nearly black: {count(len(dark), 'image')} ({dark[0]['image']}: the brightest value is "
             f"{dark[0]['brightest']} of 255). If a camera of 12 or 14 bits wrote 16-bit files, save them as 8 bits."
         )
+    # One value in all three channels: white, black or a grey.
+    if plain := [record["image"] for record in records if record.get("one_colour")]:
+        yield (
+            f"One colour everywhere: {join_words(plain, most=5)}. If another program shows an image there, save it "
+            "without transparency (alpha channel)."
+        )
+    elif grey := [record["image"] for record in records if record.get("grey")]:
+        yield f"Without colour: {join_words(grey, most=5)}. A network trained on colour images may fail on them."
     if others:
         yield (
             f"Not listed: {count(others, 'image')} of earlier commands. cells.csv, images.csv and gallery.html list "
