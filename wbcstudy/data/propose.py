@@ -12,7 +12,8 @@ import yaml
 
 from wbcstudy.config_io import make_config, yaml_line
 from wbcstudy.data.case_files import find_case_files
-from wbcstudy.data.images import read_mask, read_shape
+from wbcstudy.data.images import read_shape
+from wbcstudy.data.masks import read_mask
 from wbcstudy.data.propose_files import IMAGE_SUFFIXES, list_folder, pair_files
 from wbcstudy.data.propose_labels import ProposedLabels, propose_labels
 from wbcstudy.data.spec import SPEC_FILE, DatasetSpec
