@@ -38,6 +38,14 @@ def test_smoothed_masks_get_a_tolerance_and_a_warning(tmp_path):
     assert proposal.tolerance == 64 and "false rim" in proposal.questions[0]
 
 
+def test_masks_saved_as_jpeg_get_a_tolerance(tmp_path):
+    for k in range(3):
+        Image.fromarray(GREY[smear(k).mask]).save(tmp_path / f"{k}.jpg", quality=80)
+    proposal = propose_labels([tmp_path / f"{k}.jpg" for k in range(3)], tmp_path)
+    assert [[round(value / 127) for value in values] for values in proposal.labels.values()] == [[0], [1], [2]]
+    assert 50 < proposal.tolerance < 80
+
+
 def test_red_cells_are_background_and_asked(tmp_path):
     masks = [smear(k).mask.copy() for k in range(3)]
     for mask in masks:

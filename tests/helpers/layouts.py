@@ -76,6 +76,26 @@ def cvat(folder):
     return {name: k for k, name in enumerate(NAMES)}
 
 
+def labelme_voc(folder):
+    """The output of LabelMe's script labelme2voc."""
+    for k, name in enumerate(NAMES):
+        save(folder / "JPEGImages" / f"{name}.jpg", smear(k).image)
+        save(folder / "SegmentationClassPNG" / f"{name}.png", smear(k).mask, "palette")
+        save(folder / "SegmentationClassVisualization" / f"{name}.jpg", smear(k).image // 2)
+    (folder / "class_names.txt").write_text("__ignore__\n_background_\ncell\nnucleus\n")
+    return {name: k for k, name in enumerate(NAMES)}
+
+
+def types_in_names(folder):
+    """The public set BCISC."""
+    cases = {}
+    for k, cell_type in enumerate(("mono", "mono", "baso", "neut")):
+        save(folder / "images" / f"{cell_type}_5-{k}_0.jpg", smear(k).image)
+        save(folder / "masks" / f"{cell_type}_5-{k}_0.png", GREY[smear(k).mask])
+        cases[f"5-{k}_0"] = k
+    return cases
+
+
 def roboflow_masks(folder):
     cases = {}
     for k, part in enumerate(("train", "train", "valid", "test")):
@@ -149,6 +169,8 @@ LAYOUTS = {
     "Raabin": raabin,
     "nnU-Net": nnunet,
     "CVAT": cvat,
+    "LabelMe VOC": labelme_voc,
+    "types in names": types_in_names,
     "Roboflow masks": roboflow_masks,
     "same names": same_names,
     "_mask": with_suffix("_mask"),

@@ -20,10 +20,10 @@ from wbcstudy.data.spec import SPEC_FILE, DatasetSpec
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, cannot_write, project_root, short_path
 from wbcstudy.labels import LABELS
-from wbcstudy.wording import count
+from wbcstudy.wording import count, join_words
 
 # Masks whose values are read.
-_MOST_MASKS = 60
+_MOST_MASKS = 200
 _SMALL_PX = 160
 # Labels of an instance map, until more cells than this are in one image.
 _MOST_INSTANCES = 300
@@ -123,10 +123,12 @@ def propose(folder: Path, name: str) -> Proposal:
         values["cases"] = "cases.csv"
     spec = make_config(DatasetSpec, values, source="the proposed dataset.yaml")
     questions += _try(folder, spec)
+    tables = [path for path in paths if path.suffix.lower() == ".csv" and path.name != "_classes.csv"]
     if not spec.cases and "{group}" not in spec.images:
         questions.append(
             "Which images are of one patient or slide. Without this, the images of a patient can be in both training "
             "and test set. Name them in cases.csv (case_id,cell_type,group), or write {group} in the patterns."
+            + (f" Tables in the folder: {join_words(tables, most=3)}." if tables else "")
         )
     summary = [
         f"{count(len(paired.pairs), 'image')} with a mask in {folder}",

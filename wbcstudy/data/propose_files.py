@@ -28,9 +28,10 @@ _EQUAL_NEIGHBOURS, _MOST_VALUES = 0.75, 4096
 _SEPARATORS = "_-. "
 _MASK_WORDS = re.compile(r"(?i)mask|label|(?<![a-z])gt(?![a-z])|truth|seg|annot|expert|manual")
 # Of several masks of one image, classes are better than single objects.
-_OBJECT_WORDS = re.compile(r"(?i)object|instance|flow|overlay|outline|edge|prob")
+_OBJECT_WORDS = re.compile(r"(?i)object|instance|flow|overlay|outline|edge|prob|vis|thumb|preview|normali")
 _CELL_TYPES = re.compile(r"(?i)(baso|eosi|lymph?|mono|neut|blast|myelo|band|platelet|erythro)[a-z]*|mixt?(ed)?|[belmn]")
 _PARTS_OF_SPLIT = re.compile(r"(?i)(train|val|test|fold|part|batch|set|dataset|tr|ts|r|s)[a-z]*[ _-]?\d*")
+_NAMED_PATIENTS = re.compile(r"(?i)(patient|pat|subject|slide|smear|donor|person)\d+")
 _PATIENTS = re.compile(r"(?i)(patient|pat|subject|case|slide|smear|donor|sample|person|p|s|id)?[ _-]?\d+[a-z]?")
 
 
@@ -129,8 +130,10 @@ def _divide(folder: Path, paths: Sequence[PurePosixPath]) -> tuple[list[PurePosi
         answers = {path: looks_like_mask(folder / path) for path in kind[::step]}
         known = [answer for answer in answers.values() if answer is not None]
         usual = sum(known) * 2 > len(known)
+        # One smooth image among many does not make a mask.
+        clear = len(known) > 4 and not 0.2 < sum(known) / len(known) < 0.8
         for path in kind:
-            answer = answers.get(path, usual)
+            answer = usual if clear else answers.get(path, usual)
             if answer is not None:
                 (masks if answer else images).append(path)
     return images, masks
@@ -248,7 +251,8 @@ def _choose_family(tied: Sequence[tuple[int, Sequence[PurePosixPath]]]) -> tuple
         if len(values) > 5:
             # Too many to be kinds of files; these are cases or patients.
             continue
-        value = min(values, key=lambda text: (*_rank(text), -values[text], text))
+        rank = _rank if role else _rank_image
+        value = min(values, key=lambda text: (*rank(text), -values[text], text))
         return position, value, set(values), role
     return None
 
@@ -258,6 +262,11 @@ def _rank(text: str) -> tuple[bool, bool]:
     return bool(_OBJECT_WORDS.search(text)), not _MASK_WORDS.search(text)
 
 
+def _rank_image(text: str) -> tuple[bool, bool]:
+    """Rank names of images: lower is better."""
+    return bool(_MASK_WORDS.search(text)), bool(_OBJECT_WORDS.search(text))
+
+
 def _patterns(pairs: Sequence[tuple], affixes: tuple | None) -> tuple[list[str], list[str]]:
     """Return the patterns of images and masks, and questions about the meaning of folders."""
     roles = list(zip(*pairs, strict=True))
@@ -265,6 +274,7 @@ def _patterns(pairs: Sequence[tuple], affixes: tuple | None) -> tuple[list[str],
     cores = [_core(path.stem, *affixes[0]) for path in roles[0]] if affixes else _folder_cores(columns)
     questions: list[str] = []
     used: set[str] = set()
+    facts = _facts_in_names(cores) if affixes else ""
     # Texts of a folder in all cases -> its field; image and mask share the fields of equal texts.
     fields: dict[tuple[str, ...], str] = {tuple(cores or ()): "{case}"}
     patterns = []
@@ -280,9 +290,22 @@ def _patterns(pairs: Sequence[tuple], affixes: tuple | None) -> tuple[list[str],
                 fields[texts] = _field(texts, used, questions)
             parts.append(start + fields[texts])
         stems, suffixes = {path.stem for path in roles[role]}, {path.suffix.lower() for path in roles[role]}
-        name = "{case}".join(affixes[role]) if affixes else stems.pop() if len(stems) == 1 else "*"
+        name = f"{facts}{{case}}".join(affixes[role]) if affixes else stems.pop() if len(stems) == 1 else "*"
         patterns.append("/".join([*parts, name + (roles[role][0].suffix if len(suffixes) == 1 else ".*")]))
     return patterns, questions
+
+
+def _facts_in_names(cores: Sequence[str]) -> str:
+    """Return the field that all case ids start with, as '{cell_type}_' for mono_12; '' if there is none."""
+    matches = [re.fullmatch(r"([A-Za-z]+\d*)([_-])(.+)", core) for core in cores]
+    separators = {match and match[2] for match in matches}
+    if len(separators) != 1 or None in separators:
+        return ""
+    names = {match[1] for match in matches}
+    for field, words in (("cell_type", _CELL_TYPES), ("group", _NAMED_PATIENTS)):
+        if 1 < len(names) < len(cores) and all(len(name) > 1 and words.fullmatch(name) for name in names):
+            return f"{{{field}}}{separators.pop()}"
+    return ""
 
 
 def _folder_cores(columns) -> list[str] | None:

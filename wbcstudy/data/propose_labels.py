@@ -30,7 +30,7 @@ _WORDS = {
 _LEAST_SHARE = 0.002
 # Values this near to a more frequent one are strays of it; class numbers up to `_LAST_CLASS` are never strays.
 _NEAR, _LAST_CLASS = 40, 20
-_MOST_MAIN_VALUES = 12
+_MOST_MAIN_VALUES, _MOST_CLASSES = 12, 256
 # Share of its boundary at which a nucleus touches the cytoplasm.
 _ENCLOSED = 0.6
 
@@ -139,8 +139,9 @@ def _by_position(values: _Values, main: Sequence[int], background: int) -> Propo
         question = "All masks have one value only, so no cell is known."
         if others:
             question = (
-                f"Which region the value {show(others[0])} marks: the nucleus is proposed. If it marks whole cells, "
-                "move it to `cytoplasm`, and give `nucleus` a value that occurs in no mask."
+                f"Which region the value {show(others[0])} marks: the nucleus is proposed. Look at a mask: if it "
+                "covers the pale rim around the dark nucleus, it marks whole cells. Then move it to `cytoplasm`, "
+                "and give `nucleus` a value that occurs in no mask."
             )
         questions.append(question)
     else:
@@ -273,8 +274,13 @@ def _distance(first: int, second: int, colours: bool) -> float:
 
 
 def _read_classes(folders: Iterable[Path]) -> dict[int | str, str]:
-    """Return value -> class name from labelmap.txt (CVAT), dataset.json (nnU-Net) or _classes.csv (Roboflow)."""
-    readers = {"labelmap.txt": _read_labelmap, "dataset.json": _read_nnunet, "_classes.csv": _read_roboflow}
+    """Return value -> class name from the table of an annotation program."""
+    readers = {
+        "labelmap.txt": _read_labelmap,  # CVAT
+        "dataset.json": _read_nnunet,
+        "_classes.csv": _read_roboflow,
+        "class_names.txt": _read_labelme,
+    }
     for folder in folders:
         for name, reader in readers.items():
             try:
@@ -297,6 +303,12 @@ def _read_nnunet(text: str) -> dict[int | str, str]:
     return {
         int(value): str(name) for name, value in (pair if str(pair[1]).isdigit() else pair[::-1] for pair in labels)
     }
+
+
+def _read_labelme(text: str) -> dict[int | str, str]:
+    """Return the classes of labelme2voc: one per line from 0, after a line for ignored pixels."""
+    names = [line.strip() for line in text.splitlines() if line.strip() not in ("", "__ignore__")]
+    return dict(enumerate(names)) if len(names) < _MOST_CLASSES else {}
 
 
 def _read_roboflow(text: str) -> dict[int | str, str]:
