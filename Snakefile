@@ -2,7 +2,7 @@
 # `--directory outputs/X`, and shows the progress. All paths below are relative to that folder.
 #
 #   dataset   notebooks/1_dataset   Figure 1 and the counts
-#   train     notebooks/2_train     one papermill call per (encoder, loss, fold, seed)
+#   train     notebooks/2_train     one papermill call per (encoder, loss, start, fold, seed)
 #   baseline  notebooks/3_baseline  one papermill call per (earlier method, fold)
 #   transfer  (no notebook)         scores of each finished network on each dataset under `also_score`
 #   summary   notebooks/4_summary   Tables 1-3, Figure 2, the report
@@ -52,6 +52,19 @@ def checked_dataset(record):
     return [] if Path(record).exists() else ancient("dataset.json")
 
 
+# Seed of each run, in the order of the study.
+SEEDS = list(dict.fromkeys(run.rpartition("__seed")[2] for run in RUNS))
+
+
+def seed_priority(wildcards):
+    """Return a higher number for an earlier seed: all methods of one seed are trained before the next seed.
+
+    A study that is stopped, or moved to another machine, then has whole blocks: machine and precision do not depend on
+    the encoder.
+    """
+    return len(SEEDS) - SEEDS.index(wildcards.run.rpartition("__seed")[2])
+
+
 FINISHED = expand("runs/{run}/run.json", run=RUNS) + expand("baselines/{method}/run.json", method=BASELINES)
 FINISHED += expand("{transfer}/run.json", transfer=TRANSFERS)
 
@@ -92,6 +105,7 @@ rule train:
         "logs/{run}.log",
     # Retry if papermill itself was killed. The training resumes after its last finished epoch.
     retries: 1
+    priority: seed_priority
     threads: lambda wildcards: need(wildcards.run, "cpus", 1)
     resources:
         mem_mb=lambda wildcards: need(wildcards.run, "mem_mb", 8000),

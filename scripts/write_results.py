@@ -27,6 +27,7 @@ from wbcstudy.reporting.text.paper_comparison import paper_sentences
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs
 from wbcstudy.scoring.decision import decide
+from wbcstudy.scoring.selection import method_names
 from wbcstudy.wording import interval_brackets, join_words
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
@@ -76,7 +77,7 @@ def network_section(study: Path, title: str) -> str:
     # A single pair has no ranks.
     for row in results.ranks.itertuples() if results.several else ():
         ranks.setdefault(row.method, {})[row.region] = row
-    table = table.dropna(subset=["dice_mean"]).assign(method=table["encoder"] + "__" + table["loss"])
+    table = table.dropna(subset=["dice_mean"]).assign(method=method_names(table))
     order = table.groupby("method")["dice_mean"].mean().sort_values(ascending=False).index
     rows = []
     for method in order:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from wbcstudy.config import RunConfig, StudyConfig, split_run_name
 from wbcstudy.config_io import (
@@ -49,3 +50,49 @@ def test_the_paper_settings_are_the_papers():
 
 def test_every_loss_of_the_registry_can_be_chosen():
     assert {RunConfig(loss=name).loss for name in LOSSES} == set(LOSSES)
+
+
+STARTS = {
+    "frozen": {"encoder_weights": "w", "freeze_encoder": True},
+    "fine-tuned": {"encoder_weights": {"vgg16": "w/mine.h5", "mobilenet": "imagenet"}},
+    "random": {"encoder_weights": "none"},
+}
+
+
+def test_starts_are_a_factor_of_the_study_and_part_of_the_name():
+    study = StudyConfig(encoders=("unet", "mobilenet", "vgg16"), losses=("dice",), starts=STARTS, seeds=(0, 1))
+    runs = {run.name: (run.encoder_weights, run.freeze_encoder) for run in study.runs() if run.seed == 1}
+    assert runs == {
+        "unet__dice__random__fold0__seed1": ("none", False),
+        "mobilenet__dice__frozen__fold0__seed1": ("w/mobilenet.h5", True),
+        "mobilenet__dice__fine-tuned__fold0__seed1": ("imagenet", False),
+        "mobilenet__dice__random__fold0__seed1": ("none", False),
+        "vgg16__dice__frozen__fold0__seed1": ("w/vgg16.h5", True),
+        "vgg16__dice__fine-tuned__fold0__seed1": ("w/mine.h5", False),
+        "vgg16__dice__random__fold0__seed1": ("none", False),
+    }
+    assert split_run_name("vgg16__dice__fine-tuned__fold0__seed1") == ("vgg16__dice__fine-tuned", 0, 1)
+    # Without starts, names are as they were.
+    assert StudyConfig(encoders=("vgg16",), losses=("dice",)).runs()[0].name == "vgg16__dice__fold0__seed0"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"encoder_weights": "imagenet", "starts": STARTS}, "not both"),
+        ({"starts": {"a__b": {}}}, "lower-case"),
+        ({"starts": {"fold0": {}}}, "lower-case"),
+        ({"starts": {"frozen": {"freeze_encoder": True}}}, "cannot learn"),
+        ({"starts": {"given": {"encoder_weights": {"vgg16": "a.h5"}}}}, "resnet18 has none"),
+        ({"encoder_weights": {"vgg61": "a.h5"}}, "vgg61"),
+        ({"starts": {"random": {"encoder_weights": "imagenet"}}}, "another name"),
+        ({"starts": STARTS, "compare_with": "resnet18__dice"}, "compare_with"),
+        ({"questions": ({"ask": "?", "factor": "loss", "compare": "dice", "against": "nothing"},)}, "nothing"),
+        ({"questions": ({"ask": "?", "factor": "loss", "compare": "dice", "against": "dice"},)}, "different"),
+    ],
+)
+def test_starts_and_questions_that_cannot_be_used_are_refused(values, message):
+    starts = values.get("starts")
+    encoders = ("vgg16", "mobilenet") if starts is STARTS else ("resnet18",)
+    with pytest.raises(ValidationError, match=message):
+        StudyConfig(encoders=encoders, **values)

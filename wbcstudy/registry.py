@@ -362,29 +362,43 @@ def method_title(method: str, part: str = "method") -> str:
     """Return a method's name for readers: "ResNet-18 with Dice loss", "Three-level Otsu".
 
     Args:
-        method: `<encoder>__<loss>` or an earlier method's name; any other name is returned unchanged.
-        part: "encoder" or "loss" for that part of a network's name alone, where the other does not vary.
+        method: `<encoder>__<loss>`, `<encoder>__<loss>__<start>` or an earlier method's name; any other name is
+            returned unchanged.
+        part: "encoder", "loss" or "start" for that part of a network's name alone, where the others do not vary.
     """
-    encoder, _, loss = method.partition("__")
-    if encoder not in ENCODERS or loss not in LOSSES:
+    parts = split_method(method)
+    if parts is None:
         return METHODS[method].title if method in METHODS else method
-    names = {"encoder": ENCODERS[encoder].title, "loss": loss_title(loss, in_sentence=True)}
-    return names.get(part, f"{names['encoder']} with {names['loss']}")
+    encoder, loss, start = parts
+    names = {"encoder": ENCODERS[encoder].title, "loss": loss_title(loss, in_sentence=True), "start": start}
+    network = f"{names['encoder']} ({start})" if start else names["encoder"]
+    return names.get(part, f"{network} with {names['loss']}")
+
+
+def split_method(method: str) -> tuple[str, str, str] | None:
+    """Split a method's name into encoder, loss and start ('' without one); None for other names."""
+    encoder, _, rest = method.partition("__")
+    loss, _, start = rest.partition("__")
+    return (encoder, loss, start) if encoder in ENCODERS and loss in LOSSES else None
 
 
 def varying_part(methods: Sequence[str]) -> str:
-    """Return what distinguishes methods: "encoder", "loss", or "method" (both vary, or some are not networks)."""
-    parts = [method.partition("__") for method in methods]
-    if any(encoder not in ENCODERS or loss not in LOSSES for encoder, _, loss in parts):
-        return "method"
-    if len({loss for _, _, loss in parts}) == 1:
+    """Return what distinguishes methods: "encoder", "loss", "start", or "method" (several, or some are no networks)."""
+    parts = [split_method(method) for method in methods]
+    if not parts or None in parts:
+        return "method" if parts else "encoder"
+    encoders, losses, starts = (len(set(names)) for names in zip(*parts, strict=True))
+    if losses == starts == 1:
         return "encoder"
-    return "loss" if len({encoder for encoder, _, _ in parts}) == 1 else "method"
+    if encoders == starts == 1:
+        return "loss"
+    return "start" if encoders == losses == 1 else "method"
 
 
 def run_title(run: str) -> str:
     """Return a run's name for readers: `resnet18__dice__fold1__seed0` is "ResNet-18, Dice loss, fold 1"."""
     method, *numbers = re.split(r"__(?=(?:fold|seed)\d+)", run)
     numbers = [number[:4] + " " + number[4:] for number in numbers if number not in ("fold0", "seed0")]
-    titles = dict.fromkeys(method_title(method, part) for part in ("encoder", "loss"))
+    parts = ("encoder", "start", "loss") if (split_method(method) or ("",) * 3)[2] else ("encoder", "loss")
+    titles = dict.fromkeys(method_title(method, part) for part in parts)
     return ", ".join([*titles, *numbers])

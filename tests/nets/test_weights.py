@@ -5,6 +5,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 
+import numpy as np
 import pytest
 
 from wbcstudy import registry
@@ -118,15 +119,18 @@ def test_a_file_in_the_cache_of_keras_is_used_if_verified(tmp_path):
         fetch("http://127.0.0.1:9/")
 
 
-def test_the_list_distinguishes_absent_damaged_and_verified_files(cache):
+def test_the_list_distinguishes_absent_unreadable_other_and_verified_files(cache, write_h5):
     cache.mkdir()
     (cache / FILE).write_bytes(CONTENT)
     (cache / registry.ENCODERS["vgg16"].weights_file).write_bytes(b"cut off")
     rows = {row.encoder: row for row in list_weights()}
     assert set(rows) == set(registry.ENCODERS) - {"unet"}
-    assert (rows["resnet18"].path, rows["resnet18"].verified) == (cache / FILE, True)
-    assert rows["vgg16"].path is not None and not rows["vgg16"].verified
-    assert (rows["vgg19"].path, rows["vgg19"].verified) == (None, False)
+    assert (rows["resnet18"].path, rows["resnet18"].state) == (cache / FILE, "verified")
+    assert rows["vgg16"].path is not None and rows["vgg16"].state == "unreadable"
+    assert (rows["vgg19"].path, rows["vgg19"].state) == (None, "absent")
+    # Another file that can be read is not damaged.
+    write_h5(cache / registry.ENCODERS["vgg16"].weights_file, {"dense": [np.ones((2, 3), np.float32)]})
+    assert {row.encoder: row.state for row in list_weights()}["vgg16"] == "other"
 
 
 def test_the_file_of_initial_weights(tmp_path):

@@ -206,7 +206,7 @@ def best_run(study: StudyFolder) -> tuple[Run, str]:
         )
     settings = {"margin": config.equivalence_margin} if config else {}
     decision = decide(complete, groups=_read_groups(study, complete), **settings)
-    pair = (decision.recommended.encoder, decision.recommended.loss) if decision else None
+    pair = decision.recommended.pair if decision else None
     recommended = group_runs(runs).get(pair, [])
     run = max(recommended or runs, key=lambda run: dice[run.name])
     left_out = f"; damaged runs are left out: {join_words([*problems], most=5)}" if problems else ""

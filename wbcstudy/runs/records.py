@@ -122,6 +122,7 @@ class EncoderStartRecord(TypedDict, total=False):
     last: Required[Text]
     matched_by: Text
     unused: list[Text]
+    origin: dict[str, Text] | None
 
 
 class RunRecord(TypedDict, total=False):

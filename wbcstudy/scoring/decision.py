@@ -122,7 +122,7 @@ def _read_validation_scores(runs: Iterable[Run], pairs: Sequence[Best]) -> pd.Da
     groups = group_runs(runs)
     frames: list[pd.DataFrame] = []
     for pair in pairs:
-        parts = [run.validation_scores for run in groups[pair.encoder, pair.loss]]
+        parts = [run.validation_scores for run in groups[pair.pair]]
         if all(part is not None for part in parts):
             frames += parts
         elif pair == pairs[0]:

@@ -50,19 +50,19 @@ def score_votes(runs: Sequence[Run], dataset: Dataset, score_px: int | None) -> 
         Rows as `score_masks` returns them, of runs `ensemble__vote__fold<k>__seed<s>`, and the number of voters. No
         rows for fewer than three voters, since the vote of two equals the better of the two.
     """
-    parts: dict[tuple[int, int], dict[tuple[str, str], Run]] = {}
+    parts: dict[tuple[int, int], dict[str, Run]] = {}
     for run in runs:
         if run.complete and run.folder.predictions.exists():
             config = run.config
-            parts.setdefault((config.fold, config.seed), {})[config.encoder, config.loss] = run
+            parts.setdefault((config.fold, config.seed), {})[config.method] = run
     voters = set.intersection(*(set(part) for part in parts.values())) if parts else set()
     if len(voters) < _MIN_VOTERS:
         return pd.DataFrame(columns=list(SCORE_COLUMNS)), len(voters)
     frames = []
     for (fold, seed), part in sorted(parts.items()):
         # Networks without a validation Dice come last.
-        dice = {pair: np.nan_to_num(validation_dice([part[pair]]), nan=-1) for pair in voters}
-        masks = [read_predictions(part[pair].folder) for pair in sorted(voters, key=lambda pair: (-dice[pair], pair))]
+        dice = {name: np.nan_to_num(validation_dice([part[name]]), nan=-1) for name in voters}
+        masks = [read_predictions(part[name].folder) for name in sorted(voters, key=lambda name: (-dice[name], name))]
         cases = [case for case in masks[0] if all(case in predictions for predictions in masks)]
         types = [dataset.case(case).cell_type for case in cases]
         references = (read_scored_case(dataset, case, score_px)[1] for case in cases)

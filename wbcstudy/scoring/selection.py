@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from wbcstudy.config import join_method
 from wbcstudy.registry import ENCODERS, LOSSES, method_title
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.case_tables import Groups, group_names
@@ -15,28 +16,37 @@ from wbcstudy.scoring.evaluation import pool_scores
 from wbcstudy.scoring.intervals import mean_interval, ratio_interval
 from wbcstudy.scoring.metrics import COUNTS, RATIOS, dice
 
+# (encoder, loss), or (encoder, loss, start) in a study with starts: the parts of a method's name.
+Pair = tuple[str, ...]
 # The regions of the paper's tables; scores.csv also has `cell`.
 TABLE_REGIONS = ("nucleus", "cytoplasm")
 
 
 @dataclass(frozen=True)
 class Best:
-    """An encoder and loss that can be chosen.
+    """An encoder and loss, with a start in a study of several, that can be chosen.
 
     Args:
         encoder: name of the encoder.
         loss: name of the loss.
         dice: pooled Dice on the validation cases, mean over the regions.
+        start: name of the encoder's start; '' in a study without starts.
     """
 
     encoder: str
     loss: str
     dice: float
+    start: str = ""
+
+    @property
+    def pair(self) -> Pair:
+        """Key in `group_runs`."""
+        return split_pair(self.method)
 
     @property
     def method(self) -> str:
         """Name in scores and tables: `resnet50__cross_entropy`."""
-        return f"{self.encoder}__{self.loss}"
+        return join_method(self.encoder, self.loss, self.start)
 
     @property
     def title(self) -> str:
@@ -68,27 +78,38 @@ def rank_pairs(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> l
     pairs with defined validation scores.
     """
     pairs = [
-        Best(encoder, loss, validation_dice(group, regions))
-        for (encoder, loss), group in group_runs(comparable_runs(runs)).items()
+        Best(encoder, loss, validation_dice(group, regions), *start)
+        for (encoder, loss, *start), group in group_runs(comparable_runs(runs)).items()
     ]
     return sorted((pair for pair in pairs if not np.isnan(pair.dice)), key=lambda pair: -pair.dice)
 
 
-def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Group runs by (encoder, loss), in the paper's order of encoders and losses."""
+def split_pair(method: str) -> Pair:
+    """Return the key of a method in `group_runs`."""
+    return tuple(method.split("__"))
+
+
+def method_names(table: pd.DataFrame) -> list[str]:
+    """Return the method of each row of a table with the columns encoder, loss and, except in old tables, start."""
+    starts = table["start"].fillna("") if "start" in table else [""] * len(table)
+    return [join_method(*parts) for parts in zip(table["encoder"], table["loss"], starts, strict=True)]
+
+
+def group_runs(runs: Iterable[Run]) -> dict[Pair, list[Run]]:
+    """Group runs by encoder and loss (and start), in the paper's order of encoders and losses."""
     encoders, losses = list(ENCODERS), list(LOSSES)
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[Pair, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (encoders.index(run.config.encoder), losses.index(run.config.loss))):
-        groups.setdefault((run.config.encoder, run.config.loss), []).append(run)
+        groups.setdefault(split_pair(run.config.method), []).append(run)
     return groups
 
 
 def read_scores(runs: Iterable[Run]) -> pd.DataFrame:
-    """Read the scores of complete runs into one frame, with encoder, loss, fold and seed; empty for no runs."""
+    """Read the scores of complete runs into one frame, with encoder, loss, start, fold and seed; empty for no runs."""
     frames = []
     for run in runs:
-        config = run.config
-        frames.append(run.scores.assign(encoder=config.encoder, loss=config.loss, fold=config.fold, seed=config.seed))
+        names = ("encoder", "loss", "start", "fold", "seed")
+        frames.append(run.scores.assign(**{name: getattr(run.config, name) for name in names}))
     return drop_absent_regions(pd.concat(frames, ignore_index=True)) if frames else pd.DataFrame()
 
 
@@ -130,7 +151,7 @@ def average_scores(
 
 def _training(run: Run) -> tuple:
     """Return what the folds of one network have in common."""
-    return run.config.encoder, run.config.loss, run.config.seed
+    return run.config.method, run.config.seed
 
 
 def validation_dice(runs: Iterable[Run], regions: Sequence[str] = TABLE_REGIONS) -> float:

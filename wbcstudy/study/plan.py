@@ -135,6 +135,9 @@ def plan_repetition(run: str | Path, name: str) -> Plan:
     config = make_recorded_config(config_class, values | {"study": name}, source=str(path))
     if isinstance(config, RunConfig):
         own = {"encoders": (config.encoder,), "losses": (config.loss,), "seeds": (config.seed,)}
+        if config.start:
+            start = {"encoder_weights": config.encoder_weights, "freeze_encoder": config.freeze_encoder}
+            own |= {"starts": {config.start: start}, "encoder_weights": "none", "freeze_encoder": False}
     else:
         method_row(config.method)
         own = {"encoders": (), "baselines": (config.method,), "baseline_seeds": config.seeds}
@@ -256,7 +259,7 @@ def prepare(plan: Plan) -> None:
         if not _can_do_without_images(plan):
             raise
         dataset = None
-    _check_weights(plan)
+    check_plan_weights(plan)
     sweep(folder.path, deep=True)
     sweep(data_folder())
     if not folder.report.exists():
@@ -361,13 +364,23 @@ def select_finished(plan: Plan) -> Plan:
     )
 
 
-def _check_weights(plan: Plan) -> None:
-    """Stop before the first training, not in the middle of the grid, if pretrained weights are missing."""
-    from wbcstudy.nets.weights import find_weights
+def check_plan_weights(plan: Plan, download: bool = True) -> None:
+    """Stop before the first training, not in the middle of the grid, if pretrained weights are missing or wrong.
+
+    Args:
+        plan: the study; weights of its finished runs are not checked.
+        download: whether to download missing ImageNet weights.
+    """
+    from wbcstudy.nets.weights import check_weights, find_weights
 
     waiting = [run for run in plan.runs if plan.folder.run(run.name).read_status() != "complete"]
-    for config in {run.encoder: run for run in waiting}.values():
-        find_weights(config)
+    files = {}
+    for config in {(run.encoder, run.encoder_weights): run for run in waiting}.values():
+        if config.encoder_weights not in ("none", "imagenet"):
+            files[config.encoder, find_weights(config)] = None
+        elif download:
+            find_weights(config)
+    check_weights(list(files))
 
 
 def _resolve_paths(study: StudyConfig, source: Path) -> StudyConfig:
@@ -399,15 +412,30 @@ def _resolve_paths(study: StudyConfig, source: Path) -> StudyConfig:
             values = read_yaml(record) if record.is_file() else {}
         except StudyError:
             return set()
-        others = values.get("also_score")
-        return {*map(str, others if isinstance(others, list) else ())} | {
-            str(values.get(name)) for name in ("dataset", "encoder_weights")
-        }
+        others, starts = values.get("also_score"), values.get("starts")
+        weights = [values.get("encoder_weights")]
+        for start in (starts if isinstance(starts, dict) else {}).values():
+            weights.append(start.get("encoder_weights") if isinstance(start, dict) else None)
+        files = [file for part in weights for file in (part.values() if isinstance(part, dict) else [part])]
+        return {*map(str, [*(others if isinstance(others, list) else ()), values.get("dataset"), *files])}
 
-    update = {"dataset": resolve(study.dataset), "also_score": tuple(map(resolve, study.also_score))}
-    if study.encoder_weights not in ("none", "imagenet"):
-        update["encoder_weights"] = resolve(study.encoder_weights)
-    return study.model_copy(update=update)
+    def resolve_weights(weights: str | dict[str, str]) -> str | dict[str, str]:
+        if isinstance(weights, dict):
+            return {encoder: resolve_weights(file) for encoder, file in weights.items()}
+        return weights if weights in ("none", "imagenet") else resolve(weights)
+
+    starts = {
+        name: start.model_copy(update={"encoder_weights": resolve_weights(start.encoder_weights)})
+        for name, start in study.starts.items()
+    }
+    return study.model_copy(
+        update={
+            "dataset": resolve(study.dataset),
+            "also_score": tuple(map(resolve, study.also_score)),
+            "encoder_weights": resolve_weights(study.encoder_weights),
+            "starts": starts,
+        }
+    )
 
 
 def _is_registered(name: str) -> bool:

@@ -25,6 +25,7 @@ from wbcstudy.study.machine import check_memory_limit
 from wbcstudy.study.plan import (
     Plan,
     check_available,
+    check_plan_weights,
     plan_repetition,
     prepare,
     read_plan,
@@ -85,6 +86,7 @@ def run_study(
         show(f"Then any missing scores on {join_words(plan.study.also_score)}.")
     if waiting:
         check_available([plan.study.dataset, *plan.study.also_score])
+        check_plan_weights(plan, download=False)
     return 0
 
 

@@ -24,28 +24,33 @@ _LOSS_COLOURS = {"cross_entropy": BLUE, "dice": "#E69F00", "binary_cross_entropy
 
 @styled
 def fig_scores(scores: pd.DataFrame) -> StudyFigure:
-    """Draw each test image's Dice (mean over the seeds) as a point and a box per encoder and loss; a panel per region.
+    """Draw each test image's Dice (mean over the seeds) as a point and a box per method; a panel per region.
 
     Args:
-        scores: rows as `read_scores` gives them: encoder, loss, region, case_id, dice.
+        scores: rows as `read_scores` gives them: encoder, loss, start, region, case_id, dice.
     """
     if scores.empty or scores["dice"].isna().all():
         return make_blank("No run has scores yet.")
     import seaborn as sns
 
-    means = scores.groupby(["encoder", "loss", "region", "case_id"], as_index=False)["dice"].mean().dropna()
+    networks = {
+        f"{encoder}__{start}": f"{ENCODERS[encoder].title} ({start})" if start else ENCODERS[encoder].title
+        for encoder in ENCODERS
+        for start in dict.fromkeys(scores.loc[scores["encoder"] == encoder, "start"])
+    }
+    scores = scores.assign(network=scores["encoder"] + "__" + scores["start"])
+    means = scores.groupby(["network", "loss", "region", "case_id"], as_index=False)["dice"].mean().dropna()
     losses = [name for name in LOSSES if name in set(scores["loss"])]
-    encoders = [name for name in ENCODERS if name in set(scores["encoder"])]
-    placed = {"x": "dice", "y": "encoder", "order": encoders, "hue": "loss", "hue_order": losses}
+    placed = {"x": "dice", "y": "network", "order": list(networks), "hue": "loss", "hue_order": losses}
     placed |= {"orient": "h", "palette": _LOSS_COLOURS, "legend": False}
-    figure, axes = make_axes(1, len(DRAWN), 8.6, 1.5 + 0.32 * len(encoders) * len(losses), sharey=True)
+    figure, axes = make_axes(1, len(DRAWN), 8.6, 1.5 + 0.32 * len(networks) * len(losses), sharey=True)
     for axis, region in zip(np.ravel(axes), DRAWN, strict=True):
         rows = means[means["region"] == region]
         sns.boxplot(rows, ax=axis, **placed, showfliers=False, boxprops={"alpha": 0.35}, linewidth=0.8, linecolor=INK)
         with _fixed_jitter():
             sns.stripplot(rows, ax=axis, **placed, dodge=True, size=3, alpha=0.8, linewidth=0.3, edgecolor=INK)
         axis.set(title=region.capitalize(), xlabel="Dice of one image", ylabel="")
-        axis.set_yticks(range(len(encoders)), [ENCODERS[name].title for name in encoders])
+        axis.set_yticks(range(len(networks)), list(networks.values()))
         axis.set_xlim(right=1.005)
     add_legend(figure, [Patch(color=_LOSS_COLOURS[name], label=loss_title(name)) for name in losses])
     return figure
@@ -138,7 +143,8 @@ def fig_cost_quality(
 ) -> StudyFigure:
     """Draw cost against quality, with the Pareto front: the methods that no other beats on both.
 
-    An encoder has a colour and a loss has a marker. Only the chosen method is labelled; eighteen labels would overlap.
+    An encoder has a colour; a loss, with its start, has a marker. Only the chosen method is labelled; eighteen labels
+    would overlap.
 
     Args:
         methods: names as in the column `method`; those with a NaN are left out.
@@ -152,12 +158,12 @@ def fig_cost_quality(
     if table.empty:
         return make_blank("No run has both a cost and a score.")
     table = table.sort_values(["cost", "quality"], ascending=[True, False], kind="stable")
-    table[["encoder", "loss"]] = [method.split("__") for method in table["method"]]
+    table[["encoder", "loss"]] = [method.split("__", 1) for method in table["method"]]
     front = table[pareto_front(table["cost"], table["quality"])]
     figure, axis = make_axes(1, 1, 7.4, 4.2)
     axis.step(front["cost"], front["quality"], where="post", color=PARETO_FRONT[0], lw=1.2, zorder=1)
     colours = dict(zip(dict.fromkeys(table["encoder"]), PALETTE, strict=False))
-    markers = dict(zip(dict.fromkeys(table["loss"]), itertools.cycle("osD^v"), strict=False))
+    markers = dict(zip(dict.fromkeys(table["loss"]), itertools.cycle("osD^vPX<>*"), strict=False))
     for row in table.itertuples():
         axis.plot(row.cost, row.quality, markers[row.loss], color=colours[row.encoder], ms=6, mec="white", mew=0.5)
     _set_cost_scale(axis, table["cost"])
@@ -177,7 +183,7 @@ def fig_cost_quality(
     ]
     if len(markers) > 1:
         handles += [
-            Line2D([], [], color="#777777", marker=marker, ls="", label=loss_title(loss))
+            Line2D([], [], color="#777777", marker=marker, ls="", label=_describe(loss))
             for loss, marker in markers.items()
         ]
     handles.append(Line2D([], [], color=PARETO_FRONT[0], lw=1.2, label="none is cheaper and better"))
@@ -185,6 +191,12 @@ def fig_cost_quality(
         handles.append(Line2D([], [], color=INK, marker="o", mfc="none", ms=10, ls="", label="recommended"))
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     return figure
+
+
+def _describe(loss: str) -> str:
+    """Return "Dice loss", or "Dice loss, frozen" for a loss with a start."""
+    name, _, start = loss.partition("__")
+    return f"{loss_title(name)}, {start}" if start else loss_title(name)
 
 
 def _set_cost_scale(axis, cost: pd.Series) -> None:

@@ -50,32 +50,34 @@ def make_table1(results: StudyResults) -> pd.DataFrame:
     """Make Table 1: every encoder and loss.
 
     Returns:
-        One row per encoder, loss and region in the paper's order: pooled precision and dice, `dice_mean` over the
-        images (each image's mean over the seeds), 95 % intervals of both Dice, the median over runs of best_epoch and
-        epochs, n (images with a defined Dice), seeds and folds (numbers of those in the scores), runs (all), failed,
-        whole (whether the pair has all folds and can be compared) and recommended (see `decision.decide`). Scores are
-        NaN where no run is complete. No runs give no rows.
+        One row per encoder, loss, start ('' without starts) and region in the paper's order: pooled precision and dice,
+        `dice_mean` over the images (each image's mean over the seeds), 95 % intervals of both Dice, the median over
+        runs of best_epoch and epochs, n (images with a defined Dice), seeds and folds (numbers of those in the scores),
+        runs (all), failed, whole (whether the pair has all folds and can be compared) and recommended (see
+        `decision.decide`). Scores are NaN where no run is complete. No runs give no rows.
     """
     comparable = {run.name for run in results.comparable}
-    columns = ["encoder", "loss", "region", *_SCORES, "best_epoch", "epochs", "n", "seeds", "folds", "runs", "failed"]
-    rows, recommended = [], (results.best.encoder, results.best.loss) if results.best else None
-    for (encoder, loss), group in results.pairs.items():
-        scored, averages = results.scored_runs[encoder, loss], results.averages[encoder, loss]
+    columns = ["encoder", "loss", "region", *_SCORES, "best_epoch", "epochs"]
+    columns += ["n", "seeds", "folds", "runs", "failed"]
+    rows, recommended = [], results.best.pair if results.best else None
+    for pair, group in results.pairs.items():
+        scored, averages = results.scored_runs[pair], results.averages[pair]
         shared = {
-            "encoder": encoder,
-            "loss": loss,
+            "encoder": pair[0],
+            "loss": pair[1],
+            "start": "".join(pair[2:]),
             "seeds": len({run.config.seed for run in scored}),
             "folds": len({run.config.fold for run in scored}),
             "runs": len(group),
             "failed": sum(not run.complete for run in group),
             "whole": bool(scored) and all(run.name in comparable for run in scored),
-            "recommended": (encoder, loss) == recommended,
+            "recommended": pair == recommended,
         }
         shared |= {name: _median(run.record.get(name) for run in scored) for name in ("best_epoch", "epochs")}
         for region in TABLE_REGIONS:
             scores = averages.loc[region].to_dict() if region in averages.index else {"n": 0}
             rows.append(shared | {"region": region} | scores)
-    table = pd.DataFrame(rows).reindex(columns=[*columns, "whole", "recommended", *_POOLED_ENDS])
+    table = pd.DataFrame(rows).reindex(columns=[*columns, "whole", "recommended", *_POOLED_ENDS, "start"])
     return table.assign(**{name: whole_numbers(table[name]) for name in ("best_epoch", "epochs", "n")})
 
 
@@ -114,24 +116,34 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
     metrics = ("precision", "dice", "dice_mean")
     paper = load_paper_table(1).set_index(["encoder", "loss", "region"]).sort_index()
     highest = highest_values(table[table["whole"].astype(bool)], metrics)
-    rows, previous, partly, incomparable, quotes = [], None, [], [], False
-    for (encoder, loss), group in table.groupby(["encoder", "loss"], sort=False):
+    rows, previous, partly, incomparable, quotes = [], ("", ""), [], [], False
+    starts = bool(table["start"].any())
+    for (encoder, loss, start), group in table.groupby(["encoder", "loss", "start"], sort=False):
         first, by_region = group.iloc[0], group.set_index("region")
         mark = f" {RECOMMENDED}" if first["recommended"] else ""
-        cells = [Cell(ENCODERS[encoder].title if encoder != previous else ""), Cell(loss_title(loss) + mark)]
-        title, previous = f"{ENCODERS[encoder].title}, {loss_title(loss)}", encoder
-        failed = first["failed"] == first["runs"]
+        # The paper has one start only; its numbers stand in the first row of an encoder and loss.
+        repeated = (encoder, loss) == previous
+        cells = [Cell(ENCODERS[encoder].title if encoder != previous[0] else "")]
+        cells += (
+            [Cell("" if repeated else loss_title(loss)), Cell(start + mark)]
+            if starts
+            else [Cell(loss_title(loss) + mark)]
+        )
+        title = ", ".join(filter(None, (ENCODERS[encoder].title, start, loss_title(loss))))
+        previous, failed = (encoder, loss), first["failed"] == first["runs"]
         for region in regions:
             key = (encoder, loss, region)
+            known = key in paper.index and not repeated
             for metric in metrics:
-                quoted = f"{paper.loc[key, metric]:.4f}" if metric in paper and key in paper.index else ""
+                quoted = f"{paper.loc[key, metric]:.4f}" if metric in paper and known else ""
                 quotes = quotes or bool(quoted)
                 if failed:
                     cells.append(Cell("failed" if metric == "precision" else "", muted=True, paper=quoted))
                 else:
                     rivals = highest.get(region, {}) if first["whole"] else {}
                     cells.append(number_cell(by_region.loc[region], metric, rivals, quoted))
-        quoted = f"{paper.loc[(encoder, loss), 'epochs'].iloc[0]:g}" if (encoder, loss) in paper.index else ""
+        known = (encoder, loss) in paper.index and not repeated
+        quoted = f"{paper.loc[(encoder, loss), 'epochs'].iloc[0]:g}" if known else ""
         cells += [Cell(_general(first["best_epoch"])), Cell(_general(first["epochs"]), paper=quoted)]
         rows.append(("", cells))
         if 0 < first["failed"] < first["runs"]:
@@ -146,8 +158,11 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
         remarks.append("Intervals: for other test images of the same kind and these trained networks.")
     remarks += interval_notes(table, "dice_mean", "dice_ci_low")
     remarks += [_PAPER_NOTE] if quotes else []
+    if starts and quotes:
+        remarks.append("The paper's encoders started from ImageNet weights and were frozen, except the plain U-Net.")
     if ensemble is not None and len(ensemble):
         cells, note = _ensemble_row(ensemble, regions, metrics, len(rows))
+        cells[1:1] = [Cell("")] * starts
         rows.append(("", cells))
         remarks.append(note)
     if incomparable:
@@ -157,12 +172,12 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
         )
     if partly:
         remarks.append(f"Failed runs, left out: {'; '.join(partly)}.")
-    heads = [("", "Encoder"), ("", "Loss")]
+    heads = [("", "Encoder"), ("", "Loss"), *([("", "Start")] * starts)]
     titles = METRIC_TITLES | {"dice": f"Dice {INTERVAL_TITLE}"}
     heads += [(region.capitalize(), titles[metric]) for region in regions for metric in metrics]
     heads += [("", "Best epoch"), ("", "Epochs")]
-    title = "Each encoder with each loss, on the test images"
-    return Layout(1, title, heads, rows, text_columns=2, notes=[*remarks, *notes])
+    title = f"Each encoder with each loss{' and start' * starts}, on the test images"
+    return Layout(1, title, heads, rows, text_columns=2 + starts, notes=[*remarks, *notes])
 
 
 def _ensemble_row(ensemble: pd.DataFrame, regions, metrics, pairs: int) -> tuple[list[Cell], str]:
@@ -183,16 +198,16 @@ def _ensemble_row(ensemble: pd.DataFrame, regions, metrics, pairs: int) -> tuple
 
 
 def make_table2(results: StudyResults) -> pd.DataFrame:
-    """Make Table 2: five pooled metrics of the recommended encoder, a row per loss and region.
+    """Make Table 2: five pooled metrics of the recommended encoder (and start), a row per loss and region.
 
     Scores are NaN for a loss without comparable runs. No rows where none is recommended.
     """
     columns = ["encoder", "loss", "region", "precision", "sensitivity", "specificity", "dice", "iou"]
     rows, comparable = [], {run.name for run in results.comparable}
-    for encoder, loss in results.pairs:
-        if results.best and encoder == results.best.encoder:
-            averages = results.averages[encoder, loss]
-            scored = any(run.name in comparable for run in results.scored_runs[encoder, loss])
+    for pair, averages in results.averages.items():
+        encoder, loss, *start = pair
+        if results.best and (encoder, "".join(start)) == (results.best.encoder, results.best.start):
+            scored = any(run.name in comparable for run in results.scored_runs[pair])
             for region in TABLE_REGIONS:
                 scores = averages.loc[region].to_dict() if scored and region in averages.index else {}
                 rows.append({"encoder": encoder, "loss": loss, "region": region} | scores)

@@ -192,7 +192,7 @@ def _best_network(results: StudyResults) -> list[MeasuredMethod]:
     for variant in _VARIANTS if best else ():
         averages = None
         if variant == "raw":
-            scores, averages = results.scores_of(runs), results.averages[best.encoder, best.loss]
+            scores, averages = results.scores_of(runs), results.averages[best.pair]
         elif all(run.folder.scores_of(variant).exists() for run in runs):
             scores = _read_variant([run.folder for run in runs], variant)
         else:
@@ -201,7 +201,8 @@ def _best_network(results: StudyResults) -> list[MeasuredMethod]:
             MeasuredMethod(
                 best.method,
                 "This study",
-                f"{network_title(best.encoder)}, {loss_title(best.loss, in_sentence=True)}",
+                f"{network_title(best.encoder)}{f' ({best.start})' if best.start else ''}, "
+                f"{loss_title(best.loss, in_sentence=True)}",
                 scores,
                 variant,
                 _mean([run.record.get("fit_seconds") for run in runs]),

@@ -136,7 +136,7 @@ def make_flips(results: StudyResults) -> pd.DataFrame:
         number of rows. No rows for runs without `test_time_flips`.
     """
     rows = []
-    for (encoder, loss), group in results.pairs.items():
+    for pair_key, group in results.pairs.items():
         runs = [run for run in group if run.complete and run.folder.scores_of("single").exists()]
         if not runs:
             continue
@@ -146,14 +146,14 @@ def make_flips(results: StudyResults) -> pd.DataFrame:
         }
         # Named as two methods, so that folds and seeds are combined as everywhere else.
         renamed = [
-            frame.assign(run=frame["run"].str.replace(r"^.+?__.+?__", f"{name}__", regex=True))
+            frame.assign(run=frame["run"].str.replace(r"^.+?__(?=fold\d)", f"{name}__", regex=True))
             for name, frame in frames.items()
         ]
         both = pd.concat(renamed, ignore_index=True)
         for region in TABLE_REGIONS:
             for pair in paired_differences(both, region, groups=results.groups, same_trainings=True).itertuples():
                 means = both[both["region"] == region].groupby(both["run"].str.partition("__")[0])["dice"].mean()
-                row = (region, f"{encoder}__{loss}", pair.n, means["single"], means["flips"])
+                row = (region, "__".join(pair_key), pair.n, means["single"], means["flips"])
                 rows.append((*row, pair.difference, pair.ci_low, pair.ci_high, pair.p))
     rows.sort(key=lambda row: TABLE_REGIONS.index(row[0]))
     return pd.DataFrame(rows, columns=list(_FLIP_COLUMNS))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from wbcstudy.registry import method_title
 from wbcstudy.reporting.tables.layout import NOTHING, interval_text
 from wbcstudy.scoring.decision import Decision
-from wbcstudy.scoring.selection import TABLE_REGIONS
+from wbcstudy.scoring.selection import TABLE_REGIONS, method_names
 from wbcstudy.wording import count, number_range
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def answer_sentences(results: StudyResults) -> list[str]:
     table = results.table1
     table = table[table["whole"].astype(bool)].dropna(subset="dice")
     rows = table[table["recommended"].astype(bool)].set_index("region")
-    number = len(table[["encoder", "loss"]].drop_duplicates())
+    number = len(set(method_names(table)))
     sentences = [_recommendation(decision)]
     pooled, ranges = [], []
     for region in TABLE_REGIONS:
@@ -57,7 +57,8 @@ def answer_table(results: StudyResults) -> tuple[list[str], list[list[str]], str
     decision, table = results.decision, results.table1
     if decision is None or not results.several:
         return [], [], ""
-    table = table[table["whole"].astype(bool)].assign(method=table["encoder"] + "__" + table["loss"])
+    table = table[table["whole"].astype(bool)]
+    table = table.assign(method=method_names(table))
     means = table.groupby("method", sort=False)["dice_mean"].mean()
     reasons = {decision.recommended.method: ["recommended"]}
     reasons.setdefault(decision.best.method, []).append("best on the validation images")

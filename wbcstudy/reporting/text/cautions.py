@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from wbcstudy.config import join_method
 from wbcstudy.registry import method_title
 from wbcstudy.reporting.text.methods_paragraph import version_text, weights_sentence
 from wbcstudy.runs.folders import problem_status
@@ -128,7 +129,7 @@ def _limit_sentences(complete: Iterable[Run]) -> list[str]:
         return [f"All {len(recorded)} trainings {limit}; in each, the last epoch was the best. {more}"]
     number = f"All {len(recorded)}" if len(ended) == len(recorded) else f"{len(ended)} of {len(recorded)}"
     best = f"; in {len(rising)} the last epoch was the best" if rising else ""
-    names = _join(dict.fromkeys(method_title(f"{run.config.encoder}__{run.config.loss}") for run in rising or ended))
+    names = _join(dict.fromkeys(method_title(run.config.method) for run in rising or ended))
     return [f"{number} trainings {limit}{best}: {names}. {more}"]
 
 
@@ -147,7 +148,9 @@ def precision_sentence(records: Iterable[Mapping[str, Any]]) -> str:
             config = record["config"]
             # Earlier versions did not record it; their settings say it.
             precision = record.get("arithmetic") or config["precision"]
-            methods.setdefault(precision, {})[method_title(f"{config['encoder']}__{config['loss']}")] = None
+            methods.setdefault(precision, {})[
+                method_title(join_method(config["encoder"], config["loss"], config.get("start", "")))
+            ] = None
             encoders.setdefault(precision, set()).add(config["encoder"])
     methods.pop("auto", None)
     encoders.pop("auto", None)

@@ -29,8 +29,8 @@ def methods_paragraph(results: StudyResults) -> str:
     Unknown facts are left out.
     """
     config, dataset = results.config, results.dataset_record
-    pairs = {(encoder, loss) for encoder in config.encoders for loss in config.losses}
-    complete = [run for run in results.complete if (run.config.encoder, run.config.loss) in pairs]
+    methods = {method.name for method in config.methods()}
+    complete = [run for run in results.complete if run.config.method in methods]
     if not complete:
         return "No network of this study is trained yet, so there is no training to describe."
     sentences = [
@@ -91,13 +91,15 @@ def split_sizes(runs: Iterable[Run]) -> str:
 
 
 def _describe_study(config: StudyConfig, dataset: Mapping[str, Any], complete: Sequence[Run]) -> list[str]:
-    pairs = {(run.config.encoder, run.config.loss) for run in complete}
-    encoders = [name for name in config.encoders if name in {encoder for encoder, _ in pairs}]
-    losses = [name for name in config.losses if name in {loss for _, loss in pairs}]
-    total = len(encoders) * len(losses)
+    trained = [method for method in config.methods() if method.name in {run.config.method for run in complete}]
+    encoders, losses = (
+        list(dict.fromkeys(names)) for names in zip(*((m.encoder, m.loss) for m in trained), strict=True)
+    )
+    starts = {method.start for method in trained} - {""}
+    total = sum(method.encoder in encoders and method.loss in losses for method in config.methods())
     encoder_titles = join_words([ENCODERS[name].title for name in encoders])
     loss_titles = join_words([loss_title(name, in_sentence=True) for name in losses])
-    partial = f"; {len(pairs)} of the {total} pairs" if len(pairs) < total else ""
+    partial = f"; {len(trained)} of the {total} {'combinations' if starts else 'pairs'}" if len(trained) < total else ""
     versions = join_words(sorted({version_text(run.record) for run in complete} - {""}))
     cases = f"{dataset['cases']} images of " if dataset.get("cases") else ""
     sizes = split_sizes(complete)
@@ -162,7 +164,7 @@ def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str
         f"{config.batch_size}) for {_length(config)}; {config.kept_weights}. Dropout was "
         f"{config.dropout:g}, the momentum of batch normalisation {config.batch_norm_momentum:g}, the precision "
         f"{_precision(config, complete)}.",
-        "Each pair of encoder and loss was trained with "
+        f"Each {combination(config)} was trained with "
         + (f"seed {seeds[0]}." if len(seeds) == 1 else f"seeds {join_words([str(seed) for seed in seeds])}."),
     ]
 
@@ -190,12 +192,14 @@ def _describe_evaluation(results: StudyResults, complete: Sequence[Run]) -> list
         )
     sentences = [
         "Precision and Dice were computed from the pixels of all test images together; mean Dice is the mean over "
-        f"images.{intervals} The best encoder and loss had the highest Dice on the validation images."
+        f"images.{intervals} The best {combination(config)} had the highest Dice on the validation "
+        "images."
     ]
-    if len({(run.config.encoder, run.config.loss) for run in complete}) > 1:
+    if len({run.config.method for run in complete}) > 1:
         several_seeds = len({run.config.seed for run in complete}) > 1
         sentences.append(
-            "Encoders and losses were compared in pairs by the difference of their mean Dice on the same test images. "
+            f"{factors(config).capitalize()} were compared in pairs by the difference of their mean Dice on the same "
+            "test images. "
             f"{_STANDARD_ERROR[several_seeds]} p values and intervals (t distribution) were adjusted for all pairs and "
             "regions together (Bonferroni), at a level of 0.05. Mean ranks were compared with Friedman's and Nemenyi's "
             "tests. Images of one slide or patient, where known, counted as one."
@@ -249,6 +253,16 @@ def _start(config: StudyConfig) -> str:
     source = "ImageNet weights" if config.encoder_weights == "imagenet" else f"the weights {config.encoder_weights}"
     plain = "; the plain U-Net started from random weights" if "unet" in config.encoders else ""
     return f"started with encoders from {source} ({'frozen' if config.freeze_encoder else 'trained further'}{plain})"
+
+
+def combination(config: StudyConfig) -> str:
+    """Return the name of what is compared: "pair of encoder and loss"."""
+    return "combination of encoder, start and loss" if config.starts else "pair of encoder and loss"
+
+
+def factors(config: StudyConfig) -> str:
+    """Return the names of what varies: "encoders and losses"."""
+    return "encoders, starts and losses" if config.starts else "encoders and losses"
 
 
 def _learning_rate(config: StudyConfig) -> str:

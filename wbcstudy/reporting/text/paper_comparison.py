@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from scipy.stats import kendalltau
 
+from wbcstudy.config import join_method
 from wbcstudy.registry import method_title
 from wbcstudy.reporting.tables.paper import load_paper_table
 from wbcstudy.wording import join_words, ordinal, p_value
@@ -27,13 +28,16 @@ def paper_sentences(table: pd.DataFrame) -> list[str]:
     paper = load_paper_table(1).rename(columns={"dice": "paper"})
     both = table[table["whole"].astype(bool)].merge(paper, on=["encoder", "loss", "region"], suffixes=("", "_paper"))
     both = both.dropna(subset=["dice", "paper"]).astype({"dice": float, "paper": float})
-    means = both.groupby(["encoder", "loss"], sort=False)[["dice", "paper"]].mean()
+    both = both if "start" in both else both.assign(start="")
+    # Of several starts, the first: Table 1 shows the paper's numbers there.
+    both = both.drop_duplicates(["encoder", "loss", "region"])
+    means = both.groupby(["encoder", "loss", "start"], sort=False)[["dice", "paper"]].mean()
     number = len(means)
     if number < _FEWEST_PAIRS:
         return []
     positions = means.rank(ascending=False, method="min").astype(int)
     first, paper_first = means["dice"].idxmax(), means["paper"].idxmax()
-    title, paper_title = (method_title("__".join(pair)) for pair in (first, paper_first))
+    title, paper_title = (method_title(join_method(*pair)) for pair in (first, paper_first))
     score = f"the mean Dice of {join_words(list(dict.fromkeys(both['region'])))} on the test images"
     if first == paper_first:
         order = f"By {score}, {title} is first of {number} pairs both here and in the paper."
@@ -53,7 +57,7 @@ def paper_sentences(table: pd.DataFrame) -> list[str]:
 def _compare_losses(means: pd.DataFrame) -> list[str]:
     """Count the encoders with a higher score with the Dice loss than with cross-entropy, here and in the paper."""
     # The paper has only these two losses.
-    pairs = means.reset_index().groupby("encoder").filter(lambda rows: len(rows) == 2)
+    pairs = means.reset_index().groupby(["encoder", "start"]).filter(lambda rows: len(rows) == 2)
     if pairs.empty:
         return []
     scores = pairs.set_index(["loss", "encoder"])
