@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.checkout import ROOT
 from tests.helpers.drawn_cases import draw_case
 from wbcstudy.data.check import check_dataset
 from wbcstudy.data.datasets import load_dataset
@@ -120,6 +121,24 @@ def test_folders_that_may_be_patients_need_a_group(make_folder):
     (path.parent / "cases.csv").write_text("case_id,group\n000,a\n001,a\n002,b\n003,c\n")
     path.write_text(path.read_text() + "cases: cases.csv\n")
     assert "folders" not in messages(check_dataset(path).warnings)
+
+
+@pytest.mark.parametrize("field", ["*", "{cell_type}", "{group}", "{folder}"])
+def test_the_shared_case_of_numbers_that_start_again(tmp_path, field):
+    source = ROOT.parent / "shared" / "cases" / "folder-per-class-same-numbers"
+    if not source.is_dir():
+        pytest.skip("the shared cases are not here")
+    folder = shutil.copytree(source, tmp_path / "set")
+    text = (folder / "dataset.yaml").read_text()
+    (folder / "dataset.yaml").write_text(text.replace("*", field))
+    report = check_dataset(folder)
+    if field == "*":
+        assert "start again in each folder" in report.text() and len(report.errors) == 2
+        return
+    assert report.ok and len(report.cases) == 6
+    facts = {(case.cell_type, case.group) for case in report.cases}
+    named = {"{cell_type}": [("Baso", None), ("Lymp", None), ("Neut", None)], "{folder}": [(None, None)]}
+    assert facts == set(named.get(field, [(None, "Baso"), (None, "Lymp"), (None, "Neut")]))
 
 
 def test_duplicates_are_listed_and_shown(make_folder):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageFilter
 
 from tests.helpers.layouts import GREY, save, smear
@@ -44,6 +45,17 @@ def test_masks_saved_as_jpeg_get_a_tolerance(tmp_path):
     proposal = propose_labels([tmp_path / f"{k}.jpg" for k in range(3)], tmp_path)
     assert [[round(value / 127) for value in values] for values in proposal.labels.values()] == [[0], [1], [2]]
     assert 50 < proposal.tolerance < 80
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"), [(np.int64, (0, 1, 2)), (np.float32, (0, 1, 2)), (np.uint16, (0, 300, 65535))]
+)
+def test_masks_that_only_tifffile_reads(tmp_path, dtype, values):
+    paths = [tmp_path / f"{k}.tif" for k in range(3)]
+    for k, path in enumerate(paths):
+        tifffile.imwrite(path, np.array(values, dtype)[smear(k).mask], photometric="minisblack")
+    labels = propose_labels(paths, tmp_path).labels
+    assert labels == {name: (v,) for name, v in zip(("background", "cytoplasm", "nucleus"), values, strict=True)}
 
 
 def test_red_cells_are_background_and_asked(tmp_path):

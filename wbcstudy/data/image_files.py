@@ -57,8 +57,13 @@ _OTHER_CONTENT = (
     (b"\xda\xce\xbe\x0a", 0, "a Nikon ND2 file", _SAVE),
     (b"\x89HDF", 0, "an HDF5 file", _SAVE),
     (b"\x93NUMPY", 0, "a NumPy array", _SAVE),
-    (b"PK\x03\x04", 0, "a ZIP archive", "Unpack it. Outlines of ImageJ (ROI zip) need to be drawn as masks first."),
-    (b"{", 0, "a JSON file, as annotation tools write", "Export masks as PNG from the annotation tool."),
+    (
+        b"PK\x03\x04",
+        0,
+        "a ZIP archive",
+        "Unpack it. Draw masks from outlines of ImageJ with `wbcstudy data import imagej`.",
+    ),
+    (b"{", 0, "a JSON file, as annotation tools write", "Draw masks from its outlines with `wbcstudy data import`."),
     (b"<", 0, "an XML, SVG or HTML file", "Download the image itself again, or export masks as PNG."),
     (b"version https://git-lfs", 0, "a placeholder of Git LFS, not the image", "Run `git lfs pull` in its folder."),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -245,6 +246,8 @@ def _read_imagej(path: PurePosixPath, data: bytes) -> Iterator[Annotated]:
 def _roi(data: bytes, file_name: str) -> Outline:
     from roifile import ROI_TYPE, ImagejRoi
 
+    # Its warnings on damaged files would be printed before our error.
+    logging.getLogger("roifile").setLevel(logging.CRITICAL)
     roi = ImagejRoi.frombytes(data)
     # ImageJ numbers its outlines: nucleus-1, nucleus-2, or 0012-0345 (the position) where the user gave no name.
     name = re.sub(r"[\W_]*\d[\d\W_]*$", "", roi.name or PurePosixPath(file_name).stem)

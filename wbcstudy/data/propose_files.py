@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
+from wbcstudy.data.image_files import read_pixels
 from wbcstudy.data.spec import SPEC_FILE
+from wbcstudy.errors import StudyError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
@@ -100,17 +101,11 @@ def pair_files(folder: Path, paths: Iterable[PurePosixPath]) -> Paired | None:
 def looks_like_mask(path: Path) -> bool | None:
     """Whether an image file has few values in large areas; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > 50_000_000:
-                return None
-            values = np.asarray(image)
-    except Exception:  # Pillow raises many types on damaged files; the check of the dataset names them.
+        values = read_pixels(path).values
+    except StudyError:
         return None
     if values.ndim == 3:
-        weights = 256 ** np.arange(values.shape[2], dtype=np.int64)
-        values = (values.astype(np.int64) * weights).sum(axis=2)
-    if values.ndim != 2 or not values.size:
-        return None
+        values = values[..., 0].astype(np.int64) << 32 | values[..., 1].astype(np.int64) << 16 | values[..., 2]
     pairs_of_neighbours = values[:, 1:] == values[:, :-1]
     few = len(np.unique(values)) <= _MOST_VALUES
     return bool(few and (not pairs_of_neighbours.size or pairs_of_neighbours.mean() >= _EQUAL_NEIGHBOURS))

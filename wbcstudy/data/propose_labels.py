@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from wbcstudy.data.image_files import read_pixels
+from wbcstudy.errors import StudyError
 from wbcstudy.files import read_bytes
 from wbcstudy.labels import LABELS
 
@@ -214,16 +215,16 @@ def _count_values(masks: Sequence[Path], by_colour: bool) -> _Values:
 def _read(path: Path) -> tuple[np.ndarray, bool, np.ndarray] | None:
     """Return the numbers of a mask, whether it has colours, and its colours as 0xrrggbb; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
-            rgb = np.asarray(image.convert("RGB")).astype(np.int64)
-            stored = np.asarray(image).astype(np.int64) * (255 if image.mode == "1" else 1)
-            palette = image.mode == "P"
-    except Exception:  # Pillow raises many types on damaged files; the check of the dataset names them.
+        pixels = read_pixels(path)
+        rgb = pixels.colours().astype(np.int64) if pixels.has_scale() else None
+        stored = pixels.values if pixels.values.ndim > 2 else pixels.numbers()
+    except (StudyError, ValueError):
+        # The check of the dataset names damaged files.
         return None
-    packed = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
+    packed = stored if rgb is None else rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
     if stored.ndim == 2:
         return stored, False, packed
-    return stored[..., 0], not palette and bool((rgb != rgb[..., :1]).any()), packed
+    return stored[..., 0].astype(np.int64), bool((stored != stored[..., :1]).any()), packed
 
 
 def _is_instances(values: _Values, background: int) -> bool:
