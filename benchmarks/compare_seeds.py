@@ -36,7 +36,7 @@ LAST = 5
 
 
 def keep(folder: Path) -> None:
-    """Join the files of all finished trainings in outputs/reference/seeds/: scores.csv, epochs.csv, trainings.csv."""
+    """Join the files of all finished trainings in outputs/reference/seeds/, with a row of trainings.csv for each."""
     paths = sorted(folder.glob("*__seed*.json"))
     records = []
     for path in paths:
@@ -44,12 +44,16 @@ def keep(folder: Path) -> None:
         records.append((read_json(path) or {}) | {"encoder": method.partition("__")[0], "seed": seed})
     KEPT.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(records).to_csv(KEPT / "trainings.csv", index=False, float_format="%.4g")
-    for kind in ("scores", "epochs"):
+    for kind in ("scores", "epochs", "boundary"):
         frames = []
         for path, record in zip(paths, records, strict=True):
+            if kind == "boundary" and not path.with_suffix(".boundary.csv").exists():
+                continue  # Trained by an earlier version.
             frame = pd.read_csv(path.with_suffix(f".{kind}.csv"), dtype={"case_id": str})
             frame = frame.drop(columns="run", errors="ignore")
             frames.append(frame.assign(encoder=record["encoder"], seed=record["seed"]))
+        if not frames:
+            continue
         joined = pd.concat(frames)
         if kind == "scores":
             # Wide, to keep the file small.

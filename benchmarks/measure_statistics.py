@@ -17,16 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t, wilcoxon
+from scipy.stats import rankdata, t, wilcoxon
 
 from wbcstudy.files import atomic_write, project_root
+from wbcstudy.scoring.agreement import agreement_factor, limits_of_agreement, measure_areas
+from wbcstudy.scoring.boundary import BOUNDARY_METRICS, distance_interval
 from wbcstudy.scoring.intervals import MIN_UNITS, Interval, ratio_interval, subtract_intervals
-from wbcstudy.scoring.statistics import ALPHA, MethodScores, compare_scores
+from wbcstudy.scoring.rank_stability import RankStability, resample_means
+from wbcstudy.scoring.statistics import ALPHA, IMAGINED_DISTANCE, MethodScores, compare_scores
 
 REGIONS = ("nucleus", "cytoplasm", "cell")
 HEADLINE = REGIONS[:2]
 DATASETS = ("segmentation_wbc_1", "segmentation_wbc_2")
 SIZES = (8, 10, 20, 60)
+NULLS = ("exchanged", "shifted")
 METHODS, SEEDS = (2, 3, 10, 18), (1, 2, 3)
 # Range of the sd between seeds, and sd of one image between seeds: VGG-16 with three seeds in vgg16_hed, vgg16_scratch
 # and vgg16_hed_frozen. Beyond the residual, the sd between seeds was 0 to 0.005.
@@ -56,7 +60,10 @@ def measure_coverage(samples: int, studies=DATASETS, sizes=SIZES, seed: int = 0)
             for a, b in (pairs[i] for i in generator.permutation(len(pairs))[:20]):
                 hits = cover_difference(table[[a, b]].to_numpy(), size, samples, generator)
                 rows.append(("difference of two networks", study, region, size, f"{a} {b}", *hits))
+        rows += [(kind, study, quantity, size, *row) for kind, quantity, *row in cover_areas(frame, size, samples)]
+        rows += [("rank of the mean", study, *row) for row in cover_ranks(frame, size, samples // 2)]
     rows += cover_drops(samples, sizes, generator)
+    rows += cover_distances(samples, sizes)
     names = ["interval", "images", "region", "n", "network", "covered", "too_low", "too_high", "printed"]
     return pd.DataFrame(rows, columns=names)
 
@@ -85,7 +92,8 @@ def cover_difference(dice: np.ndarray, size: int, samples: int, generator) -> tu
     """Measure the interval of the difference of two networks on the same images, without other comparisons."""
     rows = generator.integers(len(dice), size=(samples, size))
     differences = dice[rows, 0] - dice[rows, 1]
-    half = t.isf(0.025, size - 1) * differences.std(axis=1, ddof=1) / np.sqrt(size)
+    variance = differences.var(axis=1, ddof=1) / size * (1 + IMAGINED_DISTANCE**2 / size)
+    half = t.isf(0.025, size - 1) * np.sqrt(variance)
     ends = np.stack([differences.mean(axis=1) - half, differences.mean(axis=1) + half], axis=1)
     methods = {name: MethodScores(np.arange(size).astype(str), dice[rows[0]][:, [i]]) for i, name in enumerate("ab")}
     pair = compare_scores({"nucleus": methods}).iloc[0]
@@ -115,6 +123,85 @@ def cover_drops(samples: int, sizes, generator) -> list[tuple]:
             np.array([(drop.low, drop.high) for drop in drops]), populations[0].mean() - populations[1].mean()
         )
         rows.append(("drop to another dataset", "transfer_2to1", region, size, method, *hits))
+    return rows
+
+
+def cover_areas(frame: pd.DataFrame, size: int, samples: int) -> list[tuple]:
+    """Measure the interval of the bias of areas, and the share of images within the limits of agreement."""
+    generator, rows = np.random.default_rng(size), []
+    measured = measure_areas(frame).dropna()
+    for (run, quantity), part in measured.groupby(["run", "quantity"], sort=False):
+        population = (part["predicted"] - part["reference"]).to_numpy()
+        drawn = population[generator.integers(len(population), size=(samples, size))]
+        ends, limits = many_agreements(drawn, (run, part))
+        rows.append(("bias of areas", quantity, run, *_rates(ends, population.mean())))
+        low, high = np.sort(limits, axis=1).T[:, :, None]
+        outside = [(population < low - 1e-12).mean(), (population > high + 1e-12).mean()]
+        rows.append(("limits of agreement: images within", quantity, run, 1 - sum(outside), *outside, 1.0))
+    return rows
+
+
+def many_agreements(drawn: np.ndarray, example: tuple[str, pd.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
+    """Compute intervals of the bias and limits of agreement, as `limits_of_agreement`, for samples (samples, n)."""
+    n = drawn.shape[1]
+    bias, spread = drawn.mean(axis=1), drawn.std(axis=1, ddof=1)
+    half = agreement_factor(n) * spread
+    if n < MIN_UNITS:
+        half = np.full_like(half, np.nan)
+    ends = np.stack([bias - half, bias + half], axis=1)
+    limits = np.stack([bias - 1.96 * spread, bias + 1.96 * spread], axis=1)
+    run, part = example
+    first = part.iloc[[0] * n].assign(run=run, case_id=[f"{i:03}" for i in range(n)])
+    (row,) = limits_of_agreement(first.assign(reference=0.0, predicted=drawn[0])).itertuples()
+    np.testing.assert_allclose(ends[0], (row.bias_low, row.bias_high), atol=1e-6)
+    np.testing.assert_allclose(limits[0], (row.limit_low, row.limit_high), atol=1e-6)
+    return ends, limits
+
+
+def cover_ranks(frame: pd.DataFrame, size: int, samples: int) -> list[tuple]:
+    """Measure how often the interval of a network's rank contains its rank by the mean over all images."""
+    generator, rows = np.random.default_rng(size), []
+    for region in REGIONS:
+        table = frame[frame["region"] == region].pivot_table("dice", "case_id", "run").dropna()
+        if size < MIN_UNITS:
+            rows += [(region, size, run, *_rates(np.full((1, 2), np.nan), 0.0)) for run in table]
+            continue
+        true = rankdata(-table.mean().to_numpy().round(12), method="min")
+        below, above = np.zeros(len(true)), np.zeros(len(true))
+        for _ in range(samples):
+            drawn = table.iloc[generator.integers(len(table), size=size)].to_numpy()
+            means = resample_means([drawn[:, [i]] for i in range(len(true))], np.arange(size), 400, generator)
+            ends = RankStability(tuple(table), {region: means}).rank_intervals(region)
+            below += (ends["rank_high"] < true).to_numpy()
+            above += (ends["rank_low"] > true).to_numpy()
+        shares = zip(table, 1 - (below + above) / samples, below / samples, above / samples, strict=True)
+        rows += [(region, size, *row, 1.0) for row in shares]
+    return rows
+
+
+def cover_distances(samples: int, sizes) -> list[tuple]:
+    """Measure the intervals of the mean boundary metrics, with the networks of docs/seeds.md."""
+    path = project_root() / "outputs" / "reference" / "seeds" / "boundary.csv"
+    if not path.exists():
+        return []
+    boundaries = pd.read_csv(path)
+    generator, rows = np.random.default_rng(0), []
+    by = boundaries.groupby(["region", "encoder", "seed"], sort=False)
+    for metric, size in itertools.product(BOUNDARY_METRICS, sizes):
+        for (region, *network), part in by:
+            population = part[metric].dropna().to_numpy()
+            # As `distance_interval`, whose scale has no effect but that no value is cut off.
+            scale = 1.0 if metric == "nsd" else -4 * population.max()
+            ratios = population if metric == "nsd" else 1 + population / scale
+            drawn = generator.choice(ratios, (samples, size))
+            hits = list(_rates(many_intervals(drawn), ratios.mean()))
+            if metric != "nsd":
+                hits[1:3] = hits[2:0:-1]
+                example = distance_interval((1 - drawn[0]) * -scale)
+                low, high = many_intervals(drawn[:1])[0]
+                np.testing.assert_allclose(((1 - high) * -scale, (1 - low) * -scale), example[1:3], atol=1e-6)
+            title = {"nsd": "mean NSD", "hd95_px": "mean HD95", "assd_px": "mean ASSD"}[metric]
+            rows.append((title, "segmentation_wbc_1", region, size, " ".join(map(str, network)), *hits))
     return rows
 
 
@@ -196,10 +283,11 @@ def draw_study(
     return study
 
 
-def measure_errors(studies: int, methods=METHODS, seeds=SEEDS, sizes=(8, 20, 60), seed: int = 1) -> pd.DataFrame:
+def measure_errors(studies: int, methods=METHODS, seeds=SEEDS, sizes=(8, 20, 60), nulls=NULLS) -> pd.DataFrame:
     """Measure the share of studies of equal networks with any significant difference, and the power."""
-    generator, rows = np.random.default_rng(seed), []
-    for null in ("exchanged", "shifted"):
+    rows = []
+    for null in nulls:
+        generator = np.random.default_rng([1, NULLS.index(null)])
         designs = itertools.product(equal_networks(null).items(), methods, seeds, sizes)
         for (name, population), number, repeats, images in designs:
             if number <= population.shape[2]:

@@ -30,13 +30,14 @@ from wbcstudy.nets.prediction import predict_masks
 from wbcstudy.nets.training import train, validate
 from wbcstudy.nets.unet import build_unet
 from wbcstudy.runs.folders import RunFolder
+from wbcstudy.scoring.boundary import BOUNDARY_METRICS, score_boundaries
 from wbcstudy.scoring.evaluation import score_masks
 
 SETTINGS = {"dataset": "segmentation_wbc_1", "image_size": 128, "epochs": 12, "augmented_copies": 1}
 
 
 def train_once(config: RunConfig, folder: Path) -> None:
-    """Train with one seed and write `<encoder>__<loss>__...__seed<s>.scores.csv`, `.epochs.csv` and `.json`.
+    """Train with one seed and write `<run>.scores.csv`, `<run>.epochs.csv`, `<run>.boundary.csv` and `<run>.json`.
 
     Args:
         config: the settings; `weight_average` above 0, `patience` at least `epochs`.
@@ -60,11 +61,12 @@ def train_once(config: RunConfig, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         result = train(model, training, parts["validation"], config, RunFolder(Path(temporary)), after_epoch)
     scores = [_score(model, parts, config, "averaged")]
+    boundaries = _score_boundaries(model, parts["test"], config)
     model.set_weights(plain.best)
     scores.append(_score(model, parts, config, "plain"))
     averaged = result.history[["epoch", *plain.rows[0]]].assign(weights="averaged")
     epochs = [averaged, pd.DataFrame(plain.rows).assign(epoch=averaged["epoch"], weights="plain")]
-    for kind, frames in (("scores", scores), ("epochs", epochs)):
+    for kind, frames in (("scores", scores), ("epochs", epochs), ("boundary", [boundaries])):
         with atomic_write(folder / f"{config.name}.{kind}.csv") as part:
             pd.concat(frames).to_csv(part, index=False, float_format="%.5f")
     settings = config.model_dump(mode="json", exclude_defaults=True)
@@ -95,6 +97,12 @@ def _score(model, parts, config: RunConfig, weights: str) -> pd.DataFrame:
         scores = score_masks(config.name, cases.case_ids, cases.cell_types, cases.references, predicted)
         frames.append(scores[["run", "case_id", "region", "dice"]].assign(part=part, weights=weights))
     return pd.concat(frames)
+
+
+def _score_boundaries(model, cases, config: RunConfig) -> pd.DataFrame:
+    predicted = predict_masks(model, cases, config.batch_size)
+    frame = score_boundaries(config.name, cases.case_ids, cases.references, predicted)
+    return frame[["run", "case_id", "region", *BOUNDARY_METRICS]]
 
 
 def main() -> None:

@@ -34,8 +34,9 @@ def test_bias_and_limits_are_those_of_bland_and_altman():
     spread = differences.std(ddof=1)
     assert (row["n"], row["reference"]) == (12, 50) and row["bias"] == pytest.approx(1.5)
     assert [row["limit_low"], row["limit_high"]] == pytest.approx([1.5 - 1.96 * spread, 1.5 + 1.96 * spread])
-    # 2.201 is the 97.5 % quantile of t with 11 degrees of freedom.
-    assert row["bias_high"] - row["bias"] == pytest.approx(2.201 * spread / np.sqrt(12), rel=1e-4)
+    # 2.201 is the 97.5 % quantile of t with 11 degrees of freedom; the last factor is that of the imagined image.
+    half = 2.201 * spread / np.sqrt(12) * np.sqrt(1 + 36 / 12)
+    assert row["bias_high"] - row["bias"] == pytest.approx(half, rel=1e-4)
 
 
 def test_trainings_are_averaged_by_case_and_few_groups_have_no_interval():

@@ -14,7 +14,7 @@ import numpy as np
 from wbcstudy.data.case_files import FACT_COLUMNS, find_case_files, read_facts, unused_columns
 from wbcstudy.data.check_report import CheckedCase, CheckReport, Finding, ImagePair
 from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, make_dataset
-from wbcstudy.data.duplicates import Duplicate, DuplicateFinder, add_known
+from wbcstudy.data.duplicates import Duplicate, DuplicateFinder, add_known, compare_masks
 from wbcstudy.data.images import image_fault, is_grey, read_image, read_instances, read_orientation
 from wbcstudy.data.masks import read_mask
 from wbcstudy.data.spec import SPEC_FILE, Case, read_spec
@@ -135,13 +135,13 @@ def _check_case(
 def _compare_pair(duplicate: Duplicate, dataset: Dataset) -> ImagePair:
     """Describe a pair of readable cases."""
     first, second = map(dataset.case, duplicate.case_ids)
-    differing = None
+    differing, agreement = None, {}
     if duplicate.kind == "pixels":
         masks = [read_mask(case.mask_path, dataset.spec)[0] for case in (first, second)]
-        differing = int((masks[0] != masks[1]).sum())
+        differing, agreement = int((masks[0] != masks[1]).sum()), compare_masks(*masks)
     facts = {"cell types": (first.cell_type, second.cell_type), "groups": (first.group, second.group)}
     different = tuple(name for name, (one, other) in facts.items() if one != other)
-    return ImagePair(duplicate, first.image_path, second.image_path, differing, different)
+    return ImagePair(duplicate, first.image_path, second.image_path, differing, agreement, different)
 
 
 def _check_duplicates(pairs: Sequence[ImagePair]) -> list[Finding]:
@@ -155,13 +155,14 @@ def _check_duplicates(pairs: Sequence[ImagePair]) -> list[Finding]:
         findings.append(Finding(message, fix))
     for pair in pairs:
         if pair.differing_pixels:
-            findings.append(
-                Finding(
-                    f"Conflict: {pair.first_path} and {pair.second_path} are the same image, but their masks differ in "
-                    f"{count(pair.differing_pixels, 'pixel')}.",
-                    "Keep the better mask and remove the other case. If two experts drew them, keep both.",
-                )
+            dice = join_words([f"{region} {value:.3f}" for region, value in pair.agreement.items()])
+            message = (
+                f"Conflict: {pair.first_path} and {pair.second_path} are the same image, but their masks differ in "
             )
+            message += f"{count(pair.differing_pixels, 'pixel')} (Dice: {dice})."
+            fix = "Keep the better mask and remove the other case. If two experts drew them, keep both: a network can "
+            fix += "hardly agree better with an expert than the experts agree with each other."
+            findings.append(Finding(message, fix))
         if pair.different:
             message = f"{pair.first_path} and {pair.second_path} show the same cell, but their "
             fix = "Look at both, and correct cases.csv if it is one cell."

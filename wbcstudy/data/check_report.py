@@ -6,7 +6,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,7 @@ class ImagePair:
         first_path: file of the first image.
         second_path: file of the second image.
         differing_pixels: number of pixels in which the masks of equal images differ; None for other pairs.
+        agreement: region -> Dice of the masks of equal images; empty for other pairs.
         different: the facts that differ: "cell types", "groups".
     """
 
@@ -87,6 +88,7 @@ class ImagePair:
     first_path: Path
     second_path: Path
     differing_pixels: int | None = None
+    agreement: Mapping[str, float] = field(default_factory=dict)
     different: tuple[str, ...] = ()
 
     @property

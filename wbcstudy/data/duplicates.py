@@ -19,6 +19,7 @@ from wbcstudy.data.images import read_image
 from wbcstudy.data.near_duplicates import find_pairs, make_thumbnail
 from wbcstudy.data.records import read_duplicates_record
 from wbcstudy.files import cannot_write, write_json
+from wbcstudy.labels import REGIONS, region_mask
 
 if TYPE_CHECKING:
     from wbcstudy.data.datasets import Dataset
@@ -112,6 +113,16 @@ def find_duplicates(dataset: Dataset, near: bool = True) -> tuple[Duplicate, ...
     for case in dataset.cases:
         finder.add(case.case_id, read_image(case.image_path))
     return add_known(finder.find(), dataset) if near else finder.find()
+
+
+def compare_masks(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """Compare two masks of one image, integer labels (H, W): region -> Dice, for the regions of either mask."""
+    agreement = {}
+    for region in REGIONS:
+        one, other = region_mask(first, region), region_mask(second, region)
+        if area := int(one.sum()) + int(other.sum()):
+            agreement[region] = 2 * int((one & other).sum()) / area
+    return agreement
 
 
 def add_known(duplicates: Sequence[Duplicate], dataset: Dataset) -> tuple[Duplicate, ...]:

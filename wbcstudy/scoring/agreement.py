@@ -11,6 +11,7 @@ import pandas as pd
 
 from wbcstudy.scoring.case_tables import Groups, add_methods, average_groups
 from wbcstudy.scoring.intervals import MIN_UNITS
+from wbcstudy.scoring.statistics import combine_variances
 
 # Quantity -> regions whose areas it needs.
 QUANTITIES = {
@@ -51,9 +52,9 @@ def measure_areas(scores: pd.DataFrame) -> pd.DataFrame:
 def limits_of_agreement(measured: pd.DataFrame, groups: Groups | None = None) -> pd.DataFrame:
     """Compute bias and limits of agreement of each method.
 
-    The bias is the mean of predicted minus reference, with the 95 % interval of the t distribution over cases, or over
-    groups of cases. The limits are bias +- 1.96 standard deviations of the differences of single predictions; about
-    95 % of predictions are within them. The standard deviation includes the variation between trainings.
+    The bias is the mean of predicted minus reference, with a 95 % interval over cases, or over groups of cases, that
+    includes one imagined case as in `statistics.paired_differences`. The limits are bias +- 1.96 standard deviations of
+    the differences of single predictions. The standard deviation includes the variation between trainings.
 
     Args:
         measured: rows as `measure_areas` returns them.
@@ -67,8 +68,6 @@ def limits_of_agreement(measured: pd.DataFrame, groups: Groups | None = None) ->
     Source:
         Bland, Altman (1986), The Lancet 327, 307-310, https://doi.org/10.1016/S0140-6736(86)90837-8.
     """
-    from scipy.stats import t
-
     columns = ["method", "quantity", "n", "reference", "bias", "bias_low", "bias_high", "limit_low", "limit_high"]
     if measured.empty:
         return pd.DataFrame(columns=columns)
@@ -79,7 +78,15 @@ def limits_of_agreement(measured: pd.DataFrame, groups: Groups | None = None) ->
         by_case = part.groupby("case_id")[["reference", "difference"]].mean()
         bias, spread = by_case["difference"].mean(), part["difference"].std()
         units = average_groups(by_case[["difference"]], groups)["difference"]
-        half = t.isf(0.025, len(units) - 1) * units.sem() if len(units) >= MIN_UNITS else np.nan
+        half = agreement_factor(len(units)) * units.std() if len(units) >= MIN_UNITS else np.nan
         row = (method, quantity, len(by_case), by_case["reference"].mean())
         results.append((*row, bias, bias - half, bias + half, bias - 1.96 * spread, bias + 1.96 * spread))
     return pd.DataFrame(results, columns=columns)
+
+
+def agreement_factor(units: int) -> float:
+    """Return half the width of the interval of a bias, in standard deviations of the differences of the units."""
+    from scipy.stats import t
+
+    variance, df = combine_variances(1 / units, units)
+    return float(t.isf(0.025, df) * np.sqrt(variance))

@@ -154,12 +154,22 @@ def find_equivalent(
         Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680; Berger, Hsu (1996), Statistical
         Science 11, 283-319; Holm (1979), Scandinavian Journal of Statistics 6, 65-70.
     """
-    from scipy.stats import t
-
     methods = list(dict.fromkeys(scores["run"].str.partition("__fold")[0]))
     planned = [(best, method) for method in methods if method != best]
     present = [region for region in regions if (scores["region"] == region).any()]
-    pairs = paired_differences(scores, present, groups=groups, planned=planned)
+    return equivalent_to(paired_differences(scores, present, groups=groups, planned=planned), best, margin)
+
+
+def equivalent_to(pairs: pd.DataFrame, best: str, margin: float) -> set[str]:
+    """Return the methods that are equivalent to one in every region, see `find_equivalent`.
+
+    Args:
+        pairs: rows of `paired_differences`.
+        best: method to compare with.
+        margin: largest difference that does not matter.
+    """
+    from scipy.stats import t
+
     pairs = pairs[(pairs["method_a"] == best) | (pairs["method_b"] == best)]
     difference, se, df = (pairs[name].to_numpy(dtype=float) for name in ("difference", "se", "df"))
     room = margin - np.abs(difference)

@@ -84,7 +84,7 @@ def detectable_difference(
     df, between = methods * (seeds - 1), 0.0
     if df and not np.isnan(spread.seeds):
         between = 2 * spread.seeds**2 / seeds + residual
-    total, df = combine_variances(cases, between, residual, (images - 1, df if between else 0))
+    total, df = combine_variances(cases, images, between, df if between else 0, residual)
     return float(np.sqrt(total) * detectable_factor(df, comparisons, power))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from wbcstudy.scoring.case_tables import Groups, group_names
 from wbcstudy.scoring.intervals import MIN_UNITS
-from wbcstudy.scoring.statistics import method_scores
+from wbcstudy.scoring.statistics import combine_variances, method_scores
 
 _CONFIDENCE = 0.95
 
@@ -83,15 +83,44 @@ def resample_ranks(
     units = len(set(numbers))
     if units < MIN_UNITS:
         return None
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(units, np.full(units, 1 / units), size=resamples)[:, numbers].astype(float)
-    weights = drawn / drawn.sum(axis=1, keepdims=True)
-    means = {region: np.empty((resamples, len(methods))) for region in regions}
-    for index, name in enumerate(methods):
-        number = scores[regions[0]][name].shape[1]
-        # The seeds of a method are the same trainings in all regions.
-        share = generator.multinomial(number, np.full(number, 1 / number), size=resamples) / number
-        for region in regions:
-            table = scores[region][name].loc[cases].to_numpy()
-            means[region][:, index] = ((weights @ table) * share).sum(axis=1)
+    means = {
+        # The same generator: cases and trainings are the same in all regions.
+        region: resample_means(
+            [by_method[name].loc[cases].to_numpy() for name in methods],
+            numbers,
+            resamples,
+            np.random.default_rng(seed),
+        )
+        for region, by_method in scores.items()
+    }
     return RankStability(tuple(methods), means)
+
+
+def resample_means(
+    scores: Sequence[np.ndarray], units: np.ndarray, resamples: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Compute the mean score of each method in resamples of the cases and seeds.
+
+    Args:
+        scores: per method, float (cases, seeds).
+        units: number of the independent unit of each case, 0 to the number of units - 1, int (cases,).
+        resamples: number of resamples.
+        generator: source of the draws.
+
+    Returns:
+        Means, float (resamples, methods).
+    """
+    number = units.max() + 1
+    drawn = generator.multinomial(number, np.full(number, 1 / number), size=resamples)[:, units].astype(float)
+    weights = drawn / drawn.sum(axis=1, keepdims=True)
+    # A bootstrap has the variance (number - 1) / number^2. One unit more is imagined, as in the tests.
+    variance, _ = combine_variances(1 / number, number)
+    widen = np.sqrt(variance * number**2 / (number - 1))
+    means = np.empty((resamples, len(scores)))
+    for index, table in enumerate(scores):
+        seeds = table.shape[1]
+        share = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+        resampled = ((weights @ table) * share).sum(axis=1)
+        cases = weights @ table.mean(axis=1)
+        means[:, index] = resampled + (widen - 1) * (cases - table.mean())
+    return means

@@ -4,6 +4,9 @@ import pandas as pd
 
 from tests.helpers.fake_study import SIZE, make_results, with_runs
 from wbcstudy.config import StudyConfig
+from wbcstudy.data.datasets import read_case
+from wbcstudy.data.duplicates import Duplicate
+from wbcstudy.labels import LABELS
 from wbcstudy.reporting.tables.costs import layout_costs
 from wbcstudy.reporting.tables.layout import NOTHING
 from wbcstudy.reporting.tables.study_tables import write_tables
@@ -49,3 +52,16 @@ def test_the_ceiling_of_a_dataset_is_a_note_below_table_1(tmp_path):
     results = study_of(tmp_path, dataset={"name": "segmentation_wbc_1", "cases": 300})
     notes = results.tables["table1"][1].notes
     assert any("nucleus 0.981, cytoplasm 0.942 and cell 0.983 (14 pairs of images)" in note for note in notes)
+
+
+def test_two_masks_of_one_image_are_the_ceiling_of_an_own_dataset(tmp_path):
+    results = study_of(tmp_path)
+    first, second = (case.case_id for case in results.dataset.cases[:2])
+    assert not any("Ceiling" in note for note in results.tables["table1"][1].notes)
+    results = with_runs(results)
+    vars(results)["duplicates"] = (Duplicate(first, second, "pixels", 1.0),)
+    masks = [read_case(results.dataset, results.dataset.case(case))[1] for case in (first, second)]
+    nuclei = [mask == LABELS["nucleus"] for mask in masks]
+    expected = 2 * (nuclei[0] & nuclei[1]).sum() / (nuclei[0].sum() + nuclei[1].sum())
+    (note,) = (note for note in results.tables["table1"][1].notes if "Ceiling" in note)
+    assert f"two masks of the same image, nucleus {expected:.3f}" in note and "(1 pair of images)" in note

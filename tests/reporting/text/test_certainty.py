@@ -30,7 +30,7 @@ def test_a_clear_winner_of_two():
         "Of these trained networks, ResNet-18 is significantly better than MobileNet in nucleus Dice"
     )
     assert "adjusted p < 0.001" in text and "95 % interval 0.01" in text
-    assert text.endswith("The smallest difference detectable with these images is about 0.004.")
+    assert text.endswith("The smallest difference detectable with these images is about 0.005.")
 
 
 def test_no_significant_difference_among_the_first():
@@ -77,7 +77,7 @@ def test_the_better_one_is_named_where_most_images_do_not_differ():
         text = verdict(frame, "nucleus")
         better, worse = ("ResNet-18", "MobileNet") if columns[0] is good else ("MobileNet", "ResNet-18")
         assert text.startswith(f"Of these trained networks, {better} is significantly better than {worse}")
-        assert "The difference is 0.127 (95 % interval 0.08" in text
+        assert "The difference is 0.127 (95 % interval 0.07" in text
 
 
 def test_too_few_images():

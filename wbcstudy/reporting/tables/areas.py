@@ -48,9 +48,10 @@ def layout_areas(table: pd.DataFrame, pixel_size_um: float | None = None, notes:
         rows.append((method_title(row.method), [Cell(text) for text in texts]))
     remarks = [
         "Bias: mean of prediction minus expert; positive if the network draws too large. Limits of agreement: bias "
-        "plus and minus 1.96 standard deviations of the differences; about 95 % of images are within them (Bland, "
-        "Altman 1986). Areas are of all cells of an image. The ratio is nucleus area divided by cytoplasm area. "
-        "Intervals use the t distribution over images (over slides or patients, where known).",
+        "plus and minus 1.96 standard deviations of the differences; 91 to 95 % of further images are within them "
+        "with 20 to 60 test images (Bland, Altman 1986). Areas are of all cells of an image. The ratio is nucleus area "
+        "divided by cytoplasm area. Intervals are over images (over slides or patients, where known) and include one "
+        "imagined image, as in Table 4.",
         *interval_notes(table, "bias", "bias_low"),
     ]
     return Layout(11, "Error of areas, on the test images", heads, rows, notes=[*remarks, *notes])

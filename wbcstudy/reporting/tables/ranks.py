@@ -108,7 +108,8 @@ def layout_ranks(table: pd.DataFrame, notes: Iterable[str] = (), planned: bool =
         *interval_notes(table, "mean", "rank_low"),
         f"Behind the {leader}: difference of the means on the same images. Intervals and p values are adjusted for all "
         f"{'planned comparisons' if planned else 'pairs'} and regions together (Bonferroni): where the interval "
-        "excludes 0, p is below 0.05.",
+        "excludes 0, p is below 0.05. They include one imagined image, since an image on which a network fails is "
+        "missing from most small test sets.",
         "Equivalent: the interval is within the margin (`equivalence_margin`).",
         "The standard errors include the variation between images and between seeds."
         if several

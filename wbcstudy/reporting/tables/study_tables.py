@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from wbcstudy.data.datasets import DATASETS
+from wbcstudy.data.datasets import DATASETS, read_case
+from wbcstudy.data.duplicates import compare_masks
+from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write
 from wbcstudy.registry import method_title
 from wbcstudy.reporting.tables.areas import layout_areas
@@ -96,15 +98,35 @@ def _size_notes(results: StudyResults) -> list[str]:
 
 
 def _ceiling_notes(results: StudyResults) -> list[str]:
-    """Return the agreement of two masks of one cell, above which a score says nothing."""
+    """Return the agreement of two masks of one cell or image, above which a score says nothing."""
     row = DATASETS.get(results.dataset_record.get("name"))
-    if row is None or not row.expert_dice:
-        return []
-    values = join_words([f"{region} {value:.3f}" for region, value in row.expert_dice.items()])
+    if row is not None and row.expert_dice:
+        masks, pairs, agreement = "the expert's two masks of one cell", len(row.duplicates), row.expert_dice
+    else:
+        agreements = _compare_duplicates(results)
+        if not agreements:
+            return []
+        masks, pairs, agreement = "two masks of the same image", len(agreements), pd.DataFrame(agreements).mean()
+    values = join_words([f"{region} {value:.3f}" for region, value in agreement.items()])
     return [
-        f"Ceiling: mean Dice of the expert's two masks of one cell, {values} ({count(len(row.duplicates), 'pair')} of "
-        "images). Differences between scores near or above it cannot be interpreted."
+        f"Ceiling: mean Dice of {masks}, {values} ({count(pairs, 'pair')} of images). Differences between scores near "
+        "or above it cannot be interpreted."
     ]
+
+
+def _compare_duplicates(results: StudyResults) -> list[dict[str, float]]:
+    """Return the Dice per region of the two masks of each image that the dataset has twice, if they differ."""
+    agreements = []
+    for pair in () if results.missing_images else results.duplicates:
+        if pair.kind == "pixels":
+            try:
+                first, second = (read_case(results.dataset, results.dataset.case(name))[1] for name in pair.case_ids)
+            except StudyError:
+                # Removed or changed since the duplicates were found.
+                continue
+            if (first != second).any():
+                agreements.append(compare_masks(first, second))
+    return agreements
 
 
 def _paper_notes(results: StudyResults) -> list[str]:

@@ -9,6 +9,7 @@ from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.registry import ENCODERS, loss_title, method_title
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.boundary import TOLERANCE_PX
+from wbcstudy.scoring.statistics import IMAGINED_DISTANCE
 from wbcstudy.wording import capitalise, count, join_words, number_range
 
 if TYPE_CHECKING:
@@ -199,10 +200,11 @@ def _describe_evaluation(results: StudyResults, complete: Sequence[Run]) -> list
         several_seeds = len({run.config.seed for run in complete}) > 1
         sentences.append(
             f"{factors(config).capitalize()} were compared in pairs by the difference of their mean Dice on the same "
-            "test images. "
-            f"{_STANDARD_ERROR[several_seeds]} p values and intervals (t distribution) were adjusted for all pairs and "
-            "regions together (Bonferroni), at a level of 0.05. Mean ranks were compared with Friedman's and Nemenyi's "
-            "tests. Images of one slide or patient, where known, counted as one."
+            f"test images. {_STANDARD_ERROR[several_seeds]} The standard error also includes one imagined image, whose "
+            f"difference is {IMAGINED_DISTANCE:g} standard deviations from the mean. p values and intervals (t "
+            "distribution) were adjusted for all pairs and regions together (Bonferroni), at a level of 0.05. Mean "
+            "ranks were compared with Friedman's and Nemenyi's tests. Images of one slide or patient, where known, "
+            "counted as one."
         )
         if config.compare_with != "none":
             sentences.append(f"Only comparisons with {method_title(config.compare_with)} were planned and tested.")
