@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from wbcstudy.config_io import yaml_line
+from wbcstudy.data.class_names import guess_label
 from wbcstudy.data.images import read_shape
 from wbcstudy.data.outline_files import FORMATS, Annotated, Outline, read_outlines
 from wbcstudy.data.propose_files import IMAGE_SUFFIXES, list_folder
-from wbcstudy.data.propose_labels import guess_label
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, escape_cell, temporary_folder
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, LABELS, NUCLEUS

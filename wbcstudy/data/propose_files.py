@@ -32,7 +32,7 @@ _MASK_WORDS = re.compile(r"(?i)mask|label|(?<![a-z])gt(?![a-z])|truth|seg|annot|
 _OBJECT_WORDS = re.compile(r"(?i)object|instance|flow|overlay|outline|edge|prob|vis|thumb|preview|normali")
 _CELL_TYPES = re.compile(r"(?i)(baso|eosi|lymph?|mono|neut|blast|myelo|band|platelet|erythro)[a-z]*|mixt?(ed)?|[belmn]")
 _PARTS_OF_SPLIT = re.compile(r"(?i)(train|val|test|fold|part|batch|set|dataset|tr|ts|r|s)[a-z]*[ _-]?\d*")
-_NAMED_PATIENTS = re.compile(r"(?i)(patient|pat|subject|slide|smear|donor|person)\d+")
+_NAMED_PATIENTS = re.compile(r"(?i)(patient|pat|subject|slide|smear|donor|person)[ _-]?\d+")
 _PATIENTS = re.compile(r"(?i)(patient|pat|subject|case|slide|smear|donor|sample|person|p|s|id)?[ _-]?\d+[a-z]?")
 
 
@@ -327,6 +327,10 @@ def _field(texts: Sequence[str], used: set[str], questions: list[str]) -> str:
 
     if share(_CELL_TYPES) >= 0.6 and "cell_type" not in used:
         field = "cell_type"
+    elif share(_NAMED_PATIENTS) >= 0.6 and "group" not in used:
+        field = "group"
+        if len(names) < 3:
+            questions.append(f"There are {len(names)} groups ({shown}). Add cases of others: a split needs three.")
     elif share(_PARTS_OF_SPLIT) >= 0.6:
         field = "folder"
     else:

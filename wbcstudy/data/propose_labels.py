@@ -6,32 +6,28 @@ frequent value at the border of the image, and the nucleus touches the cytoplasm
 
 from __future__ import annotations
 
-import csv
-import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from wbcstudy.data.class_names import guess_label, read_class_table
 from wbcstudy.data.image_files import read_pixels
 from wbcstudy.errors import StudyError
-from wbcstudy.files import read_bytes
 from wbcstudy.labels import LABELS
 
-# Words for classes, in the order in which they are tried: a red blood cell is not a cell to segment.
-_WORDS = {
-    "background": r"back|\bbg\b|\brbc|\bred\b|eryth|platelet|thromb|unlabel|void|other|artefact|artifact",
-    "nucleus": r"nucle|nuc\b|kern|noyau",
-    "cytoplasm": r"cyto|plasm|cell|wbc|leu[ck]o|white|baso|eosin|lymph|mono|neutro",
-}
-# Values below this share of all pixels are strays of smoothing or JPEG.
-_LEAST_SHARE = 0.002
+# A value is a stray of smoothing or JPEG unless this share of the flat pixels has it, and this share of it is flat. A
+# pixel is flat if it is equal to its four neighbours.
+_LEAST_SHARE, _LEAST_FLAT = 0.002, 0.2
+# JPEG changes grey levels by about so much.
+_JITTER = 12
 # Values this near to a more frequent one are strays of it; class numbers up to `_LAST_CLASS` are never strays.
 _NEAR, _LAST_CLASS = 40, 20
-_MOST_MAIN_VALUES, _MOST_CLASSES = 12, 256
+_MOST_MAIN_VALUES = 12
+# Pixels that are read: 500 MB.
+_MOST_PIXELS = 60_000_000
 # Share of its boundary at which a nucleus touches the cytoplasm.
 _ENCLOSED = 0.6
 
@@ -57,19 +53,23 @@ class ProposedLabels:
 
 @dataclass
 class _Values:
-    """Counts over masks: pixels of each value, pixels at the image border, and pairs of neighbouring values."""
+    """Counts over masks.
 
+    Args:
+        arrays: the masks, uint32 (H, W): numbers, or colours as 0xrrggbb.
+        colours: whether the values are colours.
+        pixels: pixels of each value.
+        flat: flat pixels of each value.
+        border: pixels of each value at the border of the image.
+        contacts: pairs of neighbouring pixels of two values, the lower first.
+    """
+
+    arrays: list[np.ndarray]
+    colours: bool
     pixels: Counter
+    flat: Counter
     border: Counter
     contacts: Counter
-    per_mask: list[set[int]]
-    colours: bool
-
-
-def guess_label(name: str) -> str | None:
-    """Return the label that a class name means; None for an unknown name. A whole cell counts as cytoplasm."""
-    plain = re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z]+", " ", name).lower()
-    return next((label for label, words in _WORDS.items() if re.search(words, plain)), None)
 
 
 def propose_labels(masks: Sequence[Path], folder: Path) -> ProposedLabels:
@@ -79,7 +79,7 @@ def propose_labels(masks: Sequence[Path], folder: Path) -> ProposedLabels:
         masks: mask files.
         folder: the dataset's folder, which may have a table of classes (labelmap.txt, dataset.json, _classes.csv).
     """
-    named = _read_classes([folder, *sorted({path.parent for path in masks})[:20]])
+    named = read_class_table([folder, *sorted({path.parent for path in masks})[:20]])
     by_colour = any(isinstance(value, str) for value in named)
     values = _count_values(masks, by_colour)
     if not values.pixels:
@@ -95,7 +95,8 @@ def propose_labels(masks: Sequence[Path], folder: Path) -> ProposedLabels:
     if len(main) > _MOST_MAIN_VALUES:
         question = f"The masks have {len(main)} values; the most frequent are listed."
         return _with_questions(_by_position(values, main[:_MOST_MAIN_VALUES], background), tolerance, question)
-    return _with_questions(_by_position(_without_strays(values, main), main, background), tolerance)
+    clean = _without_strays(values, main) if tolerance else values
+    return _with_questions(_by_position(clean, main, background), tolerance)
 
 
 def _with_questions(proposal: ProposedLabels, tolerance: int, *more: str) -> ProposedLabels:
@@ -192,24 +193,56 @@ def _most_enclosed(values: _Values, others: Sequence[int]) -> tuple[int, int, fl
 
 
 def _count_values(masks: Sequence[Path], by_colour: bool) -> _Values:
-    arrays = [array for array in map(_read, masks) if array is not None]
-    colours = by_colour or any(array[1] for array in arrays)
-    counted = _Values(Counter(), Counter(), Counter(), [], colours)
-    for numbers, _, packed in arrays:
-        array = packed if colours else numbers
+    read, size = [], 0
+    for path in masks:
+        array = _read(path)
+        if array is not None:
+            read.append(array)
+            size += array[0].size
+        if size > _MOST_PIXELS:
+            break
+    colours = by_colour or any(has_colours for _, has_colours, _ in read)
+    values = _Values([packed if colours else numbers for numbers, _, packed in read], colours, *map(Counter, [()] * 4))
+    for array in values.arrays:
         keys, where, counts = np.unique(array, return_inverse=True, return_counts=True)
         where = where.reshape(array.shape)
-        counted.pixels.update(dict(zip(keys.tolist(), counts.tolist(), strict=True)))
-        counted.per_mask.append(set(keys.tolist()))
-        edge = np.concatenate([where[0], where[-1], where[:, 0], where[:, -1]])
-        counted.border.update(keys[edge].tolist())
-        for first, second in ((where[1:], where[:-1]), (where[:, 1:], where[:, :-1])):
-            differ = first != second
-            low, high = np.minimum(first, second)[differ], np.maximum(first, second)[differ]
-            pairs, numbers_of = np.unique(low.astype(np.int64) << 32 | high, return_counts=True)
-            for pair, number in zip(pairs.tolist(), numbers_of.tolist(), strict=True):
-                counted.contacts[int(keys[pair >> 32]), int(keys[pair & 0xFFFFFFFF])] += number
-    return counted
+        jitter = 0 if colours or array.max(initial=0) <= _LAST_CLASS else _JITTER
+        for counter, indices in (
+            (values.flat, where[_flat(array, jitter)]),
+            (values.border, where[_edge(array.shape)]),
+        ):
+            counter.update(dict(zip(keys.tolist(), np.bincount(indices, minlength=len(keys)).tolist(), strict=True)))
+        values.pixels.update(dict(zip(keys.tolist(), counts.tolist(), strict=True)))
+        values.contacts.update(_contacts(array))
+    return values
+
+
+def _flat(array: np.ndarray, jitter: int) -> np.ndarray:
+    """Return the pixels that differ from no neighbour by more than `jitter`, boolean (H, W); none at the border."""
+    array = array.astype(np.int64)
+    flat = np.zeros(array.shape, bool)
+    inner = array[1:-1, 1:-1]
+    others = (array[:-2, 1:-1], array[2:, 1:-1], array[1:-1, :-2], array[1:-1, 2:])
+    flat[1:-1, 1:-1] = np.logical_and.reduce([abs(inner - other) <= jitter for other in others])
+    return flat
+
+
+def _edge(shape: tuple[int, int]) -> np.ndarray:
+    edge = np.ones(shape, bool)
+    edge[1:-1, 1:-1] = False
+    return edge
+
+
+def _contacts(array: np.ndarray) -> Counter:
+    """Count the pairs of neighbouring pixels of two values, the lower first."""
+    contacts: Counter = Counter()
+    for first, second in ((array[1:], array[:-1]), (array[:, 1:], array[:, :-1])):
+        differ = first != second
+        low, high = np.minimum(first, second)[differ], np.maximum(first, second)[differ]
+        pairs, numbers = np.unique(low.astype(np.uint64) << np.uint64(32) | high, return_counts=True)
+        for pair, number in zip(pairs.tolist(), numbers.tolist(), strict=True):
+            contacts[pair >> 32, pair & 0xFFFFFFFF] += number
+    return contacts
 
 
 def _read(path: Path) -> tuple[np.ndarray, bool, np.ndarray] | None:
@@ -221,18 +254,19 @@ def _read(path: Path) -> tuple[np.ndarray, bool, np.ndarray] | None:
     except (StudyError, ValueError):
         # The check of the dataset names damaged files.
         return None
-    packed = stored if rgb is None else rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
-    if stored.ndim == 2:
-        return stored, False, packed
-    return stored[..., 0].astype(np.int64), bool((stored != stored[..., :1]).any()), packed
+    has_colours = stored.ndim > 2 and bool((stored != stored[..., :1]).any())
+    numbers = np.clip(stored if stored.ndim == 2 else stored[..., 0], 0, 2**32 - 1).astype(np.uint32)
+    packed = numbers if rgb is None else (rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]).astype(np.uint32)
+    return numbers, has_colours, packed
 
 
 def _is_instances(values: _Values, background: int) -> bool:
     """Whether the values of each mask are 1, 2, ... k, with k differing between masks and above the labels' numbers."""
     if background:
         return False
-    most = [max(mask) for mask in values.per_mask]
-    whole = all(mask - {0} == set(range(1, len(mask - {0}) + 1)) for mask in values.per_mask)
+    per_mask = [set(np.unique(array).tolist()) - {0} for array in values.arrays]
+    most = [max(numbers, default=0) for numbers in per_mask]
+    whole = all(numbers == set(range(1, len(numbers) + 1)) for numbers in per_mask)
     others = [value for value in values.pixels if value]
     if not others or not whole or max(most) < 2 or len(set(most)) < 2:
         return False
@@ -241,13 +275,14 @@ def _is_instances(values: _Values, background: int) -> bool:
 
 def _main_values(values: _Values) -> tuple[list[int], int]:
     """Return the values that are not strays, most frequent first, and the tolerance that strays need."""
-    total, main = values.pixels.total(), []
+    total, main = values.flat.total(), []
     if not values.colours and max(values.pixels) <= _LAST_CLASS:
         return [value for value, _ in values.pixels.most_common()], 0
     few = len(values.pixels) <= _MOST_MAIN_VALUES
-    for value, number in values.pixels.most_common():
+    for value, number in values.flat.most_common():
         distance = min((_distance(value, other, values.colours) for other in main), default=np.inf)
-        if few or (number >= _LEAST_SHARE * total and distance > _NEAR):
+        steady = number >= _LEAST_SHARE * total and number >= _LEAST_FLAT * values.pixels[value]
+        if few or (steady and distance > _NEAR):
             main.append(value)
     if len(main) == len(values.pixels):
         return main, 0
@@ -256,62 +291,27 @@ def _main_values(values: _Values) -> tuple[list[int], int]:
 
 
 def _without_strays(values: _Values, main: Sequence[int]) -> _Values:
-    """Return the counts with each stray value as the nearest of the main ones."""
-    nearest = {v: min(main, key=lambda other: _distance(v, other, values.colours)) for v in values.pixels}
+    """Return the counts with each stray pixel, and each rim of strays, as the nearest flat pixel of a main value."""
+    from scipy.ndimage import distance_transform_edt
+
     pixels, contacts = Counter(), Counter()
-    for value, number in values.pixels.items():
-        pixels[nearest[value]] += number
-    for (first, second), number in values.contacts.items():
-        pair = nearest[first], nearest[second]
-        if pair[0] != pair[1]:
-            contacts[min(pair), max(pair)] += number
-    return _Values(pixels, values.border, contacts, values.per_mask, values.colours)
+    for array in values.arrays:
+        keys, where = np.unique(array, return_inverse=True)
+        distances = np.array([[_distance(key, value, values.colours) for value in main] for key in keys.tolist()])
+        nearest = np.array(main, np.uint32)[distances.argmin(axis=1)][where].reshape(array.shape)
+        near = (distances.min(axis=1) <= _JITTER)[where].reshape(array.shape)
+        rims = ~(_flat(nearest, 0) & near)
+        if rims.all():
+            continue
+        rows, columns = distance_transform_edt(rims, return_distances=False, return_indices=True)
+        clean = nearest[rows, columns]
+        keys, counts = np.unique(clean, return_counts=True)
+        pixels.update(dict(zip(keys.tolist(), counts.tolist(), strict=True)))
+        contacts.update(_contacts(clean))
+    return replace(values, pixels=pixels, contacts=contacts)
 
 
 def _distance(first: int, second: int, colours: bool) -> float:
     if not colours:
         return abs(first - second)
     return float(np.linalg.norm([(first >> shift & 255) - (second >> shift & 255) for shift in (16, 8, 0)]))
-
-
-def _read_classes(folders: Iterable[Path]) -> dict[int | str, str]:
-    """Return value -> class name from the table of an annotation program."""
-    readers = {
-        "labelmap.txt": _read_labelmap,  # CVAT
-        "dataset.json": _read_nnunet,
-        "_classes.csv": _read_roboflow,
-        "class_names.txt": _read_labelme,
-    }
-    for folder in folders:
-        for name, reader in readers.items():
-            try:
-                text = read_bytes(folder / name, 1_000_000).decode("utf-8-sig")
-                if classes := reader(text):
-                    return classes
-            except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-                # A file of another program with the same name.
-                continue
-    return {}
-
-
-def _read_labelmap(text: str) -> dict[int | str, str]:
-    rows = [line.split(":") for line in text.splitlines() if line and not line.startswith("#")]
-    return {"#" + bytes(map(int, row[1].split(","))).hex(): row[0] for row in rows if len(row) > 1}
-
-
-def _read_nnunet(text: str) -> dict[int | str, str]:
-    labels = json.loads(text)["labels"].items()
-    return {
-        int(value): str(name) for name, value in (pair if str(pair[1]).isdigit() else pair[::-1] for pair in labels)
-    }
-
-
-def _read_labelme(text: str) -> dict[int | str, str]:
-    """Return the classes of labelme2voc: one per line from 0, after a line for ignored pixels."""
-    names = [line.strip() for line in text.splitlines() if line.strip() not in ("", "__ignore__")]
-    return dict(enumerate(names)) if len(names) < _MOST_CLASSES else {}
-
-
-def _read_roboflow(text: str) -> dict[int | str, str]:
-    rows = list(csv.reader(text.splitlines(), skipinitialspace=True))
-    return {int(row[0]): row[1].strip() for row in rows[1:] if len(row) > 1}
