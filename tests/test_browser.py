@@ -3,6 +3,7 @@
 `WBCSTUDY_SCREENSHOTS=<folder>` writes a screenshot at the end of each test.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -75,6 +76,15 @@ class Server:
                 return match.group().replace("localhost", "127.0.0.1")
             time.sleep(0.1)
         pytest.fail(f"the server did not start:\n{self.log}")
+
+    def kernels(self) -> list[psutil.Process]:
+        """Return the processes that run notebooks."""
+        running = []
+        for process in self.family()[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "ipykernel" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                    running.append(process)
+        return running
 
     @property
     def log(self) -> str:
@@ -383,6 +393,32 @@ def test_the_app_segments_an_image_that_is_uploaded(app, desk, page, tmp_path):
     chooser.value.set_files(tmp_path / "notes.png")
     page.get_by_text("notes.png cannot be read: it is not a BMP, PNG, JPEG or TIFF file").wait_for()
     page.get_by_text("Segmented", exact=True).wait_for(state="hidden")
+
+
+def test_the_kernels_of_reloaded_pages_end_and_that_of_the_open_page_stays(desk, page):
+    command, environment = make_command("app")
+    # As `make app`, in seconds instead of minutes.
+    shorter = {"cull_interval": 2, "cull_idle_timeout": 15}
+    changed = [
+        re.sub(r"(?<=\.)(cull_\w+)=\d+", lambda match: f"{match[1]}={shorter[match[1]]}", word) for word in command
+    ]
+    assert sum(before != after for before, after in zip(command, changed, strict=True)) == len(shorter)
+    server = Server(changed, ROOT / "notebooks", desk.environment | environment, desk.folder / "reloaded.log")
+    try:
+        page.goto(server.address)
+        for _ in range(5):
+            page.reload()
+        page.get_by_text("Save all as CSV").wait_for()
+        give_up = time.monotonic() + PATIENCE_S
+        while len(server.kernels()) > 2 and time.monotonic() < give_up:
+            page.wait_for_timeout(500)
+        assert 1 <= len(server.kernels()) <= 2
+        before = shown_image(page, "Prediction")
+        page.locator(".noUi-handle").focus()
+        page.keyboard.press("End")
+        until_changed(page, "Prediction", before)
+    finally:
+        server.stop()
 
 
 def test_the_gallery_opens_from_a_folder_without_a_request_or_an_error(desk, page, places, command):
