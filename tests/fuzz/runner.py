@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -26,8 +27,8 @@ COUNTS = {
     "study": 600, "dataset": 600, "cases": 320, "image": 320, "mask": 200, "archive": 200, "names": 120,
     "record": 2000, "network": 30,
 }  # fmt: skip
-# Processor time allowed per input, in s. Processor time does not depend on other load on the machine.
-LIMIT_S = 20
+# Memory allowed, in kB.
+_MOST_KB = 2_000_000
 OUTCOMES = ("used", "refused", "HARM")
 # Audit events that change files: for each, the indices of the path and of the folder descriptor it is relative to
 # (-1 for the current folder).
@@ -40,7 +41,7 @@ _PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.s
 
 
 class TimeLimitExceeded(BaseException):
-    """One input used more than `LIMIT_S` of processor time."""
+    """One input used more than its processor time."""
 
 
 class Sandbox:
@@ -126,8 +127,9 @@ def feed(sandbox: Sandbox, target: Target, data: bytes) -> tuple[str, str]:
         One of `OUTCOMES`, and the reader's output or the reason for the harm.
     """
     target.write(sandbox.clear(), data)
+    before_kb = _peak_kb()
     try:
-        with sandbox.watched(), _time_limit():
+        with sandbox.watched(), _time_limit(target.limit_s):
             message = target.read(sandbox.inputs, sandbox.outputs)
         outcome = "used"
     except StudyError as error:
@@ -136,18 +138,24 @@ def feed(sandbox: Sandbox, target: Target, data: bytes) -> tuple[str, str]:
             message.encode()
     except (Exception, TimeLimitExceeded) as error:
         return "HARM", f"{type(error).__name__}: {error}"
+    if before_kb <= _MOST_KB < _peak_kb():
+        return "HARM", f"peak memory {_peak_kb() / 1e3:.0f} MB"
     if sandbox.violations:
         return "HARM", "; ".join(sandbox.violations[:5])
     return outcome, message
 
 
+def _peak_kb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 @contextlib.contextmanager
-def _time_limit() -> Iterator[None]:
+def _time_limit(limit_s: int) -> Iterator[None]:
     def stop(number, frame):
-        raise TimeLimitExceeded(f"more than {LIMIT_S} s of processor time")
+        raise TimeLimitExceeded(f"more than {limit_s} s of processor time")
 
     before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
+    signal.setitimer(signal.ITIMER_PROF, limit_s)
     try:
         yield
     finally:

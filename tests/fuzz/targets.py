@@ -16,7 +16,7 @@ import shutil
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -33,7 +33,6 @@ from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.fetch import fetch_segmentation_wbc
 from wbcstudy.data.images import read_image
 from wbcstudy.data.masks import read_mask
-from wbcstudy.data.records import read_split
 from wbcstudy.data.spec import read_spec
 from wbcstudy.data.splits import load_or_make_splits
 from wbcstudy.errors import StudyError
@@ -56,11 +55,13 @@ class Target:
         examples: returns valid inputs, as the bytes of a file.
         write: (folder for inputs, bytes) -> None.
         read: (folder for inputs, folder for results) -> the output.
+        limit_s: processor time allowed per input, in s. It does not depend on other load on the machine.
     """
 
     examples: Callable[[], list[bytes]]
     write: Callable[[Path, bytes], object]
     read: Callable[[Path, Path], str]
+    limit_s: int = 20
 
 
 def command(*words: object) -> str:
@@ -74,7 +75,7 @@ def command(*words: object) -> str:
     before, sys.argv = sys.argv, ["wbcstudy", *map(str, words)]
     code: object = 0
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _kept_command():
             main()
     except SystemExit as end:
         code = end.code or 0
@@ -87,6 +88,24 @@ def command(*words: object) -> str:
     if code:
         raise StudyError(errors or output, expected="see above", fix="see above")
     return output
+
+
+@contextlib.contextmanager
+def _kept_command() -> Iterator[None]:
+    """Build the command line's parsers once: this takes longer than many commands."""
+    import typer.main
+
+    build = typer.main.get_command
+    typer.main.get_command = lambda app: _build_kept(build, app)
+    try:
+        yield
+    finally:
+        typer.main.get_command = build
+
+
+@functools.cache
+def _build_kept(build: Callable, app: object):
+    return build(app)
 
 
 def check(condition: object, message: str) -> None:
@@ -235,66 +254,135 @@ def _read_names(inputs: Path, outputs: Path) -> str:
 
 
 def _read_record(inputs: Path, outputs: Path) -> str:
+    """Read a record with all commands that read records: status, report, segment, export and the app.
+
+    It replaces the record of an unfinished run, and a file of a finished study.
+    """
     data = (inputs / "fuzzed.json").read_bytes()
     study = outputs / "fuzzed.yaml"
     write_yaml(StudyConfig(encoders=("resnet18",), losses=("dice",)), study)
     folder = StudyFolder(outputs / "outputs" / "fuzzed")
     run = folder.run("resnet18__dice__fold0__seed0")
     run.path.mkdir(parents=True)
-    for path in (run.record, run.history, folder.other_datasets):
+    for path in (run.record, run.history, run.params, folder.other_datasets):
         path.write_bytes(data)
-    output = command("status", study)
-    run.params.write_bytes(data)
     with contextlib.suppress(StudyError):
         command("status", study)
+    run.params.unlink()
+    output = command("status", study)
     _read_finished_study(data, outputs)
     return output
 
 
 def _read_finished_study(data: bytes, outputs: Path) -> None:
-    """Replace a record of a finished study, and read it as report, segment, export and the app do."""
     from tests import damage
-    from wbcstudy.inference.network import best_run
+    from wbcstudy.inference.image import segment_image
     from wbcstudy.reporting.results import load_results
-    from wbcstudy.runs.results import load_run
 
-    names = [name for name in damage.FILES if name.endswith((".json", "scores.csv", "history.csv"))]
     study = StudyFolder(outputs / "outputs" / damage.STUDY)
     file = _finished_study() / f"{damage.STUDY}.yaml"
+    shutil.copytree(_finished_study() / "outputs" / damage.STUDY, study.path)
+    name = _name_of(data)
+    (study.path / name).write_bytes(data)
+    image = np.full((48, 64, 3), 200, np.uint8)
+    run = study.run(damage.RUN)
     readers = (
         lambda: command("status", file, "--verify"),
-        lambda: _read_results(load_results(file)),
-        lambda: [read_split(study.split), best_run(study)],
-        lambda: _use(load_run(study.run(damage.RUN))),
+        lambda: _read_results(load_results(file), study, name),
+        lambda: segment_image(image, study.path),
+        lambda: segment_image(image, run.path),
+        lambda: _describe_export(run),
+        _open_app,
     )
-    for name in (names[zlib.crc32(data) % len(names)], f"runs/{damage.RUN}/run.json"):
-        shutil.rmtree(study.path, ignore_errors=True)
-        shutil.copytree(_finished_study() / "outputs" / damage.STUDY, study.path)
-        (study.path / name).write_bytes(data)
+    with _keep_network():
         for read in readers:
             with contextlib.suppress(StudyError):
                 read()
 
 
-def _read_results(results) -> None:
-    """Compute what the report shows of the records; its statistics have their own tests."""
-    from wbcstudy.reporting.page import _describe_data, _list_credits, _list_runs
-    from wbcstudy.reporting.text.cautions import caution_sentences
+def _name_of(data: bytes) -> str:
+    """Return the file of a finished study that an input was made from; any file if that cannot be recognised."""
+    from tests import damage
 
-    for show in (caution_sentences, _list_runs, _describe_data, _list_credits):
-        show(results)
+    names = [name for name in damage.FILES if name.endswith((".json", "scores.csv", "history.csv"))]
+    run, chance = f"runs/{damage.RUN}", zlib.crc32(data)
+    marks = {
+        b"folds": "split.json",
+        b"label_shares": "dataset.json",
+        b"near": "duplicates.json",
+        b"datasets": "other_datasets.json",
+        b"method": f"baselines/{damage.METHOD}/run.json",
+        b"network": f"{run}/transfer/away/run.json",
+        b"status": f"{run}/run.json",
+        b"case_id": (f"{run}/scores.csv", f"{run}/transfer/away/scores.csv", f"baselines/{damage.METHOD}/scores.csv"),
+        b"epoch,": f"{run}/history.csv",
+    }
+    places = next((places for mark, places in marks.items() if mark in data), names)
+    return places if isinstance(places, str) else places[chance % len(places)]
+
+
+def _read_results(results, study: StudyFolder, name: str) -> None:
+    """Write the report. Tables and statistics are computed for each accepted file of a run, and else reused."""
+    from wbcstudy.reporting.page import write_report
+
+    used = [run.name for run in results.complete]
+    folder = next((part for part in Path(name).parts if "__fold" in part), None)
+    shown = tuple((run.name, run.complete) for run in results.runs)
+    key = (shown, (study.path / name).read_bytes() if folder in used else b"")
     check(all(frame is not None for frame in (results.scores, results.costs)), "no tables")
+    vars(results).update(_COMPUTED.get(key, {}))
+    page = write_report(results).read_text(encoding="utf-8")
+    check("Traceback" not in page, "a traceback in the report")
+    _COMPUTED[key] = {value: getattr(results, value) for value in _REUSED}
 
 
-def _use(run) -> None:
-    """Fit an image to the scale of a run's network, and describe the network as an export does."""
-    from wbcstudy.inference.export import _describe
-    from wbcstudy.inference.network import Network, _training_scale
-    from wbcstudy.inference.tiling import choose_tiling
+# Values of `StudyResults` that follow from the scores.
+_REUSED = ("tables", "table_html", "comparisons", "transfer", "ranks", "decision", "averages")
+_COMPUTED: dict[tuple, dict[str, object]] = {}
 
-    scale = _training_scale(run)
-    choose_tiling((3000, 4000), scale)
-    json.dumps(_describe(Network(run, scale, None)), allow_nan=False)
+
+def _describe_export(folder: RunFolder) -> None:
+    """Make what an export makes of a run's record: the example image and the description."""
+    from wbcstudy.inference.export import _describe, _example_image
+    from wbcstudy.inference.network import load_network
+
+    network = load_network(folder.path)
+    _example_image(network.training.image_size)
+    json.dumps(_describe(network), allow_nan=False)
+
+
+def _open_app() -> None:
+    from wbcstudy.inference.explore import Explorer
+
+    explorer = Explorer()
+    for index in range(len(explorer.run.options)):
+        explorer.run.index = index
+
+
+@contextlib.contextmanager
+def _keep_network() -> Iterator[None]:
+    """Load the network of the finished study, whose file is never changed, once for all inputs."""
+    import tensorflow as tf
+
+    from wbcstudy.nets import model_file
+
+    # A network of this size answers faster than it is compiled.
+    tf.config.run_functions_eagerly(True)
+    load = model_file.load_model
+    model_file.load_model = lambda path: _load_kept(load, Path(path).read_bytes())
+    try:
+        yield
+    finally:
+        model_file.load_model = load
+
+
+@functools.cache
+def _load_kept(load: Callable, data: bytes):
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(suffix=".keras") as file:
+        Path(file.name).write_bytes(data)
+        return load(file.name)
 
 
 @functools.cache
@@ -434,6 +522,6 @@ TARGETS = {
     ),
     "archive": Target(_archives, _write_archive, _read_archive),
     "names": Target(lambda: [b"a"], _write_names, _read_names),
-    "record": Target(_records, _as_file("fuzzed.json"), _read_record),
+    "record": Target(_records, _as_file("fuzzed.json"), _read_record, limit_s=10),
     "network": Target(_networks, _as_file("fuzzed.keras"), _read_network),
 }
