@@ -92,6 +92,8 @@ def write_notes(records: list[dict[str, Any]], network: Network, settings: Setti
         if group := [record for record in records if record["way"] == way]:
             yield f"{count(len(group), 'image')} {description} ({group[0]['image']}: {group[0]['why']})."
     yield from _scale_notes(records, network, settings)
+    if "files" not in network.run.record:
+        yield "Not verifiable: the network's run, of wbcstudy 0.2 or earlier, has no SHA-256 of model.keras."
     # Records of earlier versions lack the brightest value.
     if dark := [record for record in records if record.get("brightest", DARK) < DARK]:
         yield (

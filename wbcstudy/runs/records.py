@@ -1,9 +1,8 @@
 """The record of a run, run.json: its fields, and whether the run's files are those that it describes.
 
 Each file of a run has its size and SHA-256 in run.json. Small files are checked whenever a run is read; large ones when
-they are used, or by `wbcstudy status --verify`. Records of wbcstudy 0.2 and earlier have no digests. Of their files,
-only what follows from others can be checked: cases, sums and ratios of the scores. history.csv,
-calibration.csv and predictions.npz must be readable, but may be those of another run.
+they are used, or by `wbcstudy status --verify`. Records of wbcstudy 0.2 and earlier have no digests: of their files,
+what follows from others is checked, see `runs.cross_checks`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import math
-import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required
@@ -23,6 +21,7 @@ from wbcstudy.config_io import Count, Number, Share, Text, read_record_file, rea
 from wbcstudy.data.records import DatasetRecord, Split, read_split, split_hash
 from wbcstudy.errors import DamagedFileError, StudyError
 from wbcstudy.files import read_bytes, sha256_sum, unescape_cell
+from wbcstudy.runs.cross_checks import cross_check
 
 # Files of at most this size, in bytes, are checked whenever a run is read.
 _SMALL = 16_000_000
@@ -261,7 +260,7 @@ def _damages(folder: Path, record: Mapping[str, Any], used: Collection[str] | No
         return
     yield from _score_damage(folder, record)
     if files is None:
-        yield from _unverified_damage(folder, record, used)
+        yield from cross_check(folder, record, masks=_is_used("predictions.npz", used))
 
 
 def _file_damage(path: Path, name: str, facts: FileFacts, used: Collection[str] | None) -> Iterator[str]:
@@ -393,50 +392,3 @@ def _wrong_ratio(counts: Mapping[str, int], values: Mapping[str, Any]) -> str:
             ):
                 return name
     return ""
-
-
-def _unverified_damage(folder: Path, record: Mapping[str, Any], used: Collection[str] | None) -> Iterator[str]:
-    """Check that the other results of a run without digests can be read."""
-    if (folder / "history.csv").exists():
-        numbers = _read_numbers(folder / "history.csv")
-        if numbers is None or [row.get("epoch") for row in numbers] != list(range(1, len(numbers) + 1)):
-            yield "history.csv is not a table of epochs"
-        elif len(numbers) != record.get("epochs", len(numbers)):
-            yield f"history.csv has {len(numbers)} epochs, not {record['epochs']} as run.json says"
-    if (folder / "calibration.csv").exists():
-        numbers = _read_numbers(folder / "calibration.csv", text=("region",))
-        bins: dict[Any, list] = {}
-        for row in numbers or ():
-            bins.setdefault(row.get("region"), []).append(row.get("bin"))
-        if not numbers or any(values != list(range(len(numbers) // 3)) for values in bins.values()) or len(bins) != 3:
-            yield "calibration.csv is not a table of three curves"
-    if (folder / "predictions.npz").exists() and _is_used("predictions.npz", used):
-        yield from _masks_damage(folder / "predictions.npz")
-
-
-def _read_numbers(path: Path, text: Collection[str] = ()) -> list[dict[str, Any]] | None:
-    """Read a table of finite numbers; None where it is not one. An empty field is None."""
-    try:
-        rows = list(csv.DictReader(read_bytes(path).decode().splitlines(), strict=True))
-        table = [
-            {name: value if name in text else float(value) if value else None for name, value in row.items()}
-            for row in rows
-        ]
-    except (OSError, ValueError, TypeError, csv.Error):
-        return None
-    values = [value for row in table for name, value in row.items() if name not in text]
-    complete = all(None not in row and None not in rows[k].values() for k, row in enumerate(table))
-    return table if complete and all(value is None or math.isfinite(value) for value in values) else None
-
-
-def _masks_damage(path: Path) -> Iterator[str]:
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            cases = stored["case_ids"].tolist()
-            masks = stored["masks"] if "masks" in stored else [stored[f"mask_{index}"] for index in range(len(cases))]
-        if len(cases) != len(masks) or any(mask.ndim != 2 or mask.dtype != np.uint8 for mask in masks):
-            yield f"{path.name} holds no masks"
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, MemoryError):
-        yield f"{path.name} cannot be read"

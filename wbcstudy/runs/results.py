@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from wbcstudy.config import RunConfig
 from wbcstudy.config_io import make_recorded_config, read_run, seal_record
 from wbcstudy.errors import DamagedFileError, StudyError
-from wbcstudy.files import atomic_write, sync, unescape_cell, write_json
+from wbcstudy.files import MOST_BYTES, MOST_HASHED_BYTES, atomic_write, check_file, sync, unescape_cell, write_json
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.records import RunRecord, describe_file, describe_files, repeat_advice
 
@@ -70,6 +70,7 @@ class Run:
         import pandas as pd
 
         with _named(self.folder.history):
+            check_file(self.folder.history, MOST_BYTES)
             return pd.read_csv(self.folder.history)
 
 
@@ -80,6 +81,7 @@ def read_score_file(path: Path) -> pd.DataFrame:
     # "NA" and "null" are valid case ids; only an empty field is missing.
     text_columns = {"run": str, "case_id": str, "cell_type": str, "region": str}
     with _named(path):
+        check_file(path, MOST_BYTES)
         scores = pd.read_csv(path, dtype=text_columns, keep_default_na=False, na_values=[""])
     names = [name for name in ("case_id", "cell_type") if name in scores]
     return scores.assign(**{name: scores[name].map(unescape_cell, na_action="ignore") for name in names})
@@ -202,11 +204,13 @@ def read_predictions(folder: RunFolder) -> dict[str, np.ndarray]:
 
     if not folder.predictions.exists():
         return {}
-    with _named(folder.predictions), np.load(folder.predictions, allow_pickle=False) as stored:
-        case_ids = stored["case_ids"].tolist()
-        # Written by an earlier version: all masks had one size and were one array.
-        masks = stored["masks"] if "masks" in stored else [stored[f"mask_{index}"] for index in range(len(case_ids))]
-        return dict(zip(case_ids, masks, strict=True))
+    with _named(folder.predictions):
+        check_file(folder.predictions, MOST_HASHED_BYTES)
+        with np.load(folder.predictions, allow_pickle=False) as stored:
+            cases = stored["case_ids"].tolist()
+            # Written by an earlier version: all masks had one size and were one array.
+            masks = stored["masks"] if "masks" in stored else [stored[f"mask_{index}"] for index in range(len(cases))]
+            return dict(zip(cases, masks, strict=True))
 
 
 def write_record(folder: RunFolder, record: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
 from wbcstudy.config_io import changed_settings, changed_values, read_run, write_yaml, yaml_line, yaml_text
 from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write, cannot_write, outputs_folder
+from wbcstudy.files import atomic_write, cannot_write, outputs_folder, read_bytes
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.locks import lock_run_folder
 from wbcstudy.wording import join_words
@@ -75,7 +75,7 @@ def check_same_settings(folder: RunFolder, config: RunConfig | BaselineConfig) -
     if problem or not folder.params.is_file():
         # A run that cannot be used is left out, or repeated as a whole.
         return
-    before = set(folder.params.read_text(encoding="utf-8", errors="replace").splitlines())
+    before = set(read_bytes(folder.params).decode(errors="replace").splitlines())
     now = set(yaml_text(config).splitlines())
     if before and before <= now:
         # The usual case, without parsing: YAML is too slow for thousands of runs. Each setting is one line. Settings

@@ -60,6 +60,12 @@ def caution_sentences(results: StudyResults) -> list[str]:
     ):
         if len(values) > 1:
             sentences.append(f"The runs used {len(values)} different {noun}; compare them with care.")
+    if unsealed := [run.name for run in results.complete if "files" not in run.record]:
+        sentences.append(
+            f"Not verifiable: {count(len(unsealed), 'run')} of wbcstudy 0.2 or earlier, without SHA-256 of the files. "
+            "Scores, masks, distances and calibration agree with each other; learning curves and networks cannot be "
+            "checked."
+        )
     sentences += _missing_sentences(results)
     sentences += _notebook_sentences([*complete, *(folder.read_record() or {} for folder in folders.values())])
     sentences += _limit_sentences(results.complete)
