@@ -27,7 +27,7 @@ from wbcstudy.errors import (
     find_yaml_fault,
     show_value,
 )
-from wbcstudy.files import expand_home, project_root, read_bytes
+from wbcstudy.files import expand_home, project_root, read_bytes, read_json_bytes
 from wbcstudy.registry import unknown_name
 from wbcstudy.wording import join_words
 
@@ -38,8 +38,8 @@ FORMAT = 1
 # Origin of a notebook's values in messages.
 _CELL = "the parameters cell"
 _LIMITS = {"gt": "greater than", "ge": "of at least", "lt": "less than", "le": "of at most"}
-# Size of a settings file, in bytes; ours have less than a thousandth.
-_LARGEST_YAML = 10_000_000
+# Size of a settings file, in bytes; ours have less than a tenth, and PyYAML needs seconds for this many.
+_LARGEST_YAML = 200_000
 # Types of a record's values. JSON has no NaN, and NumPy's integers end at 2**63.
 Text = Annotated[str, Field(max_length=1_000_000)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -410,7 +410,7 @@ def read_record_file(path: Path, record_type: Any, fix: str) -> dict[str, Any] |
     """
     expected = "the file as wbcstudy wrote it"
     try:
-        record = json.loads(read_bytes(path), parse_constant=_refuse_constant, parse_float=_finite)
+        record = json.loads(read_json_bytes(path), parse_constant=_refuse_constant, parse_float=_finite)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:

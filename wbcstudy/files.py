@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -12,7 +13,6 @@ import re
 import shutil
 import stat
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,10 +34,10 @@ _PARTS = (".part-", ".fetching-", ".making-")
 _swept: set[Path] = set()
 # Starts of text that is a formula in a spreadsheet, and of text that `escape_cell` has changed.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
-# The largest record or table that is read, in bytes.
-MOST_BYTES = 200_000_000
-# Attempts to download a file.
-_ATTEMPTS = 4
+# The largest table and the largest JSON record that are read, in bytes: as Python objects they need ten times as much.
+MOST_BYTES, _MOST_JSON_BYTES = 100_000_000, 50_000_000
+# The largest file of any kind.
+MOST_HASHED_BYTES = 10_000_000_000
 
 
 def project_root() -> Path:
@@ -232,52 +232,6 @@ def sweep(folder: Path, *, deep: bool = False) -> None:
                 os.close(handle)
 
 
-def download(
-    url: str,
-    target: Path,
-    *,
-    fix: str,
-    md5: str | None = None,
-    pause_s: float = 1.0,
-    progress: bool = False,
-) -> None:
-    """Download one file; `target` is written only when the file is complete and verified.
-
-    Args:
-        url: the address.
-        target: the file to write.
-        fix: how to get the file by hand, for the error message.
-        md5: the expected MD5 sum, or None where it is unknown.
-        pause_s: wait before the second attempt, in seconds; doubled before each further one.
-        progress: show a progress bar.
-
-    Raises:
-        StudyError: all four attempts failed.
-    """
-    import pooch
-
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=30)
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            time.sleep(pause_s * 2 ** (attempt - 1))
-        try:
-            with atomic_write(target) as part:
-                downloader(url, part, None)
-                if md5 and (received := md5_sum(part)) != md5:
-                    raise ValueError(f"its MD5 sum is {received}")
-            return
-        except (OSError, ValueError) as error:
-            # The errors of `requests` are OSErrors.
-            reason = textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
-    free_mb = shutil.disk_usage(target.parent).free / 1e6 if target.parent.is_dir() else None
-    raise StudyError(
-        f"Cannot download {url}: {reason}"
-        + (f" ({free_mb:.0f} MB free on that disk)." if free_mb is not None and free_mb < 1000 else "."),
-        expected=f"a file with the MD5 sum {md5}" if md5 else "a connection to that server",
-        fix=fix,
-    )
-
-
 def md5_sum(path: Path) -> str:
     """Return the MD5 sum of a file, as 32 hexadecimal digits."""
     with path.open("rb") as file:
@@ -303,7 +257,7 @@ def sync(path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None where the file is absent, damaged or holds another type."""
     try:
-        values = json.loads(read_bytes(path))
+        values = json.loads(read_json_bytes(path))
     except (OSError, ValueError, RecursionError):
         # UnicodeDecodeError and JSONDecodeError are ValueErrors.
         return None
@@ -324,8 +278,8 @@ def check_file(path: Path, most: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
     if status.st_size > most:
-        size, limit = (f"{number / 1e6:,.0f} MB" for number in (status.st_size, most))
-        raise OSError(errno.EFBIG, f"it has {size}, more than the {limit} that such a file may have", str(path))
+        reason = f"it has {status.st_size / 1e6:,.1f} MB, more than the {most / 1e6:,.1f} MB that such a file may have"
+        raise OSError(errno.EFBIG, reason, str(path))
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
@@ -334,8 +288,14 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     return path.read_bytes()
 
 
+def read_json_bytes(path: Path) -> bytes:
+    """Read a JSON file; errors as `check_file`."""
+    return read_bytes(path, _MOST_JSON_BYTES)
+
+
 def sha256_sum(path: Path) -> str:
-    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file, as 64 hexadecimal digits; errors as `check_file`."""
+    check_file(path, MOST_HASHED_BYTES)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -356,6 +316,7 @@ def escape_cells(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].map(escape_cell, na_action="ignore") for name in text})
 
 
+@functools.cache
 def page_template(name: str):
     """Return the Jinja template of a self-contained page: values are escaped, and a missing value is an error.
 

@@ -124,7 +124,7 @@ class TestImages:
         for name, reason in {
             "pipe": "it is a pipe or",
             "device": "it is a pipe or",
-            "huge": "it has 10,000 MB",
+            "huge": "it has 10,000.0 MB",
         }.items():
             path = tmp_path / f"{name}.png"
             for read in (read_image, read_instances, read_shape, read_pixels):

@@ -15,11 +15,14 @@ from pathlib import Path, PurePosixPath
 from wbcstudy.data.patterns import fixed_length, list_files, pattern_fields, pattern_regex
 from wbcstudy.data.spec import SPEC_FILE, DatasetSpec
 from wbcstudy.errors import StudyError, is_unprintable
+from wbcstudy.files import read_bytes
 from wbcstudy.wording import count, join_words
 
 FACT_COLUMNS = ("case_id", "cell_type", "group")
 # File names and case ids in one message; the others are counted.
 _MOST_NAMED = 5
+# The largest cases.csv, in bytes: a row for each of a million cases.
+_MOST_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def read_facts(
     if folder is not None and not path.resolve().is_relative_to(folder.resolve()):
         return {}, [_outside(path, folder)]
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = _read_text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         return {}, [
@@ -191,10 +194,14 @@ def read_facts(
 def unused_columns(path: Path) -> list[str]:
     """Return the columns of `cases.csv` that are not used; none if it cannot be read (see `read_facts`)."""
     try:
-        columns = _columns(_table(Path(path).read_text(encoding="utf-8-sig")))
+        columns = _columns(_table(_read_text(Path(path))))
     except (OSError, UnicodeDecodeError, csv.Error):
         return []
     return [name for name in columns if name and name not in FACT_COLUMNS]
+
+
+def _read_text(path: Path) -> str:
+    return read_bytes(path, _MOST_BYTES).decode("utf-8-sig")
 
 
 def _table(text: str) -> csv.DictReader:

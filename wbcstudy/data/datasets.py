@@ -103,7 +103,7 @@ class Dataset:
         """
         total = hashlib.sha256(json.dumps([self.spec.labels, self.spec.tolerance]).encode())
         for case in self.cases:
-            digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (case.image_path, case.mask_path)]
+            digests = [_digest(path) for path in (case.image_path, case.mask_path)]
             total.update(json.dumps([case.case_id, case.cell_type, case.group, *digests]).encode())
         return total.hexdigest()
 
@@ -118,6 +118,17 @@ class Dataset:
         lines.append(f"mask values: {labels}" + (f" (within {self.spec.tolerance:g})" if self.spec.tolerance else ""))
         branches = [f"├── {line}" for line in lines[:-1]] + [f"└── {lines[-1]}"]
         return "\n".join([f"{self.name}: {self.title}", *branches])
+
+
+def _digest(path: Path) -> str:
+    try:
+        return files.sha256_sum(path)
+    except OSError as error:
+        raise StudyError(
+            f"{path} cannot be read: {error.strerror or error}.",
+            expected="an image or mask file",
+            fix="Copy the file again from its source, or remove both files of this case.",
+        ) from None
 
 
 _ZHENG = (

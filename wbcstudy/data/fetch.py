@@ -20,6 +20,7 @@ import yaml
 
 from wbcstudy import files
 from wbcstudy.data.datasets import DATASETS, FETCH_COMMAND
+from wbcstudy.data.download import MOST_DOWNLOADED_BYTES, download
 from wbcstudy.data.spec import SPEC_FILE
 from wbcstudy.errors import StudyError
 from wbcstudy.wording import join_words
@@ -90,7 +91,7 @@ def fetch_segmentation_wbc(
                 if archive is None:
                     archive = temporary / "archive.zip"
                     # Without a checksum, since GitHub repacks archives. The files inside are verified one by one.
-                    files.download(url, archive, fix=_BY_HAND.format(url=url), progress=progress)
+                    download(url, archive, fix=_BY_HAND.format(url=url), progress=progress)
                 unpacked = temporary / _FOLDER
                 _unpack_verified(Path(archive), unpacked, sums)
                 _describe(unpacked)
@@ -117,6 +118,7 @@ def _unpack_verified(archive: Path, folder: Path, sums: Mapping[str, tuple[int, 
         StudyError: not a zip file, an unsafe member (absolute path, '..', link), or files are missing or different.
     """
     try:
+        files.check_file(archive, MOST_DOWNLOADED_BYTES)
         content = zipfile.ZipFile(archive)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not a zip file, or is truncated"
@@ -210,9 +212,7 @@ def _check_present(target: Path, sums: Mapping[str, tuple[int, str]]) -> None:
     wrong = [
         name
         for name, (size, digest) in sums.items()
-        if not (path := target / name).is_file()
-        or path.stat().st_size != size
-        or hashlib.sha256(path.read_bytes()).hexdigest() != digest
+        if not (path := target / name).is_file() or path.stat().st_size != size or files.sha256_sum(path) != digest
     ]
     if wrong:
         raise StudyError(

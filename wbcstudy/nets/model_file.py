@@ -34,9 +34,20 @@ _LAYERS = {
     "ZeroPadding2D",
 }
 _HARMLESS_MODULES = {"keras.initializers", "keras.optimizers"}
-_CONFIG_BYTES = 50_000_000
+# Sizes after decompression: of the description, and of all parts.
+_CONFIG_BYTES, _MOST_BYTES = 50_000_000, 3_000_000_000
 # Errors of Keras, zipfile and h5py for damaged files.
-_UNREADABLE = (ValueError, TypeError, AttributeError, ImportError, OSError, EOFError, RuntimeError, LookupError)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    MemoryError,
+)
 _UNREADABLE += (zipfile.BadZipFile, zlib.error)
 
 
@@ -89,6 +100,8 @@ def _check_classes(path: Path) -> None:
     keras = load_keras()
     try:
         with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
+                raise _foreign(path, "its parts are too large")
             if archive.getinfo("config.json").file_size > _CONFIG_BYTES:
                 raise _foreign(path, "its description is too large")
             config = json.loads(archive.read("config.json"))

@@ -17,6 +17,7 @@ from types import MappingProxyType
 import numpy as np
 
 from wbcstudy.errors import StudyError
+from wbcstudy.files import check_file
 from wbcstudy.registry import ENCODERS
 
 # The largest public classification heads have a tenth of this. HDF5 can declare any size in a file of a few bytes.
@@ -83,6 +84,7 @@ def read_weight_file(path: Path) -> list[SavedLayer]:
     import h5py
 
     try:
+        check_file(path, 4 * _MAX_VALUES)
         with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else path.open("rb") as opened:
             if isinstance(opened, zipfile.ZipFile):
                 if opened.getinfo("model.weights.h5").file_size > 4 * _MAX_VALUES:
@@ -93,7 +95,7 @@ def read_weight_file(path: Path) -> list[SavedLayer]:
                 group = file["model_weights"] if "model_weights" in file else file
                 layers = list(_read_keras_2(group) if "layer_names" in group.attrs else _read_keras_3(group))
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or type(error).__name__
         raise refuse(path, f"it cannot be read ({reason})", "a complete .h5, .weights.h5 or .keras file") from error
     if not layers:
         raise refuse(

@@ -19,8 +19,9 @@ from typing import Any, TypedDict
 import numpy as np
 
 from wbcstudy.config import RunConfig
+from wbcstudy.data.download import download
 from wbcstudy.errors import StudyError
-from wbcstudy.files import candidate_paths, download, expand_home, md5_sum, path_exists, sha256_sum, weights_cache
+from wbcstudy.files import candidate_paths, expand_home, md5_sum, path_exists, sha256_sum, weights_cache
 from wbcstudy.nets.weight_files import SavedLayer, describe_owner, identify_encoder, read_weight_file, refuse
 from wbcstudy.registry import ENCODERS, Encoder, pick
 

@@ -6,6 +6,7 @@ up, so they are stored with the scores, and the probabilities need not be kept.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write
+from wbcstudy.files import atomic_write, read_bytes
 from wbcstudy.labels import LABELS, NUM_LABELS, REGIONS
 
 _COLUMNS = ["n", "sum_confidence", "sum_correct"]
@@ -120,7 +121,7 @@ def read_reliability(paths: Iterable[Path]) -> dict[str, Reliability]:
     Missing files are skipped; the result is {} if all are missing. Files with another number of bins than the first
     are skipped too, since they cannot be added.
     """
-    frames = [pd.read_csv(path) for path in paths if path.exists()]
+    frames = [pd.read_csv(io.BytesIO(read_bytes(path))) for path in paths if path.exists()]
     frames = [frame for frame in frames if len(frame) == len(frames[0])]
     if not frames:
         return {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wbcstudy.config import BaselineConfig, RunConfig
+from wbcstudy.files import read_bytes
 from wbcstudy.registry import run_title
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.results import run_seconds
@@ -157,8 +158,7 @@ def _outcome(record: Mapping[str, Any], success: str) -> str:
 def _read_rows(path: Path) -> list[dict[str, str]]:
     """Return the complete rows of a history.csv; none of a damaged one, which the training itself reports."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(read_bytes(path).decode().splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error):
         return []
     return [row for row in rows if (row.get("epoch") or "").isdigit() and all(_is_number(row.get(n)) for n in _SHOWN)]

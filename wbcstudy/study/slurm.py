@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from wbcstudy.errors import StudyError
-from wbcstudy.files import project_root
+from wbcstudy.files import project_root, read_bytes
 from wbcstudy.runs.folders import StudyFolder
 
 _PLUGIN = "snakemake_executor_plugin_slurm"
@@ -115,7 +115,7 @@ def _read(path: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        settings = yaml.safe_load(read_bytes(path, 1_000_000)) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise StudyError(f"{path} cannot be read: {error}", expected="YAML", fix="See profiles/slurm/.") from None
     if not isinstance(settings, dict):
