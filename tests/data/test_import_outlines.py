@@ -186,6 +186,22 @@ def test_what_is_left_out_is_listed_with_the_reason(tmp_path):
     assert len(load_dataset(tmp_path / "out").cases) == 1
 
 
+def test_folders_of_patients_are_kept(tmp_path):
+    for patient in (1, 2, 3):
+        labelme(tmp_path / "in" / f"Patient_{patient}", box("cell", 5, 30))
+    import_outlines("labelme", tmp_path / "in", tmp_path / "out")
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.groups == {f"Patient_{patient}_a": f"Patient_{patient}" for patient in (1, 2, 3)}
+
+
+def test_images_of_one_name_and_two_suffixes(tmp_path):
+    folder = labelme(tmp_path / "in", box("cell", 5, 30))
+    Image.new("RGB", (40, 40)).save(folder / "a.bmp")
+    (folder / "b.json").write_text(json.dumps({"imagePath": "a.bmp", "shapes": [box("cell", 1, 9)]}))
+    import_outlines("labelme", folder, tmp_path / "out")
+    assert len(load_dataset(tmp_path / "out").cases) == 2
+
+
 def test_unknown_classes_are_one_error_with_the_options(tmp_path):
     folder = labelme(tmp_path / "in", box("Zelle", 5, 30), box("Zelle", 1, 3), box("x", 10, 20))
     with pytest.raises(StudyError) as caught:

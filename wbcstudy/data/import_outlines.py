@@ -17,7 +17,7 @@ from wbcstudy.config_io import yaml_line
 from wbcstudy.data.class_names import guess_label
 from wbcstudy.data.images import read_shape
 from wbcstudy.data.outline_files import FORMATS, Annotated, Outline, read_outlines
-from wbcstudy.data.propose_files import IMAGE_SUFFIXES, list_folder
+from wbcstudy.data.propose_files import IMAGE_SUFFIXES, describe_pairs, list_folder
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, escape_cell, temporary_folder
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, LABELS, NUCLEUS
@@ -39,11 +39,13 @@ class Summary:
         images: number of images with a mask.
         drawn: number of outlines of each class.
         left_out: (file, object or image, reason) of each object and image that was left out.
+        questions: what the names of the folders do not show.
     """
 
     images: int = 0
     drawn: Counter = field(default_factory=Counter)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
 
 
 def find_format(folder: Path, paths: Sequence[PurePosixPath]) -> str | None:
@@ -116,6 +118,9 @@ def import_outlines(form: str, source: Path, out: Path, classes: Mapping[str, st
         reasons = Counter(re.sub(r"\d+", "N", reason) for *_, reason in summary.left_out)
         lines.append(f"Left out: {len(summary.left_out)} (see {out / 'left_out.csv'})")
         lines += [f"  {number}: {reason}" for reason, number in reasons.most_common(8)]
+    if summary.questions:
+        lines += ["Please decide (the lines in dataset.yaml are marked with CHECK):"]
+        lines += [f"  {question}" for question in summary.questions]
     return [*lines, "Next, look at the masks:", f"  wbcstudy data check {out} --html check.html"]
 
 
@@ -221,17 +226,17 @@ def _write(part: Path, source: Path, by_image, meanings: Mapping[str, str], summ
             summary.left_out.append((str(entry.source), entry.image, image))
         else:
             groups.setdefault(image, []).append(entry)
-    ids = _case_ids(list(groups))
-    for folder in ("images", "masks"):
-        (part / folder).mkdir(parents=True)
-    suffixes = set()
+    names = _new_names(list(groups))
+    pairs = []
     for image, entries in groups.items():
         mask = _draw(source / image, image, entries, meanings, summary)
         if mask is None:
             continue
-        suffixes.add(image.suffix)
-        shutil.copyfile(source / image, part / "images" / f"{ids[image]}{image.suffix}")
-        Image.fromarray(_GREY[mask]).save(part / "masks" / f"{ids[image]}.png")
+        pairs.append(("images" / names[image], "masks" / names[image].with_suffix(".png")))
+        for path in pairs[-1]:
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / image, part / pairs[-1][0])
+        Image.fromarray(_GREY[mask]).save(part / pairs[-1][1])
         summary.images += 1
     if not summary.images:
         reasons = join_words(sorted({reason for *_, reason in summary.left_out}), most=3)
@@ -240,12 +245,13 @@ def _write(part: Path, source: Path, by_image, meanings: Mapping[str, str], summ
             expected="images whose names are those in the files of outlines, in the same folder or below",
             fix="Copy the images into the folder, under their original names.",
         )
-    values = {"name": name, "images": f"images/{{case}}{suffixes.pop() if len(suffixes) == 1 else '.*'}"}
-    values |= {"masks": "masks/{case}.png", "labels": dict(zip(LABELS, _GREY.tolist(), strict=True))}
-    text = "# Written by `wbcstudy data import`. A pixel belongs to an outline if its centre is inside.\n"
-    (part / "dataset.yaml").write_text(
-        text + "".join(f"{yaml_line(*pair)}\n" for pair in values.items()), encoding="utf-8"
-    )
+    (images, masks), questions = describe_pairs(pairs)
+    values = {"name": name, "images": images, "masks": masks, "labels": dict(zip(LABELS, _GREY.tolist(), strict=True))}
+    lines = ["# Written by `wbcstudy data import`. A pixel belongs to an outline if its centre is inside."]
+    lines += [f"# CHECK: {question}" for question in questions]
+    lines += [yaml_line(*pair) for pair in values.items()]
+    (part / "dataset.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    summary.questions += questions
     with (part / "left_out.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         rows = [("file", "object", "reason"), *summary.left_out]
         csv.writer(file, lineterminator="\n").writerows([escape_cell(cell) for cell in row] for row in rows)
@@ -292,13 +298,18 @@ def _draw(
     return mask
 
 
-def _case_ids(images: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
-    """Name cases by their image file, with its folders where names repeat."""
-    unique = len({image.stem for image in images}) == len(images)
-    ids = {image: image.stem if unique else "_".join(image.with_suffix("").parts) for image in images}
-    if len(set(ids.values())) < len(ids):
-        ids = {image: f"{number:04d}_{image.stem}" for number, image in enumerate(images, 1)}
-    return ids
+def _new_names(images: Sequence[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
+    """Name the copies of images: folders are kept where they differ, since they may be patients."""
+    if len({image.parent for image in images}) == 1:
+        names = {image: PurePosixPath(image.name) for image in images}
+    elif len({len(image.parts) for image in images}) == 1:
+        names = {image: image for image in images}
+    else:
+        names = {image: PurePosixPath("_".join(image.parts)) for image in images}
+    if len({name.with_suffix("") for name in names.values()}) < len(names):
+        # a.png and a.jpg would share a mask.
+        names = {image: PurePosixPath(f"{number:04d}_{image.name}") for number, image in enumerate(images, 1)}
+    return names
 
 
 def _name(out: Path) -> str:

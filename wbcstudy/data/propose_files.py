@@ -94,7 +94,7 @@ def pair_files(folder: Path, paths: Iterable[PurePosixPath]) -> Paired | None:
     shapes = Counter((len(image.parts), len(mask.parts)) for image, mask in pairs)
     depths = shapes.most_common(1)[0][0]
     pairs = sorted(pair for pair in pairs if (len(pair[0].parts), len(pair[1].parts)) == depths)
-    patterns, questions = _patterns(pairs, affixes)
+    patterns, questions = describe_pairs(pairs, affixes)
     return Paired(*patterns, tuple(pairs), tuple(notes + questions))
 
 
@@ -262,8 +262,14 @@ def _rank_image(text: str) -> tuple[bool, bool]:
     return bool(_MASK_WORDS.search(text)), bool(_OBJECT_WORDS.search(text))
 
 
-def _patterns(pairs: Sequence[tuple], affixes: tuple | None) -> tuple[list[str], list[str]]:
-    """Return the patterns of images and masks, and questions about the meaning of folders."""
+def describe_pairs(pairs: Sequence[tuple], affixes: tuple | None = (("", ""), ("", ""))) -> tuple[list[str], list[str]]:
+    """Return the patterns of images and masks, and questions about the meaning of folders.
+
+    Args:
+        pairs: image and mask of each case; all images are equally deep in folders, and so are all masks.
+        affixes: the text before and after the case id, in the names of images and of masks; None if the case id is a
+            folder.
+    """
     roles = list(zip(*pairs, strict=True))
     columns = [list(zip(*(path.parts[:-1] for path in role), strict=True)) for role in roles]
     cores = [_core(path.stem, *affixes[0]) for path in roles[0]] if affixes else _folder_cores(columns)
