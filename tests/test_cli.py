@@ -1,5 +1,6 @@
 """Bad input on the command line: a short message, a non-zero exit code, and no half-written files."""
 
+import re
 import subprocess
 import sys
 
@@ -162,6 +163,14 @@ def test_a_dry_run_lists_and_writes_nothing(command, cells, places):
     assert not (places / "outputs").exists()
 
 
+@pytest.mark.parametrize("part", ["dataset.yaml", "images", "masks", "."])
+def test_a_dry_run_names_a_dataset_that_is_not_there(command, cells, places, part):
+    (places / "cells" / part).rename(places / "moved")
+    code, output, errors = command("run", cells, "--dry-run")
+    assert code == 2 and "To run" not in output
+    assert "cells" in errors and "To fix:" in errors
+
+
 def test_the_status_of_a_study_that_never_ran(command, cells, places):
     code, output, _ = command("status", cells)
     assert code == 0
@@ -226,3 +235,38 @@ def test_control_and_direction_characters_do_not_reach_the_terminal(command, pla
     code, output, errors = command("run", places / f"{evil}.yaml")
     assert code == 2 and "\\x1b[2J\\u202egnp.exe\\u2066\\r" in errors
     assert not set("\x1b\u202e\u2066\r") & set(output + errors)
+
+
+@pytest.mark.parametrize(
+    "name", ["bad.yaml", "binary.yaml", "text.png", "weights.h5", "folder", "absent", "", "C:\\a\\b"]
+)
+def test_no_command_shows_the_words_of_its_libraries(command, places, monkeypatch, name):
+    monkeypatch.chdir(places)
+    (places / "bad.yaml").write_text("epochs: [\n")
+    for binary in ("binary.yaml", "text.png", "weights.h5"):
+        (places / binary).write_bytes(b"\x89\0\xff" * 9)
+    (places / "folder").mkdir()
+    out = ("--out", "out.onnx")
+    for words in (
+        *(((action, name)) for action in ("run", "status", "report", "plan", "stop", "init")),
+        ("repeat", name, "--study", "again"),
+        ("repeat", "folder", "--study", name or "a/b"),
+        ("segment", "text.png", "--model", name, *out),
+        ("segment", name, "--model", "absent", *out),
+        ("segment", "text.png", "--model", "absent", *out, "--pixel-um", name),
+        ("export", name, "--format", "onnx", *out),
+        ("export", "absent", "--format", name, *out),
+        ("data", "check", name),
+        ("data", "fetch", name),
+        ("data", "fetch", "segmentation_wbc", "--archive", name),
+        ("weights", "fetch", name),
+        ("weights", "convert", "vgg16", name, *out),
+        (name,),
+    ):
+        code, output, errors = command(*words)
+        text = (output + errors).replace("keras, savedmodel", "")
+        assert code in (1, 2) and text, words
+        assert not re.search(
+            r"pydantic|\bPIL\b|[Nn]umpy|[Ss]nakemake|Input should|[a-z]Error\b|h5py|keras|bug", text
+        ), text
+        assert "/mnt/c/a/b" in text or "\\" not in name or name not in text, text

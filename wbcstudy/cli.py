@@ -30,6 +30,14 @@ app.add_typer(_weights, name="weights")
 # Errors of the file system, which the user can fix.
 _FILE_SYSTEM_ERRORS = {getattr(errno, name) for name in "EACCES EPERM EROFS ENOSPC EDQUOT EIO EFBIG".split()}
 
+
+def _read_number(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number.") from None
+
+
 _StudyFile = Annotated[Path, typer.Argument(help="Study file: params/<study>.yaml", show_default=False)]
 _RUN_OR_STUDY = "Folder of a run, or name of a study (the network that its report recommends is used)."
 
@@ -157,7 +165,11 @@ def plan(
     study: _StudyFile,
     difference: Annotated[
         float | None,
-        typer.Option(help="Difference in mean Dice to detect. Default: the study's equivalence_margin."),
+        typer.Option(
+            parser=_read_number,
+            metavar="NUMBER",
+            help="Difference in mean Dice to detect. Default: the study's equivalence_margin.",
+        ),
     ] = None,
 ) -> None:
     """Show how many test images and seeds a study needs. Example: wbcstudy plan params/demo.yaml --difference 0.005."""
@@ -204,14 +216,20 @@ def segment(
     pixel_um: Annotated[
         float | None,
         typer.Option(
-            help="Pixel size in µm. Adds areas in µm², and sets the scale if the training images have a pixel size."
+            parser=_read_number,
+            metavar="NUMBER",
+            help="Pixel size in µm. Adds areas in µm², and sets the scale if the training images have a pixel size.",
         ),
     ] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
     way: Annotated[str, typer.Option(help="auto, whole (resize the image) or tiles.")] = "auto",
     scale: Annotated[
         float | None,
-        typer.Option(help="Size of the cells in px, relative to the training images: 2 means twice as large."),
+        typer.Option(
+            parser=_read_number,
+            metavar="NUMBER",
+            help="Size of the cells in px, relative to the training images: 2 means twice as large.",
+        ),
     ] = None,
 ) -> None:
     """Segment new images, separate touching cells and measure each cell.

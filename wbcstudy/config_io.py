@@ -362,7 +362,7 @@ def _read_text(path: Path, example: str) -> str:
     except UnicodeDecodeError as error:
         if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
             message, fix = "it is a Word document or an archive", "Save it as plain text."
-        elif encoding != "utf-8-sig":
+        elif encoding != "utf-8-sig" or b"\0" in content:
             message, fix = "it is not a text file", "Check the path."
         else:
             line = content.count(b"\n", 0, error.start) + 1
@@ -382,7 +382,7 @@ def _advise_on_path(path: Path, error: OSError, example: str) -> str:
         names = [file.name for file in path.parent.glob("*.yaml")]
     except OSError:
         names = []
-    closest = difflib.get_close_matches(path.name, names, n=1)
+    closest = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     advice = f"Did you mean {path.parent / closest[0]}?" if closest else "Check the path."
     return f"{advice} For an example, see {example}."
 

@@ -50,7 +50,12 @@ _YAML_CAUSES = (
         "",
     ),
     (r":\s+([\"'])(?:(?!\1).)*$", "a quote that is not closed", "Close the quote.", ""),
-    (r"^[^'\"#]*?:\s+([\[{])[^\]}]*$", "a bracket that is not closed", "Close the bracket.", "expected ',' or"),
+    (
+        r"^[^'\"#]*?:\s+([\[{])[^\]}]*$",
+        "a bracket that is not closed",
+        "Close the bracket.",
+        "expected ',' or|(stream|document) end",
+    ),
     *((*row, "") for row in _LOOK_ALIKES[3:]),
     (r"^\s*(?:- +)?[\w-]+:\s+[^'\"\[{#\s][^#]*?(: )", "': ' within a value", "QUOTE", "mapping values"),
     (r"^(---)", "a second document", "Delete the line '---'.", "another document"),

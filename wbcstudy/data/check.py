@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from wbcstudy.data.case_files import FACT_COLUMNS, find_case_files, read_facts, unused_columns
-from wbcstudy.data.check_report import CheckedCase, CheckReport, Finding, ImagePair
+from wbcstudy.data.check_report import CheckedCase, CheckReport, Finding, ImagePair, group_findings
 from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, make_dataset
 from wbcstudy.data.duplicates import Duplicate, DuplicateFinder, add_known, compare_masks
 from wbcstudy.data.images import image_fault, is_grey, read_image, read_instances, read_orientation
@@ -93,8 +93,8 @@ def check_dataset(
         folder,
         len(case_files.images),
         tuple(checked),
-        tuple(errors),
-        tuple(warnings),
+        tuple(group_findings(errors, folder)),
+        tuple(group_findings(warnings, folder)),
         {name: text for name, text in notes.items() if text},
         tuple(pairs),
     )

@@ -164,12 +164,12 @@ def plan_repetition(run: str | Path, name: str) -> Plan:
 
 
 def check_available(datasets: Sequence[str]) -> None:
-    """Raise `StudyError` if a dataset is not there. Draws no synthetic images."""
-    from wbcstudy.data.datasets import DATASETS, find_spec
+    """Raise `StudyError` if a dataset or its images are not there. Draws no synthetic images."""
+    from wbcstudy.data.datasets import DATASETS, load_dataset
 
     for dataset in datasets:
         if dataset not in DATASETS or not DATASETS[dataset].generator:
-            find_spec(dataset)
+            load_dataset(dataset)
 
 
 def study_status(source: str | Path, verify: bool = False) -> list[dict[str, object]]:

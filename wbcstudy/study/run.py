@@ -79,14 +79,14 @@ def run_study(
     if not dry_run:
         return _run_plan(plan, jobs, executor, profile, show, repeat_damaged)
     waiting, progress = _progress(plan, repeat_damaged)
+    if waiting:
+        check_available([plan.study.dataset, *plan.study.also_score])
+        check_plan_weights(plan, download=False)
     show(f"{plan.study.name}: {progress}{' To run:' if waiting else ''}")
     for name in waiting:
         show(f"  {name}")
     if plan.study.also_score:
         show(f"Then any missing scores on {join_words(plan.study.also_score)}.")
-    if waiting:
-        check_available([plan.study.dataset, *plan.study.also_score])
-        check_plan_weights(plan, download=False)
     return 0
 
 

@@ -122,6 +122,8 @@ def layout_transfer(transfer: Transfer, best: str | None, notes: Iterable[str] =
         "magnification (all images are resized to one size), the stain, the camera, the types of cells or the expert.",
         "Each network of a row (all folds and seeds) is scored on every image of the other dataset, and the scores of "
         f"an image are averaged; networks per row: {number}. No network was trained on these images.",
+        "Here each image is squeezed to a square of image_size. `wbcstudy segment` keeps the scale of the training "
+        "images and cuts large images into tiles, so that its masks of the same images, and their scores, can differ.",
         *interval_notes(transfer.table, "drop", "drop_ci_low"),
     ]
     return Layout(8, "Scores on other datasets", heads, rows, notes=[*remarks, *notes])
