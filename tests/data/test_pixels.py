@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from wbcstudy.data.pixels import Pixels
+from wbcstudy.data import pixels as module
+from wbcstudy.data.pixels import Pixels, pack_colours, unique_values
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -52,3 +53,17 @@ def test_whole_numbers_of_any_type_are_labels(kind):
 def test_half_transparent_pixels_are_half_white():
     pixels = Pixels(np.full((1, 1, 3), 100, np.uint8), alpha=np.full((1, 1), 128, np.uint8))
     assert pixels.on_white()[0, 0].tolist() == [177, 177, 177]
+
+
+@pytest.mark.parametrize("largest", [1, 300, 2**24])
+def test_unique_values_of_parts_are_those_of_the_whole(monkeypatch, largest):
+    monkeypatch.setattr(module, "_PART", 7)
+    values = np.random.default_rng(0).integers(-1, largest, (9, 11)).T
+    keys, where = unique_values(values)
+    expected, index = np.unique(values, return_inverse=True)
+    assert keys.tolist() == expected.tolist() and (where == index.reshape(values.shape)).all()
+    assert unique_values(np.zeros((0, 3), int))[1].shape == (0, 3)
+
+
+def test_packed_colours():
+    assert pack_colours(np.array([[[1, 2, 3], [255, 0, 16]]], np.uint8)).tolist() == [[0x010203, 0xFF0010]]

@@ -54,7 +54,9 @@ class Duplicate(NamedTuple):
 
 def image_digest(image: np.ndarray) -> str:
     """Return the SHA-256 of the pixels: equal images have equal digests, in any file format."""
-    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image))
+    return digest.hexdigest()
 
 
 class DuplicateFinder:

@@ -48,7 +48,8 @@ def read_image(path: Path) -> np.ndarray:
             expected="8 bits per channel, or 16 bits in full use (0-65535)",
             fix="Save it with 8 bits per channel. The camera used fewer than 16 bits, and how many is unknown.",
         )
-    return np.ascontiguousarray(pixels.on_white())
+    # Not the decoder's own array, which is read-only.
+    return np.require(pixels.on_white(), requirements=["C", "W"])
 
 
 def read_instances(path: Path) -> np.ndarray:

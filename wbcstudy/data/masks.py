@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ImageColor
 
 from wbcstudy.data.image_files import read_pixels
-from wbcstudy.data.pixels import OPAQUE, Pixels
+from wbcstudy.data.pixels import OPAQUE, Pixels, pack_colours, unique_values
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import LABELS
 
@@ -47,16 +47,15 @@ def read_mask(path: Path, spec: DatasetSpec) -> tuple[np.ndarray, int]:
     if spec.uses_colours:
         values = _colours(pixels, path)
         points = np.array([ImageColor.getrgb(value) for value, _ in listed], float)
-        keys, where = np.unique(values, return_inverse=True)
+        keys, where = unique_values(values)
         channels = np.stack([keys >> 16, keys >> 8 & 255, keys & 255], axis=1).astype(float)
         distances = np.sqrt(((channels[:, None, :] - points[None, :, :]) ** 2).sum(axis=2))
     else:
         values = _numbers(pixels, path, [value for value, _ in listed])
-        keys, where = np.unique(values, return_inverse=True)
+        keys, where = unique_values(values)
         distances = np.abs(keys[:, None].astype(float) - np.array([value for value, _ in listed], float)[None, :])
     nearest = distances.argmin(axis=1)
     off = distances[np.arange(len(keys)), nearest]
-    where = where.reshape(values.shape)
     if (off > spec.tolerance).any():
         raise _unlisted(path, pixels, values, (off > spec.tolerance)[where], spec)
     table = np.array([label for _, label in listed], np.uint8)[nearest]
@@ -75,7 +74,7 @@ def _check_opaque(pixels: Pixels, path: Path) -> None:
 
 
 def _numbers(pixels: Pixels, path: Path, listed: list[int]) -> np.ndarray:
-    """Return grey levels or palette indices, int64 (H, W)."""
+    """Return grey levels or palette indices, int32 or int64 (H, W)."""
     values = pixels.values
     if values.ndim > 2:
         coloured = (values != values[..., :1]).any(axis=2)
@@ -99,15 +98,14 @@ def _numbers(pixels: Pixels, path: Path, listed: list[int]) -> np.ndarray:
 
 
 def _colours(pixels: Pixels, path: Path) -> np.ndarray:
-    """Return colours packed as 0xrrggbb, int64 (H, W)."""
+    """Return colours packed as 0xrrggbb, int32 (H, W)."""
     if not pixels.has_scale() or (pixels.bits > 8 and not _is_eight_bits(pixels.values)):
         raise StudyError(
             f"Mask {path} has {pixels.description} pixels, whose values are not 8-bit colours.",
             expected="8 bits per channel, since the labels in dataset.yaml are colours",
             fix="Save the mask as an 8-bit PNG, or give the labels in dataset.yaml as numbers.",
         )
-    red, green, blue = np.moveaxis(pixels.colours().astype(np.int64), 2, 0)
-    return red << 16 | green << 8 | blue
+    return pack_colours(pixels.colours())
 
 
 def _is_eight_bits(values: np.ndarray) -> bool:

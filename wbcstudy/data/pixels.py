@@ -17,6 +17,8 @@ _BYTE = 8
 _WORD = 16
 # 16-bit values below this come from a 12-bit camera; their high byte would be nearly black.
 _TWELVE_BITS = 4096
+# Pixels of a mask that are sorted at once.
+_PART = 2**20
 
 # EXIF orientation -> how to turn the stored array upright.
 _UPRIGHT: Mapping[int, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
@@ -91,14 +93,15 @@ class Pixels:
         if self.palette is not None:
             table = np.zeros((max(2**self.bits, len(self.palette)), 3), np.uint8)
             table[: len(self.palette)] = self.palette
-            return table[self.values.astype(np.intp)]
+            return table[self.values.astype(np.uint8) if self.values.dtype == bool else self.values]
         largest = 2**self.bits - 1
-        values = self.values.astype(np.uint16)
+        # Of 8 bits nothing is calculated: an image of 90 megapixels would need three times its memory.
+        values = self.values if self.values.dtype == np.uint8 and self.bits == _BYTE else self.values.astype(np.uint16)
         if self.white_is_zero:
-            values = largest - values
+            values = (largest - values).astype(values.dtype)
         if self.bits < _BYTE:
             values = (values * OPAQUE + largest // 2) // largest
-        values = (values >> max(0, self.bits - _BYTE)).astype(np.uint8)
+        values = (values >> (self.bits - _BYTE) if self.bits > _BYTE else values).astype(np.uint8, copy=False)
         return values if values.ndim > 2 else np.repeat(values[..., None], 3, axis=2)
 
     def on_white(self) -> np.ndarray:
@@ -111,7 +114,7 @@ class Pixels:
         return np.minimum((front + (OPAQUE - alpha) * OPAQUE + OPAQUE // 2) // OPAQUE, OPAQUE).astype(np.uint8)
 
     def numbers(self, listed: Collection[int] = ()) -> np.ndarray:
-        """Return the stored numbers of a grey or palette file, int64 (H, W).
+        """Return the stored numbers of a grey or palette file, int32 or, of more than 16 bits, int64 (H, W).
 
         Grey levels of fewer than 8 bits are the stored numbers (0 to 15 for 4 bits) if one of these, except 0, is in
         `listed`, else they are spread over 0 to 255.
@@ -134,8 +137,31 @@ class Pixels:
             values = np.clip(whole.astype(np.float64), -(2.0**62), 2.0**62)
         elif values.dtype == np.uint64:
             values = np.minimum(values, 2**62)
-        values = values.astype(np.int64)
+        values = values.astype(np.int32 if values.dtype.kind in "bui" and values.dtype.itemsize <= 2 else np.int64)
         largest = 2**self.bits - 1
         if self.palette is None and self.bits < _BYTE and not any(0 < number <= largest for number in listed):
             values = values * OPAQUE // largest
         return values
+
+
+def unique_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted unique values, and the index (H, W) of each value among them, as `np.unique` does.
+
+    A part of the array is sorted at a time: `np.unique` needs ten times the memory of a mask.
+    """
+    flat = values.reshape(-1)
+    parts = [slice(start, start + _PART) for start in range(0, flat.size, _PART)]
+    keys = np.unique(np.concatenate([flat[:0], *(np.unique(flat[part]) for part in parts)]))
+    where = np.empty(flat.size, np.min_scalar_type(max(len(keys) - 1, 0)))
+    for part in parts:
+        where[part] = np.searchsorted(keys, flat[part])
+    return keys, where.reshape(values.shape)
+
+
+def pack_colours(colours: np.ndarray) -> np.ndarray:
+    """Return colours, uint8 (H, W, 3), packed as 0xrrggbb, int32 (H, W)."""
+    packed = colours[..., 0].astype(np.int32)
+    for channel in (1, 2):
+        packed <<= 8
+        packed |= colours[..., channel]
+    return packed
