@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from wbcstudy.data.folder_names import facts_in_names, folder_field
 from wbcstudy.data.image_files import read_pixels
 from wbcstudy.data.spec import SPEC_FILE
 from wbcstudy.errors import StudyError
@@ -30,10 +31,6 @@ _SEPARATORS = "_-. "
 _MASK_WORDS = re.compile(r"(?i)mask|label|(?<![a-z])gt(?![a-z])|truth|seg|annot|expert|manual")
 # Of several masks of one image, classes are better than single objects.
 _OBJECT_WORDS = re.compile(r"(?i)object|instance|flow|overlay|outline|edge|prob|vis|thumb|preview|normali")
-_CELL_TYPES = re.compile(r"(?i)(baso|eosi|lymph?|mono|neut|blast|myelo|band|platelet|erythro)[a-z]*|mixt?(ed)?|[belmn]")
-_PARTS_OF_SPLIT = re.compile(r"(?i)(train|val|test|fold|part|batch|set|dataset|tr|ts|r|s)[a-z]*[ _-]?\d*")
-_NAMED_PATIENTS = re.compile(r"(?i)(patient|pat|subject|slide|smear|donor|person)[ _-]?\d+")
-_PATIENTS = re.compile(r"(?i)(patient|pat|subject|case|slide|smear|donor|sample|person|p|s|id)?[ _-]?\d+[a-z]?")
 
 
 @dataclass(frozen=True)
@@ -275,7 +272,7 @@ def describe_pairs(pairs: Sequence[tuple], affixes: tuple | None = (("", ""), ("
     cores = [_core(path.stem, *affixes[0]) for path in roles[0]] if affixes else _folder_cores(columns)
     questions: list[str] = []
     used: set[str] = set()
-    facts = _facts_in_names(cores) if affixes else ""
+    facts = facts_in_names(cores) if affixes else ""
     # Texts of a folder in all cases -> its field; image and mask share the fields of equal texts.
     fields: dict[tuple[str, ...], str] = {tuple(cores or ()): "{case}"}
     patterns = []
@@ -288,25 +285,12 @@ def describe_pairs(pairs: Sequence[tuple], affixes: tuple | None = (("", ""), ("
                 parts.append(column[0])
                 continue
             if texts not in fields:
-                fields[texts] = _field(texts, used, questions)
+                fields[texts] = folder_field(texts, used, questions)
             parts.append(start + fields[texts])
         stems, suffixes = {path.stem for path in roles[role]}, {path.suffix.lower() for path in roles[role]}
         name = f"{facts}{{case}}".join(affixes[role]) if affixes else stems.pop() if len(stems) == 1 else "*"
         patterns.append("/".join([*parts, name + (roles[role][0].suffix if len(suffixes) == 1 else ".*")]))
     return patterns, questions
-
-
-def _facts_in_names(cores: Sequence[str]) -> str:
-    """Return the field that all case ids start with, as '{cell_type}_' for mono_12; '' if there is none."""
-    matches = [re.fullmatch(r"([A-Za-z]+\d*)([_-])(.+)", core) for core in cores]
-    separators = {match and match[2] for match in matches}
-    if len(separators) != 1 or None in separators:
-        return ""
-    names = {match[1] for match in matches}
-    for field, words in (("cell_type", _CELL_TYPES), ("group", _NAMED_PATIENTS)):
-        if 1 < len(names) < len(cores) and all(len(name) > 1 and words.fullmatch(name) for name in names):
-            return f"{{{field}}}{separators.pop()}"
-    return ""
 
 
 def _folder_cores(columns) -> list[str] | None:
@@ -321,32 +305,3 @@ def _common_start(texts: Sequence[str]) -> str:
     """Return the words that all folder names start with, as imagesTr and imagesTs of nnU-Net; '' for other names."""
     match = re.match(r"(images|labels)T(?=[rs]$)", texts[0])
     return match[0] if match and all(text.startswith(match[0]) for text in texts) else ""
-
-
-def _field(texts: Sequence[str], used: set[str], questions: list[str]) -> str:
-    """Return the field for a folder, by its names."""
-    names = sorted(set(texts))
-    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
-    def share(words: re.Pattern) -> float:
-        return sum(bool(words.fullmatch(name)) for name in names) / len(names)
-
-    if share(_CELL_TYPES) >= 0.6 and "cell_type" not in used:
-        field = "cell_type"
-    elif share(_NAMED_PATIENTS) >= 0.6 and "group" not in used:
-        field = "group"
-        if len(names) < 3:
-            questions.append(f"There are {len(names)} groups ({shown}). Add cases of others: a split needs three.")
-    elif share(_PARTS_OF_SPLIT) >= 0.6:
-        field = "folder"
-    else:
-        field = "group" if len(names) > 2 and "group" not in used else "folder"
-        if share(_PATIENTS) < 0.6 or field == "folder":
-            questions.append(
-                f"The meaning of the folders {shown}: write {{group}} if each is a patient or slide (three or more "
-                f"are needed), {{cell_type}}, or {{folder}} if neither. {{{field}}} is proposed."
-            )
-    if field in used:
-        return "*"
-    used.add(field)
-    return f"{{{field}}}"
