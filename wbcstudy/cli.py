@@ -257,11 +257,28 @@ def export(
     model: Annotated[str, typer.Argument(help=_RUN_OR_STUDY)],
     form: Annotated[str, typer.Option("--format", help="keras, savedmodel, onnx or bioimageio.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Output file or folder.", show_default=False)],
+    size: Annotated[
+        str | None,
+        typer.Option(help="Side of the images, or height x width (333x517), for OpenCV. ONNX only. Default: any size."),
+    ] = None,
+    author: Annotated[list[str] | None, typer.Option(help="bioimageio: name of an author. Can be repeated.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="bioimageio: SPDX licence of the network. Default: that of the images.")
+    ] = None,
+    cite: Annotated[str | None, typer.Option(help="bioimageio: reference with DOI, besides the dataset's.")] = None,
+    pixel_um: Annotated[
+        float | None, typer.Option(help="bioimageio: pixel size of the training images in µm. Default: dataset.yaml.")
+    ] = None,
 ) -> None:
-    """Export a trained network for Keras, TensorFlow or ONNX, or for Fiji, QuPath and deepImageJ (bioimageio)."""
-    from wbcstudy.inference.export import export_network
+    """Export a trained network for Keras, TensorFlow or ONNX, or for programs of the BioImage Model Zoo (bioimageio).
 
-    _show(f"Written: {export_network(model, form, out)}")
+    Example: wbcstudy export demo --format onnx --out demo.onnx
+    """
+    from wbcstudy.inference.export import Attribution, export_network, parse_size
+
+    given = (tuple(author or ()), licence, cite, pixel_um)
+    attribution = Attribution(*given) if any(given) else None
+    _show(f"Written: {export_network(model, form, out, parse_size(size) if size else None, attribution)}")
 
 
 @app.command("copy-notebooks", hidden=True)

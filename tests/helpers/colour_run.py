@@ -36,7 +36,17 @@ def build_colour_network(stain=None):
 
 
 def write_colour_run(
-    outputs: Path, study="colours", *, size=32, trained=None, dice=0.9, seed=0, stain=None, dataset="synthetic", **facts
+    outputs: Path,
+    study="colours",
+    *,
+    size=32,
+    trained=None,
+    dice=0.9,
+    seed=0,
+    stain=None,
+    dataset="synthetic",
+    model=None,
+    **facts,
 ) -> Path:
     """Write `outputs/<study>/runs/<run>/` as a training does.
 
@@ -49,6 +59,7 @@ def write_colour_run(
         seed: seed of the run.
         stain: stain normalisation of the network, or None.
         dataset: dataset of the run.
+        model: another network.
         facts: further entries of `trained_on`.
 
     Returns:
@@ -58,7 +69,7 @@ def write_colour_run(
     folder = StudyFolder(outputs / study).run(config.name)
     folder.path.mkdir(parents=True)
     write_yaml(config, folder.params)
-    build_colour_network(stain).save(folder.model)
+    (model or build_colour_network(stain)).save(folder.model)
     counts = {"tp": 9, "fp": 1, "fn": 1, "tn": 9, "dice": dice}
     # Counts with this Dice.
     counts |= {"tp": round(1000 * dice), "fp": round(1000 * (1 - dice)), "fn": round(1000 * (1 - dice))}

@@ -1,6 +1,9 @@
 """Exported networks predict the same probabilities as the run's network."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +76,54 @@ def test_plain_layers_in_float32_compute_what_the_network_computes(encoder):
     assert isinstance(mixed, keras.Model)
 
 
+def extend(images):
+    """Repeat the last row and column up to a multiple of 32."""
+    missing = [(0, -side % 32) for side in images.shape[1:3]]
+    return np.pad(images, [(0, 0), *missing, (0, 0)], mode="edge")
+
+
+@needs("onnx")
+@pytest.mark.parametrize("shape", [(96, 96), (100, 100), (333, 517), (1, 1), (31, 64)])
+def test_onnx_takes_images_of_any_size(shape, run, tmp_path):
+    path = export_network(run, "onnx", tmp_path / "cells.onnx")
+    images = np.random.default_rng(0).uniform(0, 255, (2, *shape, 3)).astype(np.float32)
+    predicted = predict_with("onnx", path, images)
+    expected = np.asarray(load_network(run).model(extend(images)))[:, : shape[0], : shape[1]]
+    # Logits of this network reach a thousand, of which float32 has three decimals.
+    assert predicted.shape == (2, *shape, 3) and np.allclose(predicted, expected, atol=1e-4)
+
+
+@needs("onnx")
+@pytest.mark.parametrize(("size", "shape"), [("96", (96, 96)), ("100", (100, 100)), ("333x517", (333, 517))])
+def test_opencv_reads_a_file_of_one_size(size, shape, run, tmp_path, command):
+    import cv2
+
+    path = tmp_path / "cells.onnx"
+    code, _, errors = command("export", run, "--format", "onnx", "--out", path, "--size", size)
+    assert code == 0, errors
+    image = np.random.default_rng(0).uniform(0, 255, (1, *shape, 3)).astype(np.float32)
+    network = cv2.dnn.readNetFromONNX(str(path))
+    network.setInput(image)
+    predicted = network.forward().reshape(1, *shape, 3)
+    assert np.allclose(predicted, predict_with("onnx", path, image), atol=1e-4)
+    facts = json.loads((tmp_path / "cells.onnx.json").read_text())
+    assert f"(1, {shape[0]}, {shape[1]}, 3)" in facts["input"]
+
+
+@pytest.mark.slow
+@needs("onnx")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not report peak memory in /proc")
+def test_an_export_of_resnet18_needs_less_than_1500_mb(tmp_path):
+    run = write_colour_run(tmp_path / "outputs", size=96, model=build_unet(RunConfig(encoder="resnet18")))
+    script = "import sys; from wbcstudy.inference.export import export_network; export_network(*sys.argv[1:]); "
+    script += "print(open('/proc/self/status').read())"
+    call = [sys.executable, "-c", script, run, "onnx", tmp_path / "cells.onnx"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    peak_mb = next(int(line.split()[1]) / 1e3 for line in done.stdout.splitlines() if line.startswith("VmHWM"))
+    assert 57 < (tmp_path / "cells.onnx").stat().st_size / 1e6 < 60
+    assert peak_mb < 1500
+
+
 def test_a_file_that_computes_something_else_never_gets_its_name(run, tmp_path, monkeypatch):
     monkeypatch.setattr("wbcstudy.inference.export._predict", lambda model, image: np.zeros((*image.shape[:3], 3)))
     with pytest.raises(StudyError, match="predicts other probabilities"):
@@ -86,16 +137,20 @@ def test_invalid_arguments_are_refused(run, tmp_path, command):
         ("kera", "new.keras", "Did you mean 'keras'"),
         ("keras", "taken.keras", "exists"),
         ("keras", "new.h5", "does not end in .keras"),
+        ("keras --size 96", "new.keras", "--size cannot be used with --format keras"),
+        ("onnx --size 0x96", "new.onnx", "0 x 96 px cannot be used"),
+        ("onnx --size 9_6", "new.onnx", "--size 9_6 cannot be used"),
+        ("onnx --author Me", "new.onnx", "cannot be used with --format onnx"),
     ):
-        code, _, errors = command("export", run, "--format", form, "--out", tmp_path / name)
+        code, _, errors = command("export", run, "--format", *form.split(), "--out", tmp_path / name)
         assert code == 2 and message in errors
     assert [path.name for path in tmp_path.iterdir()] == ["taken.keras"]
     assert (tmp_path / "taken.keras").read_text() == "mine"
 
 
 def test_a_missing_package_is_named(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("wbcstudy.inference.export._missing_packages", lambda form: ["tf2onnx"])
-    with pytest.raises(StudyError, match=r"(?s)tf2onnx must be installed.*pip install -e '\.\[export\]'"):
+    monkeypatch.setattr("wbcstudy.inference.export._missing_packages", lambda form: ["onnx"])
+    with pytest.raises(StudyError, match=r"(?s)onnx must be installed.*pip install -e '\.\[export\]'"):
         export_network(run, "onnx", tmp_path / "cells.onnx")
 
 
@@ -105,7 +160,19 @@ def test_a_network_that_normalises_stains_goes_where_no_layer_is_needed(tmp_path
         export_network(run, "keras", tmp_path / "cells.keras")
     path = export_network(run, "savedmodel", tmp_path / "cells")
     images = paint(MASK)[None].astype(np.float32)
-    assert np.allclose(predict_with("savedmodel", path, images), np.asarray(load_network(run).model(images)), atol=1e-4)
+    expected = np.asarray(load_network(run).model(images))
+    assert np.allclose(predict_with("savedmodel", path, images), expected, atol=1e-4)
+    if not _missing_packages("onnx"):
+        path = export_network(run, "onnx", tmp_path / "cells.onnx")
+        assert np.allclose(predict_with("onnx", path, images), expected, atol=1e-4)
+
+
+@needs("onnx")
+def test_the_stains_of_macenko_are_refused_in_onnx(tmp_path):
+    run = write_colour_run(tmp_path / "outputs", size=32, stain="macenko")
+    with pytest.raises(StudyError, match=r"(?s)'stain_normalisation' .*macenko.*savedmodel"):
+        export_network(run, "onnx", tmp_path / "cells.onnx")
+    assert not (tmp_path / "cells.onnx").exists()
 
 
 @every_form("bioimageio")

@@ -50,6 +50,24 @@ def test_two_steps_train_every_weight(trained):
     assert len(unmoved) <= 0.05 * len(before), unmoved
 
 
+def test_onnx_gives_equal_outputs(trained, cells):
+    """Here, since building the nine networks takes most of the time."""
+    cv2, onnxruntime = pytest.importorskip("cv2"), pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from wbcstudy.inference.export import _build_plain
+    from wbcstudy.inference.onnx_graph import build_onnx
+
+    plain = _build_plain(trained[1])
+    images = cells(1, SIZE, seed=2).images[:, :50, :33].astype(np.float32)
+    expected = np.asarray(plain(np.pad(images, [(0, 0), (0, 14), (0, 31), (0, 0)], mode="edge")))[:, :50, :33]
+    any_size = onnxruntime.InferenceSession(build_onnx(plain).SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(any_size.run(None, {"image": images})[0], expected, atol=1e-5)
+    one_size = np.frombuffer(build_onnx(plain, (50, 33)).SerializeToString(), np.uint8)
+    network = cv2.dnn.readNetFromONNX(one_size)
+    network.setInput(images)
+    np.testing.assert_allclose(network.forward().reshape(expected.shape), expected, atol=1e-4)
+
+
 def test_a_saved_model_gives_equal_outputs(trained, cells, tmp_path):
     name, model, _ = trained
     # A fresh optimiser, as `train` does: its moments would be two thirds of the file.

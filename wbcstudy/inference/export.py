@@ -1,8 +1,8 @@
 """Export a run's network to other programs: Keras, TensorFlow, ONNX, and the BioImage Model Zoo.
 
 The file does not need this package: the network is rebuilt from plain Keras layers in float32, with the preprocessing
-inside. Its input is RGB 0-255 as float32, (batch, height, width, 3), sides multiples of 32; its output the
-probabilities of background, cytoplasm and nucleus. The written file is read again and must predict the same
+inside. Its input is RGB 0-255 as float32, (batch, height, width, 3), sides multiples of 32 (in ONNX: any size); its
+output the probabilities of background, cytoplasm and nucleus. The written file is read again and must predict the same
 probabilities as the run's network before it gets its name.
 """
 
@@ -22,6 +22,7 @@ from wbcstudy import __version__
 from wbcstudy.config import SIZE_STEP_PX
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, expand_home, temporary_folder, write_json
+from wbcstudy.inference.bioimageio import Attribution, write_package
 from wbcstudy.inference.network import Network, load_network
 from wbcstudy.labels import LABELS
 from wbcstudy.registry import pick
@@ -29,11 +30,17 @@ from wbcstudy.wording import capitalise, join_words
 
 # Probabilities may differ by rounding in another order; a wrong channel order or a missing layer differs by far more.
 _TOLERANCE = 1e-3
-# Supported by every runtime in Fiji, QuPath and DeepImageJ.
-OPSET = 15
+# Larger images take gigabytes, and are better cut into tiles.
+_MOST_PX = 4096
 
 
-def export_network(model: Network | str | Path, form: str, out: str | Path) -> Path:
+def export_network(
+    model: Network | str | Path,
+    form: str,
+    out: str | Path,
+    size: tuple[int, int] | None = None,
+    attribution: Attribution | None = None,
+) -> Path:
     """Write a run's network for other programs. A failure leaves no file.
 
     Args:
@@ -41,6 +48,9 @@ def export_network(model: Network | str | Path, form: str, out: str | Path) -> P
         form: "keras" (a .keras file), "savedmodel" (a TensorFlow folder), "onnx" (an .onnx file) or "bioimageio" (a
             BioImage Model Zoo package, .zip).
         out: the file, or the folder of a SavedModel; must not exist.
+        size: height and width in px of the only images that an ONNX file takes, for programs that need constant shapes
+            (OpenCV); None for images of any size.
+        attribution: authors, licence, citation and pixel size of a bioimageio package.
 
     Returns:
         The file or folder. `<file>.json`, or `wbcstudy.json` in a SavedModel, describes input, output, the scale of the
@@ -62,17 +72,20 @@ def export_network(model: Network | str | Path, form: str, out: str | Path) -> P
             expected="the packages of wbcstudy's extra `export`",
             fix="Run `make env` again, or in the checkout: .venv/bin/pip install -e '.[export]'",
         )
+    _check_options(form, size, attribution)
     network = load_network(model)
     plain = _build_plain(network.model)
-    image = _example_image(network.training.image_size)
-    expected = network.predict_once(image)
-    _check_same(expected, _predict(plain, image), "the float32 network")
+    side = network.training.image_size
+    image = _example_image(*(size or (side, side)))
+    expected = _predict_extended(network, image)
+    facts = _describe(network, _size_text(form, size))
     try:
         with temporary_folder(out.parent) as folder:
             part = folder / out.name
-            _check_same(expected, write(plain, network, part, image), out.name)
+            options = attribution if form == "bioimageio" else size
+            _check_same(expected, write(plain, network, part, image, facts, options), out.name)
             description = part / "wbcstudy.json" if part.is_dir() else out.with_name(f"{out.name}.json")
-            write_json(description, _describe(network))
+            write_json(description, facts)
             part.replace(out)
     except OSError as error:
         raise cannot_write(out, error, instead="choose another path with --out") from None
@@ -95,11 +108,65 @@ def _build_plain(model):
     return plain
 
 
-def _describe(network: Network) -> dict[str, Any]:
+def parse_size(text: str) -> tuple[int, int]:
+    """Read "96" or "333x517" as height and width in px.
+
+    Raises:
+        StudyError: other text.
+    """
+    sides = text.lower().split("x")
+    if len(sides) <= 2 and all(side.isascii() and side.isdigit() for side in sides):
+        return int(sides[0]), int(sides[-1])
+    raise StudyError(
+        f"--size {text} cannot be used.",
+        expected="a side in px (96), or height x width (333x517)",
+        fix="Change --size, or omit it: the file then takes images of any size.",
+    )
+
+
+def _check_options(form: str, size: tuple[int, int] | None, attribution: Attribution | None) -> None:
+    if attribution is not None and form != "bioimageio":
+        raise StudyError(
+            f"--author, --licence, --cite and --pixel-um cannot be used with --format {form}.",
+            expected="--format bioimageio",
+            fix="Omit them.",
+        )
+    if size is None:
+        return
+    if form != "onnx":
+        raise StudyError(
+            f"--size cannot be used with --format {form}.",
+            expected="--format onnx",
+            fix="Omit --size: the file takes images of any size.",
+        )
+    if not all(16 <= side <= _MOST_PX for side in size):
+        raise StudyError(
+            f"An image of {size[0]} x {size[1]} px cannot be used.",
+            expected=f"sides of 16 to {_MOST_PX} px",
+            fix="Change --size.",
+        )
+
+
+def _size_text(form: str, size: tuple[int, int] | None) -> str:
+    if size:
+        return f"(1, {size[0]}, {size[1]}, 3)"
+    if form == "onnx":
+        return "(batch, height, width, 3), any size"
+    return f"(batch, height, width, 3), sides multiples of {SIZE_STEP_PX}"
+
+
+def _predict_extended(network: Network, image: np.ndarray) -> np.ndarray:
+    """Predict an image of any size; sides are extended to multiples of 32 as in the ONNX graph."""
+    _, height, width, _ = image.shape
+    missing = [(0, -side % SIZE_STEP_PX) for side in (height, width)]
+    return network.predict_once(np.pad(image, [(0, 0), *missing, (0, 0)], mode="edge"))[:, :height, :width]
+
+
+def _describe(network: Network, input_size: str) -> dict[str, Any]:
     training, record = network.training, network.run.record
     return {
         "name": network.name,
-        "input": f"RGB 0-255, float32, (batch, height, width, 3), sides multiples of {SIZE_STEP_PX}",
+        "input": f"RGB 0-255, float32, {input_size}",
         "output": "probabilities, float32, (batch, height, width, 3), of " + ", ".join(LABELS),
         "preprocessing": "none, it is part of the network",
         "image_size_px": training.image_size,
@@ -121,7 +188,7 @@ def _describe(network: Network) -> dict[str, Any]:
 # Each of these writes a file, reads it again, and returns the probabilities that it predicts.
 
 
-def _write_keras(plain, network: Network, path: Path, image: np.ndarray) -> np.ndarray:
+def _write_keras(plain, network: Network, path: Path, image: np.ndarray, *_: Any) -> np.ndarray:
     from wbcstudy.nets.backend import load_keras
 
     custom = [layer.name for layer in plain.layers if not type(layer).__module__.startswith("keras.")]
@@ -135,7 +202,7 @@ def _write_keras(plain, network: Network, path: Path, image: np.ndarray) -> np.n
     return _predict(load_keras().saving.load_model(path, compile=False), image)
 
 
-def _write_savedmodel(plain, network: Network, path: Path, image: np.ndarray) -> np.ndarray:
+def _write_savedmodel(plain, network: Network, path: Path, image: np.ndarray, *_: Any) -> np.ndarray:
     import tensorflow as tf
 
     with _quiet():
@@ -145,47 +212,35 @@ def _write_savedmodel(plain, network: Network, path: Path, image: np.ndarray) ->
     return np.asarray(loaded.serve(tf.constant(image, tf.float32)))
 
 
-def _write_onnx(plain, network: Network, path: Path, image: np.ndarray) -> np.ndarray:
+def _write_onnx(
+    plain,
+    network: Network,
+    path: Path,
+    image: np.ndarray,
+    facts: dict[str, Any],
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
     import onnx
     import onnxruntime
 
-    try:
-        with _quiet():
-            plain.export(str(path), format="onnx", verbose=False, opset_version=OPSET)
-    except Exception as error:  # the converter raises many types for unknown operations
-        raise StudyError(
-            f"{network.name} cannot be written as ONNX: {str(error).splitlines()[0][:200] if str(error) else error!r}",
-            expected="a network of operations that ONNX has",
-            fix="Use --format savedmodel.",
-        ) from error
-    model = onnx.load(str(path))
-    _name_ends(model.graph)
-    for key, value in _describe(network).items():
+    from wbcstudy.inference.onnx_graph import build_onnx
+
+    model = build_onnx(plain, size)
+    for key, value in facts.items():
         model.metadata_props.add(key=key, value=str(value))
-    onnx.checker.check_model(model)
     onnx.save(model, str(path))
+    # The whole graph with the shapes of its tensors, as other programs derive them.
+    onnx.checker.check_model(str(path), full_check=True)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(None, {"image": image.astype(np.float32)})[0]
 
 
-def _name_ends(graph) -> None:
-    """Name the input `image`, the output `probabilities`, and their axes: other programs show these names."""
-    names = {graph.input[0].name: "image", graph.output[0].name: "probabilities"}
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    for value in (graph.input[0], graph.output[0]):
-        value.name = names[value.name]
-        for axis, axis_name in zip(value.type.tensor_type.shape.dim, ("batch", "height", "width"), strict=False):
-            axis.dim_param = axis_name
-
-
-def _write_bioimageio(plain, network: Network, path: Path, image: np.ndarray) -> np.ndarray:
-    from wbcstudy.inference.bioimageio import write_package
-
+def _write_bioimageio(
+    plain, network: Network, path: Path, image: np.ndarray, facts: dict[str, Any], attribution: Attribution | None
+) -> np.ndarray:
     onnx_file = path.with_name("weights.onnx")
-    probabilities = _write_onnx(plain, network, onnx_file, image)
-    write_package(path, onnx_file, network, _describe(network), image, probabilities)
+    probabilities = _write_onnx(plain, network, onnx_file, image, facts)
+    write_package(path, onnx_file, network, facts, image, probabilities, attribution or Attribution())
     return probabilities
 
 
@@ -196,7 +251,7 @@ _FORMATS: dict[str, tuple[str, Callable]] = {
     "onnx": (".onnx", _write_onnx),
     "bioimageio": (".zip", _write_bioimageio),
 }
-_ONNX_PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
+_ONNX_PACKAGES = ("onnx", "onnxruntime")
 _PACKAGES = {"onnx": _ONNX_PACKAGES, "bioimageio": (*_ONNX_PACKAGES, "bioimageio.core")}
 
 
@@ -212,11 +267,11 @@ def _missing_packages(form: str) -> list[str]:
     return [package for package in _PACKAGES.get(form, ()) if is_missing(package)]
 
 
-def _example_image(size: int) -> np.ndarray:
-    """Make a synthetic image of the network's size, uint8 (1, S, S, 3)."""
+def _example_image(height: int, width: int) -> np.ndarray:
+    """Make a synthetic image, uint8 (1, H, W, 3)."""
     from wbcstudy.data.synthetic.dataset import make_smear
 
-    return make_smear(1, size, size).image[None]
+    return make_smear(1, height, width).image[None]
 
 
 def _predict(model, image: np.ndarray) -> np.ndarray:
@@ -237,7 +292,7 @@ def _check_same(expected: np.ndarray, predicted: np.ndarray, source: str) -> Non
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hide the warnings that converters write for their developers."""
-    loggers = [logging.getLogger(name) for name in ("tf2onnx", "tensorflow", "absl")]
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
