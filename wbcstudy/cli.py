@@ -222,6 +222,13 @@ def segment(
         ),
     ] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
+    also: Annotated[
+        str,
+        typer.Option(
+            help="Also write cells for other programs, separated by commas: tiff (labels with pixel size), geojson "
+            "(QuPath), roi (ImageJ)."
+        ),
+    ] = "",
     way: Annotated[str, typer.Option(help="auto, whole (resize the image) or tiles.")] = "auto",
     scale: Annotated[
         float | None,
@@ -238,13 +245,14 @@ def segment(
     files, folders of the system, links to folders and earlier results are left out; images.csv lists them with the
     reason. A file that is passed by itself always counts. Exits with 1 if an image or folder cannot be read.
 
-    Example: wbcstudy segment slides/ --model demo --out results
+    Example: wbcstudy segment slides/ --model demo --out results --also geojson,roi
     """
     from rich.console import Console
 
     from wbcstudy.inference.folder import Settings, progress_bar, segment_images
+    from wbcstudy.inference.outlines import read_kinds
 
-    settings = Settings(way, scale, pixel_um, probabilities)
+    settings = Settings(way, scale, pixel_um, probabilities, read_kinds(also))
     with progress_bar(Console(stderr=True)) as (show, step):
         summary = segment_images(images, model, out, settings, show, step)
     for line in summary.lines():

@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
 from tests.helpers.colour_run import TWO_CELLS, paint, write_colour_run
@@ -47,6 +48,27 @@ def test_every_image_gets_its_files_and_rows_under_a_unique_name(slides, places)
         "notes.txt": "not images by their suffix",
     }
     assert list(done.lines())[-1] == "6 cells in 3 images, 2 left out (listed in images.csv)."
+
+
+def test_files_for_other_programs_are_written_on_request(slides, places, command):
+    arguments = ["segment", slides, "--model", "cells", "--out", places / "out", "--pixel-um", "0.1"]
+    code, _, errors = command(*arguments, "--also", "tiff,geojson,roi")
+    assert code == 0, errors
+    for name in ("slide1/1", "slide2/deep/2"):
+        cells = tifffile.imread(places / "out" / "label_tiff" / f"{name}_cells.tif")
+        assert (
+            cells == np.asarray(Image.open(places / "out" / "instances" / f"{name}.png"))
+        ).all() and cells.max() == 2
+        assert (tifffile.imread(places / "out" / "label_tiff" / f"{name}_regions.tif") == TWO_CELLS).all()
+        features = json.loads((places / "out" / "geojson" / f"{name}.geojson").read_text())["features"]
+        assert len(features) == 4 and (places / "out" / "roi" / f"{name}.zip").is_file()
+    (places / "out" / "roi" / "slide1" / "1.zip").unlink()
+    assert command(*arguments, "--also", "roi,geojson,tiff")[0] == 0
+    assert (places / "out" / "roi" / "slide1" / "1.zip").is_file()
+    code, _, errors = command(*arguments, "--also", "roi")
+    assert code == 2 and "also was" in errors
+    code, _, errors = command(*arguments, "--also", "svg")
+    assert code == 2 and "there is no 'svg'" in errors
 
 
 def test_nothing_is_done_twice_and_an_interrupted_command_resumes(slides, places, monkeypatch):

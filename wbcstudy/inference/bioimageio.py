@@ -104,14 +104,14 @@ def _licence(given: str | None, network: Network) -> str | None:
 
     known = {name.lower(): name for name in get_args(LicenseIdLiteral)}
     recorded = (network.run.record.get("dataset") or {}).get("licence") or ""
-    found = known.get(re.sub(r"\s+", "-", (given or recorded).strip()).lower())
-    if given and not found:
+    identifier = known.get(re.sub(r"\s+", "-", (given or recorded).strip()).lower())
+    if given and not identifier:
         raise StudyError(
             f"--licence {given} is not known.",
             expected="an SPDX identifier: CC-BY-4.0, CC0-1.0, MIT, Apache-2.0, ... (https://spdx.org/licenses)",
             fix="Change --licence.",
         )
-    return found
+    return identifier
 
 
 def _draw_samples(folder: Path, image: np.ndarray, mask: np.ndarray) -> None:

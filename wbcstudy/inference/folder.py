@@ -42,12 +42,14 @@ class Settings:
         scale: as in `tiling.choose_tiling`.
         pixel_um: side of a pixel in micrometres, or None.
         probabilities: whether to write probability maps.
+        also: files for other programs, keys of `outlines.KINDS`.
     """
 
     way: Way = "auto"
     scale: float | None = None
     pixel_um: float | None = None
     probabilities: bool = False
+    also: tuple[str, ...] = ()
 
     def tiling(self, shape: tuple[int, int], network: Network) -> Tiling:
         """Choose how to show an image of this height and width to the network."""
@@ -125,7 +127,7 @@ def progress_bar(console: Console) -> Iterator[tuple[Callable[[str], Any], Calla
 
 def _check_settings(results: Results, network: Network, settings: Settings, folder: Path) -> None:
     """Refuse to mix networks, settings or input folders in one output folder; record them in a new one."""
-    wanted = {"model": network.name, "model_sha256": network.digest} | vars(settings)
+    wanted = {"model": network.name, "model_sha256": network.digest} | vars(settings) | {"also": sorted(settings.also)}
     inputs = printable(str(folder))
     before = read_json(results.settings)
     if before is None:
@@ -138,6 +140,8 @@ def _check_settings(results: Results, network: Network, settings: Settings, fold
         results.path.mkdir(parents=True, exist_ok=True)
         write_json(results.settings, wanted | {"images": inputs, "code_version": __version__})
         return
+    # Results of earlier versions do not record this.
+    before = {"also": []} | before
     changed = [
         f"{key} was {before.get(key)!r}, is now {wanted[key]!r}" for key in wanted if before.get(key) != wanted[key]
     ]
@@ -176,7 +180,7 @@ def _is_finished(results: Results, name: str, path: Path, settings: Settings) ->
             return False
         if not record.keys() >= {"image", "height_px", "width_px", "way", "why", "cells", "cell_px"}:
             return False
-        return all(file.is_file() for file in results.files(name, settings.probabilities))
+        return all(file.is_file() for file in results.files(name, settings.probabilities, settings.also))
     except OSError:
         return False
 
@@ -206,7 +210,7 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
     record |= {"one_colour": bool(image.min() == image.max()), "grey": is_grey(image)}
 
     def write() -> None:
-        results.write(name, segmentation, settings.probabilities)
+        results.write(name, segmentation, settings.probabilities, settings.also, settings.pixel_um)
         write_json(results.file("records", name), record)
 
     with results.writing():

@@ -6,6 +6,9 @@ An image `slide1/field07.tif` of the input folder gets:
     instances/slide1/field07.png      16-bit: 0 background, k the k-th cell
     overlays/slide1/field07.png       the image with its regions and their outlines
     probabilities/slide1/field07_nucleus.png, ..._cytoplasm.png    16-bit, 65535 is 1; on request
+    label_tiff/slide1/field07_cells.tif, ..._regions.tif    16-bit with the pixel size; on request, as the next two
+    geojson/slide1/field07.geojson    outlines for QuPath
+    roi/slide1/field07.zip            outlines for ImageJ
     cells/slide1/field07.csv          one row per cell
     thumbnails/slide1/field07.jpg     for the gallery
     records/slide1/field07.json       written last: an image without it is not finished
@@ -26,6 +29,7 @@ from PIL import Image
 from wbcstudy.data.overlays import index_mask, shrink
 from wbcstudy.files import atomic_write, cannot_write, escape_cell, read_json
 from wbcstudy.inference.image import Segmentation
+from wbcstudy.inference.outlines import KINDS, write_outlines
 from wbcstudy.labels import LABELS, REGIONS
 
 IMAGE_COLUMNS = ("image", "file", "status", "height_px", "width_px", "way", "cells", "cell_px", "error")
@@ -33,7 +37,8 @@ IMAGE_COLUMNS = ("image", "file", "status", "height_px", "width_px", "way", "cel
 _THUMBNAIL_PX = 320
 _SUFFIXES = {"labels": ".png", "instances": ".png", "overlays": ".png", "cells": ".csv", "thumbnails": ".jpg"}
 _ALL_SUFFIXES = _SUFFIXES | {"probabilities": ".png", "records": ".json"}
-FILE_SUFFIXES = tuple(dict.fromkeys(_ALL_SUFFIXES.values()))
+_KIND_SUFFIXES = [ending for _, endings in KINDS.values() for ending in endings]
+FILE_SUFFIXES = tuple(dict.fromkeys([*_ALL_SUFFIXES.values(), *_KIND_SUFFIXES]))
 # Regions that are labels.
 _PROBABILITIES = {region: label for region, label in LABELS.items() if region in REGIONS}
 
@@ -60,18 +65,32 @@ class Results:
         """Return the path of an image's file in one of the folders, `ending` being the end of its stem."""
         return self.path / folder / f"{name}{ending}{_ALL_SUFFIXES[folder]}"
 
-    def files(self, name: str, probabilities: bool) -> list[Path]:
+    def files(self, name: str, probabilities: bool, also: Collection[str] = ()) -> list[Path]:
         """Return the paths of all of an image's files except its record."""
         maps = [self.file("probabilities", name, f"_{region}") for region in _PROBABILITIES if probabilities]
-        return [self.file(folder, name) for folder in _SUFFIXES] + maps
+        return [self.file(folder, name) for folder in _SUFFIXES] + maps + [*self._further(name, also)]
 
-    def write(self, name: str, segmentation: Segmentation, probabilities: bool) -> None:
+    def _further(self, name: str, also: Collection[str]) -> dict[Path, str]:
+        """Return path -> end of the name, as in `outlines.KINDS`, of the files for other programs."""
+        kinds = (KINDS[kind] for kind in also)
+        return {self.path / folder / f"{name}{ending}": ending for folder, endings in kinds for ending in endings}
+
+    def write(
+        self,
+        name: str,
+        segmentation: Segmentation,
+        probabilities: bool,
+        also: Collection[str] = (),
+        pixel_um: float | None = None,
+    ) -> None:
         """Write all of an image's files except its record.
 
         Args:
             name: name of the image's results.
             segmentation: the segmented image.
             probabilities: whether to write the probability maps.
+            also: files for other programs, keys of `outlines.KINDS`.
+            pixel_um: side of a pixel in micrometres, None if unknown.
         """
         images = {
             self.file("labels", name): index_mask(segmentation.mask),
@@ -85,6 +104,9 @@ class Results:
         for path, image in images.items():
             with atomic_write(path) as part:
                 image.save(part, compress_level=3)
+        for path, ending in self._further(name, also).items():
+            with atomic_write(path) as part:
+                write_outlines(part, ending, segmentation.mask, segmentation.instances, pixel_um)
         with atomic_write(self.file("thumbnails", name)) as part:
             _thumbnail(segmentation).save(part, quality=80)
         frame = segmentation.cells.copy()
