@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.helpers.layouts import LAYOUTS, cellpose, save, segmentation_wbc, smear
+from tests.helpers.layouts import GREY, LAYOUTS, cellpose, save, segmentation_wbc, smear
 from wbcstudy.config_io import read_study
 from wbcstudy.data.datasets import load_dataset, read_case
 from wbcstudy.data.propose import init_folder
+from wbcstudy.data.spec import read_spec
 from wbcstudy.errors import StudyError
 
 
@@ -46,6 +47,15 @@ def test_nothing_is_overwritten(tmp_path):
     with pytest.raises(StudyError, match="nothing is overwritten"):
         init_folder(tmp_path / "set", tmp_path / "other.yaml")
     assert (tmp_path / "set" / "dataset.yaml").read_text() == "name: mine\n" and not (tmp_path / "other.yaml").exists()
+
+
+def test_names_with_control_characters_cannot_break_the_file(tmp_path):
+    for k, name in enumerate(("a\nname: x", "b\x1b[31m", "c: #d", "'{e}'")):
+        save(tmp_path / "set" / name / f"{k}.png", smear(k).image)
+        save(tmp_path / "set" / name / f"{k}_mask.png", GREY[smear(k).mask])
+    init_folder(tmp_path / "set", tmp_path / "ours.yaml")
+    text = (tmp_path / "set" / "dataset.yaml").read_text()
+    assert read_spec(tmp_path / "set" / "dataset.yaml").images == "{group}/{case}.png" and "\x1b" not in text
 
 
 def test_a_folder_without_masks(tmp_path):

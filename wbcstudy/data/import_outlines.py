@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from wbcstudy.data.class_names import guess_label
 from wbcstudy.data.images import read_shape
 from wbcstudy.data.outline_files import FORMATS, Annotated, Outline, read_outlines
 from wbcstudy.data.propose_files import IMAGE_SUFFIXES, describe_pairs, list_folder
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import StudyError, printable
 from wbcstudy.files import cannot_write, escape_cell, temporary_folder
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, LABELS, NUCLEUS
 from wbcstudy.registry import pick
@@ -121,7 +122,7 @@ def import_outlines(form: str, source: Path, out: Path, classes: Mapping[str, st
     if summary.questions:
         lines += ["Please decide (the lines in dataset.yaml are marked with CHECK):"]
         lines += [f"  {question}" for question in summary.questions]
-    return [*lines, "Next, look at the masks:", f"  wbcstudy data check {out} --html check.html"]
+    return [*lines, "Next, look at the masks:", f"  wbcstudy data check {shlex.quote(str(out))} --html check.html"]
 
 
 def read_classes(options: Sequence[str]) -> dict[str, str]:
@@ -248,7 +249,7 @@ def _write(part: Path, source: Path, by_image, meanings: Mapping[str, str], summ
     (images, masks), questions = describe_pairs(pairs)
     values = {"name": name, "images": images, "masks": masks, "labels": dict(zip(LABELS, _GREY.tolist(), strict=True))}
     lines = ["# Written by `wbcstudy data import`. A pixel belongs to an outline if its centre is inside."]
-    lines += [f"# CHECK: {question}" for question in questions]
+    lines += [f"# CHECK: {printable(' '.join(question.split()))}" for question in questions]
     lines += [yaml_line(*pair) for pair in values.items()]
     (part / "dataset.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     summary.questions += questions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from wbcstudy.data.masks import read_mask
 from wbcstudy.data.propose_files import IMAGE_SUFFIXES, list_folder, pair_files
 from wbcstudy.data.propose_labels import ProposedLabels, propose_labels
 from wbcstudy.data.spec import SPEC_FILE, DatasetSpec
-from wbcstudy.errors import StudyError
+from wbcstudy.errors import StudyError, printable
 from wbcstudy.files import atomic_write, cannot_write, project_root, short_path
 from wbcstudy.labels import LABELS
 from wbcstudy.wording import count, join_words
@@ -186,11 +187,10 @@ def _spec_text(values: dict, labels: ProposedLabels, questions: Sequence[str]) -
     lines = [
         "# Proposed by `wbcstudy init` from file names and pixel values. docs/guides/own_data.md explains the fields."
     ]
-    for question in questions:
-        lines += [f"# CHECK: {line}" for line in question.splitlines()]
+    lines += map(_comment, questions)
     lines += [yaml_line("name", values["name"])]
     lines += [f"{yaml_line(field, values[field])}" for field in ("images", "masks")]
-    lines.append("labels:" + (f"  # {labels.reason}" if labels.reason else ""))
+    lines.append("labels:" + (f"  # {printable(' '.join(labels.reason.split()))}" if labels.reason else ""))
     for label in LABELS:
         listed = values["labels"][label]
         lines.append(f"  {yaml_line(label, listed if len(listed) > 1 else listed[0])}")
@@ -207,6 +207,11 @@ def _spec_text(values: dict, labels: ProposedLabels, questions: Sequence[str]) -
     if yaml.safe_load(text) != {k: v for k, v in _plain(values).items()}:
         raise AssertionError("the text of dataset.yaml differs from its values")
     return text
+
+
+def _comment(question: str) -> str:
+    """Return a question as a line of dataset.yaml; names of files may hold line breaks and control characters."""
+    return f"# CHECK: {printable(' '.join(question.split()))}"
 
 
 def _plain(values: dict) -> dict:
@@ -242,6 +247,4 @@ def _name(folder: Path) -> str:
 
 
 def _quoted(path: Path) -> str:
-    import shlex
-
     return shlex.quote(short_path(path))
