@@ -181,10 +181,7 @@ def cover_ranks(frame: pd.DataFrame, size: int, samples: int) -> list[tuple]:
 
 def cover_distances(samples: int, sizes) -> list[tuple]:
     """Measure the intervals of the mean boundary metrics, with the networks of docs/seeds.md."""
-    path = project_root() / "outputs" / "reference" / "seeds" / "boundary.csv"
-    if not path.exists():
-        return []
-    boundaries = pd.read_csv(path)
+    boundaries = pd.read_csv(project_root() / "outputs" / "reference" / "seeds" / "boundary.csv")
     generator, rows = np.random.default_rng(0), []
     by = boundaries.groupby(["region", "encoder", "seed"], sort=False)
     for metric, size in itertools.product(BOUNDARY_METRICS, sizes):

@@ -19,6 +19,7 @@ def test_the_measured_rates_are_written(part, tmp_path, monkeypatch):
     if part == "coverage":
         means = table[table["interval"] == "mean Dice"].set_index("n")
         assert means.loc[8, "covered"].isna().all() and means.loc[20, "covered"].ge(0.8).all()
-        assert {"difference of two networks", "drop to another dataset", "pooled Dice"} < set(table["interval"])
+        kinds = {"difference of two networks", "drop to another dataset", "pooled Dice", "bias of areas"}
+        assert kinds | {"rank of the mean", "mean NSD", "mean HD95", "mean ASSD"} < set(table["interval"])
     else:
         assert table["false_alarms"].between(0, 1).all() and (table["detectable"] > 0).all()
