@@ -17,7 +17,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from wbcstudy.config import RunConfig
+from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.config_io import make_recorded_config, write_yaml
 from wbcstudy.errors import StudyError
 from wbcstudy.files import project_root, read_json
@@ -136,7 +136,8 @@ def _restore_settings(study: StudyFolder, kept: Path) -> None:
         return
     config = _read_config(next(kept.glob("runs/*/run.json")))
     recorded = make_recorded_config(RunConfig, config, source=str(kept)).model_dump(mode="json")
-    later = {name: value for name, value in recorded.items() if name not in config}
+    # `start` is of runs only; earlier runs have none.
+    later = {name: recorded[name] for name in StudyConfig.model_fields if name in recorded and name not in config}
     lines = shipped.read_text(encoding="utf-8").splitlines(keepends=True)
     lines = [line for line in lines if line.partition(":")[0] not in later]
     # JSON is YAML.

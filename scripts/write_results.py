@@ -19,10 +19,12 @@ from reference import reference_folder, restore_study
 from wbcstudy.config_io import read_study
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root, read_json
-from wbcstudy.registry import ENCODERS, METHODS, method_title
+from wbcstudy.registry import ENCODERS, METHODS, loss_title, method_title
 from wbcstudy.reporting.results import StudyResults
+from wbcstudy.reporting.tables.questions import question_sentences
 from wbcstudy.reporting.text.answer import answer_sentences
 from wbcstudy.reporting.text.cautions import precision_sentence
+from wbcstudy.reporting.text.methods_paragraph import pretrained_sentence
 from wbcstudy.reporting.text.paper_comparison import paper_sentences
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs
@@ -59,6 +61,7 @@ def make_sections(reference: Path) -> str:
         earlier_methods_section(reference),
         transfer_section(reference),
         settings_section(reference),
+        *(protocol_section(reference / f"paper_protocol_{number}", number) for number in SETS),
         pretrained_section(reference),
         splits_section(reference),
         fields_section(reference),
@@ -276,6 +279,36 @@ def settings_section(reference: Path) -> str:
     studies = ["transfer_2to1", *dict.fromkeys(table["study"])]
     command = f"python benchmarks/compare_settings.py {' '.join(studies)}"
     return _section("Changing one setting", [text], heads, rows, studies, command)
+
+
+def protocol_section(study: Path, number: str) -> str:
+    """Return the paper's protocol on ImageNet weights: answers to the planned questions, and scores by start."""
+    results = _restored_results(study)
+    if results is None:
+        return ""
+    table, rows = results.table1.dropna(subset=["dice_mean"]), []
+    for (encoder, loss, start), group in table.groupby(["encoder", "loss", "start"], sort=False):
+        regions = group.set_index("region")
+        names = [ENCODERS[encoder].title, loss_title(loss), start]
+        cells = []
+        for region in REGIONS:
+            scores = regions.loc[region]
+            cells.append(_with_interval(scores["dice_mean"], scores["dice_ci_low"], scores["dice_ci_high"]))
+        first = regions.iloc[0]
+        rows.append([*names, *cells, str(first["seeds"]), f"{first['best_epoch']:.0f} of {first['epochs']:.0f}"])
+    config = results.config
+    texts = [
+        f"{int(table['n'].max())} test images, scored at their own size. At most {config.epochs} epochs of "
+        f"{config.augmented_copies} augmented passes at {config.image_size} x {config.image_size} px, the same for "
+        "all. Mean Dice over the images and seeds, with its 95 % interval over the images.",
+        *pretrained_sentence(results),
+        "Planned questions:",
+        "\n".join(f"- **{question}** {answer}" for question, answer in question_sentences(results.answers)),
+        f"**Recommended.** {answer_sentences(results)[0]}" if rows else "",
+        precision_sentence(read_json(path) or {} for path in _records(study)),
+    ]
+    heads = ["encoder", "loss", "start", "nucleus", "cytoplasm", "seeds", "best epoch"]
+    return _section(f"The paper's protocol, Dataset {number}", texts, heads, rows, [study.name])
 
 
 def pretrained_section(reference: Path) -> str:

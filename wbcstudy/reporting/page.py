@@ -13,12 +13,14 @@ from markupsafe import Markup
 
 from wbcstudy import __version__
 from wbcstudy.files import POLICY, atomic_write, page_template
+from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.results import StudyResults
+from wbcstudy.reporting.tables.questions import question_sentences
 from wbcstudy.reporting.text.answer import answer_sentences, answer_table
 from wbcstudy.reporting.text.captions import make_captions
 from wbcstudy.reporting.text.cautions import caution_sentences, leak_sentences
 from wbcstudy.reporting.text.glossary import GLOSSARY
-from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, scored_size, split_sizes
+from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, scored_size, split_sizes, weight_origins
 from wbcstudy.reporting.text.transfer import transfer_sentences
 from wbcstudy.runs.folders import StudyFolder, problem_status
 from wbcstudy.runs.results import run_seconds
@@ -32,6 +34,7 @@ _MOST_ROWS = 200
 
 # Id of a section -> title, entry in the contents, tables (names of `make_tables`) and figures (file stems).
 _SECTIONS = {
+    "questions": ("Planned questions", "Questions", ("questions",), ()),
     "tables": ("Scores", "Scores", ("table1", "table2", "table3"), ()),
     "figures": ("Example images", "Images", (), ("figure1", "figure2", "figure3")),
     "difference": (
@@ -80,6 +83,7 @@ def write_report(results: StudyResults) -> Path:
         version=__version__,
         answer=answer_sentences(results),
         answer_table=answer_table(results),
+        questions=question_sentences(results.answers),
         certainty=results.certainty,
         leaks=leak_sentences(results),
         cautions=caution_sentences(results),
@@ -224,6 +228,8 @@ def _list_credits(results: StudyResults) -> list[tuple[str, str]]:
     for name, key in (("Cite", "citation"), ("Acknowledge", "acknowledgement"), ("Licence of the data", "licence")):
         rows.append((name, results.dataset_record.get(key)))
         rows += [(f"{name}, {other.title}", getattr(other, key)) for other in results.transfer.datasets]
+    for encoder, origin in weight_origins(results.complete).items():
+        rows.append((f"Cite, weights of {ENCODERS[encoder].title}", f"{origin['citation']} ({origin['licence']})"))
     return [(name, value) for name, value in rows if value]
 
 

@@ -38,6 +38,7 @@ from wbcstudy.scoring.case_tables import Groups
 from wbcstudy.scoring.comparison import Comparison, compare_regions
 from wbcstudy.scoring.decision import Decision, decide
 from wbcstudy.scoring.ensemble import score_votes
+from wbcstudy.scoring.questions import Answer, answer_questions
 from wbcstudy.scoring.rank_stability import RankStability, resample_ranks
 from wbcstudy.scoring.ranks import RankTest, friedman_nemenyi
 from wbcstudy.scoring.selection import (
@@ -306,6 +307,12 @@ class StudyResults:
         methods = ["__".join(pair) for pair in group_runs(self.comparable)]
         reference = self.config.compare_with
         return [(reference, method) for method in methods if method != reference] if reference in methods else None
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """Answers to the planned questions of the study."""
+        margin = self.config.equivalence_margin
+        return answer_questions(self.config.questions, self.comparable, self.comparable_scores, self.groups, margin)
 
     @cached_property
     def several(self) -> bool:

@@ -162,7 +162,7 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
         remarks.append("The paper's encoders started from ImageNet weights and were frozen, except the plain U-Net.")
     if ensemble is not None and len(ensemble):
         cells, note = _ensemble_row(ensemble, regions, metrics, len(rows))
-        cells[1:1] = [Cell("")] * starts
+        cells[2:2] = [Cell("")] * starts
         rows.append(("", cells))
         remarks.append(note)
     if incomparable:

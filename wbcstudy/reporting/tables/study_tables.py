@@ -20,11 +20,12 @@ from wbcstudy.reporting.tables.cell_types import layout_cell_types
 from wbcstudy.reporting.tables.costs import layout_costs
 from wbcstudy.reporting.tables.layout import Layout
 from wbcstudy.reporting.tables.paper import layout_table1, layout_table2
+from wbcstudy.reporting.tables.questions import layout_questions, make_questions
 from wbcstudy.reporting.tables.ranks import layout_ranks
 from wbcstudy.reporting.tables.render import write_table
 from wbcstudy.reporting.tables.table3 import layout_table3
 from wbcstudy.reporting.tables.transfer import layout_flips, layout_transfer
-from wbcstudy.reporting.text.methods_paragraph import scored_size, weights_sentence
+from wbcstudy.reporting.text.methods_paragraph import pretrained_sentence, scored_size, weights_sentence
 from wbcstudy.reporting.text.paper_comparison import paper_sentences
 from wbcstudy.wording import count, join_words
 
@@ -42,6 +43,8 @@ def write_tables(results: StudyResults) -> list[Path]:
     """
     paths = []
     for name, (frame, layout) in results.tables.items():
+        if "start" in frame and not frame["start"].any():
+            frame = frame.drop(columns="start")
         paths += write_table(frame, layout, results.table_html[name], results.study.tables)
     if len(results.ensemble):
         paths.append(results.study.tables / "ensemble.csv")
@@ -53,6 +56,7 @@ def write_tables(results: StudyResults) -> list[Path]:
 def make_tables(results: StudyResults) -> dict[str, Table]:
     """Make all tables: name -> tidy frame and layout. Tables from 4 on are left out where they have no rows."""
     weights = [weights_sentence(run.config for run in results.runs)] if results.runs else []
+    weights += pretrained_sentence(results)
     chosen = ["The encoder was chosen on the validation images, not on the test images."] if results.best else []
     tables = {
         "table1": (
@@ -82,6 +86,9 @@ def make_tables(results: StudyResults) -> dict[str, Table]:
             layout_areas(results.areas[results.areas["method"] == best], results.pixel_size_um, _size_notes(results)),
         ),
     }
+    if results.answers:
+        answers = make_questions(results.answers)
+        more["questions"] = (answers, layout_questions(answers, weights))
     if not results.several:
         del more["ranks"]
     tables |= {name: table for name, table in more.items() if table[1].rows}

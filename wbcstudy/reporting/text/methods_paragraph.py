@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wbcstudy.config import RunConfig, StudyConfig
+from wbcstudy.config import EncoderStart, Method, RunConfig, StudyConfig
 from wbcstudy.registry import ENCODERS, loss_title, method_title
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.boundary import TOLERANCE_PX
@@ -60,19 +60,55 @@ def scored_size(results: StudyResults) -> str:
 def weights_sentence(configs: Iterable[RunConfig | StudyConfig]) -> str:
     """Say which weights the encoders started from."""
     # The plain U-Net never has weights, so it says nothing about the others.
-    starts = {
-        (config.encoder_weights, config.freeze_encoder)
-        for config in configs
-        if not isinstance(config, RunConfig) or ENCODERS[config.encoder].backbone
-    }
+    starts: dict[tuple[str, str, bool], None] = {}
+    for config in configs:
+        if not isinstance(config, RunConfig):
+            starts |= {
+                (m.start, m.encoder_weights, m.freeze_encoder): None for m in config.methods() if _has_weights(m)
+            }
+            starts = starts or {("", str(config.encoder_weights), config.freeze_encoder): None}
+        elif _has_weights(config):
+            starts[config.start, config.encoder_weights, config.freeze_encoder] = None
+    groups: dict[tuple[str, str, bool], list[str]] = {}
+    for name, weights, frozen in sorted(starts) or [("", "none", False)]:
+        kind = weights if weights in ("none", "imagenet") else "file"
+        groups.setdefault((name, kind, frozen), []).append(weights)
     parts = []
-    for weights, frozen in sorted(starts) or [("none", False)]:
-        if weights == "none":
-            parts.append("trained from scratch, without ImageNet weights")
+    for (name, kind, frozen), files in groups.items():
+        if kind == "none":
+            text = "trained from scratch, without ImageNet weights"
         else:
-            source = "ImageNet weights" if weights == "imagenet" else f"weights from the file {weights}"
-            parts.append(f"encoders started from {source} and were {'frozen' if frozen else 'trained further'}")
+            noun = "the file" if len(files) == 1 else "the files"
+            source = "ImageNet weights" if kind == "imagenet" else f"weights from {noun} {join_words(files)}"
+            text = f"encoders started from {source} and were {'frozen' if frozen else 'trained further'}"
+        parts.append(f"{name}: {text}" if name else text)
     return f"{capitalise('; '.join(parts))}."
+
+
+def pretrained_sentence(results: StudyResults) -> list[str]:
+    """Say which encoders started from public weights whose origin is recorded, and which never did."""
+    origins = weight_origins(results.complete)
+    if not origins:
+        return []
+    training = {origin["training"].partition(" (")[0] for origin in origins.values()}
+    others = dict.fromkeys(run.config.encoder for run in results.complete if run.config.encoder not in origins)
+    titles = join_words([ENCODERS[name].title for name in origins])
+    rest = f"; {join_words([ENCODERS[name].title for name in others])} did not" if others else ""
+    return [f"{titles} started from weights trained on {join_words(sorted(training))}{rest}."]
+
+
+def weight_origins(runs: Iterable[Run]) -> dict[str, Mapping[str, Any]]:
+    """Return encoder -> origin of its pretrained weights (training, package, licence, citation), where recorded."""
+    starts = {
+        run.config.encoder: run.record.get("encoder_start") or {}
+        for run in runs
+        if run.config.encoder_weights != "none"
+    }
+    return {encoder: start["origin"] for encoder, start in starts.items() if start.get("origin")}
+
+
+def _has_weights(config: RunConfig | Method) -> bool:
+    return ENCODERS[config.encoder].backbone is not None
 
 
 def version_text(record: Mapping[str, Any]) -> str:
@@ -182,6 +218,11 @@ def _describe_files_of_weights(complete: Sequence[Run]) -> Iterator[str]:
             f"{start['last']}, matched by {start.get('matched_by', 'name')}) from {start['file']} (SHA-256 "
             f"{start['sha256'][:16]}){rest}."
         )
+        if origin := start.get("origin"):
+            yield (
+                f"These weights were trained on {origin['training']} and taken from {origin['package']} (licence "
+                f"{origin['licence']}; {origin['citation']})."
+            )
 
 
 def _describe_evaluation(results: StudyResults, complete: Sequence[Run]) -> list[str]:
@@ -250,11 +291,29 @@ def _describe_software(record: Mapping[str, Any], complete: Sequence[Run]) -> li
 
 
 def _start(config: StudyConfig) -> str:
+    if config.starts:
+        parts = [f"{name}: {_start_clause(start)}" for name, start in config.starts.items()]
+        plain = "; the plain U-Net started from random weights" if "unet" in config.encoders else ""
+        return f"started in {count(len(parts), 'way')} ({'; '.join(parts)}{plain})"
     if config.encoder_weights == "none":
         return "trained from scratch (random weights)"
-    source = "ImageNet weights" if config.encoder_weights == "imagenet" else f"the weights {config.encoder_weights}"
+    start = EncoderStart(encoder_weights=config.encoder_weights, freeze_encoder=config.freeze_encoder)
     plain = "; the plain U-Net started from random weights" if "unet" in config.encoders else ""
-    return f"started with encoders from {source} ({'frozen' if config.freeze_encoder else 'trained further'}{plain})"
+    kind = "frozen" if config.freeze_encoder else "trained further"
+    return f"started with encoders from {_source(start)} ({kind}{plain})"
+
+
+def _start_clause(start: EncoderStart) -> str:
+    if start.encoder_weights == "none":
+        return "random weights"
+    return f"encoders from {_source(start)}, {'not trained' if start.freeze_encoder else 'trained further'}"
+
+
+def _source(start: EncoderStart) -> str:
+    weights = start.encoder_weights
+    if isinstance(weights, Mapping):
+        weights = join_words(list(dict.fromkeys(weights.values())))
+    return "ImageNet weights" if weights == "imagenet" else f"the weights {weights}"
 
 
 def combination(config: StudyConfig) -> str:
