@@ -204,9 +204,9 @@ def test_real_arrays_are_those_of_the_source_bit_by_bit(real):
 
 
 def shipped_photos():
-    """Return word of the class -> RGB photo, uint8 (224, 224, 3), from scikit-image and scikit-learn."""
+    """Return class -> the central square of a photo of scikit-image or scikit-learn, uint8 RGB (224, 224, 3)."""
     import skimage.data
-    from PIL import Image
+    from PIL import Image, ImageOps
     from sklearn.datasets import load_sample_image
 
     photos = {
@@ -215,8 +215,9 @@ def shipped_photos():
         "moped": skimage.data.stereo_motorcycle()[0],
         "boathouse": load_sample_image("china.jpg"),
     }
+    size = (224, 224)
     return {
-        name: np.asarray(Image.fromarray(photo).resize((224, 224), Image.BILINEAR)) for name, photo in photos.items()
+        name: np.asarray(ImageOps.fit(Image.fromarray(photo), size, Image.BILINEAR)) for name, photo in photos.items()
     }
 
 
