@@ -56,7 +56,7 @@ def main() -> None:
         os.wait()
         start = time.monotonic()
         code = "import sys; from wbcstudy.cli import main; sys.argv[0] = 'wbcstudy'; main()"
-        child = subprocess.Popen([sys.executable, "-c", code, name])
+        child = subprocess.Popen([sys.executable, "-c", code, "data", "check", name])
         usage = os.wait4(child.pid, 0)[2]
         print(f"{args.side}x{args.side} px: {time.monotonic() - start:.0f} s, {usage.ru_maxrss / 1e3:.0f} MB at most")
 
