@@ -98,7 +98,7 @@ def test_every_field_refuses_values_in_plain_words(config_class, name):
         ({"dropout": "0,5"}, "a number of at least 0 and less than 1", "Write a point, not a comma: 0.5"),
         ({"learning_rate": "\u00a01e-3x"}, "a number", "an invisible character"),
         ({"precision": "float16"}, "auto, float32 or bfloat16. Did you mean 'bfloat16'?", ""),
-        ({"encoder_weights": 5}, "text", "YAML reads it as a number. Put text in quotes: encoder_weights: '...'"),
+        ({"dataset": 5}, "text", "YAML reads it as a number. Put text in quotes: dataset: '...'"),
         ({"dataset": {"case": None}}, "text", "dataset: '{case}'"),
         ({"dataset": ["a"]}, "text", "YAML reads it as a list"),
         ({"seeds": [0, "x"]}, "a whole number", ""),

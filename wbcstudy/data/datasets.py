@@ -127,7 +127,9 @@ def _digest(path: Path) -> str:
         raise StudyError(
             f"{path} cannot be read: {error.strerror or error}.",
             expected="an image or mask file",
-            fix="Copy the file again from its source, or remove both files of this case.",
+            fix="Ask its owner for permission, or copy it to your own folder."
+            if isinstance(error, PermissionError)
+            else "Copy the file again from its source, or remove both files of this case.",
         ) from None
 
 
