@@ -138,7 +138,7 @@ def fold_padding(network) -> None:
         network: keras.Model; changed in place. The layer of zeros stays, without padding, so layer names do not change.
     """
     layers = load_keras().layers
-    readers = _list_readers(network)
+    readers = list_readers(network)
     for padding in network.layers:
         if not isinstance(padding, layers.ZeroPadding2D) or len(readers[id(padding.output)]) != 1:
             continue
@@ -152,7 +152,7 @@ def fold_padding(network) -> None:
             padding.padding, reader.padding = ((0, 0), (0, 0)), "same"
 
 
-def _list_readers(network) -> dict[int, list]:
+def list_readers(network) -> dict[int, list]:
     """Return the layers that read a tensor, by the tensor's id; the network itself reads its outputs."""
     readers: dict[int, list] = {id(tensor): [network] for tensor in network.outputs}
     for layer in network.layers:
@@ -174,7 +174,7 @@ def sum_images_first(network) -> None:
     keras = load_keras()
     import tensorflow as tf
 
-    readers = _list_readers(network)
+    readers = list_readers(network)
     layer, trains_offset = network.layers[0], False
     while not isinstance(layer, keras.layers.Conv2D):
         is_offset = isinstance(layer, keras.layers.BatchNormalization) and not layer.scale

@@ -12,6 +12,7 @@ from typing import Any
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.fast_layers import register_fast_layers
+from wbcstudy.nets.keras_compat import register_grouped_convolution
 from wbcstudy.nets.losses import register_losses
 from wbcstudy.nets.preprocessing import register_preprocessing
 from wbcstudy.nets.stain import register_stain_normalisation
@@ -20,15 +21,21 @@ from wbcstudy.nets.stain import register_stain_normalisation
 _LAYERS = {
     "Activation",
     "Add",
+    "AveragePooling2D",
     "BatchNormalization",
     "Concatenate",
     "Conv2D",
     "Conv2DTranspose",
     "DepthwiseConv2D",
     "Dropout",
+    "GlobalAveragePooling2D",
     "InputLayer",
     "MaxPooling2D",
+    "Multiply",
+    "Normalization",
     "ReLU",
+    "Rescaling",
+    "Reshape",
     "Softmax",
     "UpSampling2D",
     "ZeroPadding2D",
@@ -78,6 +85,7 @@ def load_model(path: str | Path):
     keras = load_keras()
     register_preprocessing()
     register_fast_layers()
+    register_grouped_convolution()
     register_losses()
     register_stain_normalisation()
     _check_classes(path)

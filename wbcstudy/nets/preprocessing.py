@@ -8,6 +8,7 @@ import numpy as np
 
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.fast_layers import register_fast_layers
+from wbcstudy.nets.keras_compat import register_grouped_convolution
 from wbcstudy.nets.stain import register_stain_normalisation
 
 # ImageNet's channel means in the order blue, green, red, as in the training of Caffe's VGG.
@@ -82,4 +83,6 @@ def make_plain_layer(layer):
     layer_class = type(layer)
     if layer_class in register_fast_layers():
         layer_class = getattr(keras.layers, layer_class.__name__)
+    elif layer_class is register_grouped_convolution():
+        layer_class = keras.layers.Conv2D
     return layer_class.from_config(layer.get_config() | {"dtype": "float32"})
