@@ -263,6 +263,8 @@ def show_annotation(annotation: Any) -> str:
         return f"mapping to {show_annotation(arguments[1])}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(show_annotation(item) for item in arguments if item is not type(None))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"`{{{', '.join(annotation.model_fields)}}}`"
     return {str: "text", int: "integer", float: "number", bool: "`true`, `false`"}[annotation]
 
 

@@ -106,7 +106,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 _Name = Annotated[str, AfterValidator(_check_name)]
-_Weights = Annotated[Any, AfterValidator(_check_weights)]
+_Weights = Annotated[str | dict[str, str], BeforeValidator(_check_weights)]
 _Levels = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(_check_some)]
 _Names = Annotated[tuple[str, ...], AfterValidator(_check_distinct)]
 _Seeds = Annotated[
