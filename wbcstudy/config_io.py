@@ -153,7 +153,7 @@ def _rule(kind: str, field: FieldInfo, given: Any, is_item: bool) -> str:
     if not kind.startswith(("int", "float", "greater", "less", "finite")):
         return "a value as described below"
     limits = {key: getattr(limit, key) for limit in field.metadata for key in _LIMITS if hasattr(limit, key)}
-    bounds = [f"{words} {limits[key]}" for key, words in _LIMITS.items() if key in limits]
+    bounds = [f"{comparison} {limits[key]}" for key, comparison in _LIMITS.items() if key in limits]
     if limits.keys() == {"ge", "le"}:
         bounds = [f"from {limits['ge']} to {limits['le']}"]
     noun = "a whole number" if kind.startswith("int") or "int" in str(field.annotation) else "a number"
