@@ -104,6 +104,10 @@ def test_every_field_refuses_values_in_plain_words(config_class, name):
         ({"seeds": [0, "x"]}, "a whole number", ""),
         ({"test_time_flips": "maybe"}, "true or false", ""),
         ({"epochs": None}, "a whole number", "Delete the line for the default"),
+        ({"starts": {"frozen": {"encoder_weigths": "a.h5"}}}, "encoder_weights", "Did you mean"),
+        ({"starts": {"frozen": {"freeze_encoder": "maybe"}}}, "true or false", "Change starts"),
+        ({"questions": [{"ask": "?", "compare": "a", "against": "b"}]}, "the field factor", ""),
+        ({"questions": [{"ask": "?", "factor": "strat"}]}, "Did you mean 'start'?", ""),
         ({"epochs": True}, "not true or false", "YAML reads yes, no, on and off"),
     ],
 )

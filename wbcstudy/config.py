@@ -432,7 +432,10 @@ class StudyConfig(_Settings):
         if self.starts and (self.encoder_weights != "none" or self.freeze_encoder):
             raise ValueError("starts, or encoder_weights and freeze_encoder, not both")
         for name, start in self._named_starts().items():
-            _check_start(name)
+            try:
+                _check_start(name)
+            except ValueError as error:
+                raise ValueError(f"starts: {error}; not {name!r}") from None
             weights = start.encoder_weights
             for encoder in self.encoders:
                 if ENCODERS[encoder].backbone is None:

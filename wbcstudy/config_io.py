@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from wbcstudy.config import DataSettings, RunConfig, StudyConfig, UnknownName
+from wbcstudy.config import DataSettings, EncoderStart, Question, RunConfig, StudyConfig, UnknownName
 from wbcstudy.errors import (
     DamagedFileError,
     StudyError,
@@ -111,6 +111,10 @@ def make_config(config_class: type[DataSettings], values: dict[str, Any], source
         raise _explain(error.errors()[0], config_class, source) from None
 
 
+# Settings of a study whose entries have settings of their own.
+_NESTED = {"starts": EncoderStart, "questions": Question}
+
+
 def _explain(problem: dict[str, Any], config_class: type[DataSettings], source: str) -> StudyError:
     """Turn one error of pydantic into a `StudyError`. Its own words are for programmers and are not shown."""
     cause, given = problem.get("ctx", {}).get("error"), problem["input"]
@@ -126,6 +130,16 @@ def _explain(problem: dict[str, Any], config_class: type[DataSettings], source: 
     name, *items = problem["loc"]
     field = config_class.model_fields[name]
     fix = f"Change {name} in {source}. {name}: {field.description}"
+    nested = _NESTED.get(name) if config_class is StudyConfig else None
+    if nested and len(items) > 1:
+        # An entry of starts or questions: its own field has the rule.
+        entry, key = (f"entry {items[0] + 1}" if isinstance(items[0], int) else items[0]), str(items[1])
+        if key not in nested.model_fields:
+            error = unknown_name(key, list(nested.model_fields), "setting")
+            return StudyError(f"{source}: {name}, {entry}: {error.message}", expected=error.expected, fix=error.fix)
+        if problem["type"] == "missing":
+            return StudyError(f"{source}: {name}, {entry} lacks {key}.", expected=f"the field {key}", fix=fix)
+        name, items, field = f"{name}, {entry}, {key}", [], nested.model_fields[key]
     if problem["type"] == "missing":
         return StudyError(f"{source} lacks {name}.", expected=f"the field {name}", fix=fix)
     if config_class is StudyConfig and name == "name":
