@@ -375,6 +375,12 @@ def method_title(method: str, part: str = "method") -> str:
     return names.get(part, f"{network} with {names['loss']}")
 
 
+def method_heading(methods: Iterable[str]) -> str:
+    """Return the heading of a column of methods: "Encoder and loss", or "Encoder, start and loss"."""
+    starts = any((split_method(method) or ("",) * 3)[2] for method in methods)
+    return "Encoder, start and loss" if starts else "Encoder and loss"
+
+
 def split_method(method: str) -> tuple[str, str, str] | None:
     """Split a method's name into encoder, loss and start ('' without one); None for other names."""
     encoder, _, rest = method.partition("__")

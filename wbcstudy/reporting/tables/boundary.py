@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from wbcstudy.registry import method_title
+from wbcstudy.registry import method_heading, method_title
 from wbcstudy.reporting.tables.layout import NOTHING, Cell, Layout, interval_notes, interval_text
 from wbcstudy.runs.results import Run, read_score_file
 from wbcstudy.scoring.boundary import TOLERANCE_PX, average_boundaries, score_boundaries
@@ -73,7 +73,7 @@ def layout_boundary(table: pd.DataFrame, pixel_size_um: float | None = None, not
         notes: sentences to add below the table.
     """
     tolerance = f"{TOLERANCE_PX} px" + (f" ({TOLERANCE_PX * pixel_size_um:.2g} µm)" if pixel_size_um else "")
-    heads = [("", "Encoder and loss"), ("", "Images")]
+    heads = [("", method_heading(table["method"])), ("", "Images")]
     heads += [("Mean [95 % interval]", f"NSD at {tolerance}")]
     heads += [("Mean [95 % interval]", title) for title in list(_METRICS.values())[1:]]
     heads += [("Mean", title.replace("px", "µm")) for title in list(_METRICS.values())[1:] if pixel_size_um]

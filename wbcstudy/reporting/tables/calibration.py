@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from wbcstudy.registry import method_title, varying_part
+from wbcstudy.registry import method_heading, method_title, varying_part
 from wbcstudy.reporting.tables.layout import Cell, Layout, number_text
 from wbcstudy.scoring.calibration import Reliability
 from wbcstudy.scoring.selection import TABLE_REGIONS
@@ -44,7 +44,7 @@ def layout_calibration(table: pd.DataFrame, notes: Iterable[str] = ()) -> Layout
     for method in methods:
         values = by_key.reindex([(method, region) for region in TABLE_REGIONS]).to_numpy().ravel()
         rows.append(("", [Cell(method_title(method, part)), *(Cell(number_text(value, 3)) for value in values)]))
-    heads = [("", "Encoder and loss" if part == "method" else part.capitalize())]
+    heads = [("", method_heading(table["method"]) if part == "method" else part.capitalize())]
     heads += [(r.capitalize(), head) for r in TABLE_REGIONS for head in ("Expected error", "Largest gap")]
     remarks = [
         "Expected calibration error: difference between the predicted probability of the region and the share of "

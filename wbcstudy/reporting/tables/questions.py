@@ -57,7 +57,7 @@ def layout_questions(table: pd.DataFrame, notes: Sequence[str] = ()) -> Layout:
         table: result of `make_questions`.
         notes: sentences to add below the table.
     """
-    rows = []
+    rows, several = [], bool((table["seeds"] > 1).any())
     for row in table.to_dict("records"):
         epochs = row["measure"] == "epochs"
         value = number_text(row["difference"], 1) if epochs else interval_text(*_ends(row), interval_digits=4)
@@ -77,8 +77,9 @@ def layout_questions(table: pd.DataFrame, notes: Sequence[str] = ()) -> Layout:
     remarks = [
         "Planned: the questions were in the settings of the study before its first run.",
         "Difference: mean Dice of the first minus that of the second on the same images, mean over the combinations of "
-        "the other factors. The interval is over images and seeds; intervals and p values of the two regions of a "
-        "question hold together (Bonferroni). They are not adjusted for the number of questions.",
+        f"the other factors. The interval is over {'images and seeds' if several else 'images, for one seed'}. "
+        "Intervals and p values of the two regions of a question hold together (Bonferroni); they are not adjusted for "
+        "the number of questions.",
     ]
     if (table["measure"] == "epochs").any():
         remarks.append(
@@ -125,16 +126,19 @@ def _describe_differences(answer: Answer) -> str:
 
 def _describe_epochs(answer: Answer) -> str:
     question, table, saved = answer.question, answer.epochs, answer.saved
-    first, second = _levels(question, question.compare), _levels(question, question.against)
+    noun = "the start " if question.factor == "start" else ""
+    first, second = (f"{noun}{_levels(question, levels)}" for levels in (question.compare, question.against))
+    if noun and len(question.compare) > 1:
+        first = first.replace("the start", "the starts", 1)
     if saved is None:
         return f"No answer yet: the runs to compare {first} with {second} are not complete."
     reached = table.dropna(subset=["first_epoch"])
     # Each training of the second side has a row for each training that it is compared with.
     others = table.drop_duplicates(["against", "fold", "seed"])
     sentence = (
-        f"The trainings of {second} had their best validation Dice (on average {others['target'].mean():.3f}) after "
-        f"{others['best_epoch'].mean():.1f} of {table['epochs'].max()} epochs. "
-        f"Those of {first} reached it in {len(reached)} of {len(table)} cases"
+        f"With {second}, the best validation Dice (on average {others['target'].mean():.3f}) came after "
+        f"{others['best_epoch'].mean():.1f} of {table['epochs'].max()} epochs. With {first}, "
+        f"{len(reached)} of {len(table)} trainings reached it"
     )
     sentence += f", on average after {reached['first_epoch'].mean():.1f} epochs." if len(reached) else "."
     if np.isnan(saved.low):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from wbcstudy.registry import method_title, varying_part
+from wbcstudy.registry import method_heading, method_title, varying_part
 from wbcstudy.reporting.tables.layout import (
     NOTHING,
     Cell,
@@ -93,7 +93,7 @@ def layout_ranks(table: pd.DataFrame, notes: Iterable[str] = (), planned: bool =
         ]
         rows.append((f"{capitalise(row.region)}, {row.n} images", cells))
     heads = [
-        "Encoder and loss" if part == "method" else part.capitalize(),
+        method_heading(table["method"]) if part == "method" else part.capitalize(),
         "Mean Dice",
         "Mean rank",
         "Rank of the mean, 95 %",

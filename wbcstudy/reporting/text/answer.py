@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from wbcstudy.registry import method_title
 from wbcstudy.reporting.tables.layout import NOTHING, interval_text
+from wbcstudy.reporting.text.methods_paragraph import combination
 from wbcstudy.scoring.decision import Decision
 from wbcstudy.scoring.selection import TABLE_REGIONS, method_names
 from wbcstudy.wording import count, number_range
@@ -43,8 +44,9 @@ def answer_sentences(results: StudyResults) -> list[str]:
         )
     if number <= 1:
         return [*sentences, "There is nothing to compare it with."]
-    pairs = "Both pairs" if number == 2 else f"All {number} pairs"
-    sentences[-1] += f" {pairs} of encoder and loss reach a Dice of {' and '.join(ranges)}."
+    noun, _, parts = combination(results.config).partition(" ")
+    pairs = f"Both {noun}s" if number == 2 else f"All {number} {noun}s"
+    sentences[-1] += f" {pairs} {parts} reach a Dice of {' and '.join(ranges)}."
     return sentences
 
 
@@ -73,7 +75,8 @@ def answer_table(results: StudyResults) -> tuple[list[str], list[list[str]], str
             cells.append(interval_text(row["dice_mean"], row["dice_ci_low"], row["dice_ci_high"], digits=3))
         cost = f"{decision.work[method] / 1e9:.3g}" if method in decision.work else NOTHING
         rows.append([method_title(method), "; ".join(reason), *cells, cost])
-    heads = ["Encoder and loss", "", *(f"Mean Dice, {region}" for region in regions), "Multiply-adds, billions"]
+    first = "Encoder, start and loss" if results.config.starts else "Encoder and loss"
+    heads = [first, "", *(f"Mean Dice, {region}" for region in regions), "Multiply-adds, billions"]
     interval = "with its 95 % interval" if table["dice_ci_low"].notna().any() else "(too few images for an interval)"
     note = f"Mean Dice over the test images {interval}. The choice was made on other images, the validation images."
     return heads, rows, note
