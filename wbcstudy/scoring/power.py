@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from wbcstudy.scoring.statistics import (
     method_scores,
     paired_differences,
     pool_seeds,
+    variance_limit,
 )
 
 _MOST_IMAGES = 1_000_000
@@ -27,11 +29,13 @@ class Spread(NamedTuple):
         seeds: over seeds, of the mean of one method over endless images; NaN where every method has one seed.
         residual: over seeds, of the score of one image (or group), beyond `seeds`; 0 with one seed, where it is a part
             of `cases`.
+        units: number of images (or groups) from which the spread was estimated; infinite if it is known.
     """
 
     cases: float
     seeds: float
     residual: float
+    units: float = math.inf
 
 
 def estimate_spread(frame: pd.DataFrame, region: str, column: str = "dice", groups: Groups | None = None) -> Spread:
@@ -51,21 +55,23 @@ def estimate_spread(frame: pd.DataFrame, region: str, column: str = "dice", grou
     pairs = paired_differences(frame, region, column, groups).dropna(subset="se_cases")
     if pairs.empty:
         return Spread(np.nan, np.nan, 0.0)
-    cases = float((pairs["n"] * pairs["se_cases"] ** 2).mean())
+    cases, units = float((pairs["n"] * pairs["se_cases"] ** 2).mean()), int(pairs["n"].min())
     several = [part for part in methods.values() if part.seeds > 1]
     if not several:
-        return Spread(np.sqrt(cases), np.nan, 0.0)
+        return Spread(np.sqrt(cases), np.nan, 0.0, units)
     residual = float(np.mean([part.seed_variance[1] for part in several]))
     share = 2 * np.mean([1 / part.seeds for part in several])
     cases -= pairs["n"].mean() * residual * share
     seeds = pool_seeds(several)[0] - residual
-    return Spread(*(float(np.sqrt(max(0.0, value))) for value in (cases, seeds, residual * pairs["n"].mean())))
+    return Spread(*(float(np.sqrt(max(0.0, value))) for value in (cases, seeds, residual * pairs["n"].mean())), units)
 
 
 def detectable_difference(
     spread: Spread, images: int, seeds: int, methods: int = 2, comparisons: int = 1, power: float = 0.8
 ) -> float:
     """Return the smallest difference that a study would detect with the given power.
+
+    The variance over images is the upper 95 % confidence limit of the estimated one, see `statistics.variance_limit`.
 
     Args:
         spread: sources of the variance.
@@ -81,6 +87,8 @@ def detectable_difference(
     """
     residual = 2 * spread.residual**2 / images / seeds
     cases = spread.cases**2 / images + residual
+    if math.isfinite(spread.units):
+        cases = variance_limit(cases, spread.units - 1)
     df, between = methods * (seeds - 1), 0.0
     if df and not np.isnan(spread.seeds):
         between = 2 * spread.seeds**2 / seeds + residual

@@ -132,10 +132,11 @@ def paired_differences(
         mean of a minus mean of b. se_cases: its usual standard error with the trainings fixed. se, df: its standard
         error with the imagined unit and the seeds, and its degrees of freedom. ci_low, ci_high: simultaneous 95 %
         interval. p: two-sided p value of this pair alone. p_adjusted: p value for the whole family. detectable:
-        smallest difference that is significant in the family with a probability of 80 %; infinite for pairs that are
-        not tested. better: the method with the higher mean, None if equal. equivalent: whether the interval is within
-        the margin (two one-sided tests). sources: "cases" (the trainings are fixed) or "cases and seeds". NaN for pairs
-        that are not planned or have fewer than 6 units.
+        smallest difference that is significant in the family with a probability of 80 %, if the variance over cases is
+        as large as its upper 95 % confidence limit; infinite for pairs that are not tested. better: the method with the
+        higher mean, None if equal. equivalent: whether the interval is within the margin (two one-sided tests).
+        sources: "cases" (the trainings are fixed) or "cases and seeds". NaN for pairs that are not planned or have
+        fewer than 6 units.
 
     Raises:
         StudyError: as `add_methods`.
@@ -168,13 +169,27 @@ def compare_scores(
             tested = n >= FEWEST_UNITS and (planned is None or frozenset((a, b)) in planned)
             better = None if difference == 0 else a if difference > 0 else b
             sources = CASES_AND_SEEDS if max(methods[a].seeds, methods[b].seeds) > 1 else CASES
-            spread = spread if tested else [np.nan] * 3
+            spread = spread if tested else [np.nan] * len(spread)
             rows.append((region, a, b, n, difference, *spread, better, sources))
     if not rows:
         return pd.DataFrame(columns=list(PAIR_COLUMNS))
-    names = ("region", "method_a", "method_b", "n", "difference", "se_cases", "se", "df", "better", "sources")
+    names = (
+        "region",
+        "method_a",
+        "method_b",
+        "n",
+        "difference",
+        "se_cases",
+        "se",
+        "se_limit",
+        "df",
+        "better",
+        "sources",
+    )
     table = dict(zip(names, zip(*rows, strict=True), strict=True))
-    table |= _test_family(*(np.array(table[name], dtype=float) for name in ("difference", "se", "df")), margin)
+    table |= _test_family(
+        *(np.array(table[name], dtype=float) for name in ("difference", "se", "se_limit", "df")), margin
+    )
     return pd.DataFrame(table, columns=list(PAIR_COLUMNS))
 
 
@@ -239,6 +254,17 @@ def combine_variances(
     return cases + max(0.0, seeds - residual), min(units - 1, seeds_df) if seeds_df else units - 1
 
 
+def variance_limit(variance: float, df: float) -> float:
+    """Return the upper 95 % confidence limit of the variance of normal values, estimated with `df` degrees of freedom.
+
+    Source:
+        Browne (1995), Statistics in Medicine 14, 1933-1940 (sample size from an estimated variance).
+    """
+    from scipy.special import chdtri
+
+    return variance * df / chdtri(df, 0.95)
+
+
 def detectable_factor(df: float, comparisons: int = 1, power: float = 0.8) -> float:
     """Return the smallest difference that a test detects with the given power, in standard errors.
 
@@ -254,21 +280,24 @@ def detectable_factor(df: float, comparisons: int = 1, power: float = 0.8) -> fl
 
 def _difference(
     first: MethodScores, second: MethodScores, seeds: tuple[float, int], folds: int, same_trainings: bool
-) -> tuple[float, float, float, float, int]:
-    """Return the difference of the means, its standard errors, its degrees of freedom, and the number of units."""
+) -> tuple[float, float, float, float, float, int]:
+    """Return the difference of the means, its standard errors, its degrees of freedom, and the number of units.
+
+    The standard errors are those of the cases alone, of all sources, and of all with the upper limit of the variance.
+    """
     if np.array_equal(first.cases, second.cases):
         a = b = np.arange(len(first.cases))
     else:
         _, a, b = np.intersect1d(first.cases, second.cases, assume_unique=True, return_indices=True)
     if not len(a):
-        return np.nan, np.nan, np.nan, np.nan, 0
+        return *[np.nan] * 5, 0
     groups = None if first.units is None else first.units[a]
     # Rounded, so that 0.9 - 0.8 and 0.8 - 0.7 are equal.
     differences = (first.means[a] - second.means[b]).round(12)
     cases, units = _mean_variance(differences, groups)
     difference = float(differences.mean())
     if units < 2:
-        return difference, np.nan, np.nan, np.nan, units
+        return difference, *[np.nan] * 4, units
     if same_trainings:
         between, residual = _seed_variance(first.scores[a] - second.scores[b], groups)
         df, shares = first.seeds - 1, [1 / first.seeds]
@@ -276,14 +305,14 @@ def _difference(
     else:
         (between, df), shares = seeds, [1 / first.seeds, 1 / second.seeds]
         residual = sum(part.seed_variance[1] / part.seeds for part in (first, second) if part.seeds > 1)
+    sources = ()
     if df:
         # Training sets of folds overlap: the mean of their trainings varies more than that of independent ones.
         overlap = folds / (folds - 1) if folds > 1 else 0
-        between *= sum(share + overlap for share in shares)
-        total, df = combine_variances(cases, units, between, df, residual)
-    else:
-        total, df = combine_variances(cases, units)
-    return difference, np.sqrt(cases), np.sqrt(total), df, units
+        sources = between * sum(share + overlap for share in shares), df, residual
+    total, df = combine_variances(cases, units, *sources)
+    limit, _ = combine_variances(variance_limit(cases, units - 1), units, *sources)
+    return difference, np.sqrt(cases), np.sqrt(total), np.sqrt(limit), df, units
 
 
 def _mean_variance(values: np.ndarray, groups: np.ndarray | None) -> tuple[float, int]:
@@ -316,7 +345,9 @@ def _sum_groups(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     return sums
 
 
-def _test_family(difference: np.ndarray, se: np.ndarray, df: np.ndarray, margin: float) -> dict[str, np.ndarray]:
+def _test_family(
+    difference: np.ndarray, se: np.ndarray, se_limit: np.ndarray, df: np.ndarray, margin: float
+) -> dict[str, np.ndarray]:
     """Return p values, simultaneous intervals and the result of the equivalence test; se is NaN for untested pairs."""
     from scipy.stats import t
 
@@ -331,6 +362,6 @@ def _test_family(difference: np.ndarray, se: np.ndarray, df: np.ndarray, margin:
         "ci_high": high,
         "p": p,
         "p_adjusted": np.minimum(1, p * number),
-        "detectable": np.where(np.isnan(se), np.inf, se * detectable_factor(df, number)),
+        "detectable": np.where(np.isnan(se), np.inf, se_limit * detectable_factor(df, number)),
         "equivalent": (low > -margin) & (high < margin),
     }

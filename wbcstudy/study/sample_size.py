@@ -23,7 +23,10 @@ from wbcstudy.wording import count, number_range
 # Measured on 20 test images of Dataset 2: `estimate_spread` of the runs of vgg16_scratch, vgg16_hed and
 # vgg16_hed_frozen in outputs/reference/, three seeds each. For the nucleus the estimate of `seeds` was 0, which is too
 # good to plan with: that of the cytoplasm is used.
-REFERENCE_SPREAD = {"nucleus": Spread(0.0138, 0.0019, 0.0147), "cytoplasm": Spread(0.0329, 0.0019, 0.0178)}
+REFERENCE_SPREAD = {
+    "nucleus": Spread(0.0138, 0.0019, 0.0147, units=20),
+    "cytoplasm": Spread(0.0329, 0.0019, 0.0178, units=20),
+}
 _SEEDS = (1, 3, 5, 10)
 
 
@@ -185,4 +188,4 @@ def _choose_spread(runs: Iterable[Run], groups: Groups) -> tuple[dict[str, Sprea
 def _add_seeds(spread: Spread, reference: Spread) -> Spread:
     """Add the reference's spread between seeds to that of a study with one seed, whose `cases` hold a part of it."""
     residual = min(reference.residual, spread.cases / math.sqrt(2))
-    return Spread(math.sqrt(max(0.0, spread.cases**2 - 2 * residual**2)), reference.seeds, residual)
+    return Spread(math.sqrt(max(0.0, spread.cases**2 - 2 * residual**2)), reference.seeds, residual, spread.units)

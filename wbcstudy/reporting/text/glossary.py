@@ -49,7 +49,7 @@ GLOSSARY = (
     ),
     (
         "Detectable difference",
-        "a difference of this size would be significant in four of five studies like this one.",
+        "a difference of this size would be significant in at least four of five studies like this one.",
     ),
     ("Rank", "position of a method on one image (1 is best); the mean rank is the mean over the images."),
     ("Multiply-adds", "multiplications, each with an addition, that the network performs for one image."),
