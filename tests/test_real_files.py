@@ -14,6 +14,7 @@ from tests.formats.files import _write_bmp as write_bmp
 from tests.helpers.drawn_cases import draw_case
 from wbcstudy.data.check import check_dataset
 from wbcstudy.data.datasets import load_dataset, read_case
+from wbcstudy.labels import IGNORED
 
 CASES = Path(__file__).parents[2] / "shared" / "cases"
 LABELS = "background: 0, cytoplasm: 1, nucleus: 2"
@@ -156,6 +157,94 @@ def test_probabilities_are_no_mask(tmp_path):
     assert "probabilities" in report.errors[0].fix
 
 
+@pytest.mark.parametrize("method", ["BILINEAR", "BICUBIC", "BOX"])
+def test_an_anti_aliased_mask_with_a_third_label_between_two_is_refused_with_the_way_out(tmp_path, method):
+    def write(path, mask):
+        values = np.array([0, 255, 128], np.uint8)[mask].repeat(4, 0).repeat(4, 1)
+        small = tuple(side * 4 // 3 for side in reversed(mask.shape))
+        Image.fromarray(values).resize(small, Image.Resampling[method]).save(path)
+
+    def write_image(path, image):
+        small = tuple(side * 4 // 3 for side in reversed(image.shape[:2]))
+        Image.fromarray(image).resize(small).save(path)
+
+    values = "background: 0, nucleus: 128, cytoplasm: 255"
+    write_dataset(tmp_path, write_image, write, values, "tolerance: 64")
+    report = check_dataset(tmp_path)
+    error = next(finding for finding in report.errors if "a false rim of nucleus" in finding.message)
+    assert "`ignore: [1-127, 129-254]`" in error.fix
+    path = tmp_path / "dataset.yaml"
+    path.write_text(path.read_text().replace("tolerance: 64", "ignore: [1-127, 129-254]"))
+    assert check_dataset(tmp_path).ok
+
+
+@pytest.mark.parametrize(
+    ("values", "void", "labels"),
+    [
+        ([0, 1, 2], 255, LABELS),
+        ([0, 128, 255], 64, "background: 0, cytoplasm: 128, nucleus: 255"),
+        ([10, 20, 30], 0, "background: 10, cytoplasm: 20, nucleus: 30"),
+    ],
+)
+@pytest.mark.parametrize("palette", [False, True])
+def test_void_borders_are_ignored(tmp_path, values, void, labels, palette):
+    def write(path, mask):
+        stored = np.array(values, np.uint8)[mask]
+        stored[:, 2:4] = void
+        image = Image.fromarray(stored)
+        if palette:
+            image = image.convert("P")
+            image.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
+        image.save(path)
+
+    drawn = write_dataset(tmp_path, save, write, labels)
+    error = check_dataset(tmp_path).errors[0]
+    assert f"value {void}" in error.message and "`ignore`" in error.fix
+    with (tmp_path / "dataset.yaml").open("a") as file:
+        file.write(f"ignore: {void}\n")
+    for _, mask in drawn.values():
+        mask[:, 2:4] = IGNORED
+    check_pixels(tmp_path, drawn)
+
+
+def test_triples_in_dataset_yaml_are_colours(tmp_path):
+    table = np.array([[0, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
+    labels = "background: [0, 0, 0], cytoplasm: [0, 255, 0], nucleus: [0, 0, 255]"
+    check_pixels(tmp_path, write_dataset(tmp_path, save, lambda path, mask: save(path, table[mask]), labels))
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_nuclei_and_cells_in_two_files(tmp_path, numbered):
+    """Binary masks, or instance maps as Cellpose writes them."""
+    drawn = write_dataset(tmp_path, save, save)
+    (tmp_path / "cells").mkdir()
+    for number, (case_id, (_, mask)) in enumerate(drawn.items()):
+        factor = number + 1 if numbered else 255
+        save(tmp_path / f"masks/{case_id}.png", ((mask == 2) * factor).astype(np.uint16))
+        save(tmp_path / f"cells/{case_id}.png", ((mask > 0) * factor).astype(np.uint16))
+    text = "name: two\nimages: images/{case}.png\nmasks: masks/{case}.png\ncell_masks: cells/{case}.png\n"
+    (tmp_path / "dataset.yaml").write_text(text)
+    check_pixels(tmp_path, drawn)
+    first = load_dataset(tmp_path).fingerprint
+    save(tmp_path / "cells/000.png", np.zeros((12, 16), np.uint8))
+    assert load_dataset(tmp_path).fingerprint != first
+    (tmp_path / "cells/003.png").unlink()
+    assert "without cell mask" in check_dataset(tmp_path).errors[0].message
+
+
+def test_strays_are_one_warning_with_their_values_and_the_tolerance_that_is_enough(tmp_path):
+    def write(path, mask):
+        stored = np.array([0, 128, 255], np.uint8)[mask]
+        stored[2, 2:5] = 125
+        save(path, stored)
+
+    write_dataset(tmp_path, save, write, "background: 0, cytoplasm: 128, nucleus: 255", "tolerance: 100")
+    warnings = [finding for finding in check_dataset(tmp_path).warnings if "stray" in finding.message]
+    assert len(warnings) == 1
+    assert "30 stray pixels" in warnings[0].message and "125 (30 px)" in warnings[0].message
+    assert "`tolerance: 64` is enough" in warnings[0].fix
+
+
 @pytest.mark.skipif(not CASES.is_dir(), reason="needs ../shared/cases")
 @pytest.mark.parametrize(
     "name",
@@ -172,3 +261,12 @@ def test_the_reported_files_are_read(name):
     assert report.ok, report.text()
     # Each case is drawn with this share of nucleus.
     assert 0.05 < report.label_shares["nucleus"] < 0.2
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="needs ../shared/cases")
+def test_the_reported_masks_are_read_or_refused_for_the_true_reason():
+    assert check_dataset(CASES / "labels-as-rgb-triples", to_split=False).ok
+    rim = check_dataset(CASES / "antialiased-mask-between-values", to_split=False)
+    assert any("a false rim of nucleus" in error.message for error in rim.errors)
+    void = check_dataset(CASES / "voc-void-border-255", to_split=False)
+    assert "`ignore`" in void.errors[0].fix and "would not help" in void.errors[0].fix

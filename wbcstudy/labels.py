@@ -16,6 +16,8 @@ BACKGROUND, CYTOPLASM, NUCLEUS = 0, 1, 2
 
 LABELS = MappingProxyType({"background": BACKGROUND, "cytoplasm": CYTOPLASM, "nucleus": NUCLEUS})
 NUM_LABELS = len(LABELS)
+# Mask pixels without label: void borders, unlabelled areas. They neither train nor score; no prediction has them.
+IGNORED = 255
 
 REGIONS = MappingProxyType(
     {"nucleus": (NUCLEUS,), "cytoplasm": (CYTOPLASM,), "cell": (CYTOPLASM, NUCLEUS)},

@@ -179,7 +179,7 @@ def test_what_is_unusual_is_a_warning(make_folder):
     report = check_dataset(path)
     assert report.ok
     warnings = messages(report.warnings)
-    assert "masks/001.png has 3 stray pixels" in warnings
+    assert "masks/001.png: 3 stray pixels (1.6% of its pixels)" in warnings
     assert "images/000.bmp and" in warnings
     assert "images/003.bmp show the same cell, but their cell types and groups differ" in warnings
     assert "masks/004.png contains no cell" in warnings

@@ -4,20 +4,23 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from wbcstudy.data.masks import read_mask
+from wbcstudy.data.mask_values import enough_tolerance
+from wbcstudy.data.masks import combine_masks, examine_mask, read_mask
 from wbcstudy.errors import StudyError
+from wbcstudy.labels import IGNORED
 
 LABEL = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
 COLOURS = {"background": ("#ff0000", "#000000"), "cytoplasm": ("#00ff00",), "nucleus": ("#0000ff",)}
 NUMBERS = {"background": (0,), "cytoplasm": (128,), "nucleus": (255,)}
 
 
-def spec(labels=NUMBERS, tolerance=0):
-    return SimpleNamespace(labels=labels, tolerance=tolerance, uses_colours=isinstance(labels["background"][0], str))
+def spec(labels=NUMBERS, tolerance=0, ignore=()):
+    return SimpleNamespace(labels=labels, tolerance=tolerance, ignore=ignore)
 
 
 def grey(values=(0, 128, 255)):
@@ -114,7 +117,8 @@ class TestMasks:
             read_mask(tmp_path / "a.png", spec(tolerance=6))
         text = str(caught.value)
         assert "a.png has the value 7 at row 1, column 2" in text
-        assert "Add 7 to its label under `labels` in dataset.yaml, or raise `tolerance`" in text
+        assert "Add 7 to its label under `labels` in dataset.yaml, or to `ignore`" in text
+        assert "64, half the gap between the labels" in text
         assert "cytoplasm: 128" in text
 
     def test_unlisted_values_are_listed_by_frequency(self, tmp_path):
@@ -170,3 +174,109 @@ class TestMasks:
             mask, strays = read_mask(path, spec(labels, tolerance))
             assert mask[0].tolist() == [min(listed, key=lambda row: (abs(v - row[0]), row[1]))[1] for v in values]
             assert strays == sum(v not in (0, 128, 200, 255) for v in values)
+
+
+CLASSES = {"background": (0,), "cytoplasm": (1,), "nucleus": (2,)}
+
+
+def save(path, values, kind=np.uint8):
+    Image.fromarray(np.array(values).astype(kind)).save(path)
+    return path
+
+
+def error_of(path, *args):
+    with pytest.raises(StudyError) as caught:
+        read_mask(path, spec(*args))
+    return caught.value
+
+
+class TestValues:
+    def test_ignored_values_have_no_label(self, tmp_path):
+        path = save(tmp_path / "a.png", [[0, 1, 2, 255, 77]])
+        mask, strays = read_mask(path, spec(CLASSES, ignore=(77, "200-255")))
+        assert (mask.tolist(), strays) == ([[0, 1, 2, IGNORED, IGNORED]], 0)
+
+    def test_a_range_is_one_label(self, tmp_path):
+        path = save(tmp_path / "a.png", [[0, 1, 99, 100, 255]])
+        labels = {"background": (0,), "cytoplasm": ("1-99",), "nucleus": ("100-255",)}
+        assert read_mask(path, spec(labels))[0].tolist() == [[0, 1, 1, 2, 2]]
+
+    @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
+    def test_instances_are_all_numbers_that_are_not_listed(self, tmp_path, kind):
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, np.array([[0, 1, 2, 100, 120]]).astype(kind))
+        labels = {"background": (0,), "cytoplasm": (100,), "nucleus": ("instances",)}
+        assert read_mask(path, spec(labels))[0].tolist() == [[0, 2, 2, 1, 2]]
+
+    def test_a_large_range_takes_no_time(self, tmp_path):
+        values = np.arange(65536).reshape(256, 256).astype(np.uint16)
+        labels = {"background": (0,), "cytoplasm": ("1-40000",), "nucleus": ("40001-65535",)}
+        mask, _ = read_mask(save(tmp_path / "a.png", values, np.uint16), spec(labels))
+        assert np.bincount(mask.ravel()).tolist() == [1, 40000, 25535]
+
+    def test_an_ignored_colour(self, tmp_path):
+        image = np.array([[[255, 0, 0], [0, 255, 0], [224, 224, 192]]], np.uint8)
+        Image.fromarray(image).save(tmp_path / "a.png")
+        mask, _ = read_mask(tmp_path / "a.png", spec(COLOURS, ignore=("#e0e0c0",)))
+        assert mask.tolist() == [[0, 1, IGNORED]]
+
+
+class TestAdvice:
+    @pytest.mark.parametrize("value", [255, 3, 40])
+    def test_class_numbers_have_no_distance(self, tmp_path, value):
+        error = error_of(save(tmp_path / "a.png", [[0, 1, 2, value]]), CLASSES)
+        assert "or to `ignore`" in error.fix
+        assert "tolerance would not help" in error.fix
+
+    def test_the_tolerance_does_not_hold_for_palette_indices(self, tmp_path):
+        image = Image.fromarray(np.array([[0, 100, 200, 255]], np.uint8)).convert("P")
+        image.putpalette([*range(255, -1, -1)] * 3)
+        image.save(tmp_path / "a.png")
+        labels = {"background": (0,), "cytoplasm": (100,), "nucleus": (200,)}
+        error = error_of(tmp_path / "a.png", labels, 200)
+        assert "255" in error.message
+        assert "tolerance would not help" in error.fix
+
+    @pytest.mark.parametrize(
+        ("labels", "enough"), [(NUMBERS, 64), ({**NUMBERS, "cytoplasm": (100,)}, 78), (COLOURS, 181)]
+    )
+    def test_half_the_gap_between_labels_is_enough(self, labels, enough):
+        assert enough_tolerance(spec(labels)) == enough
+
+    def test_many_values_are_blurred_borders_with_the_number_to_set(self, tmp_path):
+        error = error_of(save(tmp_path / "a.png", [[0, *range(5, 60, 5), 128, 255]]), NUMBERS)
+        assert "11 values" in error.fix
+        assert "`tolerance: 64`" in error.fix
+        assert read_mask(tmp_path / "a.png", spec(NUMBERS, 64))[1] == 11
+
+
+def blurred(number, values=(0, 128, 255)):
+    """A round cell whose borders were blurred by resizing."""
+    cell = np.zeros((80, 80), np.uint8)
+    y, x = np.mgrid[:80, :80]
+    distance = np.hypot(y - 40, x - 40 - number)
+    cell[distance < 30] = values[2]
+    cell[distance < 12] = values[1]
+    return np.asarray(Image.fromarray(cell).resize((41, 41), Image.Resampling.BILINEAR))
+
+
+class TestRims:
+    def test_a_border_between_two_labels_must_not_be_a_third(self, tmp_path):
+        # Here nucleus is between background and cytoplasm.
+        labels = {"background": (0,), "cytoplasm": (255,), "nucleus": (128,)}
+        read = examine_mask(save(tmp_path / "a.png", blurred(0)), spec(labels, 64))
+        assert set(read.rims) == {"nucleus"}
+        assert read.rims["nucleus"] > 20
+
+    def test_a_border_between_neighbours_is_no_false_rim(self, tmp_path):
+        # The border of the nucleus is between cytoplasm and nucleus, that of the cell between background and cytoplasm.
+        read = examine_mask(save(tmp_path / "a.png", blurred(0, values=(0, 255, 128))), spec(NUMBERS, 64))
+        assert read.strays.total() > 20
+        assert not read.rims
+
+
+class TestTwoFiles:
+    def test_nuclei_and_cells_are_combined(self):
+        nuclei = np.array([[0, 0, 2, 2, 255, 0]], np.uint8)
+        cells = np.array([[0, 2, 2, 0, 2, 255]], np.uint8)
+        assert combine_masks(nuclei, cells).tolist() == [[0, 1, 2, 2, IGNORED, IGNORED]]

@@ -17,7 +17,7 @@ def compare(written: Written) -> tuple[str, str]:
     try:
         if written.labels is not None:
             labels = dict(zip(NAMES, ((value,) for value in written.values), strict=True))
-            spec = SimpleNamespace(labels=labels, tolerance=0, uses_colours=False)
+            spec = SimpleNamespace(labels=labels, tolerance=0, ignore=())
             read, expected = read_mask(written.path, spec)[0], written.labels
         else:
             read, expected = read_image(written.path), written.shown

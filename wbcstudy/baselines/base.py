@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from wbcstudy.errors import StudyError
-from wbcstudy.labels import LABELS, NUM_LABELS
+from wbcstudy.labels import IGNORED, LABELS, NUM_LABELS
 
 _NAMES = {label: name for name, label in LABELS.items()}
 
@@ -117,6 +117,7 @@ def _check_training(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -
                 fix="Read image and mask as one case, with wbcstudy.data.arrays.read_cases.",
             )
         counts += np.bincount(mask.ravel(), minlength=256)
+    counts[IGNORED] = 0
     if counts[NUM_LABELS:].any():
         value = NUM_LABELS + int(np.flatnonzero(counts[NUM_LABELS:])[0])
         raise StudyError(
@@ -143,7 +144,7 @@ def draw_training_pixels(images, masks, features, per_label: int, rng) -> tuple[
     rows, labels = [], []
     for image, mask in zip(images, masks, strict=True):
         values, flat = features(image), np.ravel(mask)
-        for label in np.unique(flat):
+        for label in np.unique(flat[flat != IGNORED]):
             positions = np.flatnonzero(flat == label)
             drawn = rng.choice(positions, min(per_label, positions.size), replace=False, shuffle=False)
             rows.append(values.reshape(-1, values.shape[-1])[drawn].astype(np.float32))

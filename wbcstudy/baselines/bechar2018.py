@@ -13,6 +13,7 @@ from sklearn.tree import DecisionTreeClassifier
 from wbcstudy.baselines.semi_supervised import UNLABELLED, CoForestClassifier, SetredClassifier
 from wbcstudy.baselines.superpixels import SuperpixelMethod, superpixel_labels
 from wbcstudy.errors import StudyError
+from wbcstudy.labels import IGNORED
 from wbcstudy.registry import unknown_name
 
 _SUPERVISED = ("tree", "forest")
@@ -110,7 +111,7 @@ class FewLabelsSuperpixels(SuperpixelMethod):
             labelled = len(rows) < len(self.labelled_)
             label = superpixel_labels(masks[k], patches)[kept] if labelled else np.full(len(kept), UNLABELLED)
             rows.append(features[kept])
-            labels.append(label.astype(np.int64))
+            labels.append(np.where(label == IGNORED, UNLABELLED, label.astype(np.int64)))
         self.scaler_ = StandardScaler().fit(np.concatenate(rows))
         learner = _build_learner(self.learner, self.trees, classifier_seed)
         self.classifier_ = learner.fit(self.scaler_.transform(np.concatenate(rows)), np.concatenate(labels))

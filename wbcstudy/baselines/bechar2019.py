@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from wbcstudy.baselines.superpixels import SuperpixelMethod, superpixel_labels
-from wbcstudy.labels import BACKGROUND
+from wbcstudy.labels import BACKGROUND, IGNORED
 
 
 @dataclass(eq=False, repr=False)
@@ -61,7 +61,7 @@ class SuperpixelForest(SuperpixelMethod):
             patches, features = self._describe(images[k])
             label = superpixel_labels(masks[k], patches)
             background = rng.permutation(np.flatnonzero(label == BACKGROUND))[: self.background_per_image]
-            kept = np.concatenate([np.flatnonzero(label != BACKGROUND), background])
+            kept = np.concatenate([np.flatnonzero((label != BACKGROUND) & (label != IGNORED)), background])
             rows.append(features[kept])
             labels.append(label[kept])
         self.forest_ = RandomForestClassifier(

@@ -9,7 +9,7 @@ from skimage.color import rgb2lab
 
 from wbcstudy.baselines.base import Method, region_dice
 from wbcstudy.baselines.otsu_levels import otsu_thresholds
-from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, IGNORED, NUCLEUS
 
 # Candidate numbers of Otsu's levels. On a crop, three levels are plasma, cytoplasm with red cells, and nucleus. On a
 # whole field one pixel in a hundred belongs to a nucleus, and more levels are needed to separate it.
@@ -119,5 +119,5 @@ def choose_levels(
         if reference.any():
             for levels in _LEVELS:
                 dark = dark_nuclei(image, sigma_px, opening_px, min_nucleus_px, levels)
-                scores[levels] += region_dice(reference, dark)
+                scores[levels] += region_dice(reference, dark & (mask != IGNORED))
     return max(scores, key=scores.get)

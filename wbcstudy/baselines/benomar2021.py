@@ -11,7 +11,7 @@ from skimage.segmentation import watershed
 from wbcstudy.baselines.base import Method, region_dice
 from wbcstudy.baselines.benazzouz2013 import choose_levels, dark_nuclei
 from wbcstudy.baselines.otsu_levels import otsu_thresholds
-from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, IGNORED, NUCLEUS, region_mask
 
 # Candidate channels: weights of red, green and blue. White cells are dark in each.
 _CHANNELS = {
@@ -81,12 +81,13 @@ class StretchWatershed(Method):
         options = [(f"{name}{suffix}", cut) for suffix in (" (stretched)", "") for name in _CHANNELS for cut in _CUTS]
         scores = {option: [] for option in options}
         for image, mask in zip(images[::step], masks[::step], strict=True):
-            reference, nuclei = (mask != BACKGROUND)[::2, ::2], self._nuclei(image)[::2, ::2]
+            reference, nuclei = region_mask(mask, "cell")[::2, ::2], self._nuclei(image)[::2, ::2]
+            counted = (mask != IGNORED)[::2, ::2]
             if not reference.any():
                 continue
             for name, cut in options:
                 cell = binary_propagation(nuclei, mask=_dark(self._channel(image, name)[::2, ::2], cut))
-                scores[name, cut].append(region_dice(reference, cell))
+                scores[name, cut].append(region_dice(reference, cell & counted))
         self.choices_ = {option: float(np.mean(values)) for option, values in scores.items() if values}
         # If none of the images used has a cell, take the first option.
         self.channel_, self.cut_ = max(self.choices_, key=self.choices_.get, default=options[0])

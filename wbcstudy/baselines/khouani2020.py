@@ -10,7 +10,7 @@ from skimage import measure
 
 from wbcstudy.baselines.base import Method
 from wbcstudy.errors import StudyError
-from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS, region_mask
 
 # Classes of the network; 0 is its background. A cell is nucleus and cytoplasm together, so that it is one piece.
 _CELL, _NUCLEUS = 1, 2
@@ -102,9 +102,10 @@ def _instance_targets(mask: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         "boxes": float32 (n, 4), x0, y0, x1, y1 in px, x1 and y1 exclusive; "labels": int64 (n,), 1 for a cell and
         2 for a nucleus; "masks": uint8 (n, H, W). n is 0 for a mask without cells.
+        Ignored pixels are background: its losses are per box, not per pixel.
     """
     boxes, labels, masks = [], [], []
-    for instance_class, region in ((_CELL, mask != BACKGROUND), (_NUCLEUS, mask == NUCLEUS)):
+    for instance_class, region in ((_CELL, region_mask(mask, "cell")), (_NUCLEUS, mask == NUCLEUS)):
         pieces = measure.label(region, connectivity=2)
         for piece in measure.regionprops(pieces):
             top, left, bottom, right = piece.bbox

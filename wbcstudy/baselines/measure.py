@@ -15,7 +15,7 @@ from wbcstudy.baselines.base import region_dice
 from wbcstudy.baselines.methods import build_method
 from wbcstudy.data.arrays import Arrays, resize_labels
 from wbcstudy.errors import StudyError
-from wbcstudy.labels import CYTOPLASM, NUCLEUS
+from wbcstudy.labels import CYTOPLASM, IGNORED, NUCLEUS
 from wbcstudy.registry import MethodRow
 
 
@@ -159,7 +159,9 @@ def _search_parameters(
         end = time.perf_counter()
         pairs = list(zip(validation[1], predictions, strict=True))
         dice = {
-            region: _defined_mean([region_dice(mask == label, prediction == label) for mask, prediction in pairs])
+            region: _defined_mean(
+                [region_dice(mask == label, (prediction == label) & (mask != IGNORED)) for mask, prediction in pairs]
+            )
             for region, label in (("nucleus", NUCLEUS), ("cytoplasm", CYTOPLASM))
         }
         tried.append(

@@ -12,7 +12,7 @@ from skimage.segmentation import slic
 from wbcstudy.baselines.base import Method
 from wbcstudy.baselines.colour import colour_components
 from wbcstudy.baselines.normalisation import normalise
-from wbcstudy.labels import NUM_LABELS
+from wbcstudy.labels import IGNORED, NUM_LABELS
 from wbcstudy.registry import unknown_name
 
 # Statistics of the colours in one patch. Reference 12 compares first-order statistics with three other techniques that
@@ -113,6 +113,9 @@ def _superpixel_features(values: np.ndarray, superpixels: np.ndarray, statistics
 
 
 def superpixel_labels(mask: np.ndarray, superpixels: np.ndarray) -> np.ndarray:
-    """Return the most frequent label, uint8 (K,), of each superpixel, int (H, W), 0..K-1; a tie goes to the smaller."""
+    """Return the most frequent label, uint8 (K,), of each superpixel, int (H, W), 0..K-1; a tie goes to the smaller.
+
+    Ignored pixels do not count; a superpixel without others is `IGNORED`.
+    """
     counts = np.stack([np.bincount(superpixels[mask == k], minlength=superpixels.max() + 1) for k in range(NUM_LABELS)])
-    return counts.argmax(0).astype(np.uint8)
+    return np.where(counts.any(0), counts.argmax(0), IGNORED).astype(np.uint8)

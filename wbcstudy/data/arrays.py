@@ -14,7 +14,7 @@ from PIL import Image
 from wbcstudy.data.datasets import Dataset, read_case
 from wbcstudy.data.images import read_shape
 from wbcstudy.errors import StudyError
-from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS, NUM_LABELS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, IGNORED, NUCLEUS, NUM_LABELS
 
 # Memory for one part of a split, in MB (10**6 bytes), unless WBCSTUDY_CACHE_MB is set.
 _CACHE_MB = 1000.0
@@ -32,7 +32,8 @@ class Arrays:
         case_ids: N ids.
         cell_types: N cell types, None where unknown.
         images: uint8 (N, h, w, 3), RGB.
-        shares: uint8 (N, h, w, 2), the share of each pixel that is cytoplasm and nucleus, in units of 1/255.
+        shares: uint8 (N, h, w, 2), the share of each pixel that is cytoplasm and nucleus, in units of 1/255. If the
+            dataset ignores mask values, uint8 (N, h, w, 3): the last share has no label.
         references: the experts' masks at the scored size; not kept in memory.
         aspects: height / width of the stored images, float (N,).
     """
@@ -53,7 +54,7 @@ class Arrays:
 
     @property
     def masks(self) -> np.ndarray:
-        """The label with the largest share of each pixel, uint8 (N, h, w)."""
+        """The label with the largest share of each pixel, uint8 (N, h, w); `IGNORED` where most has no label."""
         return majority(self.shares)
 
 
@@ -113,13 +114,17 @@ def read_training_cases(dataset: Dataset, case_ids: Sequence[str], image_size: i
 
 def _read(dataset: Dataset, case_ids: Sequence[str], shape: tuple[int, int], score_px: int | None) -> Arrays:
     cases = [dataset.case(case_id) for case_id in case_ids]
-    in_memory = len(cases) * shape[0] * shape[1] * 5 <= _cache_mb() * 1e6
+    channels = len(_SHARES) + bool(dataset.spec.ignore)
+    in_memory = len(cases) * shape[0] * shape[1] * (3 + channels) <= _cache_mb() * 1e6
     full = (len(cases), *shape)
-    images, shares = (np.zeros(s, np.uint8) if in_memory else DiskArray(s) for s in ((*full, 3), (*full, 2)))
+    images, shares = (np.zeros(s, np.uint8) if in_memory else DiskArray(s) for s in ((*full, 3), (*full, channels)))
     shapes = []
     for k, case in enumerate(cases):
         image, mask = read_case(dataset, case)
-        images[k], shares[k] = resize_image(image, *shape), resize_shares(mask, *shape)
+        resized = resize_shares(mask, *shape)
+        images[k] = resize_image(image, *shape)
+        # Many masks of a dataset have no ignored pixel; that share stays 0.
+        shares[k] = np.pad(resized, ((0, 0), (0, 0), (0, channels - resized.shape[-1])))
         shapes.append(mask.shape)
     return Arrays(
         tuple(case_ids),
@@ -217,28 +222,37 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def resize_shares(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a mask, uint8 (H, W) of labels, to shares, uint8 (height, width, 2), with the filter of `resize_image`."""
-    channels = (Image.fromarray(np.where(mask == label, np.uint8(255), np.uint8(0))) for label in _SHARES)
-    cytoplasm, nucleus = (
-        np.asarray(channel.resize((width, height), Image.Resampling.BILINEAR)) for channel in channels
-    )
-    # Both may have been rounded up.
-    return np.stack([cytoplasm, np.minimum(nucleus, 255 - cytoplasm)], axis=-1)
+    """Resize a mask, uint8 (H, W) of labels, to shares with the filter of `resize_image`.
+
+    Returns:
+        uint8 (height, width, 2), see `Arrays.shares`; uint8 (height, width, 3) if the mask has pixels without label.
+    """
+    labels = (*_SHARES, IGNORED) if (mask == IGNORED).any() else _SHARES
+    channels = (Image.fromarray(np.where(mask == label, np.uint8(255), np.uint8(0))) for label in labels)
+    shares = [np.asarray(channel.resize((width, height), Image.Resampling.BILINEAR)) for channel in channels]
+    # Each may have been rounded up.
+    cytoplasm, nucleus = shares[0], np.minimum(shares[1], 255 - shares[0])
+    ignored = [np.minimum(share, 255 - cytoplasm - nucleus) for share in shares[2:]]
+    return np.stack([cytoplasm, nucleus, *ignored], axis=-1)
 
 
 def label_probabilities(shares: np.ndarray) -> np.ndarray:
-    """Convert shares, uint8 (..., 2), to the shares of all labels, float32 (..., 3), which sum to 1."""
+    """Convert shares, uint8 (..., 2), to the shares of all labels, float32 (..., 3), which sum to 1.
+
+    Of shares with pixels without label, uint8 (..., 3), the result is float32 (..., 4): the last is that share.
+    """
     shares = shares / np.float32(255)
     return np.concatenate([1 - shares.sum(axis=-1, keepdims=True), shares], axis=-1)
 
 
 def majority(shares: np.ndarray) -> np.ndarray:
-    """Return the label with the largest share, uint8 (...), of shares, uint8 (..., 2)."""
-    cytoplasm, nucleus = np.moveaxis(np.asarray(shares), -1, 0)
-    background = 255 - cytoplasm - nucleus
+    """Return the label with the largest share, uint8 (...), of shares; `IGNORED` where most of a pixel has no label."""
+    cytoplasm, nucleus, *ignored = np.moveaxis(np.asarray(shares), -1, 0)
+    background = 255 - cytoplasm - nucleus - sum(ignored)
     largest = np.maximum(cytoplasm, nucleus)
     label = np.where(nucleus > cytoplasm, np.uint8(NUCLEUS), np.uint8(CYTOPLASM))
-    return np.where(background >= largest, np.uint8(BACKGROUND), label)
+    label = np.where(background >= largest, np.uint8(BACKGROUND), label)
+    return np.where(ignored[0] > 127, np.uint8(IGNORED), label) if ignored else label
 
 
 def resize_probabilities(probabilities: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -9,7 +9,7 @@ import csv
 import difflib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from wbcstudy.data.patterns import fixed_length, list_files, pattern_fields, pattern_regex
@@ -35,6 +35,7 @@ class CaseFiles:
         instances: case id -> instance map.
         problems: errors; empty if every case is complete.
         facts: case id -> cell type and group of the image's name, or None where its pattern does not have the field.
+        cell_masks: case id -> second mask file, of whole cells.
     """
 
     images: Mapping[str, Path]
@@ -42,6 +43,7 @@ class CaseFiles:
     instances: Mapping[str, Path]
     problems: tuple[StudyError, ...]
     facts: Mapping[str, tuple[str | None, str | None]]
+    cell_masks: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def complete(self) -> list[str]:
@@ -63,14 +65,15 @@ class _File:
 
 
 def find_case_files(folder: Path, spec: DatasetSpec) -> CaseFiles:
-    """Find the images, masks and instance maps of a dataset, and the facts in their names.
+    """Find the images, masks, cell masks and instance maps of a dataset, and the facts in their names.
 
     Hidden files are ignored. A file that matches two patterns (`{case}.png` and `{case}_mask.png`) belongs to the
     longer one. An image and its mask agree in all fields that both patterns have. Names that differ only in the Unicode
     form of an accent are equal; the image's spelling is kept in the case id.
     """
     folder = Path(folder)
-    patterns = {"image": spec.images, "mask": spec.masks, "instance map": spec.instances or ""}
+    patterns = {"image": spec.images, "mask": spec.masks, "cell mask": spec.cell_masks or ""}
+    patterns["instance map"] = spec.instances or ""
     files: dict[str, list[_File]] = {role: [] for role in patterns}
     problems, matched = [], set()
     for role in sorted(patterns, key=lambda role: -fixed_length(patterns[role])):
@@ -114,10 +117,11 @@ def find_case_files(folder: Path, spec: DatasetSpec) -> CaseFiles:
     else:
         problems += _unpaired("image", "mask", paths, masks, spec.masks)
         problems += _unpaired("mask", "image", masks, paths, spec.images)
-        if spec.instances:
-            problems += _unpaired("image", "instance map", paths, instances, spec.instances)
+        for role in ("cell mask", "instance map"):
+            if patterns[role]:
+                problems += _unpaired("image", role, paths, by_role[role], patterns[role])
     facts = {case_id: tuple(map(file.fields.get, ("cell_type", "group"))) for case_id, file in by_id.items()}
-    return CaseFiles(paths, masks, instances, tuple(problems), facts)
+    return CaseFiles(paths, masks, instances, tuple(problems), facts, by_role["cell mask"])
 
 
 def read_facts(

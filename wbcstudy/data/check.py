@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from wbcstudy.data.case_files import FACT_COLUMNS, find_case_files, read_facts, unused_columns
+from wbcstudy.data.check_masks import MaskChecks
 from wbcstudy.data.check_report import CheckedCase, CheckReport, Finding, ImagePair, group_findings
 from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, make_dataset
 from wbcstudy.data.duplicates import Duplicate, DuplicateFinder, add_known, compare_masks
 from wbcstudy.data.images import image_fault, is_grey, read_image, read_instances, read_orientation
-from wbcstudy.data.masks import read_mask
+from wbcstudy.data.masks import examine_case_mask, read_case_mask
 from wbcstudy.data.spec import SPEC_FILE, Case, read_spec
 from wbcstudy.data.splits import FEWEST_UNITS, find_units, too_few_units
 from wbcstudy.errors import StudyError
-from wbcstudy.labels import BACKGROUND, LABELS, NUM_LABELS
+from wbcstudy.labels import BACKGROUND, IGNORED, LABELS, NUM_LABELS
 from wbcstudy.wording import count, join_words
 
 _CELL_LABELS = tuple(name for name, label in LABELS.items() if label != BACKGROUND)
@@ -67,11 +68,13 @@ def check_dataset(
     complete = make_dataset(spec, folder, case_files, facts)
     for case_id in sorted(case_files.images.keys() ^ case_files.masks.keys()):
         _try(errors, read_image, case_files.images.get(case_id) or case_files.masks[case_id])
-    checked, finder = [], DuplicateFinder(near_duplicates)
+    checked, finder, mask_checks = [], DuplicateFinder(near_duplicates), MaskChecks(spec)
     for case in complete.cases:
-        checked_case = _check_case(case, complete, errors, warnings, finder)
+        checked_case = _check_case(case, complete, errors, warnings, finder, mask_checks)
         if checked_case is not None:
             checked.append(checked_case)
+    errors += mask_checks.errors()
+    warnings += mask_checks.warnings()
     readable = {case.case_id for case in checked}
     warnings += _check_orientations([case for case in complete.cases if case.case_id in readable])
     duplicates = add_known(finder.find(), complete) if near_duplicates else finder.find()
@@ -101,35 +104,40 @@ def check_dataset(
 
 
 def _check_case(
-    case: Case, dataset: Dataset, errors: list, warnings: list, finder: DuplicateFinder
+    case: Case, dataset: Dataset, errors: list, warnings: list, finder: DuplicateFinder, mask_checks: MaskChecks
 ) -> CheckedCase | None:
     """Return the facts of a case and add its image to the finder; None if a file cannot be read."""
     image = _try(errors, read_image, case.image_path)
-    mask_and_strays = _try(errors, read_mask, case.mask_path, dataset.spec)
+    read = _try(errors, examine_case_mask, case, dataset.spec)
     instances = _try(errors, read_instances, case.instances_path) if case.instances_path else None
-    if image is None or mask_and_strays is None:
+    if image is None or read is None:
         return None
-    mask, strays = mask_and_strays
+    mask = read.labels
     if not _try(errors, lambda: check_sizes(case, image, mask) or True):
         return None
     if instances is not None and instances.shape != mask.shape:
         message = f"Instance map {case.instances_path} differs in size from its image {case.image_path}."
         errors.append(Finding(message, "Export it at the size of the image."))
-    elif instances is not None and (differing := int(((instances > 0) != (mask != BACKGROUND)).sum())):
+    elif instances is not None and (differing := _count_differing(instances, mask)):
         message = f"{case.instances_path} and {case.mask_path} disagree about cells in {differing} pixels."
         warnings.append(Finding(message))
-    if strays:
-        message = f"{case.mask_path} has {count(strays, 'stray pixel')}, which get the label of the nearest value."
-        warnings.append(Finding(message, "If there are few, ignore this. Otherwise list their values in dataset.yaml."))
+    mask_checks.add(case.mask_path, read)
     if fault := image_fault(image):
         warnings.append(Finding(f"{case.image_path} {fault[0]}.", fault[1]))
-    counts = np.bincount(mask.ravel(), minlength=NUM_LABELS)
-    if counts[BACKGROUND] == mask.size:
+    counts = np.bincount(mask.ravel(), minlength=NUM_LABELS)[:NUM_LABELS]
+    if counts[BACKGROUND] == counts.sum():
         warnings.append(Finding(f"{case.mask_path} contains no cell.", "Check that the mask is finished."))
     height, width = mask.shape
     shares = {name: float(counts[label] / mask.size) for name, label in LABELS.items()}
     finder.add(case.case_id, image)
-    return CheckedCase(case.case_id, width, height, case.cell_type, case.group, shares, strays, is_grey(image))
+    return CheckedCase(
+        case.case_id, width, height, case.cell_type, case.group, shares, read.strays.total(), is_grey(image)
+    )
+
+
+def _count_differing(instances: np.ndarray, mask: np.ndarray) -> int:
+    """Count the pixels that are cell in an instance map or in a mask only; those without label do not count."""
+    return int((((instances > 0) != (mask != BACKGROUND)) & (mask != IGNORED)).sum())
 
 
 def _compare_pair(duplicate: Duplicate, dataset: Dataset) -> ImagePair:
@@ -137,7 +145,7 @@ def _compare_pair(duplicate: Duplicate, dataset: Dataset) -> ImagePair:
     first, second = map(dataset.case, duplicate.case_ids)
     differing, agreement = None, {}
     if duplicate.kind == "pixels":
-        masks = [read_mask(case.mask_path, dataset.spec)[0] for case in (first, second)]
+        masks = [read_case_mask(case, dataset.spec) for case in (first, second)]
         differing, agreement = int((masks[0] != masks[1]).sum()), compare_masks(*masks)
     facts = {"cell types": (first.cell_type, second.cell_type), "groups": (first.group, second.group)}
     different = tuple(name for name, (one, other) in facts.items() if one != other)

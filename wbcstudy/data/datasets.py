@@ -21,7 +21,7 @@ import numpy as np
 from wbcstudy import files
 from wbcstudy.data.case_files import CaseFiles, find_case_files, read_facts
 from wbcstudy.data.images import read_image, read_orientation
-from wbcstudy.data.masks import read_mask
+from wbcstudy.data.masks import read_case_mask
 from wbcstudy.data.spec import SPEC_FILE, Case, DatasetSpec, read_spec
 from wbcstudy.errors import StudyError
 from wbcstudy.registry import pick
@@ -101,9 +101,12 @@ class Dataset:
 
         It does not depend on the path of the folder, on file names apart from case ids, or on the order on disk.
         """
-        total = hashlib.sha256(json.dumps([self.spec.labels, self.spec.tolerance]).encode())
+        # Without ignored values as before there were any, so that earlier studies can be continued.
+        values = [self.spec.labels, self.spec.tolerance, *([self.spec.ignore] if self.spec.ignore else [])]
+        total = hashlib.sha256(json.dumps(values).encode())
         for case in self.cases:
-            digests = [_digest(path) for path in (case.image_path, case.mask_path)]
+            paths = (case.image_path, case.mask_path, *([case.cell_mask_path] if case.cell_mask_path else []))
+            digests = [_digest(path) for path in paths]
             total.update(json.dumps([case.case_id, case.cell_type, case.group, *digests]).encode())
         return total.hexdigest()
 
@@ -116,6 +119,8 @@ class Dataset:
         if self.groups:
             lines.append(f"groups: {len(set(self.groups.values()))}")
         lines.append(f"mask values: {labels}" + (f" (within {self.spec.tolerance:g})" if self.spec.tolerance else ""))
+        if self.spec.ignore:
+            lines[-1] += f"; ignored {', '.join(map(str, self.spec.ignore))}"
         branches = [f"├── {line}" for line in lines[:-1]] + [f"└── {lines[-1]}"]
         return "\n".join([f"{self.name}: {self.title}", *branches])
 
@@ -282,6 +287,7 @@ def make_dataset(spec: DatasetSpec, folder: Path, case_files: CaseFiles, facts: 
             case_files.masks[case_id],
             *case_facts(case_id),
             case_files.instances.get(case_id),
+            case_files.cell_masks.get(case_id),
         )
         for case_id in case_files.complete
     )
@@ -292,13 +298,13 @@ def read_case(dataset: Dataset, case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Read one case.
 
     Returns:
-        The image, uint8 (H, W, 3) RGB, and its mask, uint8 (H, W) of labels.
+        The image, uint8 (H, W, 3) RGB, and its mask, uint8 (H, W) of labels and `IGNORED`.
 
     Raises:
         StudyError: a file cannot be read, the mask has an unlisted value, or image and mask differ in size.
     """
     image = read_image(case.image_path)
-    mask, _ = read_mask(case.mask_path, dataset.spec)
+    mask = read_case_mask(case, dataset.spec)
     check_sizes(case, image, mask)
     return image, mask
 

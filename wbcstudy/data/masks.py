@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import ImageColor
 
 from wbcstudy.data.image_files import read_pixels
+from wbcstudy.data.mask_values import (
+    colour_points,
+    enough_tolerance,
+    has_class_numbers,
+    has_colours,
+    instances_label,
+    number_ranges,
+)
 from wbcstudy.data.pixels import OPAQUE, Pixels, pack_colours, unique_values
 from wbcstudy.errors import StudyError
-from wbcstudy.labels import LABELS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, IGNORED, LABELS
 
 if TYPE_CHECKING:
-    from wbcstudy.data.spec import DatasetSpec
+    from wbcstudy.data.spec import Case, DatasetSpec
+
+# Pixels around a stray pixel in which its label should occur.
+_RIM_PX = 5
+# More unlisted values than this are noise, fewer may be labels of their own.
+_FEW_VALUES = 4
+_MOST_VALUES = 6
+
+
+@dataclass(frozen=True)
+class ReadMask:
+    """A mask and the pixels whose values are not listed.
+
+    Args:
+        labels: uint8 (H, W) of `LABELS` and `IGNORED`.
+        strays: value as in dataset.yaml -> number of pixels.
+        rims: label name -> number of stray pixels that got this label where only other labels are around.
+    """
+
+    labels: np.ndarray
+    strays: Counter[str]
+    rims: Counter[str]
 
 
 def read_mask(path: Path, spec: DatasetSpec) -> tuple[np.ndarray, int]:
@@ -27,39 +56,153 @@ def read_mask(path: Path, spec: DatasetSpec) -> tuple[np.ndarray, int]:
     ignored, but must be opaque everywhere.
 
     A stray pixel, whose value is not listed, gets the label of the nearest listed value (grey difference, or Euclidean
-    distance in RGB; at equal distance the first of background, cytoplasm, nucleus) within `spec.tolerance`.
+    distance in RGB; at equal distance the first of background, cytoplasm, nucleus) within `spec.tolerance`. The
+    tolerance does not hold for palette indices, whose distance means nothing.
 
     Args:
         path: BMP, PNG, JPEG or TIFF file with one page.
-        spec: the dataset's `labels` and `tolerance`.
+        spec: the dataset's `labels`, `ignore` and `tolerance`.
 
     Returns:
-        uint8 (H, W) of `wbcstudy.labels.LABELS`, and the number of stray pixels.
+        uint8 (H, W) of `wbcstudy.labels.LABELS`, and `IGNORED` where the value is ignored; the number of stray pixels.
 
     Raises:
         StudyError: as for `read_pixels`; transparent pixels; numbers that are not whole; a value farther than the
             tolerance from every listed value. The message names file and pixel (row and column, from 0).
     """
-    path = Path(path)
+    keyed = _label(Path(path), spec)
+    return keyed.labels[keyed.where], int((keyed.off > 0)[keyed.where].sum())
+
+
+def examine_mask(path: Path, spec: DatasetSpec) -> ReadMask:
+    """Read a mask, and list its stray pixels by value and by place; arguments and errors as `read_mask`."""
+    keyed = _label(Path(path), spec)
+    labels = keyed.labels[keyed.where]
+    if not (keyed.off > 0).any():
+        return ReadMask(labels, Counter(), Counter())
+    pixels = np.bincount(keyed.where.ravel(), minlength=len(keyed.keys))
+    strays = zip(keyed.keys.tolist(), pixels.tolist(), keyed.off.tolist(), strict=True)
+    counts = Counter({_write(value, spec): n for value, n, off in strays if off > 0})
+    return ReadMask(labels, counts, _find_rims(labels, (keyed.off > 0)[keyed.where]))
+
+
+def examine_case_mask(case: Case, spec: DatasetSpec) -> ReadMask:
+    """Read the mask of a case: one file, or nuclei and whole cells from two files.
+
+    In the second file everything but background and ignored is cell; where the first file has background there, it is
+    cytoplasm.
+
+    Raises:
+        StudyError: as `read_mask`; the files differ in size.
+    """
+    mask = examine_mask(case.mask_path, spec)
+    if case.cell_mask_path is None:
+        return mask
+    cells = examine_mask(case.cell_mask_path, spec)
+    labels = _combine(case, mask.labels, cells.labels)
+    return ReadMask(labels, mask.strays + cells.strays, mask.rims + cells.rims)
+
+
+def read_case_mask(case: Case, spec: DatasetSpec) -> np.ndarray:
+    """Read the mask of a case without counting stray pixels, uint8 (H, W) of labels; errors as `examine_case_mask`."""
+    mask, _ = read_mask(case.mask_path, spec)
+    if case.cell_mask_path is None:
+        return mask
+    return _combine(case, mask, read_mask(case.cell_mask_path, spec)[0])
+
+
+def _combine(case: Case, nuclei: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    if cells.shape != nuclei.shape:
+        sizes = [f"{array.shape[1]}x{array.shape[0]} px" for array in (nuclei, cells)]
+        raise StudyError(
+            f"Mask {case.mask_path} is {sizes[0]}, {case.cell_mask_path} is {sizes[1]}.",
+            expected="two masks of the size of their image",
+            fix="Export both masks at the size of the image.",
+        )
+    return combine_masks(nuclei, cells)
+
+
+def combine_masks(nuclei: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Combine a mask of nuclei and a mask of whole cells, uint8 (H, W) of labels."""
+    combined = np.where((nuclei == BACKGROUND) & (cells != BACKGROUND), np.uint8(CYTOPLASM), nuclei)
+    return np.where((cells == IGNORED) | (nuclei == IGNORED), np.uint8(IGNORED), combined)
+
+
+class _Keyed(NamedTuple):
+    """The distinct values of a mask, label and distance to the nearest listed value of each, and where it is."""
+
+    keys: np.ndarray
+    labels: np.ndarray
+    off: np.ndarray
+    where: np.ndarray
+
+
+def _label(path: Path, spec: DatasetSpec) -> _Keyed:
     pixels = read_pixels(path)
     _check_opaque(pixels, path)
-    listed = [(value, label) for name, label in LABELS.items() for value in spec.labels[name]]
-    if spec.uses_colours:
+    if has_colours(spec.labels):
         values = _colours(pixels, path)
-        points = np.array([ImageColor.getrgb(value) for value, _ in listed], float)
         keys, where = unique_values(values)
-        channels = np.stack([keys >> 16, keys >> 8 & 255, keys & 255], axis=1).astype(float)
-        distances = np.sqrt(((channels[:, None, :] - points[None, :, :]) ** 2).sum(axis=2))
+        labels, off = _nearest_colours(keys, spec)
     else:
-        values = _numbers(pixels, path, [value for value, _ in listed])
+        values = _numbers(pixels, path, spec)
         keys, where = unique_values(values)
-        distances = np.abs(keys[:, None].astype(float) - np.array([value for value, _ in listed], float)[None, :])
+        labels, off = _nearest_numbers(keys, spec)
+    tolerance = 0 if _is_index(pixels) and not has_colours(spec.labels) else spec.tolerance
+    if (off > tolerance).any():
+        raise _unlisted(path, pixels, values, (off > tolerance)[where], spec)
+    return _Keyed(keys, labels, off, where)
+
+
+def _nearest_colours(keys: np.ndarray, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Return label and distance of the nearest listed colour, of colours packed as 0xrrggbb."""
+    points = colour_points(spec)
+    channels = np.stack([keys >> 16, keys >> 8 & 255, keys & 255], axis=1).astype(float)
+    corners = np.array([rgb for rgb, _ in points], float)
+    distances = np.sqrt(((channels[:, None, :] - corners[None, :, :]) ** 2).sum(axis=2))
     nearest = distances.argmin(axis=1)
-    off = distances[np.arange(len(keys)), nearest]
-    if (off > spec.tolerance).any():
-        raise _unlisted(path, pixels, values, (off > spec.tolerance)[where], spec)
-    table = np.array([label for _, label in listed], np.uint8)[nearest]
-    return table[where], int((off > 0)[where].sum())
+    return np.array([label for _, label in points], np.uint8)[nearest], distances[np.arange(len(keys)), nearest]
+
+
+def _nearest_numbers(keys: np.ndarray, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Return label and distance of the nearest listed number."""
+    first, last, label = np.array(number_ranges(spec), np.int64).T
+    keys = keys.astype(np.int64)
+    below = np.clip(np.searchsorted(first, keys, side="right") - 1, 0, None)
+    above = np.minimum(below + 1, len(first) - 1)
+    distances = [np.maximum(np.maximum(keys - last[index], first[index] - keys), 0) for index in (below, above)]
+    upper = (distances[1] < distances[0]) | ((distances[1] == distances[0]) & (label[above] < label[below]))
+    labels, off = np.where(upper, label[above], label[below]), np.minimum(*distances)
+    cell = instances_label(spec)
+    if cell is not None:
+        numbered = (off > 0) & (keys > 0)
+        labels, off = np.where(numbered, cell, labels), np.where(numbered, 0, off)
+    return labels.astype(np.uint8), off
+
+
+def _find_rims(labels: np.ndarray, stray: np.ndarray) -> Counter[str]:
+    """Count stray pixels whose label does not occur around them, while at least two others do.
+
+    Between background and cytoplasm, an anti-aliased mask has values that mean nucleus, if that is between them.
+    """
+    from scipy.ndimage import maximum_filter
+
+    around = {label: maximum_filter((labels == label) & ~stray, size=_RIM_PX) for label in LABELS.values()}
+    present = sum(mask.astype(int) for mask in around.values())
+    rims = Counter()
+    for name, label in LABELS.items():
+        false = stray & (labels == label) & ~around[label] & (present >= 2)
+        if false.any():
+            rims[name] = int(false.sum())
+    return rims
+
+
+def _is_index(pixels: Pixels) -> bool:
+    """Whether the numbers are palette indices, which are no grey levels."""
+    if pixels.palette is None:
+        return False
+    levels = np.repeat(np.arange(len(pixels.palette))[:, None], 3, axis=1)
+    return bool((pixels.palette != levels).any())
 
 
 def _check_opaque(pixels: Pixels, path: Path) -> None:
@@ -73,7 +216,7 @@ def _check_opaque(pixels: Pixels, path: Path) -> None:
     )
 
 
-def _numbers(pixels: Pixels, path: Path, listed: list[int]) -> np.ndarray:
+def _numbers(pixels: Pixels, path: Path, spec: DatasetSpec) -> np.ndarray:
     """Return grey levels or palette indices, int32 or int64 (H, W)."""
     values = pixels.values
     if values.ndim > 2:
@@ -87,6 +230,9 @@ def _numbers(pixels: Pixels, path: Path, listed: list[int]) -> np.ndarray:
                 fix="Give the labels in dataset.yaml as colours, for example nucleus: '#ff0000'.",
             )
         pixels = Pixels(values[..., 0], pixels.bits)
+    # Of a range, its ends; "instances" begins with 1.
+    listed = [number for first, last, _ in number_ranges(spec) for number in (first, last)]
+    listed += [1] if instances_label(spec) is not None else []
     try:
         return pixels.numbers(listed)
     except ValueError as error:
@@ -117,21 +263,48 @@ def _is_eight_bits(values: np.ndarray) -> bool:
 def _unlisted(path: Path, pixels: Pixels, values: np.ndarray, bad: np.ndarray, spec: DatasetSpec) -> StudyError:
     """Return the error for unlisted values: the first such pixel, and the most frequent of these values."""
     row, column = np.argwhere(bad)[0]
-    write = (lambda key: f"'#{key:06x}'") if spec.uses_colours else str
-    value = write(int(values[row, column]))
+    value = _write(int(values[row, column]), spec)
     more = ""
-    if pixels.palette is not None and not spec.uses_colours:
+    if _is_index(pixels) and not has_colours(spec.labels):
         more = f" (a palette index; its colour is {_hex(pixels.colours()[row, column])})"
-    counts = Counter(values[bad].tolist()).most_common()
-    frequent = ", ".join(f"{write(key)} ({n} px)" for key, n in counts[:6]) + (", ..." if len(counts) > 6 else "")
+    counts = Counter({_write(key, spec): n for key, n in Counter(values[bad].tolist()).items()})
     listed = "; ".join(f"{label}: {', '.join(map(str, label_values))}" for label, label_values in spec.labels.items())
+    within = f"values within {spec.tolerance:g} of {listed}" if spec.tolerance and not more else f"only {listed}"
+    fix = (
+        f"Add {value} to its label under `labels` in dataset.yaml, or to `ignore` if it marks a border or an area "
+        "without label"
+    )
+    if more or has_class_numbers(spec):
+        fix += ". A tolerance would not help: the distance between class numbers means nothing."
+    elif len(counts) > _FEW_VALUES:
+        share = bad.mean()
+        fix = (
+            f"{len(counts)} values in {share:.1%} of the pixels look like blurred borders. Export the masks without "
+            f"anti-aliasing and not as JPEG. If that is impossible, set `tolerance: {enough_tolerance(spec)}`, half "
+            "the gap between the labels, to give them the nearest label."
+        )
+    else:
+        fix += (
+            f". If it is a blurred border, `tolerance` gives it the nearest label: {enough_tolerance(spec)}, half the "
+            "gap between the labels, or less."
+        )
     return StudyError(
         f"Mask {path} has the value {value}{more} at row {row}, column {column}, which is not listed under `labels`. "
-        f"Unlisted values: {frequent}.",
-        expected=f"values within {spec.tolerance:g} of {listed}",
-        fix=f"Add {value} to its label under `labels` in dataset.yaml, or raise `tolerance` to give stray pixels the "
-        "nearest label.",
+        f"Unlisted values: {list_values(counts)}.",
+        expected=within,
+        fix=fix,
     )
+
+
+def list_values(counts: Counter[str]) -> str:
+    """Return the most frequent values with their numbers of pixels."""
+    frequent = counts.most_common(_MOST_VALUES)
+    return ", ".join(f"{key} ({n} px)" for key, n in frequent) + (", ..." if len(counts) > len(frequent) else "")
+
+
+def _write(value: int, spec: DatasetSpec) -> str:
+    """Return a value as dataset.yaml lists it."""
+    return f"'#{value:06x}'" if has_colours(spec.labels) else str(value)
 
 
 def _hex(rgb: np.ndarray) -> str:

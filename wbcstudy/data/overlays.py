@@ -11,10 +11,20 @@ import numpy as np
 from PIL import Image
 from PIL.ImageColor import getrgb
 
-from wbcstudy.labels import BACKGROUND, CYTOPLASM, DIFFERENCE_COLOURS, LABELS, NUCLEUS, REGION_COLOURS
+from wbcstudy.labels import (
+    BACKGROUND,
+    CYTOPLASM,
+    DIFFERENCE_COLOURS,
+    IGNORED,
+    LABELS,
+    NUCLEUS,
+    REGION_COLOURS,
+    region_mask,
+)
 
 # RGB of each label, uint8 (3, 3); the background is black.
 _COLOURS = np.array([getrgb(REGION_COLOURS.get(name, "#000000")) for name in LABELS], np.uint8)
+_IGNORED_COLOUR = 128
 
 
 def draw_overlay(
@@ -34,7 +44,7 @@ def draw_overlay(
         RGB, uint8 (H, W, 3).
     """
     drawn = image.copy()
-    cells = mask != BACKGROUND
+    cells = region_mask(mask, "cell")
     drawn[cells] = (image[cells] * (1 - opacity) + _COLOURS[mask[cells]] * opacity + 0.5).astype(np.uint8)
     # A line of one pixel hardly shows in an image that is not enlarged.
     width_px = 2 if min(mask.shape) >= 200 else 1
@@ -63,7 +73,7 @@ def draw_difference(image: np.ndarray, reference: np.ndarray, prediction: np.nda
     """
     grey = 140 + 0.45 * image.mean(axis=2, keepdims=True)
     drawn = grey.astype(np.uint8).repeat(3, axis=2)
-    expected, predicted = reference != BACKGROUND, prediction != BACKGROUND
+    expected, predicted = region_mask(reference, "cell"), region_mask(prediction, "cell") & (reference != IGNORED)
     differences = {
         "missed": expected & ~predicted,
         "added": ~expected & predicted,
@@ -75,7 +85,7 @@ def draw_difference(image: np.ndarray, reference: np.ndarray, prediction: np.nda
 
 
 def colour_mask(mask: np.ndarray, background: str) -> np.ndarray:
-    """Draw a mask in the colours of its regions.
+    """Draw a mask in the colours of its regions, and pixels without label in grey.
 
     Args:
         mask: labels, integer (H, W).
@@ -84,8 +94,9 @@ def colour_mask(mask: np.ndarray, background: str) -> np.ndarray:
     Returns:
         RGB, uint8 (H, W, 3).
     """
-    colours = _COLOURS.copy()
-    colours[BACKGROUND] = getrgb(background)
+    colours = np.zeros((IGNORED + 1, 3), np.uint8)
+    colours[: len(_COLOURS)] = _COLOURS
+    colours[BACKGROUND], colours[IGNORED] = getrgb(background), _IGNORED_COLOUR
     return colours[mask]
 
 

@@ -91,6 +91,7 @@ class DatasetRecord(TypedDict, total=False):
     licence: Text
     acknowledgement: Text
     label_shares: dict[str, Share]
+    ignored: list[Text]
 
 
 class _StudyDataset(DatasetRecord):

@@ -15,7 +15,6 @@ cases: cases.csv                 # optional: case_id,cell_type,group
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,13 +22,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from wbcstudy.config_io import make_config, read_yaml
+from wbcstudy.data.mask_values import INSTANCES, NONE, check_together, has_colours, parse_ignore, parse_labels
 from wbcstudy.data.patterns import check_pattern
-from wbcstudy.errors import StudyError, show_value
-from wbcstudy.labels import LABELS
+from wbcstudy.errors import StudyError
 
 SPEC_FILE = "dataset.yaml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _REQUIRED = ("name", "images", "masks", "labels")
 # The largest distance of two RGB colours; that of two 8-bit grey levels is smaller.
 _MAX_TOLERANCE = 442
@@ -46,6 +44,7 @@ class Case:
         cell_type: leukocyte type, or None.
         group: patient or slide, or None; cases of one group are never separated by a split.
         instances_path: instance map, or None.
+        cell_mask_path: second mask file, of whole cells, or None.
     """
 
     case_id: str
@@ -54,6 +53,7 @@ class Case:
     cell_type: str | None = None
     group: str | None = None
     instances_path: Path | None = None
+    cell_mask_path: Path | None = None
 
 
 class DatasetSpec(BaseModel):
@@ -73,16 +73,31 @@ class DatasetSpec(BaseModel):
     masks: str = Field(
         description="Path pattern of the mask files, with the rules of `images`. Example: masks/{case}.png"
     )
+    cell_masks: str | None = Field(
+        None,
+        description="Path pattern of a second mask file per image, with the rules of `images`, if one file has the "
+        "nuclei (`masks`) and one the whole cells (`cell_masks`). Everything but background is cell there; the "
+        "part of the cell that is not nucleus is cytoplasm. Without `labels`, 0 is background in both files and every "
+        "other number is inside.",
+    )
     labels: dict[str, tuple[int | str, ...]] = Field(
-        description="Mask values of background, cytoplasm and nucleus: each a number (grey level or palette index), a "
-        "colour '#rrggbb' in quotes, or a list of them. Numbers and colours cannot be mixed."
+        description="Mask values of background, cytoplasm and nucleus: each a number (the stored grey level or palette "
+        "index), a range ('1-255'), a colour ('#rrggbb' in quotes, or [red, green, blue]), or a list of them. "
+        "'instances' is every number above 0 that is not listed (k for the k-th cell), 'none' no value at all. "
+        "Numbers and colours cannot be mixed."
+    )
+    ignore: tuple[int | str, ...] = Field(
+        (),
+        description="Mask values, as in `labels`, of pixels without label: void borders, unlabelled areas. They "
+        "neither train nor score. Example: 255",
     )
     tolerance: float = Field(
         0,
         ge=0,
         le=_MAX_TOLERANCE,
         description="Largest distance of a stray mask pixel from a listed value, in grey levels or as Euclidean "
-        "distance in RGB. Stray pixels get the nearest label; pixels beyond the tolerance are errors.",
+        "distance in RGB. Stray pixels get the nearest label; pixels beyond the tolerance are errors. Half the gap "
+        "between the labels is enough. It does not hold for palette indices, whose distance means nothing.",
     )
     cases: str | None = Field(
         None,
@@ -107,7 +122,7 @@ class DatasetSpec(BaseModel):
             raise ValueError("at most 100 letters, digits, '_', '-' and '.', the first a letter or digit")
         return value
 
-    @field_validator("images", "masks", "instances")
+    @field_validator("images", "masks", "cell_masks", "instances")
     @classmethod
     def _safe_pattern(cls, value: str | None) -> str | None:
         if value is None:
@@ -126,20 +141,21 @@ class DatasetSpec(BaseModel):
     @field_validator("labels", mode="before")
     @classmethod
     def _known_labels(cls, value: Any) -> dict[str, tuple[int | str, ...]]:
-        if not isinstance(value, Mapping) or set(value) != set(LABELS):
-            raise ValueError(f"exactly these labels, each with one or more values: {', '.join(LABELS)}")
-        labels = {name: _values(name, value[name]) for name in LABELS}
-        flat = [listed for values in labels.values() for listed in values]
-        if len({isinstance(listed, str) for listed in flat}) > 1:
-            raise ValueError("either numbers for all labels or '#rrggbb' colours for all labels")
-        repeated = sorted({str(listed) for listed in flat if flat.count(listed) > 1})
-        if repeated:
-            raise ValueError(f"every value once, but {', '.join(repeated)} is listed more than once")
-        return labels
+        return parse_labels(value)
+
+    @field_validator("ignore", mode="before")
+    @classmethod
+    def _known_ignored(cls, value: Any) -> tuple[int | str, ...]:
+        return parse_ignore(value)
+
+    @model_validator(mode="after")
+    def _distinct_values(self):
+        check_together(self.labels, self.ignore)
+        return self
 
     @model_validator(mode="after")
     def _distinct_patterns(self):
-        patterns = [pattern for pattern in (self.images, self.masks, self.instances) if pattern]
+        patterns = [pattern for pattern in (self.images, self.masks, self.cell_masks, self.instances) if pattern]
         if len(set(patterns)) != len(patterns):
             raise ValueError("different patterns for images, masks and instances")
         return self
@@ -147,7 +163,7 @@ class DatasetSpec(BaseModel):
     @property
     def uses_colours(self) -> bool:
         """True if labels are given as colours, False if as numbers."""
-        return isinstance(self.labels["background"][0], str)
+        return has_colours(self.labels)
 
 
 def read_spec(path: Path) -> DatasetSpec:
@@ -159,6 +175,8 @@ def read_spec(path: Path) -> DatasetSpec:
     """
     path = Path(path)
     values = read_yaml(path, example="docs/guides/own_data.md")
+    if values.get("cell_masks") is not None:
+        values.setdefault("labels", {"background": 0, "cytoplasm": NONE, "nucleus": INSTANCES})
     missing = [name for name in _REQUIRED if values.get(name) is None]
     unknown = set(values) - set(DatasetSpec.model_fields)
     if missing and not unknown:
@@ -168,21 +186,6 @@ def read_spec(path: Path) -> DatasetSpec:
             fix=f"Add {missing[0]}. {DatasetSpec.model_fields[missing[0]].description}",
         )
     return make_config(DatasetSpec, values, source=str(path))
-
-
-def _values(label: str, given: Any) -> tuple[int | str, ...]:
-    values = given if isinstance(given, list | tuple) else [given]
-    if not values or None in values:
-        raise ValueError(
-            f"a value for {label}. A colour needs quotes ('#ff0000'); without them YAML reads it as a comment"
-        )
-    for value in values:
-        if isinstance(value, str) and _COLOUR.fullmatch(value):
-            continue
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
-            continue
-        raise ValueError(f"whole numbers from 0 to 65535 or quoted colours '#rrggbb'; {label} has {show_value(value)}")
-    return tuple(value.lower() if isinstance(value, str) else value for value in values)
 
 
 def _check_inside(value: str) -> None:

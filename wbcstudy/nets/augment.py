@@ -109,14 +109,15 @@ def augment(images, shares, size: int, transforms, brightness, colours=None):
 
     Args:
         images: (B, h, w, 3), RGB 0-255, any number type.
-        shares: uint8 (B, h, w, 2), see `Arrays.shares`.
+        shares: uint8 (B, h, w, 2) or (B, h, w, 3), see `Arrays.shares`.
         size: side S of the output in px.
         transforms: float32 (B, 8), see `Augmentation`.
         brightness: float32 (B,).
         colours: float32 (B, 3, 3), or None.
 
     Returns:
-        float32 (B, S, S, 3), 0-255; float32 (B, S, S, 3), the shares of all labels, which sum to 1. Both bilinear.
+        float32 (B, S, S, 3), 0-255; float32 (B, S, S, 3), the shares of all labels, which sum to 1, or (B, S, S, 4)
+        with the share without label. Both bilinear.
     """
     load_keras()
     import tensorflow as tf

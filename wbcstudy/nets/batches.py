@@ -6,6 +6,7 @@ import numpy as np
 
 from wbcstudy.config import RunConfig
 from wbcstudy.data.arrays import majority
+from wbcstudy.labels import IGNORED, NUM_LABELS
 from wbcstudy.nets.augment import Augmentation, augment, make_augmentation
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.stain import normalise_training_images
@@ -23,14 +24,14 @@ def make_batches(images, shares, config: RunConfig, epoch: int, aspects: np.ndar
 
     Args:
         images: uint8 (N, h, w, 3), RGB, an array or a `DiskArray`; N > 0.
-        shares: uint8 (N, h, w, 2), see `Arrays.shares`, likewise.
+        shares: uint8 (N, h, w, 2) or (N, h, w, 3), see `Arrays.shares`, likewise.
         config: image_size, augmented_copies, batch_size, seed and the limits of the augmentation are used.
         epoch: from 1.
         aspects: height / width of the images as stored, (N,); all square if None.
 
     Returns:
-        tf.data.Dataset of (float32 (B, S, S, 3) within 0-255, float32 (B, S, S, 3), shares of the labels), with
-        S = image_size, of known length.
+        tf.data.Dataset of (float32 (B, S, S, 3) within 0-255, float32 (B, S, S, 3) or (B, S, S, 4), see `augment`),
+        with S = image_size, of known length.
     """
     load_keras()
     import tensorflow as tf
@@ -98,4 +99,5 @@ def show_augmented(part, config: RunConfig, count: int = 6) -> tuple[np.ndarray,
     images, shares = part.images[cases], part.shares[cases]
     normalised = normalise_training_images(part.images, config)[cases]
     augmented, targets = augment(normalised, shares, config.image_size, *augmentation.values)
-    return images, majority(shares), augmented.numpy(), targets.numpy().argmax(axis=-1).astype(np.uint8)
+    masks = targets.numpy().argmax(axis=-1).astype(np.uint8)
+    return images, majority(shares), augmented.numpy(), np.where(masks < NUM_LABELS, masks, np.uint8(IGNORED))

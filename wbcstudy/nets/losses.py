@@ -4,6 +4,9 @@ Their arguments are the reference, as the shares of the labels in each pixel, (B
 integer (B, H, W), and the prediction as probabilities, (B, H, W, 3). Shares and probabilities sum to 1 over the last
 axis. The formulas are those for masks: a pixel that is half nucleus and half cytoplasm counts as half a pixel of each.
 The classes are made at first use, since they derive from Keras' classes.
+
+If the dataset ignores mask values, the reference is (B, H, W, 4): the last share of a pixel has no label. A pixel then
+counts with the rest of its share, and a mean is one over what counts.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ _PACKAGE = "wbcstudy"
 _EPSILON = 1e-7
 # Eq. (2) adds 1 to numerator and denominator: a label that is absent and not predicted has no loss.
 _SMOOTH = 1.0
+# Pixels of which less than this is labelled are ignored altogether: 8-bit shares are not exact.
+_LEAST_WEIGHT = 1 / 128
 
 
 def build_loss(name: str):
@@ -62,10 +67,24 @@ def register_losses() -> dict[str, type]:
             return {"name": self.name}
 
         def shares(self, y_true, y_pred):
-            """Return the reference as float32 shares of the labels."""
-            if len(y_true.shape) == len(y_pred.shape):
-                return ops.cast(y_true, "float32")
-            return ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype="float32")
+            """Return the reference as float32 shares of the labels, and the weight of each pixel; None if all count."""
+            if len(y_true.shape) < len(y_pred.shape):
+                return ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype="float32"), None
+            shares = ops.cast(y_true, "float32")
+            if shares.shape[-1] == y_pred.shape[-1]:
+                return shares, None
+            shares, ignored = shares[..., :-1], shares[..., -1]
+            # Shares of a pixel sum to 1 again, as a cross-entropy needs; its weight is what was left of it.
+            weight = ops.clip(1.0 - ignored, 0.0, 1.0)
+            weight = ops.where(weight < _LEAST_WEIGHT, 0.0, weight)
+            whole = shares / ops.maximum(ops.sum(shares, axis=-1, keepdims=True), _EPSILON)
+            return ops.where(weight[..., None] > 0, whole, 1.0 / y_pred.shape[-1]), weight
+
+        def mean(self, losses, weight):
+            """Return the mean over pixels, weighted if not all count; 0 if none does."""
+            if weight is None:
+                return ops.mean(losses)
+            return ops.sum(losses * weight) / ops.maximum(ops.sum(weight), _EPSILON)
 
     @register(_PACKAGE)
     class CrossEntropy(_MaskLoss):
@@ -76,7 +95,8 @@ def register_losses() -> dict[str, type]:
 
         def call(self, y_true, y_pred):
             # Keras computes it from the logits of the softmax, which keeps the gradient of confident errors.
-            return ops.mean(ops.categorical_crossentropy(self.shares(y_true, y_pred), y_pred))
+            y, weight = self.shares(y_true, y_pred)
+            return self.mean(ops.categorical_crossentropy(y, y_pred), weight)
 
     @register(_PACKAGE)
     class Dice(_MaskLoss):
@@ -89,8 +109,12 @@ def register_losses() -> dict[str, type]:
             super().__init__(name, **kwargs)
 
         def call(self, y_true, y_pred):
-            y = self.shares(y_true, y_pred)
-            overlap = ops.sum(y * y_pred, axis=(0, 1, 2))
+            y, weight = self.shares(y_true, y_pred)
+            if weight is not None:
+                y, y_pred = y * weight[..., None], y_pred * weight[..., None]
+                overlap = ops.sum(y * y_pred / ops.maximum(weight[..., None], _EPSILON), axis=(0, 1, 2))
+            else:
+                overlap = ops.sum(y * y_pred, axis=(0, 1, 2))
             total = ops.sum(y, axis=(0, 1, 2)) + ops.sum(y_pred, axis=(0, 1, 2))
             return 1.0 - ops.mean((2.0 * overlap + _SMOOTH) / (total + _SMOOTH))
 
@@ -102,9 +126,12 @@ def register_losses() -> dict[str, type]:
             super().__init__(name, **kwargs)
 
         def call(self, y_true, y_pred):
-            y = self.shares(y_true, y_pred)
+            y, weight = self.shares(y_true, y_pred)
             # Keras' version would interpret the logits of the softmax as logits of sigmoids.
             p = ops.clip(y_pred, _EPSILON, 1.0 - _EPSILON)
-            return -ops.mean(y * ops.log(p) + (1.0 - y) * ops.log(1.0 - p))
+            losses = y * ops.log(p) + (1.0 - y) * ops.log(1.0 - p)
+            if weight is None:
+                return -ops.mean(losses)
+            return -self.mean(ops.mean(losses, axis=-1), weight)
 
     return {"cross_entropy": CrossEntropy, "dice": Dice, "binary_cross_entropy": BinaryCrossEntropy}

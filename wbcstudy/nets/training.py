@@ -20,7 +20,7 @@ from wbcstudy.config import RunConfig
 from wbcstudy.data.arrays import Arrays, label_probabilities, majority
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, cannot_write
-from wbcstudy.labels import CYTOPLASM, NUCLEUS
+from wbcstudy.labels import CYTOPLASM, IGNORED, NUCLEUS
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.batches import make_batches
 from wbcstudy.nets.checkpoint import Checkpoint
@@ -235,7 +235,8 @@ def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
         reference = majority(shares)
         probabilities = predict_probabilities(model, validation.images[chunk], config.batch_size)
         loss += float(loss_function(label_probabilities(shares), probabilities)) * len(reference) / count
-        prediction = probabilities.argmax(axis=-1)
+        # Ignored pixels have no label in the reference, and must have none in the prediction.
+        prediction = np.where(reference == IGNORED, IGNORED, probabilities.argmax(axis=-1))
         for label in (CYTOPLASM, NUCLEUS):
             overlap[label] += np.count_nonzero((reference == label) & (prediction == label))
             total[label] += np.count_nonzero(reference == label) + np.count_nonzero(prediction == label)

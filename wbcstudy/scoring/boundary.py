@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from wbcstudy.labels import REGIONS, region_mask
+from wbcstudy.labels import IGNORED, REGIONS, region_mask
 from wbcstudy.scoring.case_tables import Groups, case_table, group_names
 from wbcstudy.scoring.intervals import Interval, mean_interval
 
@@ -48,8 +48,19 @@ class BoundaryScore(NamedTuple):
     assd_px: float
 
 
-def score_boundary(reference: np.ndarray, prediction: np.ndarray, tolerance_px: float = TOLERANCE_PX) -> BoundaryScore:
-    """Compare the boundaries of two regions, bool (H, W)."""
+def score_boundary(
+    reference: np.ndarray,
+    prediction: np.ndarray,
+    tolerance_px: float = TOLERANCE_PX,
+    ignored: np.ndarray | None = None,
+) -> BoundaryScore:
+    """Compare the boundaries of two regions, bool (H, W).
+
+    Where pixels are ignored, bool (H, W), the boundary is unknown: both regions end there, and boundary pixels next to
+    ignored ones do not count. They are still what the other boundary is compared with. NaN if none counts.
+    """
+    if ignored is not None and ignored.any():
+        return _score_known(reference & ~ignored, prediction & ~ignored, tolerance_px, ignored)
     boundaries = [np.argwhere(_boundary(mask)) for mask in (reference, prediction)]
     if not all(map(len, boundaries)):
         return BoundaryScore(0.0 if any(map(len, boundaries)) else np.nan, np.nan, np.nan)
@@ -57,6 +68,31 @@ def score_boundary(reference: np.ndarray, prediction: np.ndarray, tolerance_px: 
 
     first, second = (KDTree(boundary) for boundary in boundaries)
     directions = first.query(second.data)[0], second.query(first.data)[0]
+    distances = np.concatenate(directions)
+    return BoundaryScore(
+        nsd=float(np.mean(distances <= tolerance_px)),
+        hd95_px=float(max(np.percentile(direction, 95) for direction in directions)),
+        assd_px=float(distances.mean()),
+    )
+
+
+def _score_known(
+    reference: np.ndarray, prediction: np.ndarray, tolerance_px: float, ignored: np.ndarray
+) -> BoundaryScore:
+    """Compare boundaries where they are known; arguments as `score_boundary`, without ignored pixels in the regions."""
+    from scipy.ndimage import binary_dilation
+    from scipy.spatial import KDTree
+
+    known = ~binary_dilation(ignored)
+    boundaries = [_boundary(mask) for mask in (reference, prediction)]
+    counted = [np.argwhere(boundary & known) for boundary in boundaries]
+    if not any(map(len, counted)):
+        return BoundaryScore(np.nan, np.nan, np.nan)
+    if not all(boundary.any() for boundary in boundaries):
+        return BoundaryScore(0.0, np.nan, np.nan)
+    trees = [KDTree(np.argwhere(boundary)) for boundary in boundaries]
+    pairs = ((trees[1], counted[0]), (trees[0], counted[1]))
+    directions = [tree.query(points)[0] for tree, points in pairs if len(points)]
     distances = np.concatenate(directions)
     return BoundaryScore(
         nsd=float(np.mean(distances <= tolerance_px)),
@@ -73,7 +109,7 @@ def score_boundaries(
     Args:
         run: name of the run that made the predictions.
         case_ids: N ids.
-        references: the experts' masks, integer labels, (H, W); read one by one.
+        references: the experts' masks, integer labels or `IGNORED`, (H, W); read one by one.
         predictions: the predicted masks in the same order and of the same sizes.
 
     Returns:
@@ -81,8 +117,10 @@ def score_boundaries(
     """
     rows = []
     for case_id, reference, prediction in zip(case_ids, references, predictions, strict=True):
+        ignored = reference == IGNORED
         for region in REGIONS:
-            score = score_boundary(region_mask(reference, region), region_mask(prediction, region))
+            regions = (region_mask(mask, region) for mask in (reference, prediction))
+            score = score_boundary(*regions, ignored=ignored)
             rows.append((run, str(case_id), region, TOLERANCE_PX, *score))
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     text = dict.fromkeys(("run", "case_id", "region"), "str")

@@ -16,7 +16,7 @@ import pandas as pd
 
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, read_bytes
-from wbcstudy.labels import LABELS, NUM_LABELS, REGIONS
+from wbcstudy.labels import IGNORED, LABELS, NUM_LABELS, REGIONS
 
 _COLUMNS = ["n", "sum_confidence", "sum_correct"]
 _BINS = 15
@@ -98,7 +98,10 @@ class ConfidenceCounts:
         self.counts = {curve: np.zeros((_BINS, len(_COLUMNS))) for curve in _CURVES}
 
     def add(self, reference: np.ndarray, probabilities: np.ndarray) -> None:
-        """Count the probabilities, float (..., 3), of pixels with these reference labels (...)."""
+        """Count the probabilities, float (..., 3), of pixels with these reference labels (...); not of ignored ones."""
+        counted = reference != IGNORED
+        if not counted.all():
+            reference, probabilities = reference[counted], probabilities[counted]
         for curve, counts in self.counts.items():
             region = None if curve == "all" else curve
             counts += _count_confidence(probabilities, reference, region=region)

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from wbcstudy.errors import StudyError
-from wbcstudy.labels import LABELS, NUM_LABELS, REGIONS
+from wbcstudy.labels import BACKGROUND, IGNORED, LABELS, NUM_LABELS, REGIONS
 
 COUNTS = ("tp", "fp", "fn", "tn")
 
@@ -94,16 +94,20 @@ def count_regions(reference: np.ndarray, prediction: np.ndarray) -> dict[str, Co
     """Count the pixels of every region of one case.
 
     Args:
-        reference: the expert's mask, integer labels 0..2, (H, W).
+        reference: the expert's mask, integer labels 0..2, (H, W); pixels with `IGNORED` do not count.
         prediction: the model's mask, integer labels 0..2, of the same shape.
 
     Returns:
-        Region -> its counts, in the order of `REGIONS`; they add up to H * W. An empty mask (H or W of 0) gives zeros.
+        Region -> its counts, in the order of `REGIONS`; they add up to the pixels that count. An empty
+        mask (H or W of 0) gives zeros.
 
     Raises:
         StudyError: the shapes differ, or a mask is not (H, W), is not integer, or has a value that is no label.
     """
-    reference, prediction = _check_mask(reference, "reference"), _check_mask(prediction, "prediction")
+    reference = np.asarray(reference)
+    ignored = reference == IGNORED
+    reference = _check_mask(np.where(ignored, BACKGROUND, reference) if ignored.any() else reference, "reference")
+    prediction = _check_mask(prediction, "prediction")
     if reference.shape != prediction.shape:
         raise StudyError(
             f"The reference is {_size(reference)}, the prediction {_size(prediction)}.",
@@ -112,6 +116,8 @@ def count_regions(reference: np.ndarray, prediction: np.ndarray) -> dict[str, Co
         )
     # Confusion matrix of the labels in one pass: rows are the reference, columns the prediction.
     pairs = reference.astype(np.intp).ravel() * NUM_LABELS + prediction.astype(np.intp).ravel()
+    if ignored.any():
+        pairs = pairs[~ignored.ravel()]
     table = np.bincount(pairs, minlength=NUM_LABELS**2).reshape(NUM_LABELS, NUM_LABELS)
     counts = {}
     for region, labels in REGIONS.items():

@@ -94,6 +94,7 @@ def finish_baseline(
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     """Return the facts about a dataset for records and the report: name, title, fingerprint, cases, citation etc."""
+    ignored = {"ignored": [str(value) for value in dataset.spec.ignore]} if dataset.spec.ignore else {}
     return {
         "name": dataset.name,
         "title": dataset.title,
@@ -102,6 +103,7 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "citation": dataset.spec.citation,
         "licence": dataset.spec.licence,
         "acknowledgement": dataset.spec.acknowledgement,
+        **ignored,
     }
 
 

@@ -36,6 +36,7 @@ def methods_paragraph(results: StudyResults) -> str:
         return "No network of this study is trained yet, so there is no training to describe."
     sentences = [
         *_describe_study(config, dataset, complete),
+        *_describe_ignored(dataset),
         *_describe_duplicates(results),
         *_describe_training(config, complete),
         *_describe_files_of_weights(complete),
@@ -149,6 +150,16 @@ def _describe_study(config: StudyConfig, dataset: Mapping[str, Any], complete: S
         "where it is known"
         + (f", in {config.folds} folds of a cross-validation" if config.folds > 1 else "")
         + "; all networks used the same split.",
+    ]
+
+
+def _describe_ignored(dataset: Mapping[str, Any]) -> list[str]:
+    if not dataset.get("ignored"):
+        return []
+    values = join_words(dataset["ignored"])
+    return [
+        f"Mask pixels with the value {values} have no label; they neither trained nor scored, and distances between "
+        "boundaries leave out boundary pixels next to them."
     ]
 
 
