@@ -1,8 +1,8 @@
 """Write a U-Net of plain Keras layers as an ONNX graph.
 
-The U-Nets have a dozen kinds of layers, each of which is one operation of ONNX. General converters hold many copies of
-the weights (tf2onnx: 6.5 GB for a network of 57 MB) and write operations that OpenCV does not read. This graph holds
-one copy, and only operations with constant factors.
+Their kinds of layers are each one or two operations of ONNX. General converters hold many copies of the weights
+(tf2onnx: 6.5 GB for a network of 57 MB) and write operations that OpenCV does not read. This graph holds one copy, and
+only operations with constant factors.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _write_layer(graph: Graph, layer, inputs: list[str]) -> str:
 def _unknown(layer, detail: str = "") -> StudyError:
     return StudyError(
         f"The layer {layer.name!r} ({type(layer).__name__}{detail}) cannot be written as ONNX.",
-        expected="a network of the layers of the nine U-Nets, without Macenko's stain normalisation",
+        expected="a network of the layers that U-Nets here have, without Macenko's stain normalisation",
         fix="Use --format savedmodel.",
     )
 
@@ -159,11 +159,6 @@ def _conv(graph: Graph, layer, inputs: list[str]) -> str:
     weights = [graph.constant(f"{layer.name}.kernel", kernel)]
     if layer.use_bias:
         weights.append(graph.constant(f"{layer.name}.bias", layer.bias))
-    pads = [0] * 4
-    if layer.padding == "same":
-        _check(layer, strides=(1, 1))
-        before = [(side - 1) // 2 for side in layer.kernel_size]
-        pads = before + [side - 1 - first for side, first in zip(layer.kernel_size, before, strict=True)]
     linear = layer.activation.__name__ == "linear"
     name = graph.add(
         "Conv",
@@ -171,23 +166,44 @@ def _conv(graph: Graph, layer, inputs: list[str]) -> str:
         layer.name if linear else f"{layer.name}.linear",
         kernel_shape=layer.kernel_size,
         strides=layer.strides,
-        pads=pads,
+        pads=_pads(layer, layer.kernel_size),
         group=groups,
     )
     return name if linear else _activation(graph, layer, [name])
 
 
+def _pads(layer, window: tuple[int, int]) -> list[int]:
+    """Return Keras' padding before and after. Sides are multiples of the stride, since the image's are of 32."""
+    if layer.padding == "valid":
+        return [0] * 4
+    totals = [max(0, side - stride) for side, stride in zip(window, layer.strides, strict=True)]
+    return [total // 2 for total in totals] + [total - total // 2 for total in totals]
+
+
 def _activation(graph: Graph, layer, inputs: list[str]) -> str:
-    _check(layer.activation, __name__="relu")
-    return graph.add("Relu", inputs, layer.name)
+    kind = layer.activation.__name__
+    if kind == "linear":
+        return inputs[0]
+    if kind in ("relu", "sigmoid"):
+        return graph.add(kind.capitalize(), inputs, layer.name)
+    if kind == "relu6":
+        return _clip(graph, layer, inputs, 6)
+    if kind in ("silu", "swish"):
+        gate = graph.add("Sigmoid", inputs, f"{layer.name}.sigmoid")
+        return graph.add("Mul", [*inputs, gate], layer.name)
+    raise _unknown(layer, f", {kind}")
+
+
+def _clip(graph: Graph, layer, inputs: list[str], highest: float) -> str:
+    limits = [graph.constant(f"{layer.name}.{end}", value) for end, value in (("min", 0), ("max", highest))]
+    return graph.add("Clip", [*inputs, *limits], layer.name)
 
 
 def _relu(graph: Graph, layer, inputs: list[str]) -> str:
     _check(layer, negative_slope=0, threshold=0)
     if layer.max_value is None:
         return graph.add("Relu", inputs, layer.name)
-    limits = [graph.constant(f"{layer.name}.{end}", value) for end, value in (("min", 0), ("max", layer.max_value))]
-    return graph.add("Clip", [*inputs, *limits], layer.name)
+    return _clip(graph, layer, inputs, layer.max_value)
 
 
 def _batch_norm(graph: Graph, layer, inputs: list[str]) -> str:
@@ -218,10 +234,12 @@ def _softmax(graph: Graph, layer, inputs: list[str]) -> str:
 
 
 def _rescaling(graph: Graph, layer, inputs: list[str]) -> str:
-    if (layer.scale, layer.offset) == (1, 0):
+    # One number, or one for each channel.
+    scale, offset = (np.reshape(np.asarray(value, np.float32), (1, -1, 1, 1)) for value in (layer.scale, layer.offset))
+    if (scale == 1).all() and (offset == 0).all():
         return inputs[0]
-    scaled = graph.add("Mul", [*inputs, graph.constant(f"{layer.name}.scale", layer.scale)], f"{layer.name}.scaled")
-    return graph.add("Add", [scaled, graph.constant(f"{layer.name}.offset", layer.offset)], layer.name)
+    scaled = graph.add("Mul", [*inputs, graph.constant(f"{layer.name}.scale", scale)], f"{layer.name}.scaled")
+    return graph.add("Add", [scaled, graph.constant(f"{layer.name}.offset", offset)], layer.name)
 
 
 def _zero_padding(graph: Graph, layer, inputs: list[str]) -> str:
@@ -232,9 +250,27 @@ def _zero_padding(graph: Graph, layer, inputs: list[str]) -> str:
     return graph.add("Pad", [*inputs, pads], layer.name, mode="constant")
 
 
-def _max_pool(graph: Graph, layer, inputs: list[str]) -> str:
-    _check(layer, padding="valid")
-    return graph.add("MaxPool", inputs, layer.name, kernel_shape=layer.pool_size, strides=layer.strides)
+def _pool(graph: Graph, layer, inputs: list[str]) -> str:
+    window = {"kernel_shape": layer.pool_size, "strides": layer.strides, "pads": _pads(layer, layer.pool_size)}
+    # Keras leaves the padding out of both the maximum and the mean, as is the default here.
+    return graph.add(
+        "MaxPool" if type(layer).__name__ == "MaxPooling2D" else "AveragePool", inputs, layer.name, **window
+    )
+
+
+def _reshape(graph: Graph, layer, inputs: list[str]) -> str:
+    """Only after a global mean, which here has one row and one column already."""
+    if tuple(layer.target_shape[:2]) != (1, 1):
+        raise _unknown(layer, f", to {layer.target_shape}")
+    return inputs[0]
+
+
+def _normalization(graph: Graph, layer, inputs: list[str]) -> str:
+    _check(layer, invert=False)
+    mean, deviation = (np.reshape(values, (1, -1, 1, 1)) for values in (layer.mean, np.sqrt(layer.variance)))
+    centred = graph.add("Sub", [*inputs, graph.constant(f"{layer.name}.mean", mean)], f"{layer.name}.centred")
+    divisor = graph.constant(f"{layer.name}.deviation", np.maximum(deviation, 1e-7))
+    return graph.add("Div", [centred, divisor], layer.name)
 
 
 def _upsample(graph: Graph, layer, inputs: list[str]) -> str:
@@ -261,14 +297,19 @@ _LAYERS: Mapping[str, Callable[[Graph, Any, list[str]], str]] = MappingProxyType
     {
         "Activation": _activation,
         "Add": lambda graph, layer, inputs: graph.add("Add", inputs, layer.name),
+        "AveragePooling2D": _pool,
         "BatchNormalization": _batch_norm,
         "Concatenate": _concatenate,
         "Conv2D": _conv,
         "DepthwiseConv2D": _conv,
         "Dropout": lambda graph, layer, inputs: inputs[0],
-        "MaxPooling2D": _max_pool,
+        "GlobalAveragePooling2D": lambda graph, layer, inputs: graph.add("GlobalAveragePool", inputs, layer.name),
+        "MaxPooling2D": _pool,
+        "Multiply": lambda graph, layer, inputs: graph.add("Mul", inputs, layer.name),
+        "Normalization": _normalization,
         "ReLU": _relu,
         "Rescaling": _rescaling,
+        "Reshape": _reshape,
         "Softmax": _softmax,
         "StainNormalisation": _stain,
         "UpSampling2D": _upsample,

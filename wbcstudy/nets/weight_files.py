@@ -26,7 +26,7 @@ _MAX_VALUES = 1_000_000_000
 # all layers of ResNet-18, with equal shapes; VGG-19 has those of VGG-16: the larger ones come first.
 _MARKS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {
-        "resnet152": ("stage3_unit36_conv3", 58_280_073),
+        "resnet152": ("stage3_unit36_conv3", 58_280_137),
         "resnet50": ("stage3_unit6_conv3", 23_546_057),
         "resnet34": ("stage3_unit6_conv2", 21_302_473),
         "resnet18": ("stage3_unit2_conv2", 11_186_889),
