@@ -53,3 +53,13 @@ def test_status_report_segment_and_export_work_without_the_images(study, tmp_pat
 
     code, printed, errors = command("run", study, "--dry-run")
     assert code in (0, 2) and "Traceback" not in errors
+
+
+def test_status_and_report_work_without_the_image_files_alone(study, tmp_path, places, command):
+    shutil.rmtree(tmp_path / "outputs" / f"data_of_{STUDY}" / "images")
+    code, _, errors = command("status", study)
+    assert code == 0, errors
+    code, printed, errors = command("report", study)
+    assert code == 0, printed + errors
+    page = StudyFolder(tmp_path / "outputs" / STUDY).report.read_text(encoding="utf-8")
+    assert "The images cannot be read" in page

@@ -163,7 +163,8 @@ def _decoded_pixels(image: Image.Image, path: Path) -> Pixels:
         palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3) if image.mode == "P" else None
         return Pixels(values, min(depth, 8), palette, _transparent_values(values, transparent))
     if image.mode in ("RGB", "CMYK"):
-        values = np.asarray(image.convert("RGB"))
+        # `convert` would copy an RGB image, too.
+        values = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
         return Pixels(values, alpha=_transparent_values(values, transparent))
     if image.mode in ("RGBA", "LA"):
         values = np.asarray(image)
