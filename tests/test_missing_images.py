@@ -9,6 +9,11 @@ from PIL import Image
 
 from tests.damage import RUN, STUDY, make_base, outputs_in
 from tests.helpers.colour_run import paint, round_cells
+from tests.helpers.fake_study import SIZE, make_study, write_dataset
+from wbcstudy.config import StudyConfig
+from wbcstudy.config_io import write_yaml
+from wbcstudy.reporting.results import load_results
+from wbcstudy.reporting.text.cautions import caution_sentences
 from wbcstudy.runs.folders import StudyFolder
 
 
@@ -55,11 +60,15 @@ def test_status_report_segment_and_export_work_without_the_images(study, tmp_pat
     assert code in (0, 2) and "Traceback" not in errors
 
 
-def test_status_and_report_work_without_the_image_files_alone(study, tmp_path, places, command):
-    shutil.rmtree(tmp_path / "outputs" / f"data_of_{STUDY}" / "images")
-    code, _, errors = command("status", study)
-    assert code == 0, errors
-    code, printed, errors = command("report", study)
-    assert code == 0, printed + errors
-    page = StudyFolder(tmp_path / "outputs" / STUDY).report.read_text(encoding="utf-8")
-    assert "The images cannot be read" in page
+def test_the_results_are_read_without_the_image_files_alone(places):
+    outputs = places / "outputs"
+    config = StudyConfig(name="s", encoders=("resnet18",), image_size=SIZE)
+    dataset = write_dataset(outputs, config, cases=3)
+    config = config.model_copy(update={"dataset": str(dataset)})
+    make_study(outputs, config, cases=3)
+    write_yaml(config, places / "s.yaml")
+    shutil.rmtree(dataset / "images")
+    results = load_results(places / "s.yaml")
+    assert "Cannot list the images" in results.missing_images and len(results.complete) > 1
+    assert any("The images cannot be read" in sentence for sentence in caution_sentences(results))
+    assert results.ensemble.empty
