@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageFilter
+from scipy.ndimage import binary_dilation
 
 from tests.helpers.layouts import GREY, save, smear
 from wbcstudy.data.propose_labels import propose_labels
@@ -63,6 +64,7 @@ def test_a_nucleus_whose_value_is_between_the_others(tmp_path):
     masks = [Image.fromarray(np.array([0, 255, 128], np.uint8)[smear(k).mask]) for k in range(3)]
     proposal = propose(tmp_path, [np.asarray(mask.filter(ImageFilter.GaussianBlur(0.7))) for mask in masks])
     assert proposal.labels == {"background": (0,), "cytoplasm": (255,), "nucleus": (128,)}
+    assert (proposal.ignore, proposal.tolerance) == (("1-127", "129-254"), 0)
 
 
 def test_red_cells_are_background_and_asked(tmp_path):
@@ -72,6 +74,19 @@ def test_red_cells_are_background_and_asked(tmp_path):
     proposal = propose(tmp_path, masks)
     assert proposal.labels == {"background": (0, 3), "cytoplasm": (1,), "nucleus": (2,)}
     assert "The meaning of 3" in proposal.questions[0]
+
+
+@pytest.mark.parametrize("value", [255, 3])
+def test_a_thin_border_is_ignored(tmp_path, value):
+    masks = []
+    for k in range(3):
+        cell = smear(k).mask > 0
+        mask = smear(k).mask.copy()
+        mask[binary_dilation(cell, iterations=2) & ~cell] = value
+        masks.append(mask)
+    proposal = propose(tmp_path, masks)
+    assert proposal.labels == {"background": (0,), "cytoplasm": (1,), "nucleus": (2,)} and proposal.ignore == (value,)
+    assert "a thin border" in proposal.questions[0]
 
 
 def test_two_types_that_are_apart_are_asked(tmp_path):

@@ -114,6 +114,24 @@ def cellpose(folder):
     return {f"{k:03d}": k for k in range(4)}
 
 
+def two_mask_folders(folder):
+    """Nuclei and whole cells in two folders of black and white masks."""
+    for k, name in enumerate(NAMES):
+        save(folder / "images" / f"{name}.png", smear(k).image)
+        save(folder / "nucleus" / f"{name}.png", ((smear(k).mask == NUCLEUS) * 255).astype(np.uint8))
+        save(folder / "cell" / f"{name}.png", ((smear(k).mask > 0) * 255).astype(np.uint8))
+    return {name: k for k, name in enumerate(NAMES)}
+
+
+def two_instance_maps(folder):
+    """Nuclei and cells of Cellpose, numbered, side by side."""
+    for k, name in enumerate(NAMES):
+        save(folder / f"{name}.png", smear(k).image)
+        save(folder / f"{name}_cells_cp_masks.png", smear(k).instances)
+        save(folder / f"{name}_nuclei_cp_masks.png", smear(k).nuclei)
+    return {name: k for k, name in enumerate(NAMES)}
+
+
 def same_names(folder):
     for k, name in enumerate(NAMES):
         save(folder / "images" / f"{name}.tif", smear(k).image)
@@ -172,6 +190,8 @@ LAYOUTS = {
     "LabelMe VOC": labelme_voc,
     "types in names": types_in_names,
     "Roboflow masks": roboflow_masks,
+    "two mask folders": two_mask_folders,
+    "two instance maps": two_instance_maps,
     "same names": same_names,
     "_mask": with_suffix("_mask"),
     "_gt": with_suffix("_gt"),

@@ -13,7 +13,7 @@ from wbcstudy.files import read_bytes
 _MOST_CLASSES = 256
 # Words for classes, in the order in which they are tried: a red blood cell is not a cell to segment.
 _WORDS = {
-    "background": r"back|\bbg\b|\brbc|\bred\b|eryth|platelet|thromb|unlabel|void|other|artefact|artifact",
+    "background": r"back|\bbg\b|\brbc|\bred\b|eryth|platelet|thromb|other|artefact|artifact",
     "nucleus": r"nucle|nuc\b|kern|noyau",
     "cytoplasm": r"cyto|plasm|cell|wbc|leu[ck]o|white|baso|eosin|lymph|mono|neutro",
 }

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import yaml
 
 from wbcstudy.config_io import make_config, yaml_line
 from wbcstudy.data.case_files import find_case_files
+from wbcstudy.data.image_files import read_pixels
 from wbcstudy.data.images import read_shape
+from wbcstudy.data.mask_values import INSTANCES, NONE
 from wbcstudy.data.masks import read_mask
-from wbcstudy.data.propose_files import IMAGE_SUFFIXES, list_folder, pair_files
+from wbcstudy.data.propose_files import IMAGE_SUFFIXES, Paired, list_folder, pair_files
 from wbcstudy.data.propose_labels import ProposedLabels, propose_labels
 from wbcstudy.data.spec import SPEC_FILE, DatasetSpec
 from wbcstudy.errors import StudyError, printable
@@ -25,9 +28,10 @@ from wbcstudy.wording import count, join_words
 
 # Masks whose values are read.
 _MOST_MASKS = 200
+_MOST_COMPARED = 30
 _SMALL_PX = 160
-# Labels of an instance map, until more cells than this are in one image.
-_MOST_INSTANCES = 300
+# Share of the nuclei that is inside of the cells, where each image has a mask of both.
+_INSIDE = 0.9
 
 
 @dataclass(frozen=True)
@@ -108,16 +112,16 @@ def propose(folder: Path, name: str) -> Proposal:
         return _propose_import(folder, paths)
     masks = [folder / mask for _, mask in paired.pairs]
     labels = propose_labels(masks[:: max(1, len(masks) // _MOST_MASKS)], folder)
+    second = _second_masks(folder, paths, paired)
     questions = [*paired.notes, *labels.questions]
     values: dict = {"name": name, "images": paired.images, "masks": paired.masks}
-    if labels.instances:
-        values["labels"] = {"background": [0], "cytoplasm": [65535], "nucleus": list(range(1, _MOST_INSTANCES + 1))}
-        questions.append(
-            "Which region the masks mark, nuclei or whole cells: each value is one of them. Nuclei are proposed; for "
-            "whole cells, exchange the values of `cytoplasm` and `nucleus`."
-        )
-    else:
-        values["labels"] = {label: list(listed) for label, listed in labels.labels.items()}
+    values["labels"] = {label: list(listed) for label, listed in labels.labels.items()}
+    if second is not None:
+        values["masks"], values["cell_masks"] = second.nuclei, second.cells
+        values["labels"] = {"background": [0], "cytoplasm": [NONE], "nucleus": [INSTANCES]}
+        questions, labels = [], ProposedLabels({}, reason="in both files, 0 is background and any other number inside")
+    if labels.ignore:
+        values["ignore"] = list(labels.ignore)
     if labels.tolerance:
         values["tolerance"] = labels.tolerance
     if "cases.csv" in map(str, paths):
@@ -134,14 +138,59 @@ def propose(folder: Path, name: str) -> Proposal:
     summary = [
         f"{count(len(paired.pairs), 'image')} with a mask in {folder}",
         f"  images: {paired.images}",
-        f"  masks:  {paired.masks}",
+        f"  masks:  {values['masks']}",
+        *([f"  cells:  {second.cells}"] if second else []),
         *([f"  labels: {labels.reason}"] if labels.reason else []),
     ]
-    used = {path for pair in paired.pairs for path in pair}
+    used = {path for pair in paired.pairs for path in pair} | (second.paths if second else set())
     unused = Counter(path.suffix.lower() or "no suffix" for path in paths if path not in used)
     if unused:
         summary.append("  not used: " + ", ".join(f"{number} {suffix}" for suffix, number in unused.most_common(5)))
     return Proposal(_spec_text(values, labels, questions), _study_text(folder, masks), tuple(summary), tuple(questions))
+
+
+@dataclass(frozen=True)
+class _TwoMasks:
+    """Patterns of the masks of nuclei and of whole cells."""
+
+    nuclei: str
+    cells: str
+    paths: frozenset[PurePosixPath]
+
+
+def _second_masks(folder: Path, paths: Sequence[PurePosixPath], paired: Paired) -> _TwoMasks | None:
+    """Find a second mask of each image, of which one has the nuclei and one the whole cells; None if there is none."""
+    used = {mask for _, mask in paired.pairs}
+    other = pair_files(folder, [path for path in paths if path not in used])
+    if other is None or other.images != paired.images or len(other.pairs) != len(paired.pairs):
+        return None
+    masks, others = dict(paired.pairs), dict(other.pairs)
+    inside, areas = [0, 0], [0, 0]
+    for image in list(masks)[:_MOST_COMPARED]:
+        try:
+            numbers = [read_pixels(folder / path).numbers() for path in (masks[image], others[image])]
+        except (StudyError, ValueError):
+            return None
+        if numbers[0].shape != numbers[1].shape:
+            return None
+        if not all(map(_is_region, numbers)):
+            return None
+        regions = [array > 0 for array in numbers]
+        for index, region in enumerate(regions):
+            inside[index] += int((regions[0] & regions[1]).sum())
+            areas[index] += int(region.sum())
+    shares = [common / max(1, area) for common, area in zip(inside, areas, strict=True)]
+    patterns = [paired.masks, other.masks]
+    nuclei = int(areas[1] < areas[0])
+    if shares[nuclei] < _INSIDE or areas[nuclei] > _INSIDE * areas[1 - nuclei] or not areas[nuclei]:
+        return None
+    return _TwoMasks(patterns[nuclei], patterns[1 - nuclei], frozenset(others.values()))
+
+
+def _is_region(numbers: np.ndarray) -> bool:
+    """Whether a mask has two values, or 0 and the numbers of cells, instead of labels."""
+    values = np.unique(numbers)
+    return len(values) <= 2 or int(values[-1]) == len(values) - 1
 
 
 def _try(folder: Path, spec: DatasetSpec) -> list[str]:
@@ -189,11 +238,13 @@ def _spec_text(values: dict, labels: ProposedLabels, questions: Sequence[str]) -
     ]
     lines += map(_comment, questions)
     lines += [yaml_line("name", values["name"])]
-    lines += [f"{yaml_line(field, values[field])}" for field in ("images", "masks")]
+    lines += [f"{yaml_line(field, values[field])}" for field in ("images", "masks", "cell_masks") if field in values]
     lines.append("labels:" + (f"  # {printable(' '.join(labels.reason.split()))}" if labels.reason else ""))
     for label in LABELS:
         listed = values["labels"][label]
         lines.append(f"  {yaml_line(label, listed if len(listed) > 1 else listed[0])}")
+    if "ignore" in values:
+        lines.append(f"{yaml_line('ignore', values['ignore'])}  # these pixels neither train nor score")
     if "tolerance" in values:
         lines.append(f"{yaml_line('tolerance', values['tolerance'])}  # half the distance of the nearest two values")
     if "cases" in values:
