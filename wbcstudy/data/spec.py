@@ -15,6 +15,7 @@ cases: cases.csv                 # optional: case_id,cell_type,group
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -115,6 +116,11 @@ class DatasetSpec(BaseModel):
         "the rules of `images`.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_of_two_files(cls, values: Any) -> Any:
+        return _with_labels(values) if isinstance(values, Mapping) else values
+
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
@@ -175,8 +181,7 @@ def read_spec(path: Path) -> DatasetSpec:
     """
     path = Path(path)
     values = read_yaml(path, example="docs/guides/own_data.md")
-    if values.get("cell_masks") is not None:
-        values.setdefault("labels", {"background": 0, "cytoplasm": NONE, "nucleus": INSTANCES})
+    values = _with_labels(values)
     missing = [name for name in _REQUIRED if values.get(name) is None]
     unknown = set(values) - set(DatasetSpec.model_fields)
     if missing and not unknown:
@@ -186,6 +191,12 @@ def read_spec(path: Path) -> DatasetSpec:
             fix=f"Add {missing[0]}. {DatasetSpec.model_fields[missing[0]].description}",
         )
     return make_config(DatasetSpec, values, source=str(path))
+
+
+def _with_labels(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the labels of two mask files, if there are two and no labels."""
+    labels = {"background": 0, "cytoplasm": NONE, "nucleus": INSTANCES}
+    return {"labels": labels, **values} if values.get("cell_masks") is not None else dict(values)
 
 
 def _check_inside(value: str) -> None:
