@@ -22,7 +22,7 @@ _WORDS = {
 def guess_label(name: str) -> str | None:
     """Return the label that a class name means; None for an unknown name. A whole cell counts as cytoplasm."""
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z]+", " ", name).lower()
-    return next((label for label, words in _WORDS.items() if re.search(words, plain)), None)
+    return next((label for label, pattern in _WORDS.items() if re.search(pattern, plain)), None)
 
 
 def read_class_table(folders: Iterable[Path]) -> dict[int | str, str]:

@@ -18,8 +18,8 @@ def facts_in_names(cores: Sequence[str]) -> str:
     if len(separators) != 1 or None in separators:
         return ""
     names = {match[1] for match in matches}
-    for field, words in (("cell_type", _CELL_TYPES), ("group", _NAMED_PATIENTS)):
-        if 1 < len(names) < len(cores) and all(len(name) > 1 and words.fullmatch(name) for name in names):
+    for field, pattern in (("cell_type", _CELL_TYPES), ("group", _NAMED_PATIENTS)):
+        if 1 < len(names) < len(cores) and all(len(name) > 1 and pattern.fullmatch(name) for name in names):
             return f"{{{field}}}{separators.pop()}"
     return ""
 
@@ -29,8 +29,8 @@ def folder_field(texts: Sequence[str], used: set[str], questions: list[str]) -> 
     names = sorted(set(texts))
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
-    def share(words: re.Pattern) -> float:
-        return sum(bool(words.fullmatch(name)) for name in names) / len(names)
+    def share(pattern: re.Pattern) -> float:
+        return sum(bool(pattern.fullmatch(name)) for name in names) / len(names)
 
     if share(_CELL_TYPES) >= 0.6 and "cell_type" not in used:
         field = "cell_type"
