@@ -1,6 +1,7 @@
 """README and documentation: commands, settings and paths exist, snippets are valid, the site builds."""
 
 import ast
+import importlib
 import importlib.util
 import itertools
 import re
@@ -59,7 +60,20 @@ PARSED = {
     "weights convert": "needs a downloaded file; tests/nets/test_convert_weights.py converts one of the same layout",
     "report outputs/": "needs the public images; tests/test_reference.py builds the tables of a restored study",
 }
-OTHER_PROGRAMS = {"chroot", "conda", "cp", "debootstrap", "docker", "git", "mount", "pip", "pipx", "source", "unzip"}
+OTHER_PROGRAMS = {
+    "bioimageio",
+    "chroot",
+    "conda",
+    "cp",
+    "debootstrap",
+    "docker",
+    "git",
+    "mount",
+    "pip",
+    "pipx",
+    "source",
+    "unzip",
+}
 
 
 def load(path: Path):
@@ -211,8 +225,12 @@ def test_printed_lines_of_other_programs_run(places):
 def test_yaml_snippets_are_valid():
     snippets = [yaml.safe_load(block) for block in blocks("yaml")]
     assert any("images" in snippet for snippet in snippets) and len(snippets) > 4
+    patterns = {"name": "part", "images": "images/{case}.png", "masks": "masks/{case}.png"}
     for snippet in snippets:
-        make_config(DatasetSpec if "images" in snippet else StudyConfig, snippet, source="documentation")
+        if snippet.keys() <= StudyConfig.model_fields.keys():
+            make_config(StudyConfig, snippet, source="documentation")
+        else:  # A dataset.yaml, or the lines of one that a paragraph is about.
+            make_config(DatasetSpec, patterns | snippet, source="documentation")
 
 
 def test_python_snippets_use_what_exists():
@@ -220,9 +238,16 @@ def test_python_snippets_use_what_exists():
     from wbcstudy.inference.image import Segmentation
 
     for block in blocks("python"):
-        for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                known = {"wbcstudy": dir(wbcstudy), "result": {*dir(Segmentation), *Segmentation.__annotations__}}
+        tree = ast.parse(block)
+        known = {"wbcstudy": dir(wbcstudy), "result": {*dir(Segmentation), *Segmentation.__annotations__}}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                known |= {name.asname or name.name: dir(importlib.import_module(name.name)) for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                known |= {name.asname or name.name: dir(getattr(module, name.name)) for name in node.names}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known:
                 assert node.attr in known[node.value.id]
 
 

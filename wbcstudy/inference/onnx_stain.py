@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from wbcstudy.nets.stain import WHITE, XYZ
+from wbcstudy.nets.stain import SMALLEST_VARIANCE, WHITE, XYZ
 
 # Channels first: (1, 3, 1, 1).
 _AXES = (2, 3)
@@ -55,8 +55,8 @@ def add_reinhard(graph: Any, target: np.ndarray, image: str, name: str) -> str:
     mean = terms("ReduceMean", lab, axes=_AXES, keepdims=1)
     difference = terms("Sub", lab, mean)
     variance = terms("ReduceMean", terms("Mul", difference, difference), axes=_AXES, keepdims=1)
-    # A constant channel has the difference 0, which any divisor leaves at 0.
-    deviation = terms("Sqrt", terms("Where", terms("Greater", variance, 0.0), variance, 1.0))
+    # A constant channel stays at its mean.
+    deviation = terms("Sqrt", terms("Where", terms("Greater", variance, SMALLEST_VARIANCE), variance, 1.0))
     target_mean, target_deviation = target.reshape(2, 1, 3, 1, 1)
     normal = terms("Div", difference, deviation)
     return _to_rgb(terms, terms("Add", terms("Mul", normal, target_deviation), target_mean))

@@ -28,6 +28,8 @@ WHITE = np.array([0.95047, 1.0, 1.08883], np.float32)
 XYZ = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]], np.float32
 )
+# Lab units squared: below this, a channel of an image is constant.
+SMALLEST_VARIANCE = 1e-6
 # Macenko: intensity of the light, the optical density below which a pixel is glass, and two percentiles.
 _LIGHT = np.float32(240)
 _GLASS = 0.15
@@ -113,7 +115,9 @@ def _apply_reinhard(images, target):
     target = tf.convert_to_tensor(target)
     lab = _to_lab(images)
     mean, variance = tf.nn.moments(lab, axes=[1, 2], keepdims=True)
-    normal = tf.math.divide_no_nan(lab - mean, tf.sqrt(variance))
+    # A constant channel differs from its mean by rounding only: divided by that, it would be a colour of its own.
+    deviation = tf.where(variance > SMALLEST_VARIANCE, tf.sqrt(variance), 0)
+    normal = tf.math.divide_no_nan(lab - mean, deviation)
     changed = _from_lab(normal * target[1] + target[0])
     return tf.where(tf.reduce_any(target != 0), changed, images)
 
