@@ -18,7 +18,7 @@ from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
         ([IMAGE[..., 0]], [MASK], r"shape \(8, 9\)"),
         ([IMAGE], [MASK[:4]], r"mask 0 is uint8 of shape \(4, 9\)"),
         ([IMAGE], [MASK.astype(int)], "int64"),
-        ([IMAGE], [MASK + 255], "value 255"),
+        ([IMAGE], [MASK + 7], "value 7"),
         ([IMAGE, IMAGE], [MASK, MASK], "no training mask has a pixel of 'nucleus'"),
     ],
 )

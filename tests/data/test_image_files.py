@@ -14,7 +14,7 @@ from wbcstudy.errors import StudyError
     ("content", "reason", "fix"),
     [
         (b"", "it is empty", "Copy the file again"),
-        (b'{"version": "5.2.1", "shapes": []}', "a JSON file", "Export masks as PNG"),
+        (b'{"version": "5.2.1", "shapes": []}', "a JSON file", "wbcstudy data import"),
         (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "HTML", "Download the image itself"),
         (b"RIFF\x24\0\0\0WEBPVP8 ", "a WebP image", "save the image as PNG"),
         (b"\0\0\0\x1cftypheic", "HEIC", "save the image as PNG"),

@@ -58,14 +58,18 @@ def test_onnx_gives_equal_outputs(trained, cells):
     from wbcstudy.inference.onnx_graph import build_onnx
 
     plain = _build_plain(trained[1])
-    # In networks that are not trained, logits are large, and so is their rounding: two ways of Keras itself differ by
-    # more than 1e-5. With a smaller head they do not, and a wrong layer still changes probabilities by a hundredth.
+    # In networks that are hardly trained, rounding grows from layer to layer: without these two measures, two
+    # computations by Keras itself differ by up to 2e-4. A wrong layer changes probabilities by 4e-3.
+    for layer in plain.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            layer.momentum = 0.0
+    plain(cells(4, SIZE, seed=3).images.astype(np.float32), training=True)
     head = plain.get_layer("head")
     head.set_weights([weights / 50 for weights in head.get_weights()])
     images = cells(1, SIZE, seed=2).images[:, :50, :33].astype(np.float32)
     expected = np.asarray(plain(np.pad(images, [(0, 0), (0, 14), (0, 31), (0, 0)], mode="edge")))[:, :50, :33]
     any_size = onnxruntime.InferenceSession(build_onnx(plain).SerializeToString(), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(any_size.run(None, {"image": images})[0], expected, atol=1e-5)
+    np.testing.assert_allclose(any_size.run(None, {"image": images})[0], expected, atol=5e-5)
     one_size = np.frombuffer(build_onnx(plain, (50, 33)).SerializeToString(), np.uint8)
     network = cv2.dnn.readNetFromONNX(one_size)
     network.setInput(images)
@@ -128,7 +132,7 @@ def test_a_frozen_encoder_normalises_by_its_stored_statistics_in_training_too(mo
 
 def test_wrong_weights_are_refused_with_layer_and_shapes(mobilenet_file, tmp_path, write_h5):
     path, layers = mobilenet_file
-    with pytest.raises(StudyError, match="54 layers with weights and none named 'block1_conv1'"):
+    with pytest.raises(StudyError, match=r"fits MobileNet \(encoder: mobilenet\)"):
         build_unet(RunConfig(encoder="vgg16", encoder_weights=str(path)))
     wide = {
         name: [np.zeros((*array.shape[:-1], array.shape[-1] + 1)) for array in arrays]
