@@ -118,7 +118,7 @@ def test_images_that_may_not_be_read_are_named(tmp_path, methods_study):
     (tmp_path / "o").chmod(0o777)
     done = call("-m", "wbcstudy.cli", "run", methods_study, outputs=tmp_path / "o", before=before)
     check = call("-m", "wbcstudy.cli", "data", "check", tmp_path / "cells", outputs=tmp_path / "o", before=before)
-    assert done.returncode == 2 and "Permission denied" in done.stderr and image.name in done.stderr
+    assert done.returncode == 2 and "you have no permission" in done.stderr and image.name in done.stderr
     assert check.returncode == 1 and image.name in check.stdout and "Unexpected" not in done.stderr + check.stderr
 
 
