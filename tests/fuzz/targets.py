@@ -347,7 +347,8 @@ def _describe_export(folder: RunFolder) -> None:
     from wbcstudy.inference.network import load_network
 
     network = load_network(folder.path)
-    _example_image(network.training.image_size)
+    side = network.training.image_size
+    _example_image(side, side)
     json.dumps(_describe(network), allow_nan=False)
 
 
