@@ -349,7 +349,7 @@ def _describe_export(folder: RunFolder) -> None:
     network = load_network(folder.path)
     side = network.training.image_size
     _example_image(side, side)
-    json.dumps(_describe(network), allow_nan=False)
+    json.dumps(_describe(network, "any size"), allow_nan=False)
 
 
 def _open_app() -> None:
