@@ -231,6 +231,8 @@ def _write_onnx(
     onnx.save(model, str(path))
     # The whole graph with the shapes of its tensors, as other programs derive them.
     onnx.checker.check_model(str(path), full_check=True)
+    # Some builds send usage data.
+    onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(None, {"image": image.astype(np.float32)})[0]
 

