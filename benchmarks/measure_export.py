@@ -48,7 +48,9 @@ def measure(form: str, run: Path, checkout: Path) -> dict[str, float]:
         out = Path(folder) / FORMATS[form]
         call = [sys.executable, "-m", "wbcstudy.cli", "export", str(run.resolve()), "--format", form, "--out", str(out)]
         start = time.perf_counter()
-        process = os.posix_spawn(call[0], call, os.environ | {"PYTHONPATH": str(checkout)})
+        # `python -m` would import from the current folder first.
+        environment = os.environ | {"PYTHONPATH": str(checkout.resolve()), "PYTHONSAFEPATH": "1"}
+        process = os.posix_spawn(call[0], call, environment)
         _, status, usage = os.wait4(process, 0)
         if status:
             raise SystemExit(f"{form} failed")
