@@ -3,7 +3,7 @@ import pytest
 from PIL.ImageColor import getrgb
 
 from tests.helpers.colour_run import paint, round_cells
-from wbcstudy.data.overlays import colour_mask, draw_difference, draw_overlay, index_mask
+from wbcstudy.data.overlays import colour_mask, draw_difference, draw_overlay, index_mask, resize_for_view
 from wbcstudy.labels import DIFFERENCE_COLOURS, REGION_COLOURS
 
 NUCLEUS, CYTOPLASM = getrgb(REGION_COLOURS["nucleus"]), getrgb(REGION_COLOURS["cytoplasm"])
@@ -30,6 +30,46 @@ def test_cells_that_touch_are_outlined_separately():
 def test_cells_without_a_number_are_outlined_too():
     mask = np.tile(np.array([0, 0, 1, 1, 1, 0, 0], np.uint8), (3, 1))
     assert colours(draw_overlay(GREY, mask, np.zeros((3, 7), int), opacity=0)) == "..c.c.."
+
+
+def test_nuclei_that_touch_are_outlined_separately():
+    mask, cells = np.full((3, 7), 2, np.uint8), np.tile(np.array([1, 1, 1, 1, 2, 2, 2]), (3, 1))
+    assert colours(draw_overlay(GREY, mask, cells, opacity=0)) == "...nn.."
+
+
+@pytest.mark.parametrize("side_px", [40, 64, 150, 480])
+def test_outlines_have_the_pure_colours_and_full_width_at_any_size(side_px):
+    mask = round_cells(96, 64, [(32, 32)], radius=24)
+    drawn = draw_overlay(paint(mask), mask, mask > 0, opacity=0, side_px=side_px)
+    assert max(drawn.shape) == side_px
+    line = drawn[round(32 * side_px / 96)].tolist()
+    width = 2 if min(drawn.shape[:2]) >= 200 else 1
+    for colour in (CYTOPLASM, NUCLEUS):
+        assert line.count(list(colour)) == 2 * width
+    # Apart from the outlines, the image is unchanged.
+    plain = resize_for_view(paint(mask), side_px)
+    changed = (drawn != plain).any(axis=2)
+    assert {tuple(pixel) for pixel in drawn[changed].tolist()} == {CYTOPLASM, NUCLEUS}
+
+
+def test_the_difference_is_drawn_in_pure_colours_at_any_size():
+    mask = round_cells(96, 64, [(32, 32)], radius=24)
+    drawn = draw_difference(paint(mask), mask, np.zeros_like(mask), side_px=300)
+    assert max(drawn.shape) == 300
+    assert {tuple(pixel) for pixel in drawn[resize_for_view(mask, 300) > 0].tolist()} == {
+        getrgb(DIFFERENCE_COLOURS["missed"])
+    }
+
+
+def test_cell_numbers_are_written_inside_the_image():
+    mask = round_cells(200, 300, [(60, 60), (12, 280)], radius=24)
+    cells = np.where(mask > 0, np.where(np.arange(300) < 150, 1, 2), 0)
+    plain = draw_overlay(paint(mask), mask, cells)
+    numbered = draw_overlay(paint(mask), mask, cells, numbers=True)
+    rows, columns = np.nonzero((numbered != plain).any(axis=2))
+    assert np.abs(columns[columns < 150].mean() - 60) < 3 and rows[columns < 150].min() >= 36
+    assert (numbered[rows, columns].min(axis=1) > 200).any(), "white digits"
+    assert (columns > 250).any() and rows.max() < 70
 
 
 @pytest.mark.parametrize(("side", "width"), [(64, 1), (200, 2)])
