@@ -196,7 +196,7 @@ def api_pages() -> dict[str, str]:
     pages = {}
     for room in ("wbcstudy", *sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))):
         paths = PACKAGE.glob("*.py") if room == "wbcstudy" else (PACKAGE / room).rglob("*.py")
-        summaries = {dotted(path): first_line(path) for path in sorted(paths) if path.name != "__init__.py"}
+        summaries = {dotted(path): first_line(path) for path in sorted(paths) if not path.name.startswith("__")}
         title = "Top-level modules" if room == "wbcstudy" else f"wbcstudy.{room}"
         pages[f"reference/api/{room}.md"] = "\n\n".join([f"# {title}", *(f"::: {name}" for name in summaries)])
         rows = [(f"[{name}][]", summary) for name, summary in summaries.items()]

@@ -28,7 +28,7 @@ WHITE = 250
 
 # Title, lines of text, x, y, width, height, fill.
 _BOXES = (
-    ("cli.py", ("run, status, report, segment, export, data, weights",), 20, 20, 1040, 56, "#e8eaf6"),
+    ("cli", ("run, status, report, segment, export, data, weights",), 20, 20, 1040, 56, "#e8eaf6"),
     ("study", ("plan the runs, let Snakemake execute the notebooks, record results",), 20, 100, 780, 56, "#fff3e0"),
     ("data", ("dataset.yaml to uint8 arrays", "check, split, resize"), 20, 200, 220, 80, "#e0f2f1"),
     ("nets", ("augment, build, train, predict", "the only TensorFlow code"), 300, 200, 220, 80, "#fce4ec"),

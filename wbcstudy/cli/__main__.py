@@ -1,0 +1,5 @@
+"""Lets `python -m wbcstudy.cli` run the command."""
+
+from wbcstudy.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""The commands `wbcstudy data`: list, check, import and fetch datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wbcstudy.cli.output import show
+
+data = typer.Typer(no_args_is_help=True, help="List, check and download datasets.")
+
+
+@data.command("list")
+def _data_list() -> None:
+    """List the datasets that a study can use by name."""
+    from wbcstudy.data.datasets import DATASETS
+
+    for row in DATASETS.values():
+        show(f"{row.name:<22}{row.title}\n{'':<22}{row.description}")
+    show("To use your own images, describe their folder in a dataset.yaml (see the guide 'Your own data').")
+
+
+@data.command("check")
+def _data_check(
+    dataset: Annotated[str, typer.Argument(help="Name of a dataset, its folder, or its dataset.yaml.")],
+    html: Annotated[Path | None, typer.Option(help="Also write the report as an HTML page.")] = None,
+) -> None:
+    """Check every image and mask of a dataset. Exits with 1 if there are errors."""
+    from wbcstudy.data.check import check_dataset
+    from wbcstudy.files import atomic_write, cannot_write
+
+    checked = check_dataset(dataset)
+    show(checked.text())
+    if html is not None:
+        try:
+            with atomic_write(html) as path:
+                path.write_text(checked.html(), encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise cannot_write(html, error, instead="choose another path for --html") from None
+    raise typer.Exit(0 if checked.ok else 1)
+
+
+@data.command("import")
+def _data_import(
+    form: Annotated[str, typer.Argument(help="labelme, coco, qupath or imagej.", metavar="FORMAT", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="Folder of images and outlines.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Dataset folder to write.", show_default=False)],
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", help="Meaning of a class: NAME=nucleus, cell, cytoplasm or background. Can be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Draw masks from the outlines of LabelMe, COCO, QuPath or ImageJ, and write a dataset folder.
+
+    Example: wbcstudy data import labelme my_annotations my_smears --class leukocyte=cell
+    """
+    from wbcstudy.data.import_outlines import import_outlines, read_classes
+
+    for line in import_outlines(form, source, out, read_classes(classes or ())):
+        show(line)
+
+
+@data.command("fetch")
+def _data_fetch(
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset: segmentation_wbc.")],
+    archive: Annotated[Path | None, typer.Option(help="Zip file that you have already downloaded.")] = None,
+) -> None:
+    """Download a public dataset, verify every file and unpack it into data/."""
+    from wbcstudy.data.fetch import fetch_segmentation_wbc
+    from wbcstudy.registry import pick
+
+    fetch = pick({"segmentation_wbc": fetch_segmentation_wbc}, dataset, "dataset to fetch")
+    show(f"Ready: {fetch(archive)}")

