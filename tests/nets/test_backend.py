@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 from wbcstudy.errors import StudyError
+from wbcstudy.nets import backend
 from wbcstudy.nets.backend import ONEDNN, load_keras, resolve_precision
 
 
@@ -52,4 +53,21 @@ def test_precision_auto_is_bfloat16_on_cards_that_are_made_for_it(monkeypatch, c
         "get_device_details",
         lambda card: {"compute_capability": details[card]} if details[card] else {},
     )
+    assert resolve_precision("auto") == precision
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ("fpu avx2", "float32"),
+        ("avx2 avx512f avx512_vnni", "float32"),
+        ("avx2 avx512f avx512_bf16", "bfloat16"),
+        ("avx2 avx512f avx512_bf16 amx_tile amx_bf16", "bfloat16"),
+    ],
+)
+def test_precision_auto_is_bfloat16_on_processors_with_units_for_it(monkeypatch, flags, precision):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(backend, "_processor_flags", lambda: set(flags.split()))
     assert resolve_precision("auto") == precision

@@ -14,6 +14,9 @@ from wbcstudy.errors import StudyError
 
 # TensorFlow reads this variable once, when it starts.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# Linux' names of the units with which a processor is faster in bfloat16: AMX, and AVX-512's dot product of bfloat16
+# pairs (measured for both, benchmarks/notes.md). Without them, bfloat16 is many times slower than float32.
+_BFLOAT16_UNITS = {"amx_bf16", "avx512_bf16"}
 
 
 @functools.cache
@@ -135,7 +138,7 @@ def resolve_precision(precision: str) -> str:
 
     Returns:
         "float32" or "bfloat16". For "auto", bfloat16 if all GPUs (NVIDIA's compute capability 8.0, Ampere, or later)
-        or, without a GPU, the processor (AMX units) compute in it.
+        or, without a GPU, the processor (AMX or AVX512_BF16 units) compute in it.
     """
     if precision != "auto":
         return precision
@@ -148,9 +151,12 @@ def resolve_precision(precision: str) -> str:
             tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
         ]
         return "bfloat16" if min(capabilities) >= (8, 0) else "float32"
+    return "bfloat16" if _BFLOAT16_UNITS & _processor_flags() else "float32"
+
+
+def _processor_flags() -> set[str]:
+    """Return the processor's units by Linux' names; on other systems, none."""
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
+        return set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
     except OSError:
-        # Not Linux.
-        return "float32"
-    return "bfloat16" if "amx_bf16" in flags else "float32"
+        return set()
