@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from wbcstudy.data.check import check_dataset
-from wbcstudy.data.check_report import Finding, group_findings
+from wbcstudy.data.findings import Finding, group_findings
 
 FACTS = "case_id,cell_type,group\n000,monocyte,p1\n001,monocyte,p1\n002,basophil,p2\n003,,\n"
 

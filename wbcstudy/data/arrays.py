@@ -7,11 +7,13 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
 from wbcstudy.data.datasets import Dataset, read_case
+from wbcstudy.data.findings import read_or_group
 from wbcstudy.data.images import read_shape
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, IGNORED, NUCLEUS, NUM_LABELS
@@ -107,7 +109,8 @@ def read_training_cases(dataset: Dataset, case_ids: Sequence[str], image_size: i
 
     Args and errors as for `read_cases`.
     """
-    shapes = [read_shape(dataset.case(case_id).image_path) for case_id in case_ids] or [(1, 1)]
+    cases = [dataset.case(case_id) for case_id in case_ids]
+    shapes = [read_or_group(lambda case: read_shape(case.image_path), case, dataset) for case in cases] or [(1, 1)]
     height, width = np.minimum(np.max(shapes, axis=0), 2 * image_size).tolist()
     return _read(dataset, case_ids, (height, width), None)
 
@@ -120,7 +123,7 @@ def _read(dataset: Dataset, case_ids: Sequence[str], shape: tuple[int, int], sco
     images, shares = (np.zeros(s, np.uint8) if in_memory else DiskArray(s) for s in ((*full, 3), (*full, channels)))
     shapes = []
     for k, case in enumerate(cases):
-        image, mask = read_case(dataset, case)
+        image, mask = read_or_group(partial(read_case, dataset), case, dataset)
         resized = resize_shares(mask, *shape)
         images[k] = resize_image(image, *shape)
         # Many masks of a dataset have no ignored pixel; that share stays 0.
@@ -138,7 +141,7 @@ def _read(dataset: Dataset, case_ids: Sequence[str], shape: tuple[int, int], sco
 
 def read_scored_case(dataset: Dataset, case_id: str, score_px: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Read image, uint8 (H, W, 3), and reference mask, uint8 (H, W), of a case at the size at which it is scored."""
-    image, mask = read_case(dataset, dataset.case(case_id))
+    image, mask = read_or_group(partial(read_case, dataset), dataset.case(case_id), dataset)
     if score_px is None:
         return image, mask
     return resize_image(image, score_px, score_px), _resize_mask(mask, score_px, score_px)

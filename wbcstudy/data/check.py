@@ -13,9 +13,10 @@ import numpy as np
 
 from wbcstudy.data.case_files import FACT_COLUMNS, find_case_files, read_facts, unused_columns
 from wbcstudy.data.check_masks import MaskChecks
-from wbcstudy.data.check_report import CheckedCase, CheckReport, Finding, ImagePair, group_findings
+from wbcstudy.data.check_report import CheckedCase, CheckReport, ImagePair
 from wbcstudy.data.datasets import Dataset, check_sizes, find_spec, make_dataset
 from wbcstudy.data.duplicates import Duplicate, DuplicateFinder, add_known, compare_masks
+from wbcstudy.data.findings import Finding, group_errors, group_findings
 from wbcstudy.data.images import image_fault, is_grey, read_image, read_instances, read_orientation
 from wbcstudy.data.masks import examine_case_mask, read_case_mask
 from wbcstudy.data.spec import SPEC_FILE, Case, read_spec
@@ -58,12 +59,12 @@ def check_dataset(
     try:
         spec = dataset.spec if isinstance(dataset, Dataset) else read_spec(spec_path)
     except StudyError as error:
-        return CheckReport(str(spec_path), str(spec_path), folder, 0, (), (_finding(error),), (), {})
+        return CheckReport(str(spec_path), str(spec_path), folder, 0, (), (Finding.of(error),), (), {})
     case_files = find_case_files(folder, spec)
-    errors, warnings, facts = list(map(_finding, case_files.problems)), [], {}
+    errors, warnings, facts = list(case_files.problems), [], {}
     if spec.cases:
         facts, problems = read_facts(folder / spec.cases, case_files.images, folder)
-        errors += map(_finding, problems)
+        errors += problems
         warnings += _check_columns(folder / spec.cases)
     complete = make_dataset(spec, folder, case_files, facts)
     for case_id in sorted(case_files.images.keys() ^ case_files.masks.keys()):
@@ -96,7 +97,7 @@ def check_dataset(
         folder,
         len(case_files.images),
         tuple(checked),
-        tuple(group_findings(errors, folder)),
+        tuple(group_errors(errors, folder)),
         tuple(group_findings(warnings, folder)),
         {name: text for name, text in notes.items() if text},
         tuple(pairs),
@@ -276,14 +277,10 @@ def _check_orientations(cases: Sequence[Case]) -> list[Finding]:
     return [Finding(message, fix + "(exiftool -Orientation= FILE).")]
 
 
-def _try(errors: list[Finding], read, *args):
+def _try(errors: list[StudyError | Finding], read, *args):
     """Call a function; on `StudyError`, add it to the errors and return None."""
     try:
         return read(*args)
     except StudyError as error:
-        errors.append(_finding(error))
+        errors.append(error)
         return None
-
-
-def _finding(error: StudyError) -> Finding:
-    return Finding(error.message, error.fix, error.expected)

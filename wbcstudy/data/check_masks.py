@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wbcstudy.data.check_report import Finding
+from wbcstudy.data.findings import Finding
 from wbcstudy.data.mask_values import enough_tolerance, has_class_numbers, number_ranges
-from wbcstudy.data.masks import ReadMask, list_values
+from wbcstudy.data.masks import ReadMask
 from wbcstudy.data.spec import DatasetSpec
+from wbcstudy.data.unlisted import list_values
 from wbcstudy.labels import IGNORED, LABELS
 from wbcstudy.wording import count, join_words
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from wbcstudy.data.duplicates import Duplicate
+from wbcstudy.data.findings import Finding
 from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError
 from wbcstudy.files import POLICY, page_template
@@ -24,48 +24,8 @@ from wbcstudy.wording import count, join_words
 # Pairs of duplicates that are listed, and shown in the page.
 _MOST_PAIRS = 200
 _KINDS = {"pixels": "equal pixels", "near": "same cell", "name": "copies by name"}
-# Files of a repeated finding that are named.
-_MOST_NAMES = 5
 # Image sizes that are listed one by one; the others are counted.
 _MOST_SIZES = 4
-
-
-@dataclass(frozen=True)
-class Finding:
-    """An error or a warning.
-
-    Args:
-        message: the problem, with the file.
-        fix: what the user can do, or ''.
-        expected: the expected state, or ''.
-    """
-
-    message: str
-    fix: str = ""
-    expected: str = ""
-
-    def advice(self) -> list[str]:
-        """Return the lines below the message."""
-        return [f"{title}: {text}" for title, text in (("Expected", self.expected), ("To fix", self.fix)) if text]
-
-
-def group_findings(findings: Sequence[Finding], folder: Path) -> list[Finding]:
-    """Replace findings that differ in file and numbers only by the first of them and the names of the other files."""
-    file = re.compile(rf"{re.escape(str(folder))}/(.*?\.[A-Za-z]{{3,4}})(?=[\s,:;.)]|$)")
-    groups: dict[tuple[str, ...], list[Finding]] = {}
-    for finding in findings:
-        texts = [file.sub("FILE", text) for text in (finding.message, finding.fix, finding.expected)]
-        groups.setdefault(tuple(re.sub(r"\d+", "#", text) for text in texts), []).append(finding)
-    grouped = []
-    for first, *others in groups.values():
-        # Findings about the same files are no repetition.
-        names = [join_words(list(dict.fromkeys(file.findall(other.message)))) for other in others]
-        if not others or not all(names):
-            grouped += [first, *others]
-            continue
-        more = f"{count(len(others), 'more file')} with this fault: {join_words(names, most=_MOST_NAMES)}."
-        grouped.append(replace(first, message=f"{first.message} {more}"))
-    return grouped
 
 
 @dataclass(frozen=True)

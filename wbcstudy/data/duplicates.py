@@ -15,6 +15,7 @@ import numpy as np
 
 from wbcstudy.config_io import seal_record
 from wbcstudy.data.datasets import DATASETS
+from wbcstudy.data.findings import read_or_group
 from wbcstudy.data.images import read_image
 from wbcstudy.data.near_duplicates import find_pairs, make_thumbnail
 from wbcstudy.data.records import read_duplicates_record
@@ -113,7 +114,7 @@ def find_duplicates(dataset: Dataset, near: bool = True) -> tuple[Duplicate, ...
     """
     finder = DuplicateFinder(near)
     for case in dataset.cases:
-        finder.add(case.case_id, read_image(case.image_path))
+        finder.add(case.case_id, read_or_group(lambda case: read_image(case.image_path), case, dataset))
     return add_known(finder.find(), dataset) if near else finder.find()
 
 

@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wbcstudy.data.image_files import read_pixels
-from wbcstudy.data.mask_values import (
-    colour_points,
-    enough_tolerance,
-    has_class_numbers,
-    has_colours,
-    instances_label,
-    number_ranges,
-)
+from wbcstudy.data.mask_values import colour_points, has_colours, instances_label, number_ranges
 from wbcstudy.data.pixels import OPAQUE, Pixels, pack_colours, unique_values
+from wbcstudy.data.unlisted import UnlistedValues, UnlistedValuesError
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, IGNORED, LABELS
 
@@ -27,9 +21,6 @@ if TYPE_CHECKING:
 
 # Pixels around a stray pixel in which its label should occur.
 _RIM_PX = 5
-# More unlisted values than this are noise, fewer may be labels of their own.
-_FEW_VALUES = 4
-_MOST_VALUES = 6
 
 
 @dataclass(frozen=True)
@@ -222,13 +213,8 @@ def _numbers(pixels: Pixels, path: Path, spec: DatasetSpec) -> np.ndarray:
     if values.ndim > 2:
         coloured = (values != values[..., :1]).any(axis=2)
         if coloured.any():
-            row, column = np.argwhere(coloured)[0]
-            shown = _hex(pixels.colours()[row, column]) if pixels.has_scale() else values[row, column].tolist()
-            raise StudyError(
-                f"Mask {path} has colours: {shown} at row {row}, column {column}.",
-                expected="grey levels, since the labels in dataset.yaml are numbers",
-                fix="Give the labels in dataset.yaml as colours, for example nucleus: '#ff0000'.",
-            )
+            row, column = np.argwhere(coloured)[0].tolist()
+            raise _coloured(path, pixels, row, column, spec)
         pixels = Pixels(values[..., 0], pixels.bits)
     # Of a range, its ends; "instances" begins with 1.
     listed = [number for first, last, _ in number_ranges(spec) for number in (first, last)]
@@ -261,45 +247,29 @@ def _is_eight_bits(values: np.ndarray) -> bool:
 
 
 def _unlisted(path: Path, pixels: Pixels, values: np.ndarray, bad: np.ndarray, spec: DatasetSpec) -> StudyError:
-    """Return the error for unlisted values: the first such pixel, and the most frequent of these values."""
-    row, column = np.argwhere(bad)[0]
-    value = _write(int(values[row, column]), spec)
-    more = ""
-    if _is_index(pixels) and not has_colours(spec.labels):
-        more = f" (a palette index; its colour is {_hex(pixels.colours()[row, column])})"
+    """Return the error for unlisted values."""
+    row, column = np.argwhere(bad)[0].tolist()
+    value, indices = _write(int(values[row, column]), spec), _is_index(pixels) and not has_colours(spec.labels)
+    if indices:
+        value += f" (a palette index; its colour is {_hex(pixels.colours()[row, column])})"
     counts = Counter({_write(key, spec): n for key, n in Counter(values[bad].tolist()).items()})
-    listed = "; ".join(f"{label}: {', '.join(map(str, label_values))}" for label, label_values in spec.labels.items())
-    within = f"values within {spec.tolerance:g} of {listed}" if spec.tolerance and not more else f"only {listed}"
-    fix = (
-        f"Add {value} to its label under `labels` in dataset.yaml, or to `ignore` if it marks a border or an area "
-        "without label"
-    )
-    if more or has_class_numbers(spec):
-        fix += ". A tolerance would not help: the distance between class numbers means nothing."
-    elif len(counts) > _FEW_VALUES:
-        share = bad.mean()
-        fix = (
-            f"{len(counts)} values in {share:.1%} of the pixels look like blurred borders. Export the masks without "
-            f"anti-aliasing and not as JPEG. If that is impossible, set `tolerance: {enough_tolerance(spec)}`, half "
-            "the gap between the labels, to give them the nearest label."
-        )
-    else:
-        fix += (
-            f". If it is a blurred border, `tolerance` gives it the nearest label: {enough_tolerance(spec)}, half the "
-            "gap between the labels, or less."
-        )
-    return StudyError(
-        f"Mask {path} has the value {value}{more} at row {row}, column {column}, which is not listed under `labels`. "
-        f"Unlisted values: {list_values(counts)}.",
-        expected=within,
-        fix=fix,
-    )
+    return UnlistedValuesError([UnlistedValues(path, row, column, value, counts, bad.size, indices)], spec)
 
 
-def list_values(counts: Counter[str]) -> str:
-    """Return the most frequent values with their numbers of pixels."""
-    frequent = counts.most_common(_MOST_VALUES)
-    return ", ".join(f"{key} ({n} px)" for key, n in frequent) + (", ..." if len(counts) > len(frequent) else "")
+def _coloured(path: Path, pixels: Pixels, row: int, column: int, spec: DatasetSpec) -> StudyError:
+    """Return the error for a mask with colours where numbers are listed."""
+    if not pixels.has_scale():
+        return StudyError(
+            f"Mask {path} has colours: {pixels.values[row, column].tolist()} at row {row}, column {column}.",
+            expected="grey levels, since the labels in dataset.yaml are numbers",
+            fix="Save the mask as an 8-bit PNG, and give the labels in dataset.yaml as colours.",
+        )
+    colours = pixels.colours()
+    keys, where = unique_values(pack_colours(colours))
+    numbers = np.bincount(where.ravel(), minlength=len(keys)).tolist()
+    counts = Counter({f"'#{key:06x}'": n for key, n in zip(keys.tolist(), numbers, strict=True)})
+    unlisted = UnlistedValues(path, row, column, _hex(colours[row, column]), counts, where.size, colours=True)
+    return UnlistedValuesError([unlisted], spec)
 
 
 def _write(value: int, spec: DatasetSpec) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from wbcstudy.data.datasets import Dataset, read_case
+from wbcstudy.data.findings import read_or_group
 from wbcstudy.labels import region_mask
 
 # Cases to measure, evenly spread: a median needs no more, and a dataset may have thousands of images.
@@ -33,7 +35,7 @@ def describe_scale(dataset: Dataset, case_ids: Sequence[str]) -> dict[str, Any]:
     step = max(1, -(-len(case_ids) // _MOST_CASES))
     shapes, diameters = [], []
     for case_id in list(case_ids)[::step]:
-        _, mask = read_case(dataset, dataset.case(case_id))
+        _, mask = read_or_group(partial(read_case, dataset), dataset.case(case_id), dataset)
         shapes.append(mask.shape)
         diameters += _cell_diameters(region_mask(mask, "cell"))
     heights, widths = np.array(shapes).T

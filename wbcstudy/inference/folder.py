@@ -20,7 +20,7 @@ from wbcstudy.inference.image import segment_image
 from wbcstudy.inference.inputs import Inputs, find_inputs, input_folder
 from wbcstudy.inference.network import Network, load_network
 from wbcstudy.inference.results import IMAGE_COLUMNS, Results, join_tables
-from wbcstudy.inference.summary import Failure, Summary, write_notes
+from wbcstudy.inference.summary import Failure, Summary, failure_kind, write_notes
 from wbcstudy.inference.tiling import Tiling, Way, choose_tiling
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def segment_images(
         model: see `network.load_network`.
         out: output folder; created if missing.
         settings: settings; the defaults if None.
-        show: called with one line for each image that fails, when it fails.
+        show: called with one line for the first image with each fault, when it fails.
         step: called after each image with the number of images done and in total.
 
     Raises:
@@ -93,13 +93,16 @@ def segment_images(
     with results.writing():
         _check_settings(results, network, settings, input_folder(inputs))
         _check_images(results, listing.images)
-    kept, failed = 0, {}
+    kept, failed, kinds = 0, {}, set()
     for done, (name, path) in enumerate(listing.images.items(), start=1):
         if _is_finished(results, name, path, settings):
             kept += 1
         elif failure := _segment_one(results, name, path, network, settings):
             failed[name] = failure
-            show(f"Skipped {name}: {failure.reason}")
+            # The summary names the other images with the same fault.
+            if (kind := failure_kind(failure, path)) not in kinds:
+                kinds.add(kind)
+                show(f"Skipped {name}: {failure.reason}")
         step(done, len(listing.images))
     with results.writing():
         return _summarise(results, listing, failed, kept, network, settings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wbcstudy.data.images import DARK
+from wbcstudy.errors import printable_name
 from wbcstudy.inference.inputs import Inputs
 from wbcstudy.inference.network import Network
 from wbcstudy.inference.tiling import DESCRIPTIONS
@@ -63,11 +65,13 @@ class Summary:
         """Yield the lines to print at the end; the last one has the counts."""
         yield from self.notes
         if self.failed:
-            listed = list(self.failed.items())[:_MAX_LISTED_FAILURES]
             yield f"{count(len(self.failed), 'image')} could not be segmented:"
-            yield from (f"  {name}: {failure.reason}" for name, failure in listed)
-            if len(self.failed) > len(listed):
-                yield f"  and {len(self.failed) - len(listed)} more, see images.csv"
+            groups = group_failures(self.failed, self.inputs.images)
+            for names in groups[:_MAX_LISTED_FAILURES]:
+                others = f" ({count(len(names), 'image')} with this fault: {join_words(names, most=5)})"
+                yield f"  {names[0]}: {self.failed[names[0]].reason}{others if len(names) > 1 else ''}"
+            if len(groups) > _MAX_LISTED_FAILURES:
+                yield f"  and {len(groups) - _MAX_LISTED_FAILURES} more, see images.csv"
             for fix, number in Counter(failure.fix for failure in self.failed.values() if failure.fix).most_common():
                 yield f"To fix ({count(number, 'image')}): {fix}"
         yield f"Gallery: {self.gallery}"
@@ -77,6 +81,27 @@ class Summary:
         others = f", {left_out} left out (listed in images.csv)" if left_out else ""
         segmented = count(self.images - len(self.failed), "image")
         yield f"{count(self.cells, 'cell')} in {segmented}{kept}{failed}{others}."
+
+
+def failure_kind(failure: Failure, path: Path) -> str:
+    """Return a failure without its file and numbers: equal for images with the same fault."""
+    reason = failure.reason
+    for name in (printable_name(str(path)), printable_name(path.name)):
+        reason = reason.replace(name, "FILE")
+    return re.sub(r"\d+", "#", reason)
+
+
+def group_failures(failed: Mapping[str, Failure], paths: Mapping[str, Path]) -> list[list[str]]:
+    """Return the names of failed images in groups of the same fault, the first that failed first.
+
+    Args:
+        failed: name -> failure.
+        paths: name -> file, of all images.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, failure in failed.items():
+        groups.setdefault(failure_kind(failure, paths.get(name, Path(name))), []).append(name)
+    return list(groups.values())
 
 
 def write_notes(records: list[dict[str, Any]], network: Network, settings: Settings, others: int) -> Iterator[str]:
