@@ -1,8 +1,9 @@
 """Pages of the documentation that are made from the code, as a hook of MkDocs.
 
 MkDocs calls `on_files` before it builds the site; nothing is written into docs/. The pages: study settings and
-dataset.yaml (from the pydantic models), the command line (from the Typer application), the Python API (one page per
-folder of the package), the contributing page and the changelog (from the repository's root).
+dataset.yaml (from the pydantic models), synthetic smears (from their ranges), the command line (from the Typer
+application), the Python API (one page per folder of the package), the contributing page and the changelog (from the
+repository's root).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pydantic.fields import FieldInfo
 from wbcstudy.cli import app
 from wbcstudy.config import BaselineConfig, DataSettings, RunConfig, StudyConfig
 from wbcstudy.data.spec import DatasetSpec
+from wbcstudy.data.synthetic.domains import DOMAINS, RANGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wbcstudy"
@@ -82,6 +84,7 @@ def pages() -> dict[str, str]:
     return {
         "reference/settings.md": settings_page(),
         "reference/dataset_yaml.md": dataset_page(),
+        "reference/synthetic_smears.md": smears_page(),
         "reference/command_line.md": command_page(),
         **api_pages(),
         "contributing.md": root_page("CONTRIBUTING.md"),
@@ -135,6 +138,37 @@ A dataset is a folder with a `dataset.yaml`. [Your own data](../guides/own_data.
 An unknown field is an error, and the message suggests the nearest name.
 
 {table_of(DatasetSpec, list(DatasetSpec.model_fields))}
+"""
+
+
+def smears_page() -> str:
+    """Return the page of the stains and ranges of synthetic smears, version 2."""
+    stains = [(f"`{row.name}`", row.title, row.source) for row in DOMAINS.values()]
+    ranges = []
+    for name, row in RANGES.items():
+        span = f"{row.low:g}" if row.low == row.high else f"{row.low:g} to {row.high:g}"
+        ranges.append((f"`{name}`", span, row.meaning, row.source))
+    return f"""# Synthetic smears of many laboratories
+
+`wbcstudy data draw` writes drawn smears with exact masks. Each stain is a domain, so that a network can be judged on a
+stain that it was not trained on. The dataset `synthetic` of the demo is the first version, which stays as it is.
+
+![Ten smears of each stain](../images/domains.jpg)
+
+Rows: {", ".join(row.title for row in DOMAINS.values())}. Version 2 also draws blasts and dense lymphocytes, and cells
+cut by the border. Basket cells have no label, so they neither train nor score. Nucleated red cells, platelets and
+debris are background.
+
+## Stains
+
+{markdown_table(("name", "stain", "colours and source"), stains)}
+
+## Ranges
+
+Every image draws each value uniformly from its range, in every stain. The ranges come from the sources, not from the
+images of a public dataset.
+
+{markdown_table(("name", "range", "meaning", "source"), ranges)}
 """
 
 

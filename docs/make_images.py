@@ -4,8 +4,9 @@
     python docs/make_images.py outputs/demo/report/index.html     # also the screenshot of the report
 
 `images/strip.png` is the header, one row and the legend of Figure 2 of the demo (synthetic images), as kept in
-outputs/reference/. `images/rooms.svg` shows the folders of the package and the path of an image through them.
-`images/report.png` is the first screen of a report; it needs Chromium.
+outputs/reference/. `images/domains.jpg` shows synthetic smears of version 2, one row per stain. `images/rooms.svg`
+shows the folders of the package and the path of an image through them. `images/report.png` is the first screen of a
+report; it needs Chromium.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ IMAGES = ROOT / "docs" / "images"
 FIGURE = ROOT / "outputs" / "reference" / "demo" / "figures" / "figure2.png"
 STRIP_ROW = 1
 WHITE = 250
+_DOMAIN_SAMPLES = 10
 
 # Title, lines of text, x, y, width, height, fill.
 _BOXES = (
@@ -78,6 +80,18 @@ def draw_strip() -> Image.Image:
     return strip
 
 
+def draw_domains() -> Image.Image:
+    """Return synthetic smears of many laboratories, one row per stain."""
+    from wbcstudy.data.synthetic.varied import DOMAINS, make_varied_smear
+
+    rows = [
+        np.concatenate([make_varied_smear(seed, domain).image for seed in range(_DOMAIN_SAMPLES)], axis=1)
+        for domain in DOMAINS
+    ]
+    sheet = Image.fromarray(np.concatenate(rows))
+    return sheet.resize((sheet.width // 2, sheet.height // 2), Image.Resampling.LANCZOS)
+
+
 def draw_rooms() -> str:
     """Return the image of the package's folders as SVG."""
     text = [
@@ -122,6 +136,7 @@ def photograph_report(page: Path) -> Image.Image:
 
 if __name__ == "__main__":
     draw_strip().save(IMAGES / "strip.png", optimize=True)
+    draw_domains().save(IMAGES / "domains.jpg", quality=82)
     (IMAGES / "rooms.svg").write_text(draw_rooms(), encoding="utf-8")
     for page in sys.argv[1:]:
         photograph_report(Path(page)).save(IMAGES / "report.png", optimize=True)

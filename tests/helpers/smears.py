@@ -2,8 +2,17 @@
 
 import numpy as np
 
+from wbcstudy.data.synthetic import varied
 from wbcstudy.data.synthetic.dataset import CELL_TYPES
+from wbcstudy.data.synthetic.domains import RANGES
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+
+
+def fix_shares(monkeypatch, **shares):
+    """Let varied fields have these shares of oddities, and none of the others."""
+    odd = ("empty", "bare", "crowded", "border", "smudged", "ruptured", "basket", *varied._EXTRAS)
+    fixed = {name: RANGES[name]._replace(low=shares.get(name, 0.0), high=shares.get(name, 0.0)) for name in odd}
+    monkeypatch.setattr(varied, "RANGES", RANGES | fixed)
 
 
 def check_laws(smear, height_px, width_px):

@@ -1,4 +1,4 @@
-"""The commands `wbcstudy data`: list, check, import and fetch datasets."""
+"""The commands `wbcstudy data`: list, draw, check, import and fetch datasets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from wbcstudy.cli.output import show
 
-data = typer.Typer(no_args_is_help=True, help="List, check and download datasets.")
+data = typer.Typer(no_args_is_help=True, help="List, draw, check and download datasets.")
 
 
 @data.command("list")
@@ -20,6 +20,25 @@ def _data_list() -> None:
     for row in DATASETS.values():
         show(f"{row.name:<22}{row.title}\n{'':<22}{row.description}")
     show("To use your own images, describe their folder in a dataset.yaml (see the guide 'Your own data').")
+
+
+@data.command("draw")
+def _data_draw(
+    folder: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
+    cases: Annotated[int, typer.Option(help="Number of images.")] = 200,
+    domains: Annotated[
+        str, typer.Option(help="Stains, separated by commas: mgg, wright, leishman, rapid.")
+    ] = "mgg,wright,leishman,rapid",
+    seed: Annotated[int, typer.Option(help="Images of another seed are other images.")] = 0,
+) -> None:
+    """Draw synthetic smears of many laboratories, with exact masks, as a dataset folder.
+
+    Example: wbcstudy data draw my_smears --domains mgg,wright,leishman --cases 400
+    """
+    from wbcstudy.data.synthetic.varied import write_varied_dataset
+
+    names = [name.strip() for name in domains.split(",") if name.strip()]
+    show(f"Written: {write_varied_dataset(folder, cases=cases, seed=seed, domains=names)}")
 
 
 @data.command("check")

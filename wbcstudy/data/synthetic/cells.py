@@ -57,6 +57,18 @@ LOOKS = {
     ),
 }
 CELL_TYPES = tuple(LOOKS)
+# Further types, of `varied.make_varied_smear` only; the shares of `LOOKS` must not change, or `synthetic` would.
+MORE_LOOKS = {
+    "blast": Look(
+        0.14, (5.5, 9.0), 0.05, {"azure": (0.65, 1.3), "eosin": (0.05, 0.15)}, (0.3, 0.10), (0.45, 0.75), (0.3, 0.14)
+    ),
+    "dense_lymphocyte": Look(
+        0.14, (3.6, 4.8), 0.03, {"azure": (0.4, 1.2), "eosin": (0.05, 0.2)}, (0.35, 0.10), (0.95, 1.35), (0.6, 0.06)
+    ),
+}
+ALL_LOOKS = LOOKS | MORE_LOOKS
+# Radius of a round nucleus, relative to that of the cell.
+_ROUND = {"blast": (0.80, 0.94), "dense_lymphocyte": (0.80, 0.95)}
 
 
 @dataclass(frozen=True)
@@ -184,7 +196,7 @@ def _make_nucleus(rng: np.random.Generator, cell_type: str, radius_um: float) ->
         thick = 1 + 0.16 * np.cos(np.linspace(0, 2 * np.pi, count)) + 0.05 * rng.normal(0, 1, count)
         return Nucleus(points, radius_um * rng.uniform(0.25, 0.33) * thick)
     # The nucleus of a lymphocyte is round, often with a shallow notch: two nearly equal circles.
-    size = radius_um * rng.uniform(0.74, 0.86)
+    size = radius_um * rng.uniform(*_ROUND.get(cell_type, (0.74, 0.86)))
     angle = rng.uniform(0, 2 * np.pi)
     push = np.array([np.cos(angle), np.sin(angle)]) * (radius_um - size) * rng.uniform(0.2, 0.8)
     turn = rng.uniform(0, np.pi)
@@ -205,7 +217,7 @@ def draw_white_cell(
 
     Args:
         rng: random generator of the cell.
-        cell_type: one of `CELL_TYPES`.
+        cell_type: a key of `ALL_LOOKS`.
         outline: its outline.
         x: micrometres from the cell's centre to the right, float32 (h, w).
         y: micrometres from the cell's centre downwards, float32 (h, w).
@@ -216,7 +228,7 @@ def draw_white_cell(
         Signed distances in micrometres to the outlines of the cell and of the nucleus inside it, float32 (h, w), and
         the optical density, float32 (h, w, 3).
     """
-    look = LOOKS[cell_type]
+    look = ALL_LOOKS[cell_type]
     (grain_um, grain_contrast), (chromatin_um, chromatin_contrast) = look.grain, look.chromatin
 
     def grain(size_um):

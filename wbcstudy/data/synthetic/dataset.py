@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,14 @@ import numpy as np
 import yaml
 
 from wbcstudy.data.synthetic.cells import CELL_TYPES
-from wbcstudy.data.synthetic.field import Field, draw_field, place_white_cells
+from wbcstudy.data.synthetic.field import Field, PlacedCell, draw_field, place_white_cells
 from wbcstudy.data.synthetic.slide import make_slide
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, temporary_folder
-from wbcstudy.labels import CYTOPLASM, LABELS, NUCLEUS
+from wbcstudy.labels import CYTOPLASM, IGNORED, LABELS, NUCLEUS
 from wbcstudy.registry import unknown_name
 
-__all__ = ["CELL_TYPES", "Smear", "SmearCell", "make_smear", "pixel_size", "write_synthetic_dataset"]
+__all__ = ["CELL_TYPES", "Smear", "SmearCell", "make_smear", "pixel_size", "write_smears", "write_synthetic_dataset"]
 
 # A 100x objective on a common camera.
 _PIXEL_SIZE_UM = 0.16
@@ -33,6 +33,7 @@ _SMALLEST_PX, _LARGEST_PX = 16, 8192
 _CITATION = "Synthetic images, drawn by wbcstudy. They show no patient and may be used freely."
 # Grey levels of the masks, as in public datasets of this field and visible in any viewer.
 _GREY = {"background": 0, "cytoplasm": 128, "nucleus": 255}
+_IGNORED_GREY = 64
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,13 @@ def make_smear(
     count = int(rng.integers(low, high + 1))
     placed = place_white_cells(rng, field, count, touching, cell_types, main_type)
     image, instances, nuclei = draw_field(draw_seed, field, look, placed)
+    return assemble_smear(field, placed, image, instances, nuclei)
 
+
+def assemble_smear(
+    field: Field, placed: Sequence[PlacedCell], image: np.ndarray, instances: np.ndarray, nuclei: np.ndarray
+) -> Smear:
+    """Make the smear of a drawn field; arguments as returned by `field.draw_field`."""
     mask = np.where(instances > 0, CYTOPLASM, LABELS["background"]).astype(np.uint8)
     mask[nuclei > 0] = NUCLEUS
     border = np.concatenate([instances[[0, -1]].ravel(), instances[:, [0, -1]].ravel()])
@@ -212,6 +219,38 @@ def write_synthetic_dataset(
     Raises:
         StudyError: an argument is not valid, the folder is not empty, or it cannot be written.
     """
+    options = {"seed": seed, "size_px": size_px, "slides": slides, "white_cells": white_cells, "touching": touching}
+
+    def draw(index: int) -> tuple[str, Smear, str]:
+        return f"smear{index:04d}", _make_case(index, **options), f"slide{index % slides:02d}"
+
+    return write_smears(folder, cases, draw, name, "Synthetic blood smears", instances)
+
+
+def write_smears(
+    folder: str | Path,
+    cases: int,
+    draw: Callable[[int], tuple[str, Smear, str]],
+    name: str,
+    title: str,
+    instances: bool,
+) -> Path:
+    """Write smears as a dataset, completely or not at all.
+
+    Args:
+        folder: folder to write, which must be empty or not exist.
+        cases: number of images, 1 or more.
+        draw: index -> case id, smear and group ('' for none).
+        name: name in `dataset.yaml`.
+        title: title in `dataset.yaml`.
+        instances: whether to write `instances/`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        StudyError: the folder is not empty, or cannot be written.
+    """
     folder = Path(folder)
     _check("cases", cases, "a whole number, 1 or more", valid=_is_whole(cases, 1))
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -220,23 +259,22 @@ def write_synthetic_dataset(
             expected="a new or an empty folder for the synthetic dataset",
             fix="Choose another folder, or delete this one if you do not need it.",
         )
-    options = {"seed": seed, "size_px": size_px, "slides": slides, "white_cells": white_cells, "touching": touching}
-    first = _make_case(0, **options)  # checks the arguments before anything is written
+    first = draw(0)  # checks the arguments before anything is written
     try:
         # Files in the subfolder get the usual permissions, although the temporary folder is private.
         with temporary_folder(folder.parent) as temporary:
             part = temporary / "dataset"
             for subfolder in ("images", "masks", *(["instances"] if instances else [])):
                 (part / subfolder).mkdir(parents=True)
-            rows = [("case_id", "cell_type", "group")]
+            rows, ignored = [("case_id", "cell_type", "group")], False
             for index in range(cases):
-                smear = first if index == 0 else _make_case(index, **options)
-                case_id = f"smear{index:04d}"
+                case_id, smear, group = first if index == 0 else draw(index)
                 _write_case(part, case_id, smear, instances)
-                rows.append((case_id, smear.cells[0].cell_type if smear.cells else "", f"slide{index % slides:02d}"))
+                ignored |= bool((smear.mask == IGNORED).any())
+                rows.append((case_id, smear.cells[0].cell_type if smear.cells else "", group))
             with (part / "cases.csv").open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows(rows)
-            _write_description(part, name, first.pixel_size_um, instances)
+            _write_description(part, name, title, first[1].pixel_size_um, instances, ignored)
             if folder.is_dir():
                 folder.rmdir()  # it is empty; Windows cannot rename onto it
             part.rename(folder)
@@ -249,7 +287,8 @@ def write_synthetic_dataset(
 def _write_case(folder: Path, case_id: str, smear: Smear, instances: bool) -> None:
     from PIL import Image
 
-    grey = np.zeros(len(LABELS), np.uint8)
+    grey = np.zeros(256, np.uint8)
+    grey[IGNORED] = _IGNORED_GREY
     for label, value in LABELS.items():
         grey[value] = _GREY[label]
     Image.fromarray(smear.image).save(folder / "images" / f"{case_id}.png")
@@ -258,10 +297,12 @@ def _write_case(folder: Path, case_id: str, smear: Smear, instances: bool) -> No
         Image.fromarray(smear.instances).save(folder / "instances" / f"{case_id}.png")
 
 
-def _write_description(folder: Path, name: str, pixel_size_um: float, instances: bool) -> None:
+def _write_description(
+    folder: Path, name: str, title: str, pixel_size_um: float, instances: bool, ignored: bool
+) -> None:
     fields = {
         "name": name,
-        "title": "Synthetic blood smears",
+        "title": title,
         "images": "images/{case}.png",
         "masks": "masks/{case}.png",
         "labels": _GREY,
@@ -270,6 +311,8 @@ def _write_description(folder: Path, name: str, pixel_size_um: float, instances:
         "pixel_size_um": pixel_size_um,
         "citation": _CITATION,
     }
+    if ignored:
+        fields["ignore"] = [_IGNORED_GREY]
     if instances:
         fields["instances"] = "instances/{case}.png"
     text = "# Written by wbcstudy: drawn, not photographed.\n"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from wbcstudy.data.synthetic.cells import LOOKS, Outline, coverage, draw_white_cell, make_outline, soft
+from wbcstudy.data.synthetic.cells import ALL_LOOKS, Outline, coverage, draw_white_cell, make_outline, soft
 from wbcstudy.data.synthetic.slide import Slide, expose, smooth_noise
 
 _RED_RADIUS_UM = 3.6
@@ -50,11 +50,19 @@ class Field:
 
 @dataclass(frozen=True)
 class PlacedCell:
-    """A white cell in a field; `centre_um` is (x, y) from the upper left corner."""
+    """A white cell in a field.
+
+    Args:
+        cell_type: a key of `cells.ALL_LOOKS`.
+        outline: its outline.
+        centre_um: its centre (x, y) from the upper left corner.
+        damage: "smudged", "ruptured" or ''.
+    """
 
     cell_type: str
     outline: Outline
     centre_um: np.ndarray
+    damage: str = ""
 
 
 def place_white_cells(
@@ -69,13 +77,13 @@ def place_white_cells(
 
     The first cell, the main cell, is near the middle. Cells that do not touch are at least a micrometre apart.
     """
-    shares = np.array([LOOKS[name].share for name in cell_types])
+    shares = np.array([ALL_LOOKS[name].share for name in cell_types])
     placed: list[PlacedCell] = []
     for index in range(count):
         name = cell_types[rng.choice(len(cell_types), p=shares / shares.sum())]
         if index == 0 and main_type is not None:
             name = main_type
-        look = LOOKS[name]
+        look = ALL_LOOKS[name]
         radius = rng.uniform(*look.radius_um)
         if name == "lymphocyte" and rng.random() < 0.15:  # a large lymphocyte
             radius *= 1.3
@@ -122,12 +130,35 @@ def draw_field(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw a field with the placed white cells, and red cells and platelets around them.
 
-    Where two white cells overlap, the pixels belong to the later one, which is on top.
-
     Returns:
-        The image, uint8 (H, W, 3), and the cells and their nuclei, uint16 (H, W), k for the k-th white cell.
+        The image, uint8 (H, W, 3), and the cells and their nuclei as from `draw_density`.
     """
     seeds = seed.spawn(3 + len(placed))
+    density, instances, nuclei = draw_density(seeds, field, slide, placed)
+    return expose(density, slide, np.random.default_rng(seeds[2]), field.pixel_size_um), instances, nuclei
+
+
+def draw_density(
+    seeds: Sequence[np.random.SeedSequence],
+    field: Field,
+    slide: Slide,
+    placed: Sequence[PlacedCell],
+    damage: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw the optical density of a field.
+
+    Where two white cells overlap, the pixels belong to the later one, which is on top.
+
+    Args:
+        seeds: for red cells, for specks, one that is not used, and one for each white cell.
+        field: size of the field.
+        slide: the slide.
+        placed: the white cells.
+        damage: changes a drawn white cell; see `odd_cells.damage_white_cell`, whose `kind` is the cell's `damage`.
+
+    Returns:
+        The density, float32 (H, W, 3), and the cells and their nuclei, uint16 (H, W), k for the k-th white cell.
+    """
     shape = (field.height_px, field.width_px)
     density = np.zeros((*shape, 3), np.float32)
     instances, nuclei = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
@@ -137,9 +168,10 @@ def draw_field(
     for number, (placed_cell, cell_seed) in enumerate(zip(placed, seeds[3:], strict=True), 1):
         outline, rng = placed_cell.outline, np.random.default_rng(cell_seed)
         where, x, y = field.patch(placed_cell.centre_um, outline.reach_um + 1.0)
-        cell, nucleus, cell_density = draw_white_cell(
-            rng, placed_cell.cell_type, outline, x, y, slide, field.pixel_size_um
-        )
+        drawn_cell = draw_white_cell(rng, placed_cell.cell_type, outline, x, y, slide, field.pixel_size_um)
+        if placed_cell.damage:
+            drawn_cell = damage(rng, placed_cell.damage, outline, drawn_cell, x, y, field.pixel_size_um)
+        cell, nucleus, cell_density = drawn_cell
         drawn.append((where, cell, cell_density))
         white[where] = np.minimum(white[where], cell)
         inside = cell < 0
@@ -153,7 +185,7 @@ def draw_field(
     for where, cell, cell_density in drawn:
         cover = coverage(cell, field.pixel_size_um)[..., None]
         density[where] = density[where] * (1 - cover) + cell_density * cover
-    return expose(density, slide, np.random.default_rng(seeds[2]), field.pixel_size_um), instances, nuclei
+    return density, instances, nuclei
 
 
 def _red_cell(rng: np.random.Generator, outline: Outline, x: np.ndarray, y: np.ndarray, pallor: float):
@@ -176,7 +208,9 @@ def _red_cell(rng: np.random.Generator, outline: Outline, x: np.ndarray, y: np.n
     return outline.distance(x, y), amount
 
 
-def _platelet(rng: np.random.Generator, distance: np.ndarray, pixel_size_um: float) -> tuple[np.ndarray, np.ndarray]:
+def draw_platelet(
+    rng: np.random.Generator, distance: np.ndarray, pixel_size_um: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the azure and violet of a platelet: a pale blue body with violet granules in its middle."""
     grain = smooth_noise(rng, distance.shape, max(0.5, 0.16 / pixel_size_um))
     body = soft(distance, 0.35)
@@ -247,7 +281,7 @@ def _draw_specks(rng, field, slide, placed, reds, density) -> None:
         if not _away_from_white(centre, placed, 2.0) or covered:
             continue
         where, x, y = field.patch(centre, outline.reach_um + 0.3)
-        azure, violet = _platelet(rng, outline.distance(x, y), field.pixel_size_um)
+        azure, violet = draw_platelet(rng, outline.distance(x, y), field.pixel_size_um)
         density[where] += azure[..., None] * slide.stains["azure"] + violet[..., None] * slide.stains["violet"]
     for _ in range(rng.poisson(slide.dirt * np.prod(field.size_um) / 1000)):
         centre, radius = rng.uniform(0, 1, 2) * field.size_um, rng.uniform(0.2, 0.45)
