@@ -1,22 +1,36 @@
 """Ignored mask values neither train nor score, anywhere; without them nothing changes."""
 
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from scipy.ndimage import maximum_filter
 
+from tests.helpers.checkout import ROOT
+from tests.helpers.colour_run import build_colour_network, paint, round_cells
 from tests.helpers.drawn_cases import draw_case
 from wbcstudy.baselines.base import draw_training_pixels
+from wbcstudy.baselines.khouani2020 import MaskRcnn
 from wbcstudy.baselines.methods import build_method
 from wbcstudy.baselines.superpixels import superpixel_labels
-from wbcstudy.config import RunConfig
+from wbcstudy.config import RunConfig, StudyConfig
+from wbcstudy.config_io import write_yaml
 from wbcstudy.data.arrays import label_probabilities, majority, read_cases, read_training_cases, resize_shares
 from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.duplicates import compare_masks
 from wbcstudy.data.overlays import colour_mask, draw_difference, draw_overlay
+from wbcstudy.data.records import read_split
+from wbcstudy.errors import StudyError
 from wbcstudy.labels import IGNORED
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.batches import make_batches, show_augmented
 from wbcstudy.nets.losses import build_loss
+from wbcstudy.nets.model_file import load_model
 from wbcstudy.registry import LOSSES
+from wbcstudy.reporting.page import write_report
+from wbcstudy.reporting.results import load_results
+from wbcstudy.runs.results import read_predictions
 from wbcstudy.scoring.boundary import score_boundaries, score_boundary
 from wbcstudy.scoring.calibration import ConfidenceCounts
 from wbcstudy.scoring.evaluation import score_masks
@@ -172,6 +186,114 @@ class TestEarlierMethods:
         method = build_method(name)
         method.fit([image for image, _ in cases], [mask for _, mask in cases], np.random.default_rng(0))
         assert set(np.unique(method.predict(cases[0][0]))) <= {0, 1, 2}
+
+    def test_mask_rcnn_refuses_them(self):
+        image, mask = draw_case()
+        mask[:, 8:] = IGNORED
+        with pytest.raises(StudyError, match="cannot leave out ignored pixels"):
+            MaskRcnn().fit([image], [mask], np.random.default_rng(0))
+
+
+class TestStudy:
+    """The cells of the training notebook and the report, on masks with a void border around each cell."""
+
+    VOID = 99
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def study(cls, tmp_path_factory):
+        """The dataset, the first and the trained network, the run's folder, and the study's file."""
+        folder = tmp_path_factory.mktemp("void")
+        draw = np.random.default_rng(1)
+        for name in ("images", "masks"):
+            (folder / "data" / name).mkdir(parents=True)
+        for number in range(12):
+            mask = round_cells(32, 32, [draw.integers(10, 22, 2)])
+            image = paint(mask) + draw.integers(0, 12, (32, 32, 1), dtype=np.uint8)
+            mask[(maximum_filter(mask > 0, 5) & (mask == 0))] = cls.VOID
+            Image.fromarray(image).save(folder / f"data/images/{number}.png")
+            Image.fromarray(mask).save(folder / f"data/masks/{number}.png")
+        patterns = "images: images/{case}.png\nmasks: masks/{case}.png\n"
+        labels = f"labels: {{background: 0, cytoplasm: 1, nucleus: 2}}\nignore: {cls.VOID}\n"
+        (folder / "data/dataset.yaml").write_text(f"name: void\n{patterns}{labels}")
+        # One step on all images at once. Flips change neither the loss nor the counts of a 1x1 convolution.
+        settings = {"dataset": str(folder / "data"), "image_size": 32, "batch_size": 64, "augmented_copies": 1}
+        settings |= {"epochs": 1, "rotation_degrees": 0.0, "zoom": 0.0, "brightness": 0.0, "precision": "float32"}
+        settings |= {"loss": "cross_entropy", "near_duplicates": False, "learning_rate": 0.01, "dropout": 0.0}
+        config = StudyConfig(name="void", encoders=["unet"], losses=["cross_entropy"], baselines=[])
+        config = config.model_copy(update={name: settings[name] for name in settings if name != "loss"})
+        write_yaml(config, folder / "void.yaml")
+        first = build_colour_network()
+        head = first.get_layer("head")
+        head.set_weights([head.get_weights()[0] * 0.3, head.get_weights()[1] * 0.31])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("WBCSTUDY_OUTPUTS", str(folder / "outputs"))
+            patch.setattr("wbcstudy.nets.unet.build_unet", lambda config: load_keras().models.clone_model(first))
+            run = cls._train(settings | {"study": "void", "encoder": "unet"}, first)
+            yield load_dataset(folder / "data"), first, run, folder / "void.yaml"
+
+    @staticmethod
+    def _train(settings, first):
+        namespace = {}
+        for cell in nbformat.read(ROOT / "notebooks" / "2_train.ipynb", as_version=4).cells:
+            if cell.cell_type != "code":
+                continue
+            exec(cell.source, namespace)
+            if "parameters" in cell.metadata.get("tags", []):
+                namespace |= settings
+            if "model" in namespace and "result" not in namespace:
+                namespace["model"].set_weights(first.get_weights())
+        return namespace["folder"]
+
+    def _cross_entropy(self, network, dataset, case_ids):
+        """The mean of -log of the probability of the label, over all labelled pixels."""
+        losses = []
+        for case_id in case_ids:
+            case = dataset.case(case_id)
+            mask, image = np.array(Image.open(case.mask_path)), np.array(Image.open(case.image_path))
+            predicted = network(image[None].astype(np.float32)).numpy()[0]
+            labelled = mask != self.VOID
+            losses.append(-np.log(predicted[labelled, mask[labelled]]))
+        return np.concatenate(losses).mean()
+
+    def test_the_loss_is_that_of_the_labelled_pixels(self, study):
+        dataset, first, run, _ = study
+        (split,), history = read_split(run.study.split)[0], pd.read_csv(run.history)
+        trained = load_model(run.model)
+        assert history["loss"][0] == pytest.approx(self._cross_entropy(first, dataset, split.train), rel=1e-3)
+        assert history["val_loss"][0] == pytest.approx(
+            self._cross_entropy(trained, dataset, split.validation), rel=1e-3
+        )
+
+    def test_the_counts_are_those_of_the_labelled_pixels(self, study):
+        dataset, _, run, _ = study
+        rows = pd.read_csv(run.scores, dtype={"case_id": str}).set_index(["case_id", "region"])
+        regions = {"nucleus": [2], "cytoplasm": [1], "cell": [1, 2]}
+        for case_id, predicted in read_predictions(run).items():
+            mask = np.array(Image.open(dataset.case(case_id).mask_path))
+            predicted, mask = predicted[mask != self.VOID], mask[mask != self.VOID]
+            for region, labels in regions.items():
+                is_there, was_found = np.isin(mask, labels), np.isin(predicted, labels)
+                counts = [is_there & was_found, ~is_there & was_found, is_there & ~was_found, ~is_there & ~was_found]
+                assert rows.loc[(case_id, region), ["tp", "fp", "fn", "tn"]].tolist() == [c.sum() for c in counts]
+
+    def test_the_report_states_the_values_and_the_scores_of_the_labelled_pixels(self, study):
+        _, _, run, file = study
+        results = load_results(file)
+        page = write_report(results).read_text(encoding="utf-8")
+        assert str(self.VOID) in page and "neither train" in page
+        sums = pd.read_csv(run.scores).groupby("region")[["tp", "fp", "fn"]].sum()
+        dice = 2 * sums["tp"] / (2 * sums["tp"] + sums["fp"] + sums["fn"])
+        for region, counts in results.runs[0].record["scores"].items():
+            assert counts["dice"] == pytest.approx(dice[region])
+
+
+def test_two_masks_of_one_image_agree_where_both_have_labels():
+    first = np.zeros((6, 6), np.uint8)
+    first[1:5, 1:5] = 2
+    second = first.copy()
+    second[1:3] = IGNORED
+    assert compare_masks(first, second) == {"nucleus": 1.0, "cell": 1.0}
 
 
 def test_drawings_show_them_as_neither_missed_nor_added():

@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 
 from tests.helpers.drawn_cases import GREY, draw_case
+from wbcstudy.data.datasets import load_dataset
 
 
 @pytest.fixture
@@ -29,5 +30,21 @@ def make_folder(tmp_path):
         values = {name: value for name, value in values.items() if value is not None}
         (folder / "dataset.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
         return folder / "dataset.yaml"
+
+    return make
+
+
+@pytest.fixture
+def make_dataset(make_folder):
+    """A function that writes a dataset and changes its masks; returns the dataset."""
+
+    def make(masks, **fields):
+        file = make_folder(cases=len(masks), **fields)
+        for number, values in enumerate(masks):
+            path = file.parent / "masks" / f"{number:03d}.png"
+            mask = np.array(Image.open(path))
+            mask[0, : len(values)] = values
+            Image.fromarray(mask).save(path)
+        return load_dataset(file)
 
     return make

@@ -10,7 +10,7 @@ from skimage import measure
 
 from wbcstudy.baselines.base import Method
 from wbcstudy.errors import StudyError
-from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS, region_mask
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, IGNORED, NUCLEUS, region_mask
 
 # Classes of the network; 0 is its background. A cell is nucleus and cytoplasm together, so that it is one piece.
 _CELL, _NUCLEUS = 1, 2
@@ -32,6 +32,8 @@ class MaskRcnn(Method):
     unchanged network, without their pre-trained weights. From scratch, on some seventy images, it is undertrained. On a
     machine with a GPU: install torchvision, raise `epochs` to about 100, and list the method in `baselines`.
 
+    Masks with ignored pixels are refused.
+
     Args:
         image_size_px: side to which the network resizes an image.
         epochs: number of passes over the training images.
@@ -52,6 +54,7 @@ class MaskRcnn(Method):
     device: str | None = None
 
     def _fit(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], rng: np.random.Generator) -> None:
+        _check_labelled(masks)
         torch, detection = _torch()
         device = self._device(torch)
         torch.manual_seed(int(rng.integers(2**31)))
@@ -96,13 +99,23 @@ class MaskRcnn(Method):
         return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _check_labelled(masks: Sequence[np.ndarray]) -> None:
+    """Refuse ignored pixels: the losses are per box, in which they would be background."""
+    number = sum(bool((mask == IGNORED).any()) for mask in masks)
+    if number:
+        raise StudyError(
+            f"Mask R-CNN cannot leave out ignored pixels, and {number} of {len(masks)} training masks have some.",
+            expected="masks in which every pixel has a label, since its losses are per box, not per pixel",
+            fix="Remove khouani2020 from `baselines`, or list the values of `ignore` under a label in dataset.yaml.",
+        )
+
+
 def _instance_targets(mask: np.ndarray) -> dict[str, np.ndarray]:
     """Convert a mask, uint8 (H, W) of labels, to instances in the format of torchvision's detection networks.
 
     Returns:
         "boxes": float32 (n, 4), x0, y0, x1, y1 in px, x1 and y1 exclusive; "labels": int64 (n,), 1 for a cell and
         2 for a nucleus; "masks": uint8 (n, H, W). n is 0 for a mask without cells.
-        Ignored pixels are background: its losses are per box, not per pixel.
     """
     boxes, labels, masks = [], [], []
     for instance_class, region in ((_CELL, region_mask(mask, "cell")), (_NUCLEUS, mask == NUCLEUS)):

@@ -147,7 +147,8 @@ def _compare_pair(duplicate: Duplicate, dataset: Dataset) -> ImagePair:
     differing, agreement = None, {}
     if duplicate.kind == "pixels":
         masks = [read_case_mask(case, dataset.spec) for case in (first, second)]
-        differing, agreement = int((masks[0] != masks[1]).sum()), compare_masks(*masks)
+        labelled = (masks[0] != IGNORED) & (masks[1] != IGNORED)
+        differing, agreement = int(((masks[0] != masks[1]) & labelled).sum()), compare_masks(*masks)
     facts = {"cell types": (first.cell_type, second.cell_type), "groups": (first.group, second.group)}
     different = tuple(name for name, (one, other) in facts.items() if one != other)
     return ImagePair(duplicate, first.image_path, second.image_path, differing, agreement, different)

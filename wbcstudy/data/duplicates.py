@@ -20,7 +20,7 @@ from wbcstudy.data.images import read_image
 from wbcstudy.data.near_duplicates import find_pairs, make_thumbnail
 from wbcstudy.data.records import read_duplicates_record
 from wbcstudy.files import cannot_write, write_json
-from wbcstudy.labels import REGIONS, region_mask
+from wbcstudy.labels import IGNORED, REGIONS, region_mask
 
 if TYPE_CHECKING:
     from wbcstudy.data.datasets import Dataset
@@ -119,10 +119,13 @@ def find_duplicates(dataset: Dataset, near: bool = True) -> tuple[Duplicate, ...
 
 
 def compare_masks(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    """Compare two masks of one image, integer labels (H, W): region -> Dice, for the regions of either mask."""
-    agreement = {}
+    """Compare two masks of one image, integer labels (H, W): region -> Dice, for the regions of either mask.
+
+    Pixels that one of them ignores do not count.
+    """
+    agreement, counted = {}, (first != IGNORED) & (second != IGNORED)
     for region in REGIONS:
-        one, other = region_mask(first, region), region_mask(second, region)
+        one, other = (region_mask(mask, region) & counted for mask in (first, second))
         if area := int(one.sum()) + int(other.sum()):
             agreement[region] = 2 * int((one & other).sum()) / area
     return agreement
