@@ -76,7 +76,7 @@ class UnlistedValuesError(StudyError):
     def _describe(self) -> str:
         first, *others = self.masks
         has = "colours" if self.kind == "colours" else "values that are not listed under `labels`"
-        place = f"at row {first.row}, column {first.column}"
+        position = f"at row {first.row}, column {first.column}"
         if others:
             names = join_words([mask.path.name for mask in self.masks], most=_MOST_NAMES)
             numbers = Counter(value for mask in self.masks for value in mask.counts)
@@ -85,12 +85,12 @@ class UnlistedValuesError(StudyError):
             more = ", ..." if len(numbers) > len(frequent) else ""
             return (
                 f"{len(self.masks)} masks have {has} ({names}): {listed}{more}. "
-                f"For example, {first.path} has {first.value} {place}."
+                f"For example, {first.path} has {first.value} {position}."
             )
         if self.kind == "colours":
-            return f"Mask {first.path} has colours: {first.value} {place}. All colours: {list_values(self.counts)}."
+            return f"Mask {first.path} has colours: {first.value} {position}. All colours: {list_values(self.counts)}."
         return (
-            f"Mask {first.path} has the value {first.value} {place}, which is not listed under `labels`. "
+            f"Mask {first.path} has the value {first.value} {position}, which is not listed under `labels`. "
             f"Unlisted values: {list_values(self.counts)}."
         )
 
