@@ -58,12 +58,8 @@ lab: env  ## Open JupyterLab with copies of the notebooks, in my_notebooks/
 	@WBCSTUDY_ROOT='$(CURDIR)' $(BIN)/wbcstudy copy-notebooks
 	@cd my_notebooks && ../$(BIN)/jupyter lab --ServerApp.tornado_settings='$(UPLOADS)' $(OPTIONS)
 
-# Reachable from this computer only, with the token in the address. The page makes no requests to the internet.
-# A tab that was closed or reloaded leaves its kernel, of about 1 GB: it is ended after five minutes. Open tabs are kept.
 app: env  ## Explore studies and segment your own images in the browser
-	@cd notebooks && JUPYTER_PATH=../wbcstudy/templates ../$(BIN)/voila 5_explore.ipynb --Voila.ip=127.0.0.1 --token --template=wbcstudy \
-	  --MappingKernelManager.cull_interval=60 --MappingKernelManager.cull_idle_timeout=300 \
-	  --Voila.tornado_settings='$(UPLOADS)' $(OPTIONS)
+	@WBCSTUDY_ROOT='$(CURDIR)' $(BIN)/wbcstudy app $(OPTIONS)
 
 lint: env  ## Check style, words and dependencies: ruff, deptry, the word list of CONTRIBUTING.md
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/deptry . && $(BIN)/python -m pytest -q tests/test_style.py -k "english or names"

@@ -185,6 +185,9 @@ def command_page() -> str:
     for name, command in commands(root):
         parts += [f"## {name}", plain_text(command.help), f"```\n{name} [OPTIONS]{arguments(command)}\n```"]
         parts.append(parameter_table(command))
+        if command.epilog:
+            heading, *lines = command.epilog.split("\n  ")
+            parts += [heading, "\n".join(["```", *lines, "```"])]
     return "\n\n".join(part for part in [*parts, ENVIRONMENT] if part) + "\n"
 
 

@@ -34,6 +34,7 @@ from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.inference.split_cells import split_cells
 from wbcstudy.labels import REGION_COLOURS
 from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.study.app import app_command, app_environment
 
 pytestmark = [
     pytest.mark.slow,
@@ -327,12 +328,12 @@ def app(desk):
     Image.fromarray(paint(FIELD)).save(next(painted.glob("images/*.png")))
     Image.fromarray(np.array([0, 128, 255], np.uint8)[FIELD]).save(next(painted.glob("masks/*.png")))
     write_colour_run(desk.outputs, "painted", size=96, dataset=painted)
-    command, environment = make_command("app")
-    assert (ROOT / "notebooks" / environment["JUPYTER_PATH"] / "voila" / "templates" / "wbcstudy").is_dir()
+    command, environment = app_command(), app_environment()
+    assert (Path(environment["JUPYTER_PATH"]) / "voila" / "templates" / "wbcstudy").is_dir()
     # The app shows the notebook of the checkout and must not change it.
     notebook = ROOT / "notebooks" / "5_explore.ipynb"
     before = notebook.read_bytes()
-    server = Server(command, notebook.parent, desk.environment | environment, desk.folder / "app.log")
+    server = Server(command, notebook.parent, environment | desk.environment, desk.folder / "app.log")
     yield server
     server.stop()
     assert notebook.read_bytes() == before
@@ -396,14 +397,14 @@ def test_the_app_segments_an_image_that_is_uploaded(app, desk, page, tmp_path):
 
 
 def test_the_kernels_of_reloaded_pages_end_and_that_of_the_open_page_stays(desk, page):
-    command, environment = make_command("app")
+    command, environment = app_command(), app_environment()
     # As `make app`, in seconds instead of minutes.
     shorter = {"cull_interval": 2, "cull_idle_timeout": 15}
     changed = [
         re.sub(r"(?<=\.)(cull_\w+)=\d+", lambda match: f"{match[1]}={shorter[match[1]]}", word) for word in command
     ]
     assert sum(before != after for before, after in zip(command, changed, strict=True)) == len(shorter)
-    server = Server(changed, ROOT / "notebooks", desk.environment | environment, desk.folder / "reloaded.log")
+    server = Server(changed, ROOT / "notebooks", environment | desk.environment, desk.folder / "reloaded.log")
     try:
         page.goto(server.address)
         for _ in range(5):

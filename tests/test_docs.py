@@ -56,6 +56,7 @@ PARSED = {
     "init": "tests/data/test_propose.py runs it on common layouts",
     "data import": "tests/data/test_import_outlines.py runs it on each format",
     "data draw": "draws hundreds of images; tests/data/synthetic/test_varied.py writes a small dataset",
+    "open": "tests/study/test_app.py runs it",
     "data fetch": "downloads images",
     "weights fetch": "downloads weights",
     "weights convert": "needs a downloaded file; tests/nets/test_convert_weights.py converts one of the same layout",

@@ -27,7 +27,7 @@ from wbcstudy.errors import (
     find_yaml_fault,
     show_value,
 )
-from wbcstudy.files import expand_home, project_root, read_bytes, read_json_bytes
+from wbcstudy.files import read_bytes, read_json_bytes
 from wbcstudy.registry import unknown_name
 from wbcstudy.wording import join_words
 
@@ -45,15 +45,6 @@ Text = Annotated[str, Field(max_length=1_000_000)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Number = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-def find_study_file(path: str | Path) -> Path:
-    """Return the path of a study's YAML: from the current folder or, if it does not exist there, from the checkout.
-
-    A notebook opened in JupyterLab runs in notebooks/, where there is no `params/demo.yaml`.
-    """
-    path = expand_home(path)
-    return path if path.exists() or path.is_absolute() else project_root() / path
 
 
 def read_study(path: str | Path) -> StudyConfig:

@@ -8,7 +8,7 @@ import pytest
 
 
 def test_a_bug_is_reported_without_a_traceback(command, cells, monkeypatch):
-    monkeypatch.setattr("wbcstudy.study.plan.read_plan", lambda *args: 1 / 0)
+    monkeypatch.setattr("wbcstudy.study.status.read_plan", lambda *args: 1 / 0)
     code, _, message = command("status", cells)
     assert code == 1
     assert "ZeroDivisionError" in message and "Traceback" not in message and "--debug" in message

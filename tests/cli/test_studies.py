@@ -116,6 +116,24 @@ def test_the_status_of_a_study_that_never_ran(command, cells, places):
     assert not (places / "outputs").exists()
 
 
+def test_a_study_is_named_by_its_name_file_or_folder(command, cells, places, monkeypatch):
+    from wbcstudy.study.plan import prepare, read_plan
+
+    prepare(read_plan(cells))
+    monkeypatch.chdir(places)
+    cells.unlink()
+    for study in ("small", places / "outputs" / "small", places / "outputs" / "small" / "small.yaml"):
+        for action in (["status"], ["run", "--dry-run"], ["stop"]):
+            code, printed, errors = command(action[0], study, *action[1:])
+            assert code == 0 and "small" in printed + str(study), errors
+        assert "nothing to report" in command("report", study)[2]
+
+
+@pytest.mark.parametrize("action", ["run", "status", "report", "stop", "plan"])
+def test_an_unknown_study_is_refused_with_those_there_are(command, places, action):
+    check_refused(command(action, "segmentation_wcb_2"), places, "segmentation_wcb_2", "demo", "'segmentation_wbc_2'")
+
+
 def test_a_report_of_nothing_is_refused(command, cells, places):
     check_refused(command("report", cells), places, "nothing to report")
 

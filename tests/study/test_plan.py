@@ -13,8 +13,9 @@ from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
 from wbcstudy.config_io import write_yaml
 from wbcstudy.errors import StudyError
 from wbcstudy.runs.locks import lock_study
-from wbcstudy.study.plan import plan_repetition, prepare, read_plan, remove_damaged, study_status
+from wbcstudy.study.plan import plan_repetition, prepare, read_plan, remove_damaged
 from wbcstudy.study.run import run_study
+from wbcstudy.study.status import study_status
 
 
 def test_the_precision_of_a_failed_run_without_epochs_can_change(write_study, finish):

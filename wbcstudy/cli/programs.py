@@ -1,14 +1,46 @@
-"""Hidden commands, which the Makefile and the Snakefile call."""
+"""The commands open and app, and hidden commands, which the Makefile and the Snakefile call."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from wbcstudy.cli.arguments import complete_study, examples
 from wbcstudy.cli.output import show
 
 app = typer.Typer()
+_OTHER_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@app.command("open", epilog=examples("wbcstudy open demo", "wbcstudy open"))
+def _open(
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            help="Name, file or folder of the study. Default: the study with the newest report.",
+            autocompletion=complete_study,
+            metavar="[STUDY]",
+        ),
+    ] = None,
+) -> None:
+    """Open the report of a study in the browser, and print its address."""
+    from wbcstudy.study.app import open_report
+
+    open_report(study, show)
+
+
+@app.command(
+    "app",
+    context_settings=_OTHER_OPTIONS,
+    epilog=examples("wbcstudy app", "wbcstudy app --no-browser --port=9000"),
+)
+def _app(context: typer.Context) -> None:
+    """Explore studies and segment your own images in the browser. Options of `voila` can follow. Ctrl-C ends it."""
+    from wbcstudy.study.app import run_app
+
+    raise typer.Exit(run_app(context.args))
 
 
 @app.command("copy-notebooks", hidden=True)

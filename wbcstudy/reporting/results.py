@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.config import StudyConfig
-from wbcstudy.config_io import find_study_file, read_study
+from wbcstudy.config_io import read_study
 from wbcstudy.data.arrays import read_scored_case
 from wbcstudy.data.datasets import Dataset, find_spec, load_dataset, read_case
 from wbcstudy.data.duplicates import Duplicate, merge_groups, read_duplicates
@@ -31,6 +31,7 @@ from wbcstudy.reporting.tables.study_tables import Table, make_tables
 from wbcstudy.reporting.tables.table3 import MeasuredMethod, load_measured, make_table3
 from wbcstudy.reporting.tables.transfer import Transfer, load_transfer, make_flips
 from wbcstudy.reporting.text.certainty import Certainty, describe_certainty
+from wbcstudy.runs.find_study import find_study_file
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import Run, load_usable_runs, read_predictions
 from wbcstudy.scoring.calibration import Reliability, read_reliability
@@ -59,7 +60,7 @@ def load_results(study_file: str | Path) -> StudyResults:
     """Load the finished and failed runs of a study.
 
     Args:
-        study_file: path or name of the study's file; its settings name the folder below outputs/.
+        study_file: path of the study's file, its folder in outputs/, or its name.
     """
     config = read_study(find_study_file(study_file))
     study = StudyFolder.of(config.name)

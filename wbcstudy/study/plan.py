@@ -5,10 +5,9 @@ from __future__ import annotations
 import fnmatch
 import functools
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -27,8 +26,9 @@ from wbcstudy.files import (
     sweep,
     write_json,
 )
-from wbcstudy.runs.folders import RunFolder, StudyFolder, problem_status
-from wbcstudy.runs.records import VERIFY, changed_documents
+from wbcstudy.runs.find_study import find_study_file
+from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.records import VERIFY
 from wbcstudy.runs.start import check_same_settings
 from wbcstudy.wording import join_words
 
@@ -77,13 +77,13 @@ def read_plan(source: str | Path, only: Sequence[str] = ()) -> Plan:
     """Read a study and select its runs, without writing anything.
 
     Args:
-        source: `params/<study>.yaml`.
+        source: file, folder or name of the study, see `find_study_file`.
         only: patterns on run names ("resnet*", "*__dice__*"), each of which must match a run; empty for all runs.
 
     Raises:
         StudyError: the file cannot be used, a pattern matches no run, or a run folder has other settings.
     """
-    source = Path(source)
+    source = find_study_file(source)
     study = read_study(source)
     study = _resolve_paths(study, source)
     for name in study.baselines:
@@ -128,7 +128,7 @@ def plan_repetition(run: str | Path, name: str) -> Plan:
         raise StudyError(
             f"There is no run {run}: {path} does not exist.",
             expected="the folder of a run (outputs/<study>/runs/<run>), or its params.yaml",
-            fix="Check the path. `wbcstudy status params/<study>.yaml` lists the runs of a study.",
+            fix="Check the path. `wbcstudy status STUDY` lists the runs of a study.",
         )
     values = read_yaml(path)
     config_class = BaselineConfig if "method" in values else RunConfig
@@ -170,56 +170,6 @@ def check_available(datasets: Sequence[str]) -> None:
     for dataset in datasets:
         if dataset not in DATASETS or not DATASETS[dataset].generator:
             load_dataset(dataset)
-
-
-def study_status(source: str | Path, verify: bool = False) -> list[dict[str, object]]:
-    """Return one row per run: name, status, epoch, epochs, files and, if complete, pooled Dice. Writes nothing.
-
-    Args:
-        source: `params/<study>.yaml`.
-        verify: check large files too, and those that only people read.
-
-    Returns:
-        `files` is "damaged", "unreadable", "not verifiable" (a run of an earlier version, without digests), "verified",
-        or "checked" (all but large files); None for a run without files. `problem` is the reason, or '', and `fix` what
-        to do. `changed` lists changed files that no result depends on.
-    """
-    from wbcstudy.study.progress import last_epoch, read_dice
-
-    plan = read_plan(source)
-    rows = []
-    for name, (folder, config) in plan.work.items():
-        last = last_epoch(folder.history)
-        record, problem = folder.check(VERIFY if verify else None)
-        if problem:
-            status = problem_status(problem)
-        else:
-            status = record["status"] if record else folder.read_status()
-        dice = read_dice(record or {})
-        changed = changed_documents(folder.path, record) if verify and record else []
-        rows.append(
-            {
-                "run": name,
-                "status": status,
-                "epoch": int(last["epoch"]) if last else None,
-                "epochs": config.epochs if isinstance(config, RunConfig) else None,
-                "nucleus": dice.get("nucleus"),
-                "cytoplasm": dice.get("cytoplasm"),
-                "files": _describe_check(record, problem, verify),
-                "problem": problem.message if problem else "",
-                "fix": problem.fix if problem else "",
-                "changed": changed,
-            }
-        )
-    return rows
-
-
-def _describe_check(record: Mapping[str, Any] | None, problem: StudyError | None, verify: bool) -> str | None:
-    if problem or not record:
-        return problem_status(problem) if problem else None
-    if record["status"] != "complete":
-        return None
-    return "not verifiable" if "files" not in record else "verified" if verify else "checked"
 
 
 def remove_damaged(plan: Plan) -> list[str]:

@@ -58,7 +58,7 @@ def run_study(
     If an earlier call was killed and its grid still runs, its progress is shown until it ends.
 
     Args:
-        source: `params/<study>.yaml`.
+        source: file, folder or name of the study.
         jobs: number of parallel runs; None to fit this machine (`machine.choose_jobs`).
         only: patterns on run names; empty for all runs.
         dry_run: list the runs to do, and write nothing.

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wbcstudy.errors import StudyError
+from wbcstudy.runs.find_study import unknown_study
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import is_alive, is_locked, is_snakemake, read_holder
 from wbcstudy.study.plan import Plan
@@ -107,19 +108,16 @@ def stop_study(source: str | Path, show: Callable[[str], None] = print) -> None:
     """End a running study with all its processes; finished runs and epochs are kept.
 
     Args:
-        source: `params/<study>.yaml`, or the study's name.
+        source: file, folder or name of the study.
         show: receives one line.
 
     Raises:
         StudyError: there is no such study, or it runs on another machine.
     """
-    folder = StudyFolder.of(Path(source).stem if str(source).endswith((".yaml", ".yml")) else str(source))
-    if not folder.path.is_dir():
-        raise StudyError(
-            f"There is no study {folder.name} in {folder.path.parent}.",
-            expected="params/<study>.yaml or the name of a study that was started",
-            fix="Check the name.",
-        )
+    path = Path(source)
+    folder = StudyFolder.of(path.stem if path.suffix in (".yaml", ".yml") else path.name)
+    if not path.name or not folder.path.is_dir():
+        raise unknown_study(source)
     grid = find_grid(folder)
     holder, node = read_holder(folder)
     if grid is None and not is_locked(folder):

@@ -97,7 +97,7 @@ def plan_sample_size(source: str | Path, difference: float | None = None) -> Sam
     study's own spread lacks the part between seeds, which then is that of the reference.
 
     Args:
-        source: `params/<study>.yaml`.
+        source: file, folder or name of the study.
         difference: the wished difference in mean Dice, 0-1; the study's `equivalence_margin` if None.
 
     Raises:
