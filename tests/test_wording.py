@@ -21,6 +21,12 @@ def test_durations(seconds, text):
     assert wording.duration(seconds) == text
 
 
+def test_columns_are_aligned_and_long_names_keep_both_ends():
+    assert wording.align([("a", "b"), ("long", "c")]) == ["a     b", "long  c"]
+    assert wording.shorten_middle("abcdefghijklmnopqrst", 13) == "abcde...pqrst"
+    assert wording.shorten_middle("short", 13) == "short"
+
+
 def test_lists_read_as_sentences():
     assert wording.join_words([]) == ""
     assert wording.join_words(["a"]) == "a"

@@ -100,3 +100,16 @@ def ordinal(number: int) -> str:
 def shorten(text: str, most: int = 1200) -> str:
     """The beginning of a long text."""
     return text if len(text) <= most else text[:most] + " ..."
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def shorten_middle(text: str, most: int) -> str:
+    """A text of at most `most` characters: of a longer one, its beginning, an ellipsis and its end."""
+    most = max(most, 12)
+    end = (most - 3) // 2
+    return text if len(text) <= most else f"{text[: most - 3 - end]}...{text[-end:]}"

@@ -25,8 +25,8 @@ def start(tmp_path):
     for folder, _ in work.values():
         folder.path.mkdir(parents=True)
 
-    def follow():
-        progress = Progress(study.logs, work, lines.append)
+    def follow(verbose=True):
+        progress = Progress(study.logs, work, lines.append, verbose=verbose)
         return progress, study, [folder for folder, _ in work.values()], lines
 
     return follow
@@ -46,7 +46,7 @@ def test_epochs_steps_and_results_are_shown_once(start):
     progress.follow(ended())
     assert lines[0].startswith("Checking the images")
     assert "[1/2] U-Net, Dice loss: starting ..." in lines
-    epoch = "[1/2] U-Net, Dice loss: epoch 2 of at most 4, loss 0.4000, validation loss 0.5000, at most 1 min 00 s left"
+    epoch = "[1/2] U-Net, Dice loss: epoch 2 of at most 4, loss 0.4000, validation loss 0.5000, about 1 min 00 s left"
     assert epoch in lines
     shown = len(lines)
     write_record(network, {"status": "complete", "epochs": 2, "fit_seconds": 60, "scores": SCORES})
@@ -56,6 +56,35 @@ def test_epochs_steps_and_results_are_shown_once(start):
         "done after 2 epochs (1 min 00 s), test Dice nucleus 0.900, cytoplasm 0.800",
         "FAILED: No images.",
     ]
+
+
+def test_a_log_gets_a_line_per_run_and_one_estimate(start):
+    progress, study, (network, _), lines = start(verbose=False)
+    (study.logs / f"{network.path.name}.log").touch()
+    network.history.write_text(HISTORY)
+    progress.follow(ended())
+    assert lines == [
+        "[1/2] U-Net, Dice loss: epoch 2; study: more than 1 min 00 s left, without earlier methods (not measured yet)"
+    ]
+    network.history.write_text(HISTORY + "3,0.3,0.4,30\n")
+    progress.follow(ended())
+    assert len(lines) == 1
+    write_record(network, {"status": "complete", "epochs": 3, "fit_seconds": 90, "scores": SCORES})
+    progress.follow(ended())
+    assert lines[1:] == [
+        "[1/2] U-Net, Dice loss: done after 3 epochs (1 min 30 s), test Dice nucleus 0.900, cytoplasm 0.800"
+    ]
+
+
+def test_the_pace_of_runs_that_are_finished_is_used_for_those_that_wait(start, tmp_path):
+    study = StudyFolder(tmp_path / "two")
+    runs = [RunConfig(study="two", encoder="unet", loss="dice", epochs=4, seed=seed) for seed in (0, 1)]
+    work = {run.name: (study.run(run.name), run) for run in runs}
+    done = work[runs[0].name][0]
+    done.path.mkdir(parents=True)
+    done.history.write_text(HISTORY)
+    write_record(done, {"status": "complete", "epochs": 4, "fit_seconds": 120, "wall_seconds": 130, "scores": SCORES})
+    assert Progress(study.logs, work, print).time_left().describe() == "about 2 min 10 s left"
 
 
 def test_a_resumed_run_shows_its_new_epochs_only(start):

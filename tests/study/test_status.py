@@ -1,6 +1,6 @@
 """The table of `wbcstudy status`."""
 
-from wbcstudy.study.status import shorten_middle, status_lines
+from wbcstudy.study.status import status_lines
 
 LONG = "mobilenetv2__cross_entropy__fine-tuned__fold0__seed{}"
 ROW = {"epoch": 10, "epochs": 10, "nucleus": 0.9412, "cytoplasm": 0.8731, "problem": "", "fix": "", "changed": []}
@@ -37,8 +37,3 @@ def test_problems_follow_the_table():
     assert lines[lines.index("scores.csv changed") + 1] == "  Copy."
     assert any(line.startswith("b: changed") and "train.html" in line for line in lines)
     assert "Not verifiable (made by an earlier version): b." in lines
-
-
-def test_a_name_keeps_its_beginning_and_end():
-    assert shorten_middle("abcdefghijklmnopqrst", 13) == "abcde...pqrst"
-    assert shorten_middle("short", 13) == "short"

@@ -137,7 +137,7 @@ def study(tmp_path_factory):
     foreign = study.run_folder("binary_cross_entropy").checkpoint
     foreign.mkdir(parents=True)
     np.savez(foreign / "state.npz", about=np.array(json.dumps({"settings": {}, "images": "others", "rows": []})))
-    study.first = study.wbcstudy("run", study.file)
+    study.first = study.wbcstudy("run", study.file, "--verbose")
     study.first_report = study.folder.report.read_text(encoding="utf-8") if study.folder.report.exists() else ""
     study.first_written = {loss: study.written(loss) for loss in ("cross_entropy", "dice")}
     (foreign / "state.npz").unlink()
@@ -170,7 +170,8 @@ class TestAGridWithAFailure:
     def test_ends_with_an_error_but_builds_the_report(self, study):
         assert study.first.returncode == 1, study.first.stdout + study.first.stderr
         assert "FAILED" in study.first.stdout
-        assert "Report: outputs/small_study/report/index.html" in study.first.stdout
+        assert "Report: file:///" in study.first.stdout and "small_study/report/index.html" in study.first.stdout
+        assert "wbcstudy segment path/to/images --model small_study --out results" in study.first.stdout
 
     def test_shows_its_progress(self, study):
         lines = study.first.stdout.splitlines()

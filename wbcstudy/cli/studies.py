@@ -59,6 +59,9 @@ def run(
             "--repeat-damaged", help="Check all files of finished runs, delete the damaged runs and run them again."
         ),
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show a line for every epoch instead of a table of the current runs.")
+    ] = False,
     executor: Annotated[
         str,
         typer.Option(
@@ -76,6 +79,7 @@ def run(
         "repeat_damaged": repeat_damaged,
         "executor": executor,
         "profile": profile,
+        "verbose": verbose,
     }
     raise typer.Exit(run_study(study, jobs=read_jobs(jobs), show=show, **options))
 

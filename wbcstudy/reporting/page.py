@@ -12,7 +12,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from wbcstudy import __version__
-from wbcstudy.files import POLICY, atomic_write, page_template
+from wbcstudy.files import POLICY, atomic_write, page_template, write_json
 from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.results import StudyResults
 from wbcstudy.reporting.tables.questions import question_sentences
@@ -103,6 +103,7 @@ def write_report(results: StudyResults) -> Path:
     )
     with atomic_write(study.report) as part:
         part.write_text(page, encoding="utf-8")
+    write_json(study.answer, {"sentences": answer_sentences(results)})
     return study.report
 
 

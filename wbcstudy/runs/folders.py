@@ -88,6 +88,11 @@ class StudyFolder:
         return self.path / "report" / "index.html"
 
     @property
+    def answer(self) -> Path:
+        """The sentences of the report's answer, for the last lines of `wbcstudy run`; absent in earlier studies."""
+        return self.path / "report" / "answer.json"
+
+    @property
     def report_done(self) -> Path:
         """Empty file, touched when the report is complete.
 

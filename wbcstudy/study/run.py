@@ -20,6 +20,7 @@ from wbcstudy.files import short_path, write_json
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import lock_study
 from wbcstudy.runs.records import VERIFY
+from wbcstudy.study.ending import ending_lines
 from wbcstudy.study.environment import check_package
 from wbcstudy.study.machine import check_memory_limit
 from wbcstudy.study.plan import (
@@ -51,6 +52,7 @@ def run_study(
     repeat_damaged: bool = False,
     executor: str = "local",
     profile: Path | None = None,
+    verbose: bool = False,
     show: Callable[[str], None] = print,
 ) -> int:
     """Run the unfinished runs of a study and build its report.
@@ -66,6 +68,7 @@ def run_study(
             are left out.
         executor: "local", or "slurm" to submit each notebook as a job.
         profile: folder of SLURM settings; `profiles/slurm` if None.
+        verbose: show a line for every epoch instead of the table of current runs.
         show: receives one line of progress at a time.
 
     Returns:
@@ -77,7 +80,7 @@ def run_study(
     check_package()
     plan = read_plan(source, only)
     if not dry_run:
-        return _run_plan(plan, jobs, executor, profile, show, repeat_damaged)
+        return _run_plan(plan, jobs, executor, profile, show, repeat_damaged, verbose)
     waiting, progress = _progress(plan, repeat_damaged)
     if waiting:
         check_available([plan.study.dataset, *plan.study.also_score])
@@ -126,11 +129,12 @@ def _run_plan(
     profile: Path | None,
     show: Callable[[str], None],
     repeat_damaged: bool = False,
+    verbose: bool = False,
 ) -> int:
     begin = time.time()
     if executor == "local":
         check_memory_limit()
-    followed = follow_left_over(plan, show)
+    followed = follow_left_over(plan, show, verbose)
     waiting, progress = _progress(plan, repeat_damaged)
     chosen = choose_executor(executor, profile, jobs, [plan.work[name][1] for name in waiting])
     with lock_study(plan.folder, show) as lock:
@@ -149,7 +153,7 @@ def _run_plan(
         if waiting:
             show(chosen.describe())
         show(f"Results: {short_path(plan.folder.path)}. Logs: {short_path(plan.folder.logs)}.")
-        code = run_snakemake(to_do, chosen, lock, show)
+        code = run_snakemake(to_do, chosen, lock, show, verbose=verbose)
         if code and any(folder.read_status() == "complete" for folder, _ in plan.work.values()):
             # A notebook was killed repeatedly and left no record. Build the report from the finished runs.
             finished = select_finished(plan)
@@ -165,7 +169,8 @@ def _run_plan(
     if unfinished:
         show(f"Not finished: {len(unfinished)} of {count(len(plan.work), 'run')}. Run the same command to resume.")
     if plan.folder.report.exists():
-        show(f"Report: {short_path(plan.folder.report)}")
+        for line in ending_lines(plan.folder):
+            show(line)
     return 1 if code or failed or unusable or unfinished else 0
 
 
@@ -193,7 +198,8 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
         code = run_snakemake(finished, Executor(1), lock, show, "--forcerun", "summary")
         if not code:
             _mark_report_current(plan)
-    show(f"Report: {short_path(plan.folder.report)}" if not code else _explain(plan.folder, begin))
+    for line in [_explain(plan.folder, begin)] if code else ending_lines(plan.folder):
+        show(line)
     return code
 
 

@@ -71,12 +71,13 @@ def find_grid(folder: StudyFolder) -> Grid | None:
     return Grid(min(grids, key=lambda process: process.create_time())) if grids else None
 
 
-def follow_left_over(plan: Plan, show: Callable[[str], None]) -> bool:
+def follow_left_over(plan: Plan, show: Callable[[str], None], verbose: bool = False) -> bool:
     """Show the progress of a grid whose `wbcstudy run` was killed, until it ends.
 
     Args:
         plan: the study.
         show: receives one line of progress at a time.
+        verbose: show a line for every epoch.
 
     Returns:
         Whether there was such a grid.
@@ -90,7 +91,7 @@ def follow_left_over(plan: Plan, show: Callable[[str], None]) -> bool:
     show(f"Study {plan.folder.name} is still running; the command that started it was killed. Following it:")
     try:
         with terminate_as_interrupt():
-            Progress(plan.folder.logs, plan.work, show, transfers=plan.transfers()).follow(grid)
+            Progress(plan.folder.logs, plan.work, show, transfers=plan.transfers(), verbose=verbose).follow(grid)
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):
             show("Stopping ...")

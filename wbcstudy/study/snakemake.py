@@ -91,7 +91,9 @@ def choose_executor(executor: str, profile: Path | None, jobs: int | None, confi
     return Executor(jobs or choose_jobs(configs))
 
 
-def run_snakemake(plan: Plan, executor: Executor, lock: int, show: Callable[[str], None], *extra: str) -> int:
+def run_snakemake(
+    plan: Plan, executor: Executor, lock: int, show: Callable[[str], None], *extra: str, verbose: bool = False
+) -> int:
     """Run Snakemake and show the progress of the runs until it ends. Its own output goes to logs/snakemake.log.
 
     Args:
@@ -100,6 +102,7 @@ def run_snakemake(plan: Plan, executor: Executor, lock: int, show: Callable[[str
         lock: file descriptor from `lock_study`; Snakemake keeps the lock if this process is killed.
         show: receives one line of progress at a time.
         extra: further arguments for Snakemake.
+        verbose: show a line for every epoch.
 
     Returns:
         Snakemake's exit code, 0 if nothing failed.
@@ -153,7 +156,8 @@ def run_snakemake(plan: Plan, executor: Executor, lock: int, show: Callable[[str
         )
         try:
             with terminate_as_interrupt():
-                Progress(plan.folder.logs, plan.work, show, max(1, executor.jobs), plan.transfers()).follow(child)
+                jobs = max(1, executor.jobs)
+                Progress(plan.folder.logs, plan.work, show, jobs, plan.transfers(), verbose).follow(child)
         except KeyboardInterrupt:
             # Writing to a closed terminal fails.
             with contextlib.suppress(OSError):

@@ -13,7 +13,7 @@ from wbcstudy.runs.folders import problem_status
 from wbcstudy.runs.records import VERIFY, changed_documents
 from wbcstudy.study.plan import read_plan
 from wbcstudy.study.progress import last_epoch, read_dice
-from wbcstudy.wording import count, join_words
+from wbcstudy.wording import align, count, join_words, shorten_middle
 
 
 def study_status(source: str | Path, verify: bool = False) -> list[dict[str, object]]:
@@ -88,19 +88,6 @@ def status_lines(rows: Sequence[Mapping[str, Any]], width: int | None = None) ->
             names = ", ".join(row["changed"])
             lines += ["", f"{row['run']}: changed since the run, without effect on results: {names}"]
     return lines
-
-
-def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of text as lines with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def shorten_middle(text: str, most: int) -> str:
-    """Return a text of at most `most` characters: of a longer one, its beginning, an ellipsis and its end."""
-    most = max(most, 12)
-    end = (most - 3) // 2
-    return text if len(text) <= most else f"{text[: most - 3 - end]}...{text[-end:]}"
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
