@@ -9,32 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
+from tests.helpers.pixel_types import LABEL, colour, grey, opaque, palette
 from wbcstudy.data.image_files import read_pixels
 from wbcstudy.data.images import read_image, read_instances, read_shape
 from wbcstudy.errors import StudyError
 
 IMAGE = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [128, 128, 128], [255, 255, 255]]], np.uint8)
-LABEL = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
-
-
-def grey(values=(0, 128, 255)):
-    return np.array(values, np.uint8)[LABEL]
-
-
-def colour():
-    return np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)[LABEL]
-
-
-def palette():
-    """Index 0, 1, 2 in red, green and blue."""
-    image = Image.new("P", (3, 2))
-    image.putdata(LABEL.ravel().tolist())
-    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
-    return image
-
-
-def opaque(array, alpha=255):
-    return Image.fromarray(np.dstack([array, np.full(array.shape[:2], alpha, np.uint8)]))
 
 
 class TestImages:

@@ -9,38 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.helpers.pixel_types import LABEL, colour, grey, opaque, palette
 from wbcstudy.data.mask_values import enough_tolerance
 from wbcstudy.data.masks import combine_masks, examine_mask, read_mask
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import IGNORED
 
-LABEL = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
 COLOURS = {"background": ("#ff0000", "#000000"), "cytoplasm": ("#00ff00",), "nucleus": ("#0000ff",)}
 NUMBERS = {"background": (0,), "cytoplasm": (128,), "nucleus": (255,)}
 
 
 def spec(labels=NUMBERS, tolerance=0, ignore=()):
     return SimpleNamespace(labels=labels, tolerance=tolerance, ignore=ignore)
-
-
-def grey(values=(0, 128, 255)):
-    return np.array(values, np.uint8)[LABEL]
-
-
-def colour():
-    return np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)[LABEL]
-
-
-def palette():
-    """Index 0, 1, 2 in red, green and blue."""
-    image = Image.new("P", (3, 2))
-    image.putdata(LABEL.ravel().tolist())
-    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
-    return image
-
-
-def opaque(array, alpha=255):
-    return Image.fromarray(np.dstack([array, np.full(array.shape[:2], alpha, np.uint8)]))
 
 
 class TestMasks:

