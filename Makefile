@@ -3,7 +3,7 @@ SHELL := /bin/bash
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 # The first of these with a supported version. To use another one: make env PYTHON=/path/to/python3.12
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
-  "$$name" -c '$(SUPPORTED)' 2>/dev/null && { echo "$$name"; break; }; done)
+  "$$name" -c '$(SUPPORTED)' >/dev/null 2>&1 && { echo "$$name"; break; }; done)
 BIN := .venv/bin
 STUDY ?= params/demo.yaml
 # Number of parallel trainings; auto fits the machine.

@@ -103,9 +103,13 @@ def test_read_only_results_can_be_shown_and_are_not_changed(tmp_path, methods_st
     study = StudyFolder(tmp_path / "outputs" / "methods")
     study.path.mkdir(parents=True)
     write_json(study.dataset, {})
-    done = call("-m", "wbcstudy.cli", "run", methods_study, outputs=tmp_path / "outputs", before=before)
+    study.path.chmod(0o555)
+    try:
+        done = call("-m", "wbcstudy.cli", "run", methods_study, outputs=tmp_path / "outputs", before=before)
+        status = call("-m", "wbcstudy.cli", "status", methods_study, outputs=tmp_path / "outputs", before=before)
+    finally:
+        study.path.chmod(0o755)
     assert done.returncode == 2 and "Cannot write to" in done.stderr, done.stdout + done.stderr
-    status = call("-m", "wbcstudy.cli", "status", methods_study, outputs=tmp_path / "outputs", before=before)
     assert status.returncode == 0 and "waiting" in status.stdout, status.stderr
     assert [path.name for path in study.path.iterdir()] == ["dataset.json"]
 

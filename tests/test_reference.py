@@ -110,7 +110,7 @@ def test_the_reference_folder_is_small():
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_every_kept_study_comes_back_the_same(tmp_path, name):
+def test_every_kept_study_comes_back_the_same(places, tmp_path, name):
     kept = reference_folder() / name
     study = StudyFolder(tmp_path / name)
     runs = restore_study(study, kept)
