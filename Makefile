@@ -10,8 +10,6 @@ STUDY ?= params/demo.yaml
 JOBS ?= auto
 # More options for `make lab` and `make app`, for example OPTIONS='--no-browser --port=9000'.
 OPTIONS ?=
-# Size limit of uploaded images: 200 MB.
-UPLOADS := {"websocket_max_message_size": 200000000}
 
 # The user's settings of Python, Jupyter, Keras and other programs are for other work.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONINSPECT JUPYTER_PATH JUPYTER_CONFIG_DIR IPYTHONDIR
@@ -54,9 +52,8 @@ study: env  ## Run the demo study, or another one: make study STUDY=params/other
 test: env  ## Run all tests
 	@$(BIN)/python -m pytest
 
-lab: env  ## Open JupyterLab with copies of the notebooks, in my_notebooks/
-	@WBCSTUDY_ROOT='$(CURDIR)' $(BIN)/wbcstudy copy-notebooks
-	@cd my_notebooks && ../$(BIN)/jupyter lab --ServerApp.tornado_settings='$(UPLOADS)' $(OPTIONS)
+lab: env  ## Open JupyterLab with a start page and copies of the notebooks, in my_notebooks/
+	@WBCSTUDY_ROOT='$(CURDIR)' $(BIN)/wbcstudy lab $(OPTIONS)
 
 app: env  ## Explore studies and segment your own images in the browser
 	@WBCSTUDY_ROOT='$(CURDIR)' $(BIN)/wbcstudy app $(OPTIONS)

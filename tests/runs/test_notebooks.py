@@ -9,9 +9,10 @@ import nbformat
 import pytest
 
 from tests.helpers.checkout import ROOT
-from wbcstudy.runs.notebooks import changed_notebooks, combine_notebooks, copy_notebooks, describe_notebook
+from wbcstudy.runs.notebooks import Copy, changed_notebooks, combine_notebooks, copy_notebooks, describe_notebook
 
 PARAMETERS = 'study = "by_hand"  # Name of the study.\nseeds = (0, 1)  # Seeds.'
+UNCHANGED, OUTDATED = {"2_train": Copy.SHIPPED}, {"2_train": Copy.OUTDATED}
 RECORD = """import json
 from pathlib import Path
 from wbcstudy.runs.notebooks import describe_notebook
@@ -123,14 +124,13 @@ def test_runs_by_changed_notebooks_are_listed():
 class TestCopies:
     def test_a_changed_copy_is_never_overwritten(self, checkout):
         copy = checkout / "my_notebooks" / "2_train.ipynb"
-        assert copy_notebooks() == [] and copy.exists()
+        assert copy_notebooks() == UNCHANGED and copy.exists()
         change(copy, "1 + 1", "1 + 2")
         changed = copy.read_bytes()
-        assert copy_notebooks() == []
+        assert copy_notebooks() == {"2_train": "your changes"}
         assert copy.read_bytes() == changed
         change(checkout / "notebooks" / "2_train.ipynb", "1 + 1", "2 + 2")
-        (message,) = copy_notebooks()
-        assert "has your changes and is kept" in message
+        assert copy_notebooks() == OUTDATED
         assert copy.read_bytes() == changed
 
     def test_an_unchanged_copy_is_updated(self, checkout):
@@ -140,27 +140,25 @@ class TestCopies:
         executed.cells[1].outputs = [nbformat.v4.new_output("stream", text="2")]
         nbformat.write(executed, copy)
         # Outputs are no changes, but stay until the shipped notebook changes.
-        assert copy_notebooks() == [] and nbformat.read(copy, as_version=4).cells[1].outputs
+        assert copy_notebooks() == UNCHANGED and nbformat.read(copy, as_version=4).cells[1].outputs
         change(checkout / "notebooks" / "2_train.ipynb", "1 + 1", "2 + 2")
-        assert copy_notebooks() == [] and "2 + 2" in copy.read_text()
+        assert copy_notebooks() == UNCHANGED and "2 + 2" in copy.read_text()
 
     @pytest.mark.parametrize("content", ["", "{}", "not JSON", '{"cells": [], "metadata": {}, "nbformat": 4}'])
     def test_a_file_that_is_not_a_copy_is_kept(self, checkout, content):
         copy = checkout / "my_notebooks" / "2_train.ipynb"
         copy.parent.mkdir()
         copy.write_text(content)
-        (message,) = copy_notebooks()
-        assert "is kept" in message and copy.read_text() == content
+        assert copy_notebooks() == OUTDATED and copy.read_text() == content
 
     def test_parameters_changed_in_a_copy_are_kept(self, checkout):
         copy_notebooks()
         copy = checkout / "my_notebooks" / "2_train.ipynb"
         change(copy, "by_hand", "trial")
         change(checkout / "notebooks" / "2_train.ipynb", "1 + 1", "2 + 2")
-        assert len(copy_notebooks()) == 1 and "trial" in copy.read_text()
+        assert copy_notebooks() == OUTDATED and "trial" in copy.read_text()
 
     def test_make_lab_opens_the_copies(self):
         command = ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/.installed", "lab"]
-        lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-        assert lines[0].endswith("wbcstudy copy-notebooks")
-        assert lines[1].startswith("cd my_notebooks && ")
+        (line,) = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert line.rstrip().endswith("wbcstudy lab")

@@ -1,4 +1,4 @@
-"""The commands open and app, and hidden commands, which the Makefile and the Snakefile call."""
+"""The commands open, app and lab, and hidden commands, which the Makefile and the Snakefile call."""
 
 from __future__ import annotations
 
@@ -43,13 +43,16 @@ def _app(context: typer.Context) -> None:
     raise typer.Exit(run_app(context.args))
 
 
-@app.command("copy-notebooks", hidden=True)
-def _copy_notebooks() -> None:
-    """Copy the notebooks to my_notebooks/ for `make lab`. Changed copies are kept."""
-    from wbcstudy.runs.notebooks import copy_notebooks
+@app.command(
+    "lab",
+    context_settings=_OTHER_OPTIONS,
+    epilog=examples("wbcstudy lab", "wbcstudy lab --no-browser --port=9000"),
+)
+def _lab(context: typer.Context) -> None:
+    """Open JupyterLab with a start page and copies of the notebooks. Options of `jupyter lab` can follow."""
+    from wbcstudy.study.lab import open_lab
 
-    for message in copy_notebooks():
-        show(message)
+    raise typer.Exit(open_lab(context.args))
 
 
 @app.command("page", hidden=True)

@@ -10,6 +10,7 @@ import builtins
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +19,44 @@ from wbcstudy.files import project_root, read_json, write_json
 
 # `RunFolder.step` -> notebook.
 _SHIPPED = {"train": "2_train.ipynb", "baseline": "3_baseline.ipynb"}
-# Folder of the copies, which git ignores.
-_COPIES = "my_notebooks"
 
 
-def copy_notebooks() -> list[str]:
+class Copy(StrEnum):
+    """The state of a notebook's copy."""
+
+    SHIPPED = "as shipped"
+    CHANGED = "your changes"
+    # The shipped notebook has changed since it was copied.
+    OUTDATED = "your changes; the shipped notebook is newer"
+
+
+def copies_folder() -> Path:
+    """Return the folder of the copies, which git ignores: my_notebooks/ in the checkout."""
+    return project_root() / "my_notebooks"
+
+
+def copy_notebooks() -> dict[str, Copy]:
     """Copy `notebooks/` to `my_notebooks/`, and update copies without changes. A changed copy is never overwritten.
 
     Returns:
-        A line for each changed copy whose shipped notebook is newer.
+        Name of each notebook without suffix -> state of its copy.
     """
-    messages = []
+    states = {}
     for path in sorted((project_root() / "notebooks").glob("*.ipynb")):
-        shipped, copy = read_json(path) or {}, project_root() / _COPIES / path.name
+        shipped, copy = read_json(path) or {}, copies_folder() / path.name
         digest = _hash_sources(_read_sources(path))
         if copy.exists():
             original = ((read_json(copy) or {}).get("metadata") or {}).get("wbcstudy_copy_of")
-            if original == digest:
-                continue
-            if original is None or original != _hash_sources(_read_sources(copy)):
-                messages.append(
-                    f"{_COPIES}/{path.name} has your changes and is kept. notebooks/{path.name} is newer: to get it, "
-                    "rename your copy and run `make lab` again."
-                )
+            changed = original is None or original != _hash_sources(_read_sources(copy))
+            if changed or original == digest:
+                newer = Copy.CHANGED if original == digest else Copy.OUTDATED
+                states[path.stem] = newer if changed else Copy.SHIPPED
                 continue
         shipped["metadata"] |= {"wbcstudy_copy_of": digest}
+        copy.parent.mkdir(exist_ok=True)
         write_json(copy, shipped)
-    return messages
+        states[path.stem] = Copy.SHIPPED
+    return states
 
 
 def describe_notebook(step: str, finished: bool = True) -> dict[str, Any] | None:
@@ -72,6 +84,15 @@ def describe_notebook(step: str, finished: bool = True) -> dict[str, Any] | None
         "sha256": _hash_sources(executed),
         "shipped": executed == shipped[: None if finished else len(executed)] if shipped else None,
     }
+
+
+def has_live_page() -> bool:
+    """Return whether this process is the kernel of a notebook that is shown while it runs.
+
+    A notebook that papermill executes is not: it prints lines, which papermill also writes to its log.
+    """
+    shell = getattr(builtins, "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None and _papermill_input() is None
 
 
 def combine_notebooks(notebooks: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
