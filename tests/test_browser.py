@@ -8,12 +8,10 @@ import io
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -33,8 +31,12 @@ from wbcstudy.data.overlays import draw_overlay
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.inference.split_cells import split_cells
 from wbcstudy.labels import REGION_COLOURS
+from wbcstudy.reporting.notebook_page import write_notebook_page
 from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.runs.notebooks import changed_notebooks
+from wbcstudy.runs.own_parts import name_parts
 from wbcstudy.study.app import app_command, app_environment
+from wbcstudy.study.lab import lab_command, lab_environment, prepare_lab
 
 pytestmark = [
     pytest.mark.slow,
@@ -119,8 +121,9 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.outputs = folder, folder / "outputs"
-        self.notebooks = folder / "notebooks"
-        shutil.copytree(ROOT / "notebooks", self.notebooks)
+        # The shipped notebooks, and the copies that JupyterLab opens.
+        shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+        self.notebooks = folder / "my_notebooks"
         self.cells = write_synthetic_dataset(folder / "cells", cases=8, seed=3, size_px=96, slides=8)
         self.others = write_synthetic_dataset(folder / "others", cases=3, seed=4, size_px=96, slides=3, name="others")
         self.run = write_colour_run(self.outputs, "colours", trained=96, dataset=self.cells)
@@ -136,14 +139,10 @@ class Desk:
             "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         }
-        # No news from the internet, and the whole notebook in the page, not only its visible part.
-        for name, settings in (
-            ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
-            ("notebook-extension/tracker", {"windowingMode": "none"}),
-        ):
-            file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-            file.parent.mkdir(parents=True)
-            file.write_text(json.dumps(settings))
+        # The whole notebook in the page, not only its visible part.
+        file = folder / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"windowingMode": "none"}))
 
 
 @pytest.fixture(scope="module")
@@ -151,33 +150,14 @@ def desk(tmp_path_factory):
     return Desk(tmp_path_factory.mktemp("desk"))
 
 
-def make_command(target: str) -> tuple[list[str], dict[str, str]]:
-    """Return the command and environment of `make lab` or `make app`, with this Python's programs."""
-    # Without the variables that `make test` sets: a make inside a make also prints its folder.
-    outer_make = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
-    environment = {name: value for name, value in os.environ.items() if name not in outer_make}
-    done = subprocess.run(
-        ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/.installed", target],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    line = done.stdout.replace("\\\n", "").strip().splitlines()[-1]
-    folder = {"lab": "my_notebooks", "app": "notebooks"}[target]
-    assert line.startswith(f"cd {folder} && ")
-    words = shlex.split(line.removeprefix(f"cd {folder} && "))
-    environment = dict(word.split("=", 1) for word in words if word.isupper() or re.match(r"[A-Z_]+=", word))
-    program, *rest = words[len(environment) :]
-    return [sys.executable, "-m", Path(program).name, *rest], environment
-
-
 @pytest.fixture(scope="module")
 def lab(desk):
-    command, environment = make_command("lab")
-    # Jupyter refuses root otherwise, the only user in many containers.
-    server = Server([*command, "--allow-root"], desk.notebooks, desk.environment | environment, desk.folder / "lab.log")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (desk.environment | {"WBCSTUDY_ROOT": str(desk.folder)}).items():
+            patch.setenv(name, value)
+        folder, environment = prepare_lab(), lab_environment()
+        # Jupyter refuses root otherwise, the only user in many containers.
+        server = Server(lab_command(folder, ["--allow-root"]), folder, environment, desk.folder / "lab.log")
     yield server
     server.stop()
 
@@ -212,9 +192,29 @@ def is_local(address: str) -> bool:
 
 def open_notebook(page, lab: Server, name: str) -> None:
     # A separate workspace: JupyterLab would reopen the notebook of the previous test, and run it.
-    page.goto(lab.address.replace("/lab?", f"/lab/workspaces/{Path(name).stem}/tree/{name}?"))
+    page.goto(lab.address.replace("/lab/tree/start.md", f"/lab/workspaces/{Path(name).stem}/tree/{name}"))
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     page.get_by_text("| Idle").wait_for()
+
+
+def change_parameters(page, desk, study: str, epochs: str) -> None:
+    """Change lines of the parameters cell as a user does, for a quick training."""
+    changed = {
+        "study": f'"{study}"',
+        "dataset": f'"{desk.cells}"',
+        "encoder": '"mobilenet"',
+        "image_size": "32",
+        "augmented_copies": "1",
+        "epochs": epochs,
+    }
+    cell = page.locator(".jp-CodeCell").first
+    for name, value in changed.items():
+        line = cell.locator(".cm-line", has_text=re.compile(rf"^{name} = "))
+        before = line.inner_text()
+        line.click()
+        page.keyboard.press("Home")
+        page.keyboard.press("Shift+End")
+        page.keyboard.insert_text(re.sub(r" = \S+", lambda _, value=value: f" = {value}", before, count=1))
 
 
 def run_all(page) -> None:
@@ -256,23 +256,8 @@ def assert_alike(shown: np.ndarray, expected: np.ndarray) -> None:
 
 def test_the_training_notebook_runs_to_its_figures_with_parameters_changed_in_jupyterlab(lab, desk, page):
     open_notebook(page, lab, "2_train.ipynb")
-    changed = {
-        # Not the first by name, which the explore notebook opens: this network finds no cell.
-        "study": '"trained"',
-        "dataset": f'"{desk.cells}"',
-        "encoder": '"mobilenet"',
-        "image_size": "32",
-        "augmented_copies": "1",
-        "epochs": "1",
-    }
-    cell = page.locator(".jp-CodeCell").first
-    for name, value in changed.items():
-        line = cell.locator(".cm-line", has_text=re.compile(rf"^{name} = "))
-        before = line.inner_text()
-        line.click()
-        page.keyboard.press("Home")
-        page.keyboard.press("Shift+End")
-        page.keyboard.insert_text(re.sub(r" = \S+", lambda _, value=value: f" = {value}", before, count=1))
+    # Not the first study by name, which the explore notebook opens: this network finds no cell.
+    change_parameters(page, desk, study="trained", epochs="1")
     run_all(page)
     wait_for(page, page.locator(".jp-CodeCell").last.locator(".jp-OutputArea-output", has_text="cytoplasm"))
 
@@ -285,12 +270,63 @@ def test_the_training_notebook_runs_to_its_figures_with_parameters_changed_in_ju
     assert run.read_status() == "complete"
     assert run.read_record()["config"]["epochs"] == 1
     made_by = run.read_record()["notebook"]
-    assert made_by["name"] == "2_train.ipynb" and made_by["shipped"], "other settings do not change the notebook"
+    assert made_by["name"] == "my_notebooks/2_train.ipynb"
+    assert made_by["shipped"], "other settings do not change the notebook"
 
     page.keyboard.press("Control+s")
     page.get_by_text("Saving completed").wait_for()
     saved = nbformat.read(desk.notebooks / "2_train.ipynb", as_version=4)
     assert all(cell.outputs or "import" in cell.source for cell in saved.cells[3:] if cell.cell_type == "code")
+
+
+OWN_PARTS = """import keras
+
+class Watch(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.last = logs["val_loss"]
+
+def squares(reference, prediction):
+    return keras.ops.mean((reference - prediction) ** 2, axis=-1)
+
+own = {"loss": squares, "callbacks": [Watch()]}"""
+
+
+def test_the_start_page_leads_to_a_training_with_an_own_loss_and_callback(lab, desk, page):
+    page.goto(lab.address)
+    start = page.locator(".jp-RenderedMarkdown")
+    start.get_by_text("These notebooks are copies").wait_for()
+    assert page.locator(".jp-DirListing-item", has_text="outputs").count() == 1
+    start.get_by_role("link", name="2_train", exact=True).click()
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    page.get_by_text("| Idle").wait_for()
+
+    change_parameters(page, desk, study="own", epochs="2")
+    cell = page.locator(".jp-CodeCell", has=page.locator(".cm-line", has_text=re.compile(r"^own = {}")))
+    cell.locator(".cm-line").first.click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(OWN_PARTS)
+    run_all(page)
+    curves = page.locator(".jp-OutputArea-output svg[aria-label^='training loss']")
+    wait_for(page, curves)
+    wait_for(page, page.locator(".jp-CodeCell").last.locator(".jp-OutputArea-output", has_text="cytoplasm"))
+    assert curves.count() == 1, "one output, which is replaced"
+    page.get_by_text("2 epochs: all epochs done; the weights of epoch").wait_for()
+    curves.scroll_into_view_if_needed()
+
+    run = StudyFolder(desk.outputs / "own").run("mobilenet__cross_entropy__fold0__seed0")
+    record = run.read_record()
+    assert run.read_status() == "complete"
+    assert changed_notebooks([record]) == {run.name: "my_notebooks/2_train.ipynb"}
+    assert name_parts(record["own_parts"]) == "loss squares and callback Watch"
+    assert record["own_parts"]["callbacks"][0]["source"] in OWN_PARTS
+
+    page.keyboard.press("Control+s")
+    page.get_by_text("Saving completed").wait_for()
+    write_notebook_page(desk.notebooks / "2_train.ipynb", desk.folder / "own.html")
+    assert "2 epochs</b>: all epochs done" in (desk.folder / "own.html").read_text()
+    # The shipped notebook is as before, and the next test gets a new copy of it.
+    assert "squares" not in (desk.folder / "notebooks" / "2_train.ipynb").read_text()
+    shutil.copy(desk.folder / "notebooks" / "2_train.ipynb", desk.notebooks / "2_train.ipynb")
 
 
 def test_the_explore_notebook_follows_what_is_chosen(lab, desk, page):

@@ -3,16 +3,22 @@
 import ast
 import io
 import itertools
+import linecache
 import tokenize
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
+from tests.helpers.arrays_in_memory import make_arrays
 from wbcstudy.config import RunConfig
+from wbcstudy.nets.training import train
+from wbcstudy.nets.unet import build_unet
+from wbcstudy.runs.folders import RunFolder
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-MOST_CODE_LINES, MOST_LINES_IN_A_CELL = 60, 15
+MOST_CODE_LINES, MOST_LINES_IN_A_CELL = 62, 15
 
 
 def read(path):
@@ -71,3 +77,36 @@ def test_the_training_parameters_are_the_run_configuration():
     tokens = tokenize.generate_tokens(io.StringIO(cell.source).readline)
     comments = [token.string.removeprefix("# ") for token in tokens if token.type == tokenize.COMMENT]
     assert comments == [RunConfig.model_fields[name].description for name in values]
+
+
+def test_the_examples_of_own_parts_run_once_they_are_uncommented(narrow_training):
+    """The commented lines of the cell, all of them and the first three alone."""
+    (cell,) = [
+        cell for cell in read(NOTEBOOKS[0].with_name("2_train.ipynb")).cells if cell.source.startswith("own = {}")
+    ]
+    lines = [line.removeprefix("# ").removeprefix("#") for line in cell.source.splitlines()]
+    last = [i for i, line in enumerate(lines) if line.startswith("own[")][2]
+    for number, example in enumerate((lines[: last + 1], lines)):
+        name = f"<cell {number}>"
+        linecache.cache[name] = (0, None, [f"{line}\n" for line in example], name)
+        scope = {"__name__": "__main__"}
+        exec(compile("\n".join(example), name, "exec"), scope)
+        result = narrow_training(**scope["own"])
+        assert set(result.own_parts) == {"loss", "callbacks", "augmentation"}
+    assert result.own_parts["loss"][0]["source"].startswith("def weighted_squares(")
+    assert result.own_parts["callbacks"][0]["source"].startswith("class PrintDice(")
+
+
+@pytest.fixture
+def narrow_training(monkeypatch, tmp_path_factory):
+    """Train a plain U-Net of a few weights for one epoch on noise; its arguments are the user's own parts."""
+    monkeypatch.setattr("wbcstudy.nets.unet._WIDTHS", (4, 8))
+    config = RunConfig(encoder="unet", image_size=32, batch_size=4, augmented_copies=1, epochs=1)
+    draw = np.random.default_rng(0)
+    part = make_arrays(draw.integers(0, 255, (4, 32, 32, 3), np.uint8), draw.integers(0, 3, (4, 32, 32), np.uint8))
+
+    def run(**own):
+        folder = RunFolder(tmp_path_factory.mktemp("run"))
+        return train(build_unet(config), part, part, config, folder, lambda line: None, **own)
+
+    return run

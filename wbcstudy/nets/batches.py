@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from wbcstudy.config import RunConfig
@@ -15,7 +18,14 @@ from wbcstudy.nets.stain import normalise_training_images
 _STREAM = 0
 
 
-def make_batches(images, shares, config: RunConfig, epoch: int, aspects: np.ndarray | None = None):
+def make_batches(
+    images,
+    shares,
+    config: RunConfig,
+    epoch: int,
+    aspects: np.ndarray | None = None,
+    further: Callable[..., Any] | None = None,
+):
     """Make one epoch: `augmented_copies` shuffled passes over the training images, with new augmentations each time.
 
     Equal arguments give equal batches: epoch 7 does not depend on whether epochs 1 to 6 ran in this process. All images
@@ -28,6 +38,7 @@ def make_batches(images, shares, config: RunConfig, epoch: int, aspects: np.ndar
         config: image_size, augmented_copies, batch_size, seed and the limits of the augmentation are used.
         epoch: from 1.
         aspects: height / width of the images as stored, (N,); all square if None.
+        further: function of images and shares of a batch, as below, which augments them further.
 
     Returns:
         tf.data.Dataset of (float32 (B, S, S, 3) within 0-255, float32 (B, S, S, 3) or (B, S, S, 4), see `augment`),
@@ -59,7 +70,11 @@ def make_batches(images, shares, config: RunConfig, epoch: int, aspects: np.ndar
     # There is nothing to tune, and the tuning thread can miss the end of an epoch, which delays the training until the
     # thread checks again.
     options.autotune.enabled = False
-    return spans.map(make_batch, num_parallel_calls=2, deterministic=True).prefetch(2).with_options(options)
+    batches = spans.map(make_batch, num_parallel_calls=2, deterministic=True)
+    if further:
+        # One batch at a time: the random generators of Keras' layers have a state.
+        batches = batches.map(further)
+    return batches.prefetch(2).with_options(options)
 
 
 def make_order(count: int, config: RunConfig, epoch: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from wbcstudy.files import atomic_write
 from wbcstudy.nets.cost import arithmetic
 from wbcstudy.nets.weight_average import WeightAverage
 from wbcstudy.runs.notebooks import describe_notebook
+from wbcstudy.runs.own_parts import compare_parts
 
 
 @dataclass
@@ -38,6 +39,9 @@ class Checkpoint:
         rows: one dict per finished epoch, with the columns of history.csv.
         earlier_seconds: time of the epochs of earlier processes, in s.
         notebooks: the notebook of each earlier process, see `runs.notebooks.describe_notebook`.
+        own_parts: the user's own loss, callbacks and augmentation, see `runs.own_parts.describe_parts`.
+        callbacks: the state of each of these callbacks.
+        stopped: whether a callback has stopped the training.
     """
 
     path: Path
@@ -48,6 +52,9 @@ class Checkpoint:
     rows: list[dict[str, Any]] = field(default_factory=list)
     earlier_seconds: float = 0.0
     notebooks: list[dict[str, Any]] = field(default_factory=list)
+    own_parts: dict[str, Any] = field(default_factory=dict)
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
+    stopped: bool = False
 
     @classmethod
     def open(
@@ -58,6 +65,7 @@ class Checkpoint:
         config: RunConfig,
         parts: Iterable[Any],
         report: Callable[[str], Any],
+        own_parts: dict[str, Any] | None = None,
     ) -> Checkpoint:
         """Open the checkpoint in a folder and restore its state into the model, or start an empty one.
 
@@ -68,11 +76,12 @@ class Checkpoint:
             config: the settings.
             parts: training and validation set, with `.images` and `.shares`.
             report: called with one line when a training resumes, or when a damaged checkpoint is ignored.
+            own_parts: the user's own loss, callbacks and augmentation, see `runs.own_parts.describe_parts`.
 
         Raises:
-            StudyError: the checkpoint belongs to other settings or images.
+            StudyError: the checkpoint belongs to other settings, images, or parts of the user's own.
         """
-        checkpoint = cls(path, model, average, config, _fingerprint(parts))
+        checkpoint = cls(path, model, average, config, _fingerprint(parts), own_parts=own_parts or {})
         if not checkpoint._state.exists():
             return checkpoint
         try:
@@ -83,15 +92,17 @@ class Checkpoint:
                 checkpoint.rows.extend(description["rows"])
                 checkpoint.earlier_seconds = float(sum(row["seconds"] for row in checkpoint.rows))
                 checkpoint.notebooks = list(description.get("notebooks", []))
+                checkpoint.callbacks = list(description.get("callbacks", []))
+                checkpoint.stopped = bool(description.get("stopped"))
                 _read(checkpoint._best)
                 _assign(checkpoint._variables(), arrays)
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             report(f"the checkpoint in {path} is damaged ({error}); the training restarts from the first epoch")
-            return cls(path, model, average, config, checkpoint.images)
+            return cls(path, model, average, config, checkpoint.images, own_parts=checkpoint.own_parts)
         if differences:
             raise StudyError(
                 f"{path} holds a checkpoint of another training: {'; '.join(differences)}.",
-                expected=f"a checkpoint of {config.name} with the same settings and images",
+                expected=f"a checkpoint of {config.name} with the same settings, images and own parts",
                 fix=f"Delete {path} to start again, or restore the earlier settings or machine to resume.",
             )
         report(f"resuming after epoch {len(checkpoint.rows)}, from {path}")
@@ -109,7 +120,7 @@ class Checkpoint:
             )
         if description["images"] != self.images:
             differences.append("its images differ")
-        return differences
+        return differences + compare_parts(description.get("own_parts"), self.own_parts)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -126,8 +137,20 @@ class Checkpoint:
         """Whether the validation loss has not fallen for `patience` epochs."""
         return len(self.rows) - self.best_epoch >= self.config.patience
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Add a finished epoch and save the state."""
+    @property
+    def ended(self) -> bool:
+        """Whether the training has ended, by `epochs`, by `patience` or by a callback."""
+        return len(self.rows) >= self.config.epochs or self.patience_ended or self.stopped
+
+    def add(self, row: dict[str, Any], callbacks: Sequence[dict[str, Any]] = (), stopped: bool = False) -> None:
+        """Add a finished epoch and save the state.
+
+        Args:
+            row: columns of history.csv.
+            callbacks: the state of each callback of the user's.
+            stopped: whether a callback has stopped the training.
+        """
+        self.callbacks, self.stopped = list(callbacks), stopped
         self.rows.append(row)
         if self.best_epoch == row["epoch"]:
             with self.average.in_model():
@@ -138,6 +161,9 @@ class Checkpoint:
             "rows": self.rows,
             "arithmetic": arithmetic(self.model),
             "notebooks": [*self.notebooks, *filter(None, [describe_notebook("train", finished=False)])],
+            "own_parts": self.own_parts,
+            "callbacks": self.callbacks,
+            "stopped": self.stopped,
         }
         _write(self._state, _views(self._variables()) | {"about": np.array(json.dumps(description))})
         for path in self.path.glob("best-*.npz"):

@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,13 @@ from wbcstudy.nets.checkpoint import Checkpoint
 from wbcstudy.nets.cost import arithmetic, count_multiply_adds, device_name, peak_memory_mb
 from wbcstudy.nets.fast_layers import fast_adam
 from wbcstudy.nets.losses import build_loss
+from wbcstudy.nets.own_parts import CallbackRunner, OwnParts
 from wbcstudy.nets.prediction import CHUNK, predict_masks, predict_probabilities
+from wbcstudy.nets.progress import Display
 from wbcstudy.nets.stain import normalise_training_images, set_target
 from wbcstudy.nets.weight_average import WeightAverage
 from wbcstudy.runs.folders import RunFolder
 from wbcstudy.runs.start import NEW_STUDY
-from wbcstudy.wording import duration
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,12 @@ class TrainingResult:
         history: one row per epoch, columns as in history.csv.
         best_epoch: the epoch with the lowest validation loss, from 1; the model has its weights.
         epochs: number of trained epochs.
-        stopped_early: whether the training ended by `patience` and not by `epochs`.
+        stopped_early: whether the training ended by `patience` or a callback, and not by `epochs`.
         fit_seconds: total time of all epochs with validation, in s, also before interruptions.
         steps_per_epoch: training steps per epoch.
         earlier_seconds: the part of fit_seconds before the last interruption, in s.
         earlier_notebooks: the notebook of each process before the last interruption.
+        own_parts: the user's own loss, callbacks and augmentation, see `runs.own_parts.describe_parts`.
     """
 
     history: pd.DataFrame
@@ -58,6 +60,7 @@ class TrainingResult:
     steps_per_epoch: int
     earlier_seconds: float = 0.0
     earlier_notebooks: Sequence[dict[str, Any]] = ()
+    own_parts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def seconds_per_epoch(self) -> float:
@@ -71,7 +74,11 @@ def train(
     validation: Arrays,
     config: RunConfig,
     folder: RunFolder,
-    report: Callable[[str], Any] = print,
+    report: Callable[[str], Any] | None = None,
+    *,
+    loss: Any = None,
+    callbacks: Any = (),
+    augmentation: Any = None,
 ) -> TrainingResult:
     """Train a model, and write `model.keras` and `history.csv` to the run's folder.
 
@@ -87,39 +94,62 @@ def train(
         validation: images for early stopping, from `read_cases`, N > 0.
         config: the settings.
         folder: the run's folder, created if it does not exist.
-        report: called with one line per epoch.
+        report: called with one line per epoch; by default, a notebook shows a progress bar with learning curves, and
+            a script prints.
+        loss: a loss of your own, used instead of `config.loss`, see `OwnParts`.
+        callbacks: Keras callbacks of your own. They get loss, val_loss, val_dice_nucleus and val_dice_cytoplasm. Their
+            numbers, texts and lists are saved after each epoch and restored when a training resumes.
+        augmentation: Keras layers of your own, applied after the augmentation of the settings, see `OwnParts`.
 
     Raises:
-        StudyError: no images; a checkpoint of other settings or images; a loss that is not finite; out of memory; disk
+        StudyError: no images; a checkpoint of other settings, images or parts of your own; a loss that is not finite;
+            a loss, callback or augmentation of the wrong type or with a result of the wrong shape; out of memory; disk
             full.
     """
     for arrays, part in ((training, "training"), (validation, "validation")):
         _check_arrays(arrays, part)
     keras = load_keras()
+    own = OwnParts(loss, callbacks, augmentation, config, training.shares.shape[-1] + 1)
     steps = -(-len(training.images) * config.augmented_copies // config.batch_size)
-    model.compile(fast_adam(_build_learning_rate(config, steps)), build_loss(config.loss), jit_compile=False)
+    model.compile(fast_adam(_build_learning_rate(config, steps)), own.loss, jit_compile=False)
     # Creates the optimiser's variables, which a checkpoint restores.
     model.optimizer.build(model.trainable_variables)
 
     set_target(model, training.images)
     images = normalise_training_images(training.images, config)
     average = WeightAverage(model, config.weight_average)
-    checkpoint = Checkpoint.open(folder.checkpoint, model, average, config, (training, validation), report)
+    display = Display(config, steps, report)
+    checkpoint = Checkpoint.open(
+        folder.checkpoint, model, average, config, (training, validation), display.line, own.description
+    )
     rows = checkpoint.rows
-    while len(rows) < config.epochs and not checkpoint.patience_ended:
+    runner = CallbackRunner(model, own.callbacks, config.epochs, steps)
+    trains = not checkpoint.ended
+    if trains:
+        runner.begin(checkpoint.callbacks)
+    display.begin(rows)
+    while not checkpoint.ended:
         epoch, start = len(rows) + 1, time.perf_counter()
         with _memory_advice(config):
-            batches = make_batches(images, training.shares, config, epoch, training.aspects)
-            loss = model.fit(batches, shuffle=False, verbose=0, callbacks=average.callbacks).history["loss"][-1]
-            _check_finite(loss, "training", epoch, config)
+            runner.begin_epoch(epoch)
+            own.seed_augmentation(epoch)
+            batches = make_batches(images, training.shares, config, epoch, training.aspects, own.augmentation)
+            of_steps = [*average.callbacks, *runner.of_steps, *display.of_steps(epoch)]
+            mean_loss = model.fit(batches, shuffle=False, verbose=0, callbacks=of_steps).history["loss"][-1]
+            _check_finite(mean_loss, "training", epoch, config)
             with average.in_model():
-                scores = validate(model, validation, config)
+                scores = validate(model, validation, config, own.loss)
             _check_finite(scores["val_loss"], "validation", epoch, config)
-        row = {"epoch": epoch, "loss": float(loss), **scores, "seconds": round(time.perf_counter() - start, 3)}
+        row = {"epoch": epoch, "loss": float(mean_loss), **scores, "seconds": round(time.perf_counter() - start, 3)}
+        row["learning_rate"] = float(model.optimizer.learning_rate)
+        stopped = runner.end_epoch(epoch, row)
         with _disk_advice(folder):
-            checkpoint.add(row | {"learning_rate": float(model.optimizer.learning_rate)})
+            checkpoint.add(row, runner.states, stopped)
             _write_history(checkpoint.history, folder)
-        report(_describe_epoch(rows, config))
+        display.epoch(rows)
+    if trains:
+        runner.end()
+    display.end(checkpoint.best_epoch, _end_reason(checkpoint))
 
     checkpoint.restore_best()
     history = checkpoint.history
@@ -133,12 +163,21 @@ def train(
         history=history,
         best_epoch=checkpoint.best_epoch,
         epochs=len(rows),
-        stopped_early=checkpoint.patience_ended,
+        stopped_early=checkpoint.patience_ended or checkpoint.stopped,
         fit_seconds=float(history["seconds"].sum()),
         steps_per_epoch=steps,
         earlier_seconds=checkpoint.earlier_seconds,
         earlier_notebooks=checkpoint.notebooks,
+        own_parts=own.description,
     )
+
+
+def _end_reason(checkpoint: Checkpoint) -> str:
+    if checkpoint.stopped:
+        return "stopped by a callback"
+    if checkpoint.patience_ended:
+        return f"stopped early: no lower validation loss in {checkpoint.config.patience} epochs"
+    return "all epochs done"
 
 
 def _build_learning_rate(config: RunConfig, steps_per_epoch: int):
@@ -182,7 +221,7 @@ def training_facts(
         interruptions), seconds_per_epoch (median), seconds_per_image, wall_seconds (of this process with its start,
         and of the epochs before an interruption), peak_memory_mb, device, arithmetic (precision of the convolutions,
         "float32" or "bfloat16"), encoder_start (as `weights.LoadedWeights`, None for random weights),
-        earlier_notebooks.
+        earlier_notebooks; own_parts if the user has any.
     """
     import psutil
 
@@ -207,10 +246,11 @@ def training_facts(
         "arithmetic": arithmetic(model),
         "encoder_start": asdict(start) if (start := getattr(model, "encoder_start", None)) else None,
         "earlier_notebooks": list(result.earlier_notebooks),
+        **({"own_parts": result.own_parts} if result.own_parts else {}),
     }
 
 
-def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
+def validate(model, validation: Arrays, config: RunConfig, loss_function: Callable | None = None) -> dict[str, float]:
     """Compute validation loss and pooled Dice in one pass over the validation images, at `image_size`.
 
     The loss decides when to stop. It is computed at the size of the network, since each image's own size would need
@@ -220,13 +260,14 @@ def validate(model, validation: Arrays, config: RunConfig) -> dict[str, float]:
         model: a network.
         validation: images with masks, N > 0.
         config: loss and batch_size are used; the result does not depend on batch_size.
+        loss_function: used instead of `config.loss`.
 
     Returns:
         `val_loss` against the labels' shares of each pixel, the mean over chunks of `CHUNK` images, weighted by their
         size; `val_dice_nucleus` and `val_dice_cytoplasm` from the pixel counts of all images, NaN if the label is in no
         reference or prediction.
     """
-    loss_function = build_loss(config.loss)
+    loss_function = loss_function or build_loss(config.loss)
     count, loss = len(validation.images), 0.0
     overlap, total = np.zeros(3, np.int64), np.zeros(3, np.int64)
     for start in range(0, count, CHUNK):
@@ -290,16 +331,3 @@ def _disk_advice(folder: RunFolder) -> Iterator[None]:
 def _write_history(history: pd.DataFrame, folder: RunFolder) -> None:
     with atomic_write(folder.history) as path:
         history.to_csv(path, index=False)
-
-
-def _describe_epoch(rows: list[dict[str, Any]], config: RunConfig) -> str:
-    row = rows[-1]
-    # The median ignores the first epoch after a start, which builds the graph.
-    recent = [earlier["seconds"] for earlier in rows[-5:]]
-    seconds_left = float(np.median(recent)) * (config.epochs - row["epoch"])
-    width = len(str(config.epochs))
-    return (
-        f"epoch {row['epoch']:>{width}}/{config.epochs}  loss {row['loss']:.4f}  val_loss {row['val_loss']:.4f}  "
-        f"nucleus {row['val_dice_nucleus']:.3f}  cytoplasm {row['val_dice_cytoplasm']:.3f}  "
-        f"{row['seconds']:.1f} s, at most {duration(seconds_left)} left"
-    )

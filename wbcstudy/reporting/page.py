@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,9 +24,10 @@ from wbcstudy.reporting.text.glossary import GLOSSARY
 from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, scored_size, split_sizes, weight_origins
 from wbcstudy.reporting.text.transfer import transfer_sentences
 from wbcstudy.runs.folders import StudyFolder, problem_status
+from wbcstudy.runs.own_parts import PARTS
 from wbcstudy.runs.results import run_seconds
 from wbcstudy.scoring.selection import TABLE_REGIONS
-from wbcstudy.wording import duration, megabytes, shorten
+from wbcstudy.wording import duration, join_words, megabytes, shorten
 
 # Wide enough for a sharp print at the width of a page, small enough to send by mail.
 _EMBEDDED_WIDTH_PX = 1400
@@ -175,6 +177,7 @@ def _list_runs(results: StudyResults) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
+                "own": join_words(_own_work(record)),
                 "status": record.get("status") or folder.read_status(),
                 "link": _relative_link(target, study),
                 "notebook": _relative_link(folder.notebook if folder.notebook.exists() else None, study),
@@ -187,6 +190,12 @@ def _list_runs(results: StudyResults) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _own_work(record: Mapping[str, Any]) -> list[str]:
+    """Return "own notebook", "own loss" etc. of a run that the shipped notebook alone did not make."""
+    notebook = ["own notebook"] if (record.get("notebook") or {}).get("shipped") is False else []
+    return notebook + [f"own {title}" for part, title in PARTS.items() if part in (record.get("own_parts") or {})]
 
 
 def _pick_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

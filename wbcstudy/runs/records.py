@@ -109,6 +109,16 @@ class NotebookRecord(TypedDict, total=False):
     shipped: bool | None
 
 
+class OwnPartRecord(TypedDict, total=False):
+    """A loss, callback or augmentation of the user's own, see `runs.own_parts.describe_part`."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    name: Required[Text]
+    sha256: Text
+    settings: dict[str, Any]
+
+
 class EncoderStartRecord(TypedDict, total=False):
     """Which weights an encoder took from a file, see `nets.weights.LoadedWeights`."""
 
@@ -144,6 +154,7 @@ class RunRecord(TypedDict, total=False):
     code_version: Text
     commit: Text | None
     notebook: NotebookRecord | None
+    own_parts: dict[str, list[OwnPartRecord]]
     dataset: DatasetRecord
     split_hash: Text
     split: PartSizes

@@ -9,6 +9,7 @@ from wbcstudy.data.duplicates import Duplicate
 from wbcstudy.reporting.page import write_report
 from wbcstudy.reporting.results import StudyResults
 from wbcstudy.reporting.text.cautions import caution_sentences, leak_sentences
+from wbcstudy.reporting.text.methods_paragraph import methods_paragraph
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import write_record
 
@@ -86,6 +87,18 @@ def test_runs_of_a_changed_notebook(tmp_path):
     changed.record["notebook"] = {"name": "my_notebooks/2_train.ipynb", "sha256": "1", "shipped": False}
     (sentence,) = cautions_with(results, "notebook")
     assert f"a notebook other than the shipped one: {changed.name} (my_notebooks/2_train.ipynb)." in sentence
+
+
+def test_runs_with_own_parts(tmp_path):
+    results = make_results(tmp_path, StudyConfig(name="s", encoders=("resnet18",)), cases=2)
+    assert cautions_with(results, "own parts") == []
+    run = results.runs[0]
+    tversky = {"name": "Tversky", "settings": {"alpha": 0.3}, "sha256": "0"}
+    run.record["own_parts"] = {"loss": [tversky], "callbacks": [{"name": "Watch", "settings": {}, "sha256": "1"}]}
+    (sentence,) = cautions_with(results, "own parts")
+    assert f"{run.name} (loss Tversky (alpha 0.3) and callback Watch)" in sentence
+    assert "instead of the one in the name of the run" in sentence
+    assert f"loss Tversky (alpha 0.3) and callback Watch, in {run.name}." in methods_paragraph(results)
 
 
 def test_failed_and_missing_scores_are_cautions(transfer_results):

@@ -10,6 +10,7 @@ from wbcstudy.registry import method_title
 from wbcstudy.reporting.text.methods_paragraph import pretrained_sentence, version_text, weights_sentence
 from wbcstudy.runs.folders import problem_status
 from wbcstudy.runs.notebooks import changed_notebooks
+from wbcstudy.runs.own_parts import name_parts
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.selection import group_runs
 from wbcstudy.wording import count, join_words, shorten
@@ -69,6 +70,7 @@ def caution_sentences(results: StudyResults) -> list[str]:
         )
     sentences += _missing_sentences(results)
     sentences += _notebook_sentences([*complete, *(folder.read_record() or {} for folder in folders.values())])
+    sentences += _own_parts_sentences(results.complete)
     sentences += _limit_sentences(results.complete)
     precision = precision_sentence(run.record for run in results.runs)
     return [*sentences, *([precision] if precision else []), *_transfer_cautions(results)]
@@ -114,9 +116,22 @@ def _notebook_sentences(records: Iterable[Mapping[str, Any]]) -> list[str]:
     if not runs:
         return []
     return [
-        f"Run with a notebook other than the shipped one: {_join(runs)}. The code of these runs may differ from that "
-        "of the other runs."
+        f"Run with an own notebook, a notebook other than the shipped one: {_join(runs)}. The code of these runs may "
+        "differ from that of the other runs."
     ]
+
+
+def _own_parts_sentences(complete: Iterable[Run]) -> list[str]:
+    """Say which runs were trained with a loss, callbacks or augmentation of the user's own."""
+    named = [(run, parts) for run in complete if (parts := name_parts(run.record.get("own_parts")))]
+    if not named:
+        return []
+    text = (
+        f"Trained with own parts, whose code is in run.json: {_join(f'{run.name} ({parts})' for run, parts in named)}."
+    )
+    if any("loss" in run.record["own_parts"] for run, _ in named):
+        text += " An own loss was used instead of the one in the name of the run."
+    return [text]
 
 
 def _limit_sentences(complete: Iterable[Run]) -> list[str]:

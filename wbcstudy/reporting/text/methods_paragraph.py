@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbcstudy.config import EncoderStart, Method, RunConfig, StudyConfig
 from wbcstudy.registry import ENCODERS, loss_title, method_title
+from wbcstudy.runs.own_parts import name_parts
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.boundary import TOLERANCE_PX
 from wbcstudy.scoring.statistics import IMAGINED_DISTANCE
@@ -39,6 +40,7 @@ def methods_paragraph(results: StudyResults) -> str:
         *_describe_ignored(dataset),
         *_describe_duplicates(results),
         *_describe_training(config, complete),
+        *_describe_own_parts(complete),
         *_describe_files_of_weights(complete),
         _describe_scoring(results),
         *_describe_evaluation(results, complete),
@@ -214,6 +216,17 @@ def _describe_training(config: StudyConfig, complete: Sequence[Run]) -> list[str
         f"{_precision(config, complete)}.",
         f"Each {combination(config)} was trained with "
         + (f"seed {seeds[0]}." if len(seeds) == 1 else f"seeds {join_words([str(seed) for seed in seeds])}."),
+    ]
+
+
+def _describe_own_parts(complete: Sequence[Run]) -> list[str]:
+    groups: dict[str, list[str]] = {}
+    for run in complete:
+        if parts := name_parts(run.record.get("own_parts")):
+            groups.setdefault(parts, []).append(run.name)
+    return [
+        f"{count(len(runs), 'training')} of {len(complete)} used own code: {parts}, in {join_words(runs)}."
+        for parts, runs in groups.items()
     ]
 
 
