@@ -325,7 +325,7 @@ def test_the_start_page_leads_to_a_training_with_an_own_loss_and_callback(lab, d
     write_notebook_page(desk.notebooks / "2_train.ipynb", desk.folder / "own.html")
     assert "2 epochs</b>: all epochs done" in (desk.folder / "own.html").read_text()
     # The shipped notebook is as before, and the next test gets a new copy of it.
-    assert "squares" not in (desk.folder / "notebooks" / "2_train.ipynb").read_text()
+    assert "Watch" not in (desk.folder / "notebooks" / "2_train.ipynb").read_text()
     shutil.copy(desk.folder / "notebooks" / "2_train.ipynb", desk.notebooks / "2_train.ipynb")
 
 
