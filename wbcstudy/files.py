@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import fcntl
@@ -14,8 +15,9 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -314,6 +316,27 @@ def escape_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame whose text is safe in a spreadsheet program, see `escape_cell`."""
     text = [name for name in frame if frame[name].dtype.kind == "O"]
     return frame.assign(**{name: frame[name].map(escape_cell, na_action="ignore") for name in text})
+
+
+def page_policy(scripts: Iterable[str] = ()) -> str:
+    """Return the element that makes browsers refuse all requests, and all scripts but these.
+
+    It also holds for anything inside a printed result.
+
+    Args:
+        scripts: text of each `<script>` element of the page, exactly.
+    """
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = "script-src " + " ".join(f"'sha256-{value}'" for value in hashes) + "; " if hashes else ""
+    return (
+        '<meta http-equiv="Content-Security-Policy" '
+        f"content=\"default-src 'none'; {allowed}style-src 'unsafe-inline'; img-src data:; font-src data:\">"
+    )
+
+
+def read_template(name: str) -> str:
+    """Return the text of a file in wbcstudy/templates/ as it is, for a script or style of a page."""
+    return (resources.files("wbcstudy") / "templates" / name).read_text(encoding="utf-8")
 
 
 @functools.cache

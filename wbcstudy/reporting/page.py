@@ -13,8 +13,9 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from wbcstudy import __version__
-from wbcstudy.files import POLICY, atomic_write, page_template, write_json
+from wbcstudy.files import atomic_write, page_policy, page_template, read_template, write_json
 from wbcstudy.registry import ENCODERS
+from wbcstudy.reporting.image_browser import make_browser
 from wbcstudy.reporting.results import StudyResults
 from wbcstudy.reporting.tables.questions import question_sentences
 from wbcstudy.reporting.text.answer import answer_sentences, answer_table
@@ -79,9 +80,13 @@ def write_report(results: StudyResults) -> Path:
             sections.append({"id": name, "title": title, "entry": entry} | shown)
     rows = _list_runs(results)
     shown_rows = _pick_rows(rows)
+    browser = make_browser(results)
+    script = read_template("image_browser.js")
     page = page_template("report.html").render(
         study=study.name,
-        policy=Markup(POLICY),
+        policy=Markup(page_policy([script] if browser["data"] else [])),
+        browser=browser,
+        browser_script=Markup(script),
         version=__version__,
         answer=answer_sentences(results),
         answer_table=answer_table(results),

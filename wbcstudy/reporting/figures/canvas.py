@@ -10,6 +10,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -47,6 +49,7 @@ class StudyFigure(Figure):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, dpi=_DPI, **kwargs)
+        self._points: list[tuple[Axes, pd.DataFrame, np.ndarray]] = []
 
     @functools.cached_property
     def png(self) -> bytes:
@@ -56,6 +59,27 @@ class StudyFigure(Figure):
         canvas.draw()
         Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(file, "PNG", dpi=(_DPI, _DPI))
         return file.getvalue()
+
+    def add_points(self, axis, names: pd.DataFrame, x: Sequence[float], y: Sequence[float]) -> None:
+        """Remember which points an axis shows, so that a page can open what they stand for.
+
+        Args:
+            axis: the axis.
+            names: one row per point.
+            x: horizontal positions, in the units of the axis.
+            y: vertical positions.
+        """
+        self._points.append((axis, names, np.column_stack([x, y])))
+
+    def locate_points(self) -> pd.DataFrame:
+        """Return the rows given to `add_points` with x and y, from left and top, in shares of the figure's size."""
+        # Axes have their positions after drawing.
+        _ = self.png
+        frames = []
+        for axis, names, positions in self._points:
+            x, y = (axis.transData.transform(positions) / self.bbox.size).T
+            frames.append(names.assign(x=x.round(4), y=(1 - y).round(4)))
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         width, height = (round(90 * inches) for inches in self.get_size_inches())

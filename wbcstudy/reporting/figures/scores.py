@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from wbcstudy.reporting.figures.canvas import DRAWN, StudyFigure, add_legend, ma
 from wbcstudy.reporting.figures.colours import BLUE, INK, PALETTE, PARETO_FRONT
 from wbcstudy.scoring.breakdown import pareto_front
 from wbcstudy.scoring.calibration import Reliability
+from wbcstudy.scoring.selection import method_names
 
 _LOSS_COLOURS = {"cross_entropy": BLUE, "dice": "#E69F00", "binary_cross_entropy": "#CC79A7"}
 
@@ -38,8 +38,9 @@ def fig_scores(scores: pd.DataFrame) -> StudyFigure:
         for encoder in ENCODERS
         for start in dict.fromkeys(scores.loc[scores["encoder"] == encoder, "start"])
     }
-    scores = scores.assign(network=scores["encoder"] + "__" + scores["start"])
-    means = scores.groupby(["network", "loss", "region", "case_id"], as_index=False)["dice"].mean().dropna()
+    scores = scores.assign(network=scores["encoder"] + "__" + scores["start"], method=method_names(scores))
+    keys = ["method", "network", "loss", "region", "case_id"]
+    means = scores.groupby(keys, as_index=False)["dice"].mean().dropna()
     losses = [name for name in LOSSES if name in set(scores["loss"])]
     placed = {"x": "dice", "y": "network", "order": list(networks), "hue": "loss", "hue_order": losses}
     placed |= {"orient": "h", "palette": _LOSS_COLOURS, "legend": False}
@@ -47,8 +48,10 @@ def fig_scores(scores: pd.DataFrame) -> StudyFigure:
     for axis, region in zip(np.ravel(axes), DRAWN, strict=True):
         rows = means[means["region"] == region]
         sns.boxplot(rows, ax=axis, **placed, showfliers=False, boxprops={"alpha": 0.35}, linewidth=0.8, linecolor=INK)
-        with _fixed_jitter():
-            sns.stripplot(rows, ax=axis, **placed, dodge=True, size=3, alpha=0.8, linewidth=0.3, edgecolor=INK)
+        heights = _scatter_heights(rows, list(networks), losses)
+        colours = rows["loss"].map(_LOSS_COLOURS)
+        axis.scatter(rows["dice"], heights, s=9, c=colours, alpha=0.8, linewidth=0.3, edgecolor=INK, zorder=3)
+        figure.add_points(axis, rows[["method", "region", "case_id"]], rows["dice"], heights)
         axis.set(title=region.capitalize(), xlabel="Dice of one image", ylabel="")
         axis.set_yticks(range(len(networks)), list(networks.values()))
         axis.set_xlim(right=1.005)
@@ -56,15 +59,12 @@ def fig_scores(scores: pd.DataFrame) -> StudyFigure:
     return figure
 
 
-@contextlib.contextmanager
-def _fixed_jitter() -> Iterator[None]:
-    """Make `stripplot`'s jitter, from NumPy's global generator, the same in each drawing."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+def _scatter_heights(rows: pd.DataFrame, networks: Sequence[str], losses: Sequence[str]) -> np.ndarray:
+    """Return heights that spread points over the middle of their box, the same in each drawing."""
+    # seaborn's boxes of one network share a height of 0.8.
+    lane = 0.8 / len(losses)
+    middle = rows["network"].map(networks.index) + lane * (rows["loss"].map(losses.index) - (len(losses) - 1) / 2)
+    return middle.to_numpy(dtype=float) + np.random.default_rng(0).uniform(-0.25, 0.25, len(rows)) * lane
 
 
 @styled
