@@ -1,5 +1,7 @@
 """Read an HTML page as a browser would."""
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -18,7 +20,7 @@ class Elements(HTMLParser):
         self.inside = tag
 
     def handle_data(self, data):
-        if self.inside != "style":
+        if self.inside not in ("style", "script"):
             self.words.append(data)
 
     def handle_endtag(self, tag):
@@ -27,9 +29,13 @@ class Elements(HTMLParser):
 
 def assert_loads_nothing(page):
     for tag, attributes in Elements(page).tags:
-        assert tag not in ("script", "link", "iframe", "object", "embed"), tag
+        assert tag not in ("link", "iframe", "object", "embed"), tag
         for name in ("src", "srcset"):
             assert (attributes.get(name) or "data:").startswith("data:"), attributes
         assert not any(name.startswith("on") for name in attributes), attributes
     assert not re.search(r"@import|url\(\s*['\"]?(?!data:|#)", page)
     assert "Content-Security-Policy" in page
+    for attributes, script in re.findall(r"<script([^>]*)>(.*?)</script>", page, re.DOTALL):
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert 'type="application/json"' in attributes or f"'sha256-{digest}'" in page, attributes
+        assert not re.search(r"\b(fetch|XMLHttpRequest|importScripts|WebSocket|eval)\b", script), attributes

@@ -30,6 +30,8 @@ from wbcstudy.runs.results import run_seconds
 from wbcstudy.scoring.selection import TABLE_REGIONS
 from wbcstudy.wording import duration, join_words, megabytes, shorten
 
+# Files in templates/ that run in the page.
+_SCRIPTS = ("image_browser.js",)
 # Wide enough for a sharp print at the width of a page, small enough to send by mail.
 _EMBEDDED_WIDTH_PX = 1400
 # A table with more rows is not read.
@@ -63,7 +65,7 @@ def write_report(results: StudyResults) -> Path:
     Links to run pages, tables and figures are made for those that exist in the study's folder.
 
     Returns:
-        The page, one file without scripts or requests.
+        The page, one file without requests.
     """
     study, captions = results.study, make_captions(results)
     figures = {
@@ -81,12 +83,12 @@ def write_report(results: StudyResults) -> Path:
     rows = _list_runs(results)
     shown_rows = _pick_rows(rows)
     browser = make_browser(results)
-    script = read_template("image_browser.js")
+    scripts = [read_template(name) for name in _SCRIPTS]
     page = page_template("report.html").render(
         study=study.name,
-        policy=Markup(page_policy([script] if browser["data"] else [])),
+        policy=Markup(page_policy(scripts)),
+        scripts=[Markup(script) for script in scripts],
         browser=browser,
-        browser_script=Markup(script),
         version=__version__,
         answer=answer_sentences(results),
         answer_table=answer_table(results),

@@ -81,9 +81,10 @@
     const context = canvas.getContext("2d"), layer = context.createImageData(width, height);
     const packed = entry.masks[network()];
     const expert = unpack(entry.expert, width * height), predicted = packed ? unpack(packed, width * height) : null;
-    if (shown.difference && predicted) drawDifference(layer.data, expert, predicted);
     if (shown.prediction && predicted) drawOutlines(layer.data, predicted, width, height, shown.expert);
     if (shown.expert) drawOutlines(layer.data, expert, width, height, false);
+    // Last, so that no outline hides a wrong pixel.
+    if (shown.difference && predicted) drawDifference(layer.data, expert, predicted);
     context.putImageData(layer, 0, 0);
     canvas.parentElement.classList.toggle("paled", shown.difference && Boolean(packed));
   }

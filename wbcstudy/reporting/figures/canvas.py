@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
 from PIL import Image
 
-from wbcstudy.files import atomic_write
+from wbcstudy.files import atomic_write, escape_cells
 from wbcstudy.labels import LABELS, REGION_COLOURS
 
 # The regions that are one label each.
@@ -114,6 +114,9 @@ def write_figure(figure: StudyFigure, folder: Path, stem: str) -> list[Path]:
     # Without a fixed salt and without the date, so that an unchanged figure is an unchanged file.
     with mpl.rc_context({"svg.hashsalt": stem}), _as_drawn(figure), atomic_write(svg) as part:
         FigureCanvasSVG(figure).print_svg(part, metadata={"Date": None})
+    if len(points := figure.locate_points()):
+        with atomic_write(Path(folder) / f"{stem}_points.csv") as part:
+            escape_cells(points).to_csv(part, index=False, lineterminator="\n")
     return [png, svg]
 
 

@@ -9,7 +9,6 @@ import pandas as pd
 
 from wbcstudy.data.arrays import read_scored_case
 from wbcstudy.data.datasets import load_dataset
-from wbcstudy.files import atomic_write, escape_cells
 from wbcstudy.reporting.figures.areas import fig_areas
 from wbcstudy.reporting.figures.canvas import StudyFigure, write_figure
 from wbcstudy.reporting.figures.examples import (
@@ -42,10 +41,6 @@ def write_figures(results: StudyResults) -> dict[str, StudyFigure]:
     for stem, figure in figures.items():
         if figure.axes:
             write_figure(figure, results.study.figures, stem)
-            points = figure.locate_points()
-            if len(points):
-                with atomic_write(results.study.figures / f"{stem}_points.csv") as part:
-                    escape_cells(points).to_csv(part, index=False, lineterminator="\n")
     return figures
 
 
