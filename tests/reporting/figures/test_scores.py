@@ -1,7 +1,10 @@
 """Figures of scores."""
 
+import io
+
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from tests.helpers.fake_study import make_results
 from wbcstudy.config import StudyConfig
@@ -21,12 +24,28 @@ def test_scores_have_a_point_per_image(tmp_path):
     config = StudyConfig(name="s", encoders=("resnet18", "unet"))
     scores = make_results(tmp_path, config, empty=["unet__dice__fold0__seed0"], cases=5).scores
     figure = fig_scores(scores)
-    assert _count_points(figure) == [5, 5, 5]
+    assert _count_points(figure) == [15], "of the fourth run, no ratio is defined"
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["U-Net", "ResNet-18"]
     twice = fig_scores(pd.concat([scores, scores.assign(seed=1, dice=scores["dice"] / 2)]))
-    assert _count_points(twice) == [5, 5, 5]
+    assert _count_points(twice) == [15]
     assert fig_scores(scores).png == figure.png
     assert fig_scores(scores.head(0)).texts and fig_scores(pd.DataFrame()).texts
+
+
+def test_the_positions_of_points_are_those_of_the_drawing(tmp_path):
+    scores = make_results(tmp_path, StudyConfig(name="s", encoders=("resnet18", "unet"), losses=("dice",))).scores
+    figure = fig_scores(scores)
+    points = figure.locate_points()
+    assert len(points) == 2 * 2 * 8 and set(points["method"]) == {"resnet18__dice", "unet__dice"}
+    # A higher Dice is further to the right, and a point's pixel has the colour of its loss, not that of the paper.
+    dice = scores.assign(method=scores["encoder"] + "__dice").set_index(["method", "region", "case_id"])["dice"]
+    for _, rows in points.groupby("region"):
+        order = rows.sort_values("x").set_index(["method", "region", "case_id"]).index
+        assert (np.diff(dice[order]) >= -1e-3).all()
+    with Image.open(io.BytesIO(figure.png)) as image:
+        pixels = np.asarray(image).astype(int)
+    rows, columns = (points[["y", "x"]].to_numpy() * pixels.shape[:2]).astype(int).T
+    assert (pixels[rows, columns, 0] - pixels[rows, columns, 2] > 60).mean() > 0.9, "orange"
 
 
 def test_a_reliability_curve_is_drawn_through_the_bins_that_hold_pixels():
