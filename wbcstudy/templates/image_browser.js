@@ -328,6 +328,8 @@
     return getComputedStyle(get("wall")).gridTemplateColumns.split(" ").length;
   }
 
+  // Not in the page: without JavaScript it would be an image without a source.
+  get("canvas").before(Object.assign(new Image(), { id: "browser-photo" }));
   root.hidden = false;
   addPoints();
   list();
