@@ -39,6 +39,8 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("WBCSTUDY_OUTPUTS", str(tmp_path / "outputs"))
     monkeypatch.setenv("WBCSTUDY_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("WBCSTUDY_DEBUG", raising=False)
+    # A dry run times steps of a training in another process, which takes many seconds.
+    monkeypatch.setattr("wbcstudy.study.cost.measure", lambda config, threads: {"error": "not in tests"})
     return tmp_path
 
 

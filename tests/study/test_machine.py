@@ -18,7 +18,7 @@ def simulate(monkeypatch):
 
     def make(cores=8, free_mb=64_000.0, gpu=False):
         monkeypatch.setattr("joblib.cpu_count", lambda: cores)
-        monkeypatch.setattr(machine, "_free_memory_mb", lambda: free_mb)
+        monkeypatch.setattr(machine, "free_memory_mb", lambda: free_mb)
         monkeypatch.setattr(machine, "_has_gpu", lambda: gpu)
 
     return make
@@ -60,10 +60,10 @@ def test_a_containers_memory_limit_counts(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("3000000\n")
     (tmp_path / "memory.current").write_text("1000000\n")
     monkeypatch.setattr(machine, "_CONTROL_GROUP", tmp_path)
-    assert machine._free_memory_mb() == 2.0
+    assert machine.free_memory_mb() == 2.0
     # The cache of files can be freed.
     (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 400000\n")
-    assert machine._free_memory_mb() == 2.4
+    assert machine.free_memory_mb() == 2.4
 
 
 def test_a_shell_with_too_little_memory_is_named(monkeypatch):

@@ -325,7 +325,7 @@ class TestASecondStart:
         assert "is already running" in done.stderr
 
     def test_status_shows_each_run(self, study):
-        assert study.wbcstudy("status", study.file).stdout.count("complete") == 4
+        assert study.wbcstudy("status", study.file).stdout.count(" complete ") == 4
 
 
 class TestAnotherDataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,15 @@ def _lab(context: typer.Context) -> None:
     from wbcstudy.study.lab import open_lab
 
     raise typer.Exit(open_lab(context.args))
+
+
+@app.command("time-step", hidden=True)
+def _time_step(params: Path) -> None:
+    """Measure a training step of a run's settings, and print the result as JSON."""
+    from wbcstudy.config_io import read_run
+    from wbcstudy.nets.timed_step import time_step
+
+    show(json.dumps(time_step(read_run(params))))
 
 
 @app.command("page", hidden=True)

@@ -52,7 +52,9 @@ def run(
             autocompletion=complete_runs_of_study,
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs without starting them.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs, their time, memory and disk space. Starts none.")
+    ] = False,
     repeat_damaged: Annotated[
         bool,
         typer.Option(

@@ -64,9 +64,14 @@ def device_name() -> str:
     ]
     if names:
         return "GPU " + ", ".join(names)
+    return f"CPU {processor_name()}"
+
+
+def processor_name() -> str:
+    """Return the model of the processor. Needs no TensorFlow."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
         processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor)
-    return f"CPU {processor}"
+    return processor

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wbcstudy.config import BaselineConfig, RunConfig
 from wbcstudy.errors import StudyError
+from wbcstudy.nets.cost import processor_name
 
 # Memory of Python, Keras and TensorFlow with weights, gradients and Adam's two moments, in MB (10**6 bytes).
 _RUN_BASE_MB = 2000
@@ -18,10 +19,14 @@ _RUN_BYTES_PER_PIXEL = 9000
 _BASELINE_MB = 1500
 # Share of the free memory to use; the rest is left for other programs.
 _MEMORY_SHARE = 0.8
+# Processor time of all cores that a desktop needs.
+_BUSY_PERCENT = 30
 # Resource limits of a container.
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 # TensorFlow alone maps 1.8 GB of addresses, a small training twice as much.
 _MIN_ADDRESS_GB = 4.0
+# Each training gets its share of the cores, in TensorFlow and in NumPy.
+THREAD_LIMITS = ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # In the messages of errors that mean too little memory.
 _MEMORY_TEXTS = ("failed to map segment", "cannot allocate memory", "can't start new thread", "out of memory")
 
@@ -43,7 +48,7 @@ def choose_jobs(configs: Sequence[RunConfig | BaselineConfig]) -> int:
 
     if not configs or _has_gpu():
         return 1
-    fitting = int(_MEMORY_SHARE * _free_memory_mb() / max(map(_run_memory_mb, configs)))
+    fitting = int(_MEMORY_SHARE * free_memory_mb() / max(map(_run_memory_mb, configs)))
     return max(1, min(cpu_count(), len(configs), fitting))
 
 
@@ -90,7 +95,7 @@ def _run_memory_mb(config: RunConfig | BaselineConfig) -> float:
     return _RUN_BASE_MB + _RUN_BYTES_PER_PIXEL * config.batch_size * config.image_size**2 / 1e6
 
 
-def _free_memory_mb() -> float:
+def free_memory_mb() -> float:
     """Return the memory that new programs can use without swapping, in MB; a container's limit counts."""
     import psutil
 
@@ -102,6 +107,29 @@ def _free_memory_mb() -> float:
         cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
         free = min(free, (int(limit) - int(used) + cached) / 1e6)
     return max(0.0, free)
+
+
+def is_busy() -> bool:
+    """Return whether other programs use more than a part of the processor, so that times measured now are too long."""
+    import psutil
+
+    return psutil.cpu_percent(interval=0.3) > _BUSY_PERCENT
+
+
+def device() -> str:
+    """Return the name of the GPU that trainings use or, without one, of the processor, without loading TensorFlow."""
+    if _has_gpu():
+        files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        models = [line.split(":", 1)[1].strip() for file in files for line in _read_lines(file) if "Model:" in line]
+        return "GPU " + (models[0] if models else "NVIDIA")
+    return f"CPU {processor_name()}"
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def _has_gpu() -> bool:

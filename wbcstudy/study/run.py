@@ -15,14 +15,16 @@ from pathlib import Path
 from textwrap import shorten
 
 from wbcstudy.baselines.methods import method_row
+from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError, printable
 from wbcstudy.files import short_path, write_json
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import lock_study
 from wbcstudy.runs.records import VERIFY
+from wbcstudy.study.cost import count_cases, describe, estimate
 from wbcstudy.study.ending import ending_lines
 from wbcstudy.study.environment import check_package
-from wbcstudy.study.machine import check_memory_limit
+from wbcstudy.study.machine import check_memory_limit, choose_jobs
 from wbcstudy.study.plan import (
     Plan,
     check_available,
@@ -63,7 +65,7 @@ def run_study(
         source: file, folder or name of the study.
         jobs: number of parallel runs; None to fit this machine (`machine.choose_jobs`).
         only: patterns on run names; empty for all runs.
-        dry_run: list the runs to do, and write nothing.
+        dry_run: list the runs to do, with time, memory and disk. Writes nothing but timed steps, see `cost`.
         repeat_damaged: check all files of the finished runs, delete the damaged runs and run them again. Otherwise they
             are left out.
         executor: "local", or "slurm" to submit each notebook as a job.
@@ -90,7 +92,20 @@ def run_study(
         show(f"  {name}")
     if plan.study.also_score:
         show(f"Then any missing scores on {join_words(plan.study.also_score)}.")
+    trainings = [run for run in plan.runs if run.name in waiting]
+    if executor == "local" and trainings:
+        _show_cost(plan, trainings, Executor(jobs or choose_jobs(trainings)), show)
     return 0
+
+
+def _show_cost(plan: Plan, trainings: list[RunConfig], chosen: Executor, show: Callable[[str], None]) -> None:
+    threads = int(chosen.environment()["WBCSTUDY_THREADS"])
+    shares = estimate(plan.study, trainings, count_cases(plan.study), threads, show)
+    show("")
+    for line in describe(shares, chosen.jobs, threads):
+        show(line)
+    if len(trainings) < len(plan.work):
+        show("Without finished runs and earlier methods.")
 
 
 def repeat_run(run: str | Path, study: str, jobs: int | None = None, show: Callable[[str], None] = print) -> int:

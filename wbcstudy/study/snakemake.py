@@ -13,16 +13,14 @@ from pathlib import Path
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, data_folder, project_root, short_path, weights_cache
 from wbcstudy.runs.folders import StudyFolder
+from wbcstudy.study.cost import find_paces
 from wbcstudy.study.environment import child_environment
-from wbcstudy.study.machine import choose_jobs
+from wbcstudy.study.machine import THREAD_LIMITS, choose_jobs
 from wbcstudy.study.plan import Plan
 from wbcstudy.study.progress import Progress
 from wbcstudy.study.running import stop_tree, terminate_as_interrupt
 from wbcstudy.study.slurm import cancel_left_over, check_slurm, job_prefix
 from wbcstudy.wording import count
-
-# Each training gets its share of the cores, in TensorFlow and in NumPy.
-_THREAD_LIMITS = ("WBCSTUDY_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Executor:
         """Return the environment variables for Snakemake and its child processes."""
         if self.profile:
             return {"WBCSTUDY_PROFILE": str(self.profile)}
-        return {name: os.environ.get(name, str(self.threads)) for name in _THREAD_LIMITS}
+        return {name: os.environ.get(name, str(self.threads)) for name in THREAD_LIMITS}
 
 
 def choose_executor(executor: str, profile: Path | None, jobs: int | None, configs: list) -> Executor:
@@ -156,8 +154,8 @@ def run_snakemake(
         )
         try:
             with terminate_as_interrupt():
-                jobs = max(1, executor.jobs)
-                Progress(plan.folder.logs, plan.work, show, jobs, plan.transfers(), verbose).follow(child)
+                jobs, paces = max(1, executor.jobs), {} if executor.profile else find_paces(plan, executor.threads)
+                Progress(plan.folder.logs, plan.work, show, jobs, plan.transfers(), verbose, paces).follow(child)
         except KeyboardInterrupt:
             # Writing to a closed terminal fails.
             with contextlib.suppress(OSError):
