@@ -180,3 +180,6 @@ def test_a_class_and_an_unknown_value_to_monitor_are_errors(keras):
         OwnParts(keras.losses.Tversky, (), None, CONFIG)
     with pytest.raises(StudyError, match="monitors 'val_accuracy'"):
         OwnParts(None, keras.callbacks.ReduceLROnPlateau(monitor="val_accuracy"), None, CONFIG)
+    cosine = CONFIG.model_copy(update={"learning_rate_schedule": "cosine"})
+    with pytest.raises(StudyError, match="changes the learning rate, and so does learning_rate_schedule"):
+        OwnParts(None, keras.callbacks.ReduceLROnPlateau(), None, cosine)

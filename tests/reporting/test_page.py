@@ -177,3 +177,13 @@ def test_a_browser_opens_the_report_without_request_error_or_sideways_scroll(tmp
     assert [url for url in requests if not url.startswith("data:")] == [address]
     assert errors == []
     assert widths == {390: 390, 1300: 1300}
+
+
+def test_runs_of_own_notebooks_and_losses_are_marked_in_the_table(tmp_path, config):
+    results = make_results(tmp_path, config)
+    run, other = results.runs[:2]
+    run.record["notebook"] = {"name": "my_notebooks/2_train.ipynb", "sha256": "0", "shipped": False}
+    run.record["own_parts"] = {"loss": [{"name": "Tversky", "sha256": "0", "settings": {}}]}
+    marks = {row["name"]: row["own"] for row in page_module._list_runs(results)}
+    assert marks[run.name] == "own notebook and own loss"
+    assert marks[other.name] == ""

@@ -45,7 +45,7 @@ class OwnParts:
         load_keras()
         self._own_loss = None if loss is None else _check_loss(loss)
         self.loss = build_loss(config.loss) if loss is None else _ignore_unlabelled(self._own_loss)
-        self.callbacks = _check_callbacks(_as_list(callbacks))
+        self.callbacks = _check_callbacks(_as_list(callbacks), config)
         self._layers = [_check_layer(each) for each in _as_list(augmentation)]
         self._seed = config.seed
         self.description = self._describe()
@@ -263,8 +263,9 @@ def _try_loss(compute: Callable[..., Any], loss: Any, reference: np.ndarray) -> 
         )
 
 
-def _check_callbacks(callbacks: list[Any]) -> list[Any]:
+def _check_callbacks(callbacks: list[Any], config: RunConfig) -> list[Any]:
     keras = load_keras()
+    of_rate = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
     for callback in callbacks:
         name = getattr(callback, "__name__", type(callback).__name__)
         if not isinstance(callback, keras.callbacks.Callback):
@@ -273,6 +274,12 @@ def _check_callbacks(callbacks: list[Any]) -> list[Any]:
                 f"One of the callbacks is {kind}.",
                 expected="objects of keras.callbacks.Callback",
                 fix="For example: callbacks=[keras.callbacks.ReduceLROnPlateau(patience=3)].",
+            )
+        if isinstance(callback, of_rate) and config.learning_rate_schedule != "constant":
+            raise StudyError(
+                f"The callback {name} changes the learning rate, and so does learning_rate_schedule.",
+                expected="one of the two",
+                fix="Set learning_rate_schedule: constant, or leave out the callback.",
             )
         monitor = getattr(callback, "monitor", "loss")
         if monitor not in MONITORED:

@@ -14,7 +14,7 @@ from wbcstudy.config import RunConfig
 from wbcstudy.labels import REGION_COLOURS
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.runs.notebooks import has_live_page
-from wbcstudy.wording import duration
+from wbcstudy.wording import count, duration
 
 # Minimum time between two updates of the page within an epoch, and of the steps that the time per epoch is
 # estimated from, in s. The first step builds the graph and is not counted.
@@ -110,7 +110,7 @@ class Display:
             return
         self._updated = time.perf_counter()
         epochs, finished = self._config.epochs, len(self._rows)
-        title = f"{finished} epochs" if done else f"Epoch {min(finished + 1, epochs)} of at most {epochs}"
+        title = count(finished, "epoch") if done else f"Epoch {min(finished + 1, epochs)} of at most {epochs}"
         share = 1.0 if done else (finished + step / self._steps) / epochs
         listed = "\n".join(self._lines)
         list_page = f'<pre style="overflow-x: auto">{html.escape(listed)}</pre>'

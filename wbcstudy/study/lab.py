@@ -37,8 +37,9 @@ _START_PAGE = """# wbcstudy
 These notebooks are copies: change what you like. A study always runs the shipped notebooks, so your changes cannot
 reach it. A run that your copy makes is marked as made by your own notebook, in `run.json` and in reports.
 
-**Start with [2 · Train one network](2_train.ipynb)**: choose Run > Run All Cells. With its settings on the drawn demo
-images, it takes a few minutes.
+**Start with [2 · Train one network](2_train.ipynb)**: choose Run > Run All Cells. It trains on drawn demo images. For a
+quick first try, set `epochs = 3`, `image_size = 96` and `augmented_copies = 1` in its parameters. The notebook shows
+the time per epoch after the first steps.
 
 | notebook | content | state |
 |---|---|---|
