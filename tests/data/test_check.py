@@ -161,7 +161,8 @@ def test_duplicates_are_listed_and_shown(make_folder):
         in messages(report.warnings)
     )
     assert "000 = 003  equal pixels" in report.text() and "000 = 004  same cell, correlation " in report.text()
-    assert report.html().count("data:image/png") == 4
+    # Two pairs, and the cases with the outlines of their masks.
+    assert report.html().count("data:image/png") == 4 + len(report.cases)
     assert len(check_dataset(path, near_duplicates=False).pairs) == 1
 
 

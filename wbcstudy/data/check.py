@@ -101,6 +101,7 @@ def check_dataset(
         tuple(group_findings(warnings, folder)),
         {name: text for name, text in notes.items() if text},
         tuple(pairs),
+        complete,
     )
 
 

@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from wbcstudy.data.datasets import Dataset, read_case
 from wbcstudy.data.duplicates import Duplicate
 from wbcstudy.data.findings import Finding
 from wbcstudy.data.images import read_image
+from wbcstudy.data.overlays import draw_overlay, encode_png
+from wbcstudy.data.spec import Case
 from wbcstudy.errors import StudyError
 from wbcstudy.files import POLICY, page_template
 from wbcstudy.labels import LABELS, REGION_COLOURS
@@ -23,6 +26,8 @@ from wbcstudy.wording import count, join_words
 
 # Pairs of duplicates that are listed, and shown in the page.
 _MOST_PAIRS = 200
+# Cases that are drawn with their masks, and the longest side of a drawing.
+_MOST_EXAMPLES, _EXAMPLE_PX = 24, 192
 _KINDS = {"pixels": "equal pixels", "near": "same cell", "name": "copies by name"}
 # Image sizes that are listed one by one; the others are counted.
 _MOST_SIZES = 4
@@ -103,6 +108,7 @@ class CheckReport:
         warnings: problems with which the dataset can be used.
         notes: citation, acknowledgement and licence, if given.
         pairs: pairs of images of the same cell.
+        dataset: the readable cases, to draw some of them; None if there are none.
     """
 
     name: str
@@ -114,6 +120,7 @@ class CheckReport:
     warnings: tuple[Finding, ...]
     notes: Mapping[str, str]
     pairs: tuple[ImagePair, ...] = ()
+    dataset: Dataset | None = field(default=None, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -196,9 +203,21 @@ class CheckReport:
         """The first pairs, as many as are listed."""
         return self.pairs[:_MOST_PAIRS]
 
+    def examples(self) -> dict[str, str]:
+        """Return case id -> image with the outlines of its mask, as a data URI, of cases from the whole list."""
+        readable = {case.case_id for case in self.cases}
+        cases = [case for case in (self.dataset.cases if self.dataset else ()) if case.case_id in readable]
+        chosen = cases[:: max(1, -(-len(cases) // _MOST_EXAMPLES))]
+        return {case.case_id: _outlined(self.dataset, case) for case in chosen}
+
     def html(self) -> str:
         """Return the report as a self-contained page; all text from files is escaped."""
         colours = {"background": "#dddddd"} | dict(REGION_COLOURS)
         return page_template("check.html").render(
             report=self, policy=POLICY, summary=self.summary() | dict(self.notes), colours=colours, labels=list(LABELS)
         )
+
+
+def _outlined(dataset: Dataset, case: Case) -> str:
+    drawn = draw_overlay(*read_case(dataset, case), opacity=0, side_px=_EXAMPLE_PX)
+    return f"data:image/png;base64,{base64.b64encode(encode_png(drawn)).decode()}"
