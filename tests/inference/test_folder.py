@@ -25,7 +25,7 @@ def test_every_image_gets_its_files_and_rows_under_a_unique_name(slides, places)
     assert (done.images, done.kept, done.cells, done.failed) == (3, 0, 6, {})
     for name in ("slide1/1", "slide2/1", "slide2/deep/2"):
         labels = Image.open(places / "out" / "labels" / f"{name}.png")
-        assert labels.mode == "P" and (np.asarray(labels) == TWO_CELLS).all()
+        assert labels.mode == "L" and (np.asarray(labels) == TWO_CELLS).all()
         instances = Image.open(places / "out" / "instances" / f"{name}.png")
         assert instances.mode.startswith("I;16") and np.asarray(instances).max() == 2
         assert Image.open(places / "out" / "overlays" / f"{name}.png").size == (64, 40)
@@ -36,6 +36,8 @@ def test_every_image_gets_its_files_and_rows_under_a_unique_name(slides, places)
             and (nucleus[TWO_CELLS == 0] < 20_000).all()
         )
     cells = pd.read_csv(places / "out" / "cells.csv")
+    assert cells["file"].tolist() == ["slide1/1.png"] * 2 + ["slide2/1.png"] * 2 + ["slide2/deep/2.tif"] * 2
+    assert cells["cell"].is_unique and cells["cell"][1] == "slide1/1.png cell 2"
     assert cells.groupby("image").size().to_dict() == {"slide1/1": 2, "slide2/1": 2, "slide2/deep/2": 2}
     images = pd.read_csv(places / "out" / "images.csv")
     assert tuple(images.columns) == IMAGE_COLUMNS

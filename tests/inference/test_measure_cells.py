@@ -8,7 +8,8 @@ import pytest
 
 from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
-from wbcstudy.inference.measure_cells import _COLUMNS, measure_cells
+from wbcstudy.inference.cell_columns import MEASURED_COLUMNS
+from wbcstudy.inference.measure_cells import measure_cells
 from wbcstudy.inference.split_cells import split_cells
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 
@@ -75,7 +76,7 @@ def test_a_cell_at_any_border_is_marked(box):
 def test_each_cell_has_its_row_in_the_order_of_its_number():
     field = make_smear(1, 256, 256, white_cells=(3, 3), touching=1.0)
     frame = measure_cells(field.image, field.mask, field.instances, pixel_um=field.pixel_size_um)
-    assert tuple(frame.columns) == _COLUMNS
+    assert tuple(frame.columns) == MEASURED_COLUMNS
     assert frame["cell_id"].tolist() == [1, 2, 3]
     assert frame["cell_area_px"].tolist() == np.bincount(field.instances.ravel())[1:].tolist()
     assert (frame["cell_area_px"] == frame["nucleus_area_px"] + frame["cytoplasm_area_px"]).all()
@@ -146,7 +147,7 @@ def test_scale_changes_areas_by_its_square_and_no_ratio():
 
 def test_turning_and_mirroring_change_nothing_but_the_place():
     mask = nucleus_of((80, 75, 22), (118, 128, 20), (90, 110, 15))
-    kept = [name for name in _COLUMNS if not name.startswith(("x_", "y_", "left", "top", "width", "height"))]
+    kept = [name for name in MEASURED_COLUMNS if not name.startswith(("x_", "y_", "left", "top", "width", "height"))]
     one = measure(mask)[kept].astype(float)
     for turned in (np.rot90(mask), mask[::-1], mask.T):
         other = measure(turned)[kept].astype(float)
@@ -267,7 +268,7 @@ def test_what_is_undefined_is_nan():
 def test_an_image_without_cells_has_no_rows_and_all_columns(shape):
     empty = np.zeros(shape, np.uint8)
     frame = measure_cells(np.zeros((*shape, 3), np.uint8), empty, split_cells(empty))
-    assert tuple(frame.columns) == _COLUMNS and len(frame) == 0
+    assert tuple(frame.columns) == MEASURED_COLUMNS and len(frame) == 0
     assert frame["cell_id"].dtype == "int64" and frame["touches_border"].dtype == "bool"
 
 

@@ -117,17 +117,6 @@ def colour_mask(mask: np.ndarray, background: str) -> np.ndarray:
     return colours[mask]
 
 
-def index_mask(mask: np.ndarray) -> Image.Image:
-    """Convert a mask to indexed colours: pixel values are labels, viewers show the regions' colours.
-
-    Args:
-        mask: labels, uint8 (H, W).
-    """
-    indexed = Image.fromarray(mask)
-    indexed.putpalette(_COLOURS.tobytes())
-    return indexed
-
-
 def resize_for_view(array: np.ndarray, side_px: int) -> np.ndarray:
     """Resize an image smoothly, or labels without new values, until the longest side is `side_px`.
 
@@ -146,13 +135,6 @@ def resize_for_view(array: np.ndarray, side_px: int) -> np.ndarray:
         ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, (height, width), strict=True)
     )
     return array[rows[:, None], columns]
-
-
-def shrink(image: np.ndarray, side_px: int) -> Image.Image:
-    """Shrink an image until neither side is longer than `side_px`."""
-    thumbnail = Image.fromarray(image)
-    thumbnail.thumbnail((side_px, side_px), Image.Resampling.BILINEAR, reducing_gap=2)
-    return thumbnail
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -180,14 +162,15 @@ def _write_numbers(drawn: np.ndarray, instances: np.ndarray) -> np.ndarray:
     page = Image.fromarray(drawn)
     pen = ImageDraw.Draw(page)
     side = max(page.size)
-    font = ImageFont.load_default(min(max(side / 35, 13), 28))
+    size = min(max(side / 30, 12), 36)
+    font, rim = ImageFont.load_default(size), max(1, round(size / 10))
     for number, box in enumerate(find_objects(instances.astype(np.int32)), 1):
         if box is None:
             continue
         text = str(number)
-        left, top, right, bottom = pen.textbbox((0, 0), text, font, stroke_width=2)
+        left, top, right, bottom = pen.textbbox((0, 0), text, font, stroke_width=rim)
         # Numbers of cells at the border stay in the image.
         x = (box[1].start + box[1].stop - (right - left)) / 2
         x, y = max(0, min(x, page.width - (right - left))), max(0, min(box[0].start, page.height - (bottom - top)))
-        pen.text((x - left, y - top), text, "white", font, stroke_width=2, stroke_fill="black")
+        pen.text((x - left, y - top), text, "white", font, stroke_width=rim, stroke_fill="black")
     return np.asarray(page)

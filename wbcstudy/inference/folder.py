@@ -7,7 +7,7 @@ import csv
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -213,7 +213,8 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
     record |= {"one_colour": bool(image.min() == image.max()), "grey": is_grey(image)}
 
     def write() -> None:
-        results.write(name, segmentation, settings.probabilities, settings.also, settings.pixel_um)
+        file = (PurePosixPath(name).parent / printable_name(path.name)).as_posix()
+        results.write(name, file, segmentation, settings.probabilities, settings.also, settings.pixel_um)
         write_json(results.file("records", name), record)
 
     with results.writing():
@@ -285,11 +286,12 @@ def _summarise(
             write_row(entry.path, status="left out", error=entry.reason)
     with atomic_write(results.cells) as part, part.open("w", newline="", encoding="utf-8") as file:
         join_tables(file, (results.file("cells", record["image"]) for record in complete))
+    results.write_guide()
     cells = sum(record["cells"] for record in complete)
     notes = (
         *write_notes(complete, network, settings, results.count_others(listing.images)),
         *listing.lines(),
     )
     reasons = {name: failure.reason for name, failure in failed.items()}
-    write_gallery(results, complete, cells, network, notes, reasons)
+    write_gallery(results, complete, network, notes, reasons, settings.pixel_um)
     return Summary(len(listing.images), kept, cells, failed, notes, results.gallery, listing)

@@ -41,9 +41,9 @@ class Segmentation:
     cells: pd.DataFrame = field(repr=False)
     way: Tiling
 
-    def overlay(self, opacity: float = 0.35) -> np.ndarray:
+    def overlay(self, opacity: float = 0.35, *, side_px: int | None = None, numbers: bool = False) -> np.ndarray:
         """Draw nucleus, cytoplasm and outlines on the image, uint8 (H, W, 3); see `data.overlays.draw_overlay`."""
-        return draw_overlay(self.image, self.mask, self.instances, opacity)
+        return draw_overlay(self.image, self.mask, self.instances, opacity, side_px=side_px, numbers=numbers)
 
     def __repr__(self) -> str:
         height, width = self.mask.shape

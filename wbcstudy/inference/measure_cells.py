@@ -8,22 +8,11 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.errors import StudyError
+from wbcstudy.inference.cell_columns import MEASURED_COLUMNS
 from wbcstudy.inference.split_cells import check_mask, count_parts
 from wbcstudy.labels import CYTOPLASM, NUCLEUS, NUM_LABELS
 
 _CHANNELS = ("red", "green", "blue")
-_COLUMNS = (
-    *"cell_id x_px y_px left_px top_px width_px height_px".split(),
-    *(f"{region}_area_{unit}" for unit in ("px", "um2") for region in ("cell", "nucleus", "cytoplasm")),
-    "nucleus_to_cytoplasm_ratio",
-    "nuclear_lobes",
-    *(f"{region}_{shape}" for shape in ("circularity", "eccentricity") for region in ("cell", "nucleus")),
-    *(f"{region}_{channel}" for region in ("nucleus", "cytoplasm") for channel in _CHANNELS),
-    *(f"{region}_od_{channel}" for region in ("nucleus", "cytoplasm") for channel in _CHANNELS),
-    "touches_border",
-    "mean_confidence",
-)
-
 # Lobes of a segmented nucleus are connected by a strand thinner than this share of the thinner lobe.
 _LOBE_WAIST = 0.6
 # Smallest area of a lobe, as a share of the nucleus.
@@ -53,6 +42,9 @@ def measure_cells(
       left_px + width_px - 1, and rows likewise.
     - `cell_area_px`, `nucleus_area_px`, `cytoplasm_area_px`: numbers of pixels. `..._area_um2`: times pixel_um^2, NaN
       without `pixel_um`.
+    - `cell_diameter_px`, `nucleus_diameter_px`: 2 sqrt(area / pi), the diameter of a disc of the same area.
+      `..._diameter_um`: times pixel_um, NaN without `pixel_um`.
+    - `nucleus_share`: nucleus_area_px / cell_area_px.
     - `nucleus_to_cytoplasm_ratio`: nucleus_area_px / cytoplasm_area_px, the N:C ratio by area. NaN without cytoplasm.
     - `nuclear_lobes`: number of parts of the nucleus that are separate or connected by a strand thinner than 0.6 of the
       thinner part (cut like cells in `split_cells`). Parts below 5 % of the nucleus do not count, and overlapping lobes
@@ -127,10 +119,14 @@ def _position(inside: np.ndarray, box: tuple[slice, slice], shape: tuple[int, in
 
 def _shape(cell: np.ndarray, nucleus: np.ndarray, cytoplasm: np.ndarray, pixel_um: float | None) -> dict:
     areas = {"cell": int(cell.sum()), "nucleus": int(nucleus.sum()), "cytoplasm": int(cytoplasm.sum())}
-    scale = math.nan if pixel_um is None else pixel_um**2
+    side_um = math.nan if pixel_um is None else pixel_um
+    diameters = {region: 2 * math.sqrt(areas[region] / math.pi) for region in ("cell", "nucleus")}
     return {
         **{f"{region}_area_px": area for region, area in areas.items()},
-        **{f"{region}_area_um2": area * scale for region, area in areas.items()},
+        **{f"{region}_area_um2": area * side_um**2 for region, area in areas.items()},
+        **{f"{region}_diameter_px": diameter for region, diameter in diameters.items()},
+        **{f"{region}_diameter_um": diameter * side_um for region, diameter in diameters.items()},
+        "nucleus_share": areas["nucleus"] / areas["cell"],
         "nucleus_to_cytoplasm_ratio": areas["nucleus"] / areas["cytoplasm"] if areas["cytoplasm"] else math.nan,
         "nuclear_lobes": count_parts(nucleus, waist=_LOBE_WAIST, min_share=_SMALLEST_LOBE),
         "cell_circularity": _circularity(cell),
@@ -194,9 +190,10 @@ def _confidence(probabilities, box, inside: np.ndarray, labels: np.ndarray) -> f
 
 
 def _to_frame(rows: list[dict]) -> pd.DataFrame:
-    integers = {name for name in _COLUMNS if name.endswith("_px")} - {"x_px", "y_px"} | {"cell_id", "nuclear_lobes"}
-    dtypes = {name: "int64" if name in integers else "float64" for name in _COLUMNS} | {"touches_border": "bool"}
-    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dtypes)
+    integers = {name for name in MEASURED_COLUMNS if name.endswith(("_area_px", "left_px", "top_px"))}
+    integers |= {"width_px", "height_px", "cell_id", "nuclear_lobes"}
+    dtypes = {name: "int64" if name in integers else "float64" for name in MEASURED_COLUMNS}
+    return pd.DataFrame(rows, columns=list(MEASURED_COLUMNS)).astype(dtypes | {"touches_border": "bool"})
 
 
 def _check(image, mask, instances, pixel_um, probabilities) -> None:

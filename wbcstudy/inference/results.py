@@ -2,18 +2,21 @@
 
 An image `slide1/field07.tif` of the input folder gets:
 
-    labels/slide1/field07.png         indexed colours: 0 background, 1 cytoplasm, 2 nucleus
+    labels/slide1/field07.png         grey: 0 background, 1 cytoplasm, 2 nucleus
     instances/slide1/field07.png      16-bit: 0 background, k the k-th cell
-    overlays/slide1/field07.png       the image with its regions and their outlines
+    overlays/slide1/field07.png       the image with its regions, their outlines and the numbers of the cells
+    fields/slide1/field07.html        the image in full size with its cells to select
     probabilities/slide1/field07_nucleus.png, ..._cytoplasm.png    16-bit, 65535 is 1; on request
     label_tiff/slide1/field07_cells.tif, ..._regions.tif    16-bit with the pixel size; on request, as the next two
     geojson/slide1/field07.geojson    outlines for QuPath
     roi/slide1/field07.zip            outlines for ImageJ
     cells/slide1/field07.csv          one row per cell
-    thumbnails/slide1/field07.jpg     for the gallery
+    thumbnails/slide1/field07.jpg     for the gallery, as the next
+    cell_images/slide1/field07.jpg    its cells one by one
     records/slide1/field07.json       written last: an image without it is not finished
 
-All images share `cells.csv`, `images.csv`, `gallery.html`, and `segment.json` with the settings and the input folder.
+All images share `cells.csv`, `cells_columns.txt`, `images.csv`, `gallery.html`, and `segment.json` with the settings
+and the input folder.
 """
 
 from __future__ import annotations
@@ -24,10 +27,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
-from wbcstudy.data.overlays import index_mask, shrink
-from wbcstudy.files import atomic_write, cannot_write, escape_cell, read_json
+from wbcstudy import __version__
+from wbcstudy.data.overlays import resize_for_view
+from wbcstudy.files import POLICY, atomic_write, cannot_write, page_template, read_json
+from wbcstudy.inference.cell_columns import cells_csv, column_guide
+from wbcstudy.inference.cell_images import draw_cells
+from wbcstudy.inference.cell_view import describe_cells, encode_view
 from wbcstudy.inference.image import Segmentation
 from wbcstudy.inference.outlines import KINDS, write_outlines
 from wbcstudy.labels import LABELS, REGIONS
@@ -35,7 +43,10 @@ from wbcstudy.labels import LABELS, REGIONS
 IMAGE_COLUMNS = ("image", "file", "status", "height_px", "width_px", "way", "cells", "cell_px", "error")
 # Longest side of a thumbnail; the gallery shows image and overlay next to each other.
 _THUMBNAIL_PX = 320
-_SUFFIXES = {"labels": ".png", "instances": ".png", "overlays": ".png", "cells": ".csv", "thumbnails": ".jpg"}
+# Longest side of the images in a field's page, and cells in its table: the page is then below about 6 MB.
+_FIELD_PX, _FIELD_ROWS = 2000, 1000
+_SUFFIXES = {"labels": ".png", "instances": ".png", "overlays": ".png", "cells": ".csv", "fields": ".html"}
+_SUFFIXES |= {"thumbnails": ".jpg", "cell_images": ".jpg"}
 _ALL_SUFFIXES = _SUFFIXES | {"probabilities": ".png", "records": ".json"}
 _KIND_SUFFIXES = [ending for _, endings in KINDS.values() for ending in endings]
 FILE_SUFFIXES = tuple(dict.fromkeys([*_ALL_SUFFIXES.values(), *_KIND_SUFFIXES]))
@@ -52,6 +63,7 @@ class Results:
     Attributes:
         settings: segment.json, the settings and the network of all results.
         cells: cells.csv, the measurements of all cells.
+        guide: cells_columns.txt, the meanings of its columns.
         images: images.csv, one row per image.
         gallery: gallery.html, the page to open first.
     """
@@ -59,6 +71,7 @@ class Results:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.settings, self.cells = path / "segment.json", path / "cells.csv"
+        self.guide = path / "cells_columns.txt"
         self.images, self.gallery = path / "images.csv", path / "gallery.html"
 
     def file(self, folder: str, name: str, ending: str = "") -> Path:
@@ -78,8 +91,9 @@ class Results:
     def write(
         self,
         name: str,
+        file: str,
         segmentation: Segmentation,
-        probabilities: bool,
+        probabilities: bool = False,
         also: Collection[str] = (),
         pixel_um: float | None = None,
     ) -> None:
@@ -87,32 +101,54 @@ class Results:
 
         Args:
             name: name of the image's results.
+            file: name of the image file with its suffix, for cells.csv.
             segmentation: the segmented image.
             probabilities: whether to write the probability maps.
             also: files for other programs, keys of `outlines.KINDS`.
             pixel_um: side of a pixel in micrometres, None if unknown.
         """
-        images = {
-            self.file("labels", name): index_mask(segmentation.mask),
-            self.file("instances", name): Image.fromarray(segmentation.instances.astype(np.uint16)),
-            self.file("overlays", name): Image.fromarray(segmentation.overlay()),
-        }
+        self.write_masks(name, segmentation, pixel_um)
+        self.write_overlay(name, segmentation, pixel_um)
+        self.write_table(name, file, segmentation)
         if probabilities:
             for region, label in _PROBABILITIES.items():
                 levels = (segmentation.probabilities[..., label] * 65535 + 0.5).astype(np.uint16)
-                images[self.file("probabilities", name, f"_{region}")] = Image.fromarray(levels)
-        for path, image in images.items():
-            with atomic_write(path) as part:
-                image.save(part, compress_level=3)
+                _write_png(self.file("probabilities", name, f"_{region}"), levels, pixel_um)
         for path, ending in self._further(name, also).items():
             with atomic_write(path) as part:
                 write_outlines(part, ending, segmentation.mask, segmentation.instances, pixel_um)
         with atomic_write(self.file("thumbnails", name)) as part:
             _thumbnail(segmentation).save(part, quality=80)
-        frame = segmentation.cells.copy()
-        frame.insert(0, "image", escape_cell(name))
+        with atomic_write(self.file("cell_images", name)) as part:
+            draw_cells(segmentation, pixel_um).save(part, quality=80, subsampling=0)
+        with atomic_write(self.file("fields", name)) as part:
+            part.write_text(_field_page(name, file, segmentation), encoding="utf-8")
+
+    def write_masks(self, name: str, segmentation: Segmentation, pixel_um: float | None = None) -> list[Path]:
+        """Write the labels and the cells of an image; return the paths."""
+        paths = [self.file("labels", name), self.file("instances", name)]
+        for path, mask in zip(paths, (segmentation.mask, segmentation.instances.astype(np.uint16)), strict=True):
+            _write_png(path, mask, pixel_um)
+        return paths
+
+    def write_overlay(
+        self, name: str, segmentation: Segmentation, pixel_um: float | None = None, opacity: float = 0.35
+    ) -> list[Path]:
+        """Write the overlay of an image; return its path."""
+        _write_png(self.file("overlays", name), segmentation.overlay(opacity, numbers=True), pixel_um)
+        return [self.file("overlays", name)]
+
+    def write_table(self, name: str, file: str, segmentation: Segmentation) -> list[Path]:
+        """Write the cells of an image as CSV; return its path."""
         with atomic_write(self.file("cells", name)) as part:
-            frame.to_csv(part, index=False, lineterminator="\n")
+            part.write_text(cells_csv(segmentation.cells, name, file), encoding="utf-8")
+        return [self.file("cells", name)]
+
+    def write_guide(self) -> Path:
+        """Write the meanings of the columns of cells.csv; return the path."""
+        with atomic_write(self.guide) as part:
+            part.write_text(column_guide(), encoding="utf-8")
+        return self.guide
 
     def read_records(self, names: Iterable[str]) -> Iterator[dict[str, Any]]:
         """Read the records of images one by one; images without a record are left out."""
@@ -137,13 +173,41 @@ class Results:
             raise cannot_write(self.path, error, instead=instead) from None
 
 
+def _write_png(path: Path, pixels: np.ndarray, pixel_um: float | None) -> None:
+    """Write an image with the size of its pixels, which PNG files store as pixels per metre."""
+    resolution = {"dpi": (25_400 / pixel_um,) * 2} if pixel_um and pixel_um > 0.001 else {}
+    with atomic_write(path) as part:
+        Image.fromarray(pixels).save(part, compress_level=3, **resolution)
+
+
 def _thumbnail(segmentation: Segmentation) -> Image.Image:
     """Draw image and overlay side by side."""
-    left, right = (shrink(image, _THUMBNAIL_PX) for image in (segmentation.image, segmentation.overlay()))
+    overlay = segmentation.overlay(side_px=_THUMBNAIL_PX)
+    left, right = map(Image.fromarray, (resize_for_view(segmentation.image, _THUMBNAIL_PX), overlay))
     both = Image.new("RGB", (2 * left.width + 4, left.height), "white")
     both.paste(left, (0, 0))
     both.paste(right, (left.width + 4, 0))
     return both
+
+
+def _field_page(name: str, file: str, segmentation: Segmentation) -> str:
+    """Return the page of one field: its image with and without outlines, and its cells."""
+    height, width = segmentation.mask.shape
+    # Small fields are enlarged, so that outlines and numbers do not cover the cells.
+    side_px = min(max(height, width, 800), _FIELD_PX)
+    outlined = segmentation.overlay(0, side_px=side_px)
+    return page_template("field.html").render(
+        policy=Markup(POLICY),
+        version=__version__,
+        name=name,
+        file=file,
+        home="../" * (name.count("/") + 1),
+        size=(width, height),
+        shrunk=side_px if max(height, width) > side_px else None,
+        plain=encode_view(resize_for_view(segmentation.image, side_px)),
+        outlined=encode_view(outlined),
+        view=describe_cells(segmentation.cells, (height, width), "cell", _FIELD_ROWS),
+    )
 
 
 def join_tables(file: TextIO, paths: Iterable[Path]) -> None:
