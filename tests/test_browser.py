@@ -27,7 +27,7 @@ from PIL.ImageColor import getrgb
 import wbcstudy
 from tests.helpers.checkout import ROOT, find_chromium
 from tests.helpers.colour_run import paint, round_cells, write_colour_run
-from wbcstudy.data.overlays import draw_overlay
+from wbcstudy.data.overlays import draw_overlay, resize_for_view
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.inference.split_cells import split_cells
 from wbcstudy.labels import REGION_COLOURS
@@ -45,6 +45,8 @@ pytestmark = [
 
 # When to give up, also on a busy machine.
 PATIENCE_S = 300
+# Longest side of a view in the app at zoom 100 %.
+VIEW_PX = 600
 FIELD = round_cells(200, 260, [(40, 50), (60, 180), (150, 60), (150, 100)], radius=24)
 
 
@@ -126,7 +128,9 @@ class Desk:
         self.notebooks = folder / "my_notebooks"
         self.cells = write_synthetic_dataset(folder / "cells", cases=8, seed=3, size_px=96, slides=8)
         self.others = write_synthetic_dataset(folder / "others", cases=3, seed=4, size_px=96, slides=3, name="others")
-        self.run = write_colour_run(self.outputs, "colours", trained=96, dataset=self.cells)
+        # The second image is the worst.
+        scores = {f"smear{number:04}": 0.4 if number == 1 else 0.9 for number in range(8)}
+        self.run = write_colour_run(self.outputs, "colours", trained=96, dataset=self.cells, scores=scores)
         write_colour_run(self.outputs, "others", trained=96, dataset=self.others)
         self.image = folder / "my field.png"
         Image.fromarray(paint(FIELD)).save(self.image)
@@ -230,11 +234,13 @@ def wait_for(page, locator) -> None:
 
 
 def shown_image(page, name: str) -> np.ndarray:
-    """Return the pixels of the image below a title, once it is visible."""
-    image = page.locator(".widget-vbox", has=page.get_by_text(name, exact=True)).last.locator("img")
-    image.wait_for()
-    content = image.evaluate("async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))")
-    return np.asarray(Image.open(io.BytesIO(bytes(content)))).astype(int)
+    """Return the pixels of the view below a title, once it is visible: its exact lines on its photograph."""
+    images = page.locator(".widget-vbox", has=page.get_by_text(name, exact=True)).last.locator("img")
+    images.first.wait_for()
+    read = "async img => Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer()))"
+    layers = [images.nth(k).evaluate(read) for k in range(2)]
+    photo, lines = (Image.open(io.BytesIO(bytes(layer))).convert("RGBA") for layer in layers)
+    return np.asarray(Image.alpha_composite(photo, lines).convert("RGB")).astype(int)
 
 
 def until_changed(page, name: str, before: np.ndarray) -> np.ndarray:
@@ -329,32 +335,41 @@ def test_the_start_page_leads_to_a_training_with_an_own_loss_and_callback(lab, d
     shutil.copy(desk.folder / "notebooks" / "2_train.ipynb", desk.notebooks / "2_train.ipynb")
 
 
+def listed(images) -> list[str]:
+    """Return the texts of a list, in which ipywidgets replaces spaces."""
+    return [text.replace("\xa0", " ") for text in images.locator("option").all_inner_texts()]
+
+
+def drawn(image: Path, desk: Desk, opacity: float) -> np.ndarray:
+    """Return the prediction that the app draws."""
+    return wbcstudy.segment(image, desk.run).overlay(opacity, side_px=VIEW_PX)
+
+
 def test_the_explore_notebook_follows_what_is_chosen(lab, desk, page):
     open_notebook(page, lab, "5_explore.ipynb")
     run_all(page)
-    wait_for(page, page.get_by_text("Save all as CSV"))
+    wait_for(page, page.get_by_text("Save table"))
     assert lab.listens_at() == {"127.0.0.1"}
-    study, _, image = (page.locator(".widget-dropdown select").nth(k) for k in range(3))
+    study = page.locator(".widget-dropdown select").first
+    images = page.locator(".widget-select select")
     study.select_option("colours")
     first = shown_image(page, "Image")
 
-    image.select_option("smear0002")
+    images.select_option(index=[text[-9:] for text in listed(images)].index("smear0002"))
     second = until_changed(page, "Image", first)
-    assert_alike(second, np.asarray(Image.open(desk.cells / "images" / "smear0002.png")))
-    expected = wbcstudy.segment(desk.cells / "images" / "smear0002.png", desk.run)
+    smear = desk.cells / "images" / "smear0002.png"
+    assert_alike(second, resize_for_view(np.asarray(Image.open(smear)), VIEW_PX))
     prediction = until_changed(page, "Prediction", np.zeros(0))
-    assert_alike(prediction, expected.overlay(0.35))
-    page.get_by_text(f"{len(expected.cells)} cell", exact=False).first.wait_for()
+    assert_alike(prediction, drawn(smear, desk, 0.35))
 
-    page.locator(".noUi-handle").focus()
+    page.locator(".noUi-handle").last.focus()
     page.keyboard.press("End")
-    assert_alike(until_changed(page, "Prediction", prediction), expected.overlay(1))
-    assert (shown_image(page, "Image") == second).all(), "opacity changes the regions only"
+    assert_alike(until_changed(page, "Prediction", prediction), drawn(smear, desk, 1))
+    assert (shown_image(page, "Image") == second).all(), "the tint changes the regions only"
 
     study.select_option("others")
-    third = until_changed(page, "Image", second)
-    assert_alike(third, np.asarray(Image.open(desk.others / "images" / "smear0000.png")))
-    assert image.locator("option").all_inner_texts() == ["smear0000", "smear0001", "smear0002"]
+    until_changed(page, "Image", second)
+    assert {text[-9:] for text in listed(images)} == {f"smear000{k}" for k in range(3)}
 
 
 @pytest.fixture(scope="module")
@@ -377,7 +392,7 @@ def app(desk):
 
 def open_app(page, app: Server, study: str) -> None:
     page.goto(app.address)
-    page.get_by_text("Save all as CSV").wait_for()
+    page.get_by_text("Save table").wait_for()
     page.locator(".widget-dropdown select").first.select_option(study)
 
 
@@ -387,49 +402,67 @@ def test_the_app_draws_expert_and_prediction_by_the_same_rule(app, page):
     tinted = shown_image(page, "Expert")
     assert (shown_image(page, "Prediction") == tinted).all()
 
-    page.locator(".noUi-handle").focus()
+    page.locator(".noUi-handle").last.focus()
     page.keyboard.press("Home")
     outlined = until_changed(page, "Expert", tinted)
     assert (until_changed(page, "Prediction", tinted) == outlined).all()
-    expected = draw_overlay(paint(FIELD), FIELD, split_cells(FIELD), 0)
+    expected = draw_overlay(paint(FIELD), FIELD, split_cells(FIELD), 0, side_px=VIEW_PX)
     assert_alike(outlined, expected)
-    # Outlines of both regions are drawn, in colours that JPEG hardly changes.
     for colour in (REGION_COLOURS["nucleus"], REGION_COLOURS["cytoplasm"]):
         lines = (expected == getrgb(colour)).all(axis=2)
-        assert lines.sum() > 100 and np.abs(outlined - getrgb(colour))[lines].mean() < 20
+        assert lines.sum() > 100 and (outlined[lines] == getrgb(colour)).all(), "exactly the legend's colour"
 
 
-def test_the_app_segments_an_image_that_is_uploaded(app, desk, page, tmp_path):
+def test_the_app_shows_the_worst_image_selects_cells_and_saves_uploads(app, desk, page, tmp_path):
     assert page.goto(app.address.split("?")[0]).status in (401, 403) or "login" in page.url
     open_app(page, app, "colours")
     assert app.listens_at() == {"127.0.0.1"}
+    assert page.get_by_text("What does the network see?").is_hidden(), "no prose of the notebook"
+    images = page.locator(".widget-select select")
+    page.get_by_text("smear0001 · ", exact=False).first.wait_for()
+    assert listed(images)[0] == "Dice 0.400 · basophil · smear0001"
+    page.get_by_text("The study scored 0.400", exact=False).wait_for()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_text("smear0000 · lymphocyte").first.wait_for()
 
+    page.get_by_role("button", name="Your images").click()
+    second = tmp_path / "second field.png"
+    Image.fromarray(paint(FIELD[:, :130])).save(second)
+    (tmp_path / "notes.png").write_text("no image")
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose an image").click()
-    chooser.value.set_files(desk.image)
+        page.get_by_role("button", name="Choose images").click()
+    chooser.value.set_files([desk.image, second, tmp_path / "notes.png"])
+    page.get_by_text("notes.png cannot be read: it is not a BMP, PNG, JPEG or TIFF file").wait_for()
     page.get_by_text("4 cells.").wait_for()
+    assert listed(images) == ["my field.png", "second field.png"]
+    assert_alike(shown_image(page, "Prediction"), drawn(desk.image, desk, 0.35))
+
+    # A row selects its cell in the image, and a cell in the image its row.
+    rows = page.locator("table.cell-table tbody tr")
+    assert rows.count() == 4
+    rows.nth(2).click()
+    shadow = "mark => getComputedStyle(mark).boxShadow"
+    marks = page.locator(".widget-vbox", has=page.get_by_text("Prediction", exact=True)).last.locator(".cell-mark")
+    assert [marks.nth(k).evaluate(shadow) != "none" for k in range(4)] == [False, False, True, False]
+    marks.nth(0).click()
+    assert [row.locator("input").is_checked() for row in rows.all()] == [True, False, False, False]
+
+    for name in ("overlay", "masks", "table"):
+        page.get_by_role("button", name=f"Save {name}").click()
+        page.locator(
+            "li code", has_text={"overlay": "overlays", "masks": "labels", "table": "cells"}[name]
+        ).first.wait_for()
+    saved = Path(page.locator("li code").first.inner_text())
     expected = wbcstudy.segment(desk.image, desk.run)
-    assert_alike(shown_image(page, "Your image"), paint(FIELD))
-    assert_alike(shown_image(page, "Segmented"), expected.overlay(0.35))
-    rows = page.locator("table.cells").last.locator("tbody tr")
-    assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == [
-        str(area) for area in expected.cells["cell_area_px"]
-    ]
-    with page.expect_download() as download:
-        page.get_by_role("link", name="Save all as CSV").last.click()
-    download.value.save_as(tmp_path / "cells.csv")
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "cells.csv"), expected.cells, check_exact=False)
+    table = pd.read_csv(saved)
+    assert table["file"].unique().tolist() == ["my field.png"]
+    np.testing.assert_array_equal(table["cell_area_px"], expected.cells["cell_area_px"])
+    labels = saved.parents[2] / "labels" / "uploaded" / "my_field.png"
+    assert (np.asarray(Image.open(labels)) == expected.mask).all()
 
     page.get_by_label("µm per pixel").fill("0.5")
     page.keyboard.press("Enter")
-    page.get_by_role("columnheader", name="cell, µm²").wait_for()
-
-    (tmp_path / "notes.png").write_text("no image")
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose an image").click()
-    chooser.value.set_files(tmp_path / "notes.png")
-    page.get_by_text("notes.png cannot be read: it is not a BMP, PNG, JPEG or TIFF file").wait_for()
-    page.get_by_text("Segmented", exact=True).wait_for(state="hidden")
+    page.get_by_role("columnheader", name="diameter, µm", exact=True).wait_for()
 
 
 def test_the_kernels_of_reloaded_pages_end_and_that_of_the_open_page_stays(desk, page):
@@ -445,13 +478,13 @@ def test_the_kernels_of_reloaded_pages_end_and_that_of_the_open_page_stays(desk,
         page.goto(server.address)
         for _ in range(5):
             page.reload()
-        page.get_by_text("Save all as CSV").wait_for()
+        page.get_by_text("Save table").wait_for()
         give_up = time.monotonic() + PATIENCE_S
         while len(server.kernels()) > 2 and time.monotonic() < give_up:
             page.wait_for_timeout(500)
         assert 1 <= len(server.kernels()) <= 2
         before = shown_image(page, "Prediction")
-        page.locator(".noUi-handle").focus()
+        page.locator(".noUi-handle").last.focus()
         page.keyboard.press("End")
         until_changed(page, "Prediction", before)
     finally:
@@ -476,12 +509,22 @@ def test_the_gallery_opens_from_a_folder_without_a_request_or_an_error(desk, pag
     assert [url for url in requests if not url.startswith("data:")] == [(places / "out" / "gallery.html").as_uri()]
     page.get_by_text("12 cells").first.wait_for()
     page.get_by_text("notes").first.wait_for()
-    links = [link.evaluate("a => a.href") for link in page.get_by_role("link").all()]
-    assert len(links) == 2 + 3 * 5
+    assert page.locator(".wall [role=img]").count() == 12
+    links = {link.evaluate("a => a.href") for link in page.get_by_role("link").all()}
+    assert len(links) == 3 + 3 * 5
     for link in links:
         assert Path(unquote(urlparse(link).path)).is_file()
         if link.endswith(".png"):
             page.goto(link)
             assert page.locator("img").evaluate("img => img.naturalWidth") == FIELD.shape[1]
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto((places / "out" / "gallery.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    page.goto(next(link for link in links if "/fields/" in link and link.endswith(".html")))
+    page.locator(".outlined .cell-mark").nth(1).click()
+    assert page.locator("tr input").nth(1).is_checked()
+    page.get_by_label("outlines and numbers").uncheck()
+    assert page.locator(".outlined").is_hidden() and page.locator(".plain-image").is_visible()
     page.goto((places / "out" / "gallery.html").as_uri())
     assert errors == []

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from wbcstudy.config import RunConfig
 from wbcstudy.config_io import write_yaml
@@ -46,6 +47,7 @@ def write_colour_run(
     stain=None,
     dataset="synthetic",
     model=None,
+    scores=None,
     **facts,
 ) -> Path:
     """Write `outputs/<study>/runs/<run>/` as a training does.
@@ -60,6 +62,7 @@ def write_colour_run(
         stain: stain normalisation of the network, or None.
         dataset: dataset of the run.
         model: another network.
+        scores: case id -> Dice of each region, for scores.csv; None to leave that out.
         facts: further entries of `trained_on`.
 
     Returns:
@@ -70,6 +73,15 @@ def write_colour_run(
     folder.path.mkdir(parents=True)
     write_yaml(config, folder.params)
     (model or build_colour_network(stain)).save(folder.model)
+    if scores is not None:
+        rows = [
+            {"run": config.name, "case_id": case, "cell_type": "monocyte", "region": region, "dice": value}
+            | {"tp": round(1000 * value), "tn": round(1000 * value)}
+            | dict.fromkeys(("fp", "fn"), 1000 - round(1000 * value))
+            for case, value in scores.items()
+            for region in ("nucleus", "cytoplasm", "cell")
+        ]
+        pd.DataFrame(rows).to_csv(folder.scores, index=False)
     counts = {"tp": 9, "fp": 1, "fn": 1, "tn": 9, "dice": dice}
     # Counts with this Dice.
     counts |= {"tp": round(1000 * dice), "fp": round(1000 * (1 - dice)), "fn": round(1000 * (1 - dice))}

@@ -1,289 +1,343 @@
-"""The widgets of `notebooks/5_explore.ipynb`: look into a study, and segment an uploaded image.
+"""The app, also `notebooks/5_explore.ipynb`: look into a study, and segment uploaded images.
 
 Everything a user can operate is an attribute, so that tests and scripts can operate it too.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
 import html
-import io
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
-import pandas as pd
 
-from wbcstudy.data.datasets import load_dataset, read_case
-from wbcstudy.data.images import read_image
-from wbcstudy.data.overlays import draw_difference, draw_overlay, shrink
-from wbcstudy.data.records import read_split
-from wbcstudy.errors import StudyError
+from wbcstudy.data.overlays import draw_difference, draw_overlay, resize_for_view
+from wbcstudy.errors import StudyError, printable_name
+from wbcstudy.files import cannot_write, page_template
+from wbcstudy.inference.cell_view import describe_cells, image_html, table_html
+from wbcstudy.inference.explore_images import (
+    ORDERS,
+    ListedImage,
+    list_test_images,
+    read_upload,
+    sort_images,
+    write_unless_different,
+)
 from wbcstudy.inference.image import Segmentation, segment_image
 from wbcstudy.inference.network import best_run, known_studies, load_network
+from wbcstudy.inference.results import Results
 from wbcstudy.inference.split_cells import split_cells
 from wbcstudy.inference.tiling import DESCRIPTIONS
 from wbcstudy.labels import DIFFERENCE_COLOURS, REGION_COLOURS
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_usable_runs
+from wbcstudy.scoring.evaluation import score_masks
 from wbcstudy.wording import count
 
-# Columns of cells.csv in the table, with their headings; the file to save has all columns.
-_COLUMNS = {
-    "cell_id": "cell",
-    "cell_area_px": "cell, px",
-    "nucleus_area_px": "nucleus, px",
-    "cytoplasm_area_px": "cytoplasm, px",
-    "nucleus_to_cytoplasm_ratio": "N:C ratio",
-    "nuclear_lobes": "lobes",
-    "cell_circularity": "circularity",
-    "cell_eccentricity": "eccentricity",
-    "touches_border": "cut by the border",
-    "mean_confidence": "confidence",
-}
-_SQUARE_MICROMETRES = {f"{region}_area_um2": f"{region}, µm²" for region in ("cell", "nucleus", "cytoplasm")}
+TEST_IMAGES, YOUR_IMAGES = "Test images of the study", "Your images"
+ALL_VIEWS = "Side by side"
+VIEWS = ("Image", "Expert", "Prediction", "Difference")
 _MAX_ROWS = 200
-_WIDTH_PX, _UPLOAD_WIDTH_PX = 300, 480
-# Jupyter drops what a kernel sends beyond 3 MB in 3 seconds, so images of whole fields must be small.
-_MAX_SENT_PX, _JPEG_QUALITY = 960, 92
+# Width of a view at zoom 100 %, and the longest side that is drawn if all or one of them are shown.
+_WIDTH_PX, _MOST_PX, _MOST_ALONE_PX = 300, 960, 1920
+# Jupyter drops what a kernel sends beyond 3 MB in 3 seconds, in which a user may see three images.
+_MOST_BYTES = 600_000
+# The Dice shown for an image and that of the study differ by less if both were predicted in the same way.
+_SAME_DICE = 0.005
 
 
 class Explorer:
-    """Widgets to choose a study, run and image, with the images, a table of the cells, and an upload.
+    """Widgets to choose a study, run and image, with views of the image and a table of its cells.
+
+    In a notebook it shows `app`, all widgets.
 
     Args:
         study: the study to open; '' for the first with a trained network.
 
     Attributes:
-        choices: study, run, image and opacity.
-        comparison: image, expert, prediction and difference of the chosen image.
-        table: its cells.
-        upload: a file to choose, the size of its pixels, and its segmentation.
+        source: test images, or uploaded ones.
+        study, run: whose network and test images to use.
+        order: order of the list of images.
+        image: the list of images; `previous` and `next` are buttons.
+        view, zoom, opacity: what is drawn, and how.
+        file, pixel_um: files to upload, and the size of their pixels.
+        table: cells of the image.
+        save_overlay, save_masks, save_table: buttons; `saved` names the files.
     """
 
     def __init__(self, study: str = "") -> None:
-        studies = known_studies()
-        wide = {"style": {"description_width": "5.5rem"}, "layout": widgets.Layout(width="34rem")}
-        self.study = widgets.Dropdown(options=studies, description="Study", **wide)
-        self.run = widgets.Dropdown(description="Run", **wide)
-        self.image = widgets.Dropdown(description="Image", **wide)
-        self.opacity = widgets.FloatSlider(
-            0.35, min=0, max=1, step=0.05, description="Opacity", continuous_update=False, **wide
+        # A dictionary: widgets would share a Layout, and be hidden together.
+        wide = {"style": {"description_width": "5.5rem"}, "layout": {"width": "100%", "max_width": "34rem"}}
+        self.source = widgets.ToggleButtons(options=[TEST_IMAGES, YOUR_IMAGES], style={"button_width": "auto"})
+        self.study = widgets.Dropdown(options=known_studies(), description="Study", **wide)
+        self.run = widgets.Dropdown(description="Network", **wide)
+        self.order = widgets.Dropdown(options=ORDERS, description="Order", **wide)
+        self.image = widgets.Select(description="Image", rows=8, **wide)
+        self.previous, self.next = (widgets.Button(description=text) for text in ("◀ Previous", "Next ▶"))
+        self.view = widgets.ToggleButtons(options=[ALL_VIEWS, *VIEWS], style={"button_width": "auto"})
+        self.zoom = widgets.IntSlider(100, 50, 600, 50, description="Zoom, %", continuous_update=False, **wide)
+        self.opacity = widgets.FloatSlider(0.35, min=0, max=1, step=0.05, description="Tint", **wide)
+        self.opacity.continuous_update = False
+        self.file = widgets.FileUpload(
+            accept=".png,.bmp,.jpg,.jpeg,.tif,.tiff", description="Choose images", multiple=True
         )
-        self.message, self.table = widgets.HTML(), widgets.HTML()
-        self.choices = widgets.VBox([self.study, self.run, self.image, self.opacity, self.message])
-        self._boxes = {title: _image_box(title) for title in ("Image", "Expert", "Prediction", "Difference")}
-        self.comparison = widgets.VBox([_row(self._boxes), widgets.HTML(_legend())])
-
-        self.file = widgets.FileUpload(accept=".png,.bmp,.jpg,.jpeg,.tif,.tiff", description="Choose an image")
         self.file.layout.width = "14rem"
         self.pixel_um = widgets.FloatText(0, description="µm per pixel (0: unknown)", **wide)
         self.pixel_um.style.description_width = "12rem"
-        self.upload_message, self.upload_table = widgets.HTML(), widgets.HTML()
-        self._upload_boxes = {title: _image_box(title, _UPLOAD_WIDTH_PX) for title in ("Your image", "Segmented")}
-        self.upload = widgets.VBox(
-            [self.pixel_um, self.file, self.upload_message, _row(self._upload_boxes), self.upload_table]
+        self.save_overlay, self.save_masks, self.save_table = (
+            widgets.Button(description=f"Save {result}") for result in ("overlay", "masks", "table")
         )
+        self.message, self.problems, self.table, self.saved = (widgets.HTML() for _ in range(4))
+        self._boxes = {title: _view_box(title) for title in VIEWS}
+        self._upload_box = widgets.VBox([self.file, self.pixel_um])
+        self.app = self._arrange()
 
         self._runs: dict[str, Run] = {}
-        self._problems: dict[str, StudyError | str] = {}
-        self._case: tuple[np.ndarray, np.ndarray, Segmentation] | None = None
-        self._uploaded: Segmentation | None = None
+        self._images: dict[str, ListedImage] = {}
+        self._uploads: dict[str, ListedImage] = {}
+        self._shown: tuple[ListedImage, np.ndarray | None, Segmentation] | None = None
+        self._left_out: list[str] = []
         self._filling = False
-        if not studies:
+        self._show_source()
+        if not self.study.options:
             self.message.value = _warning("No study has a trained network yet. `make study` trains some in minutes.")
             return
-        self.study.value = study if study in studies else studies[0]
+        self.study.value = study if study in self.study.options else self.study.options[0]
         self._open_study()
         for widget, action in (
+            (self.source, self._list_images),
             (self.study, self._open_study),
-            (self.run, self._open_run),
-            (self.image, self._segment_case),
+            (self.run, self._list_images),
+            (self.order, self._list_images),
+            (self.image, self._segment),
+            (self.view, self._draw),
+            (self.zoom, self._draw),
             (self.opacity, self._draw),
-            (self.file, self._segment_upload),
-            (self.pixel_um, self._segment_upload),
+            (self.file, self._add_uploads),
+            (self.pixel_um, self._segment),
         ):
             widget.observe(functools.partial(self._react, action), names="value")
+        self.previous.on_click(lambda _: self._step(-1))
+        self.next.on_click(lambda _: self._step(1))
+        for button, write in (
+            (self.save_overlay, self._write_overlay),
+            (self.save_masks, self._write_masks),
+            (self.save_table, self._write_table),
+        ):
+            button.on_click(functools.partial(self._save, write))
+
+    def _repr_mimebundle_(self, **options):
+        return self.app._repr_mimebundle_(**options)
+
+    def _arrange(self) -> widgets.VBox:
+        row = widgets.Layout(flex_flow="row wrap", grid_gap="8px")
+        steps = widgets.Box([self.previous, self.next], layout=row)
+        choices = widgets.VBox([self.source, self.study, self.run, self._upload_box, self.order, self.image, steps])
+        drawing = widgets.VBox([self.view, self.zoom, self.opacity, self.message, self.problems])
+        for part in (choices, drawing):
+            part.layout = widgets.Layout(flex="1 1 22rem", min_width="0")
+        views = widgets.Box(list(self._boxes.values()), layout=widgets.Layout(flex_flow="row wrap", grid_gap="12px"))
+        saving = widgets.Box([self.save_overlay, self.save_masks, self.save_table], layout=row)
+        head = widgets.HTML(
+            page_template("explore.html").render(colours=REGION_COLOURS, differences=DIFFERENCE_COLOURS)
+        )
+        top = widgets.Box([choices, drawing], layout=widgets.Layout(flex_flow="row wrap", grid_gap="24px"))
+        app = widgets.VBox([head, top, views, saving, self.saved, self.table])
+        app.add_class("wbc-app")
+        views.add_class("wbc-views")
+        self.table.add_class("wbc-table")
+        return app
 
     def _react(self, action: Callable[[], None], change) -> None:
         if not self._filling:
             action()
 
-    def _fill(self, widget: widgets.Dropdown, options: list) -> None:
-        """Replace the options and choose the first, without reacting to the changes."""
+    def _fill(self, widget: widgets.Dropdown | widgets.Select, options: list, value: str | None = None) -> None:
+        """Replace the options and choose a value, or the first, without reacting to the changes."""
         self._filling = True
         try:
             widget.options = options
-            widget.index = 0 if options else None
+            values = [option[1] for option in options]
+            widget.index = values.index(value) if value in values else 0 if options else None
         finally:
             self._filling = False
 
     def _open_study(self) -> None:
         """List the study's runs, the best first."""
-        with _show_errors(self.message, self._clear):
+        with self._errors():
             study = StudyFolder.of(self.study.value)
             best, _ = best_run(study)
-            usable, self._problems = load_usable_runs(study)
+            usable, problems = load_usable_runs(study)
+            self._left_out = [str(problem) for problem in problems.values()]
             runs = [run for run in usable if run.complete and run.folder.model.is_file()]
             for run in [run for run in usable if run.complete and run not in runs]:
-                self._problems[run.name] = f"{run.name} is left out: it has no {run.folder.model.name}."
+                self._left_out.append(f"{run.name} is left out: it has no {run.folder.model.name}.")
             self._runs = {run.name: run for run in sorted(runs, key=lambda run: run.name != best.name)}
             labels = [f"{name} (best by validation)" if name == best.name else name for name in self._runs]
             self._fill(self.run, list(zip(labels, self._runs, strict=True)))
-            self._open_run()
+            self._list_images()
 
-    def _open_run(self) -> None:
-        """List the run's test images, which its network has not seen in training."""
-        with _show_errors(self.message, self._clear):
-            run = self._runs[self.run.value]
-            case_ids = [case.case_id for case in _load_dataset(run.config.dataset).cases]
-            splits, _ = read_split(run.folder.study.split) or ((), {})
-            test = set(splits[run.config.fold].test if run.config.fold < len(splits) else case_ids)
-            self._fill(self.image, [case_id for case_id in case_ids if case_id in test])
-            self._segment_case()
-        self._segment_upload()
+    def _show_source(self) -> None:
+        uploading = self.source.value == YOUR_IMAGES
+        self._upload_box.layout.display = None if uploading else "none"
+        self.order.layout.display = "none" if uploading else None
 
-    def _segment_case(self) -> None:
-        with _show_errors(self.message, self._clear):
-            run = self._runs[self.run.value]
-            dataset = _load_dataset(run.config.dataset)
-            self.message.value = "Segmenting ..."
-            image, reference = read_case(dataset, dataset.case(self.image.value))
-            self._case = image, reference, segment_image(image, load_network(run.folder.path))
+    def _list_images(self) -> None:
+        """List test images of the run or the uploads; keep the chosen image if it is still listed."""
+        self._show_source()
+        names, chosen = list(self._images), self.image.value
+        self._images = {}
+        self._fill(self.image, [])
+        with self._errors():
+            if self.source.value == YOUR_IMAGES:
+                images = list(self._uploads.values())
+            else:
+                images = sort_images(list_test_images(self._runs[self.run.value]), self.order.value)
+            self._images = {image.name: image for image in images}
+            # Another order starts with its first image.
+            reordered = list(self._images) != names and set(self._images) == set(names)
+            self._fill(self.image, [(image.label, image.name) for image in images], None if reordered else chosen)
+            self._segment()
+
+    def _add_uploads(self) -> None:
+        """Add the chosen files to the list; files that are no images are named."""
+        refused, added = [], []
+        for file in self.file.value:
+            name, content = printable_name(file["name"]), bytes(file["content"])
+            try:
+                read_upload(name, content)
+            except StudyError as error:
+                refused.append(_warning(str(error)))
+                continue
+            self._uploads[name] = ListedImage(name, name, content=content)
+            added.append(name)
+        self._images = dict(self._uploads)
+        self._fill(self.image, [(name, name) for name in self._uploads], added[0] if added else self.image.value)
+        self._segment()
+        self.problems.value = "".join(refused)
+
+    def _step(self, step: int) -> None:
+        if self.image.index is not None:
+            self.image.index = min(max(self.image.index + step, 0), len(self.image.options) - 1)
+
+    def _segment(self) -> None:
+        """Segment the chosen image as `wbcstudy segment` does."""
+        self.problems.value = self.saved.value = ""
+        with self._errors():
+            if self.image.value is None:
+                self._clear()
+                self.message.value = "Choose one or more images: PNG, BMP, JPEG or TIFF of any size."
+                return
+            listed, run = self._images[self.image.value], self._runs[self.run.value]
+            self.message.value = f"Segmenting {html.escape(listed.name)} ..."
+            image, reference = listed.read(run.config.dataset)
+            segmentation = segment_image(image, load_network(run.folder.path), pixel_um=self._pixel_um(listed))
+            self._shown = listed, reference, segmentation
             self._draw()
+            view = describe_cells(segmentation.cells, segmentation.mask.shape, "cell", _MAX_ROWS)
+            self.table.value = table_html(view)
+            self.problems.value = "".join(map(_warning, self._left_out))
+            self.message.value = _describe(listed, reference, segmentation)
+
+    def _pixel_um(self, listed: ListedImage) -> float | None:
+        return (self.pixel_um.value or None) if listed.content is not None else None
 
     def _draw(self) -> None:
-        with _show_errors(self.message):
-            if self._case is not None:
-                image, reference, segmentation = self._case
-                opacity = self.opacity.value
-                _show(self._boxes["Image"], image)
-                _show(self._boxes["Expert"], draw_overlay(image, reference, split_cells(reference), opacity))
-                _show(self._boxes["Prediction"], segmentation.overlay(opacity))
-                _show(self._boxes["Difference"], draw_difference(image, reference, segmentation.mask))
-                self.table.value = _cell_table(segmentation, f"{self.image.value}_cells.csv")
-                left_out = "".join(map(_warning, map(str, self._problems.values())))
-                self.message.value = _describe(segmentation) + left_out
-            if self._uploaded is not None:
-                self._draw_upload()
+        if self._shown is None:
+            return
+        listed, reference, segmentation = self._shown
+        known = VIEWS if reference is not None else ("Image", "Prediction")
+        shown = [title for title in known if self.view.value in (ALL_VIEWS, title)] or ["Prediction"]
+        width_px = _WIDTH_PX * self.zoom.value // 100
+        # Small images are enlarged before they are drawn, which keeps outlines thin and numbers readable.
+        side_px = min(max(width_px, 2 * _WIDTH_PX), _MOST_PX if len(shown) > 1 else _MOST_ALONE_PX)
+        view = describe_cells(segmentation.cells, segmentation.mask.shape, "cell", _MAX_ROWS)
+        draw = {
+            "Image": lambda: resize_for_view(segmentation.image, side_px),
+            "Expert": lambda: draw_overlay(
+                segmentation.image, reference, split_cells(reference), self.opacity.value, side_px=side_px
+            ),
+            "Prediction": lambda: segmentation.overlay(self.opacity.value, side_px=side_px),
+            "Difference": lambda: draw_difference(segmentation.image, reference, segmentation.mask, side_px=side_px),
+        }
+        for title, box in self._boxes.items():
+            visible = title in shown
+            alt = f"{listed.name}: {title.lower()}"
+            most_bytes = _MOST_BYTES // len(shown)
+            numbers = title == "Prediction"
+            box.children[1].value = image_html(draw[title](), alt, view, numbers, most_bytes) if visible else ""
+            box.layout.width = f"{width_px}px"
+            box.layout.display = None if visible else "none"
 
     def _clear(self) -> None:
-        self._case = None
-        _hide(self._boxes, self.table)
+        self._shown = None
+        self.table.value = self.saved.value = ""
+        for box in self._boxes.values():
+            box.children[1].value = ""
+            box.layout.display = "none"
 
-    def _segment_upload(self) -> None:
-        with _show_errors(self.upload_message, self._clear_upload):
-            if not self.file.value:
-                return
-            file = self.file.value[0]
-            self.upload_message.value = f"Segmenting {html.escape(file['name'])} ..."
-            image = _read_upload(file["name"], file["content"])
-            network = load_network(self._runs[self.run.value].folder.path)
-            self._uploaded = segment_image(image, network, pixel_um=self.pixel_um.value or None)
-            self._draw_upload()
-
-    def _clear_upload(self) -> None:
-        self._uploaded = None
-        _hide(self._upload_boxes, self.upload_table)
-
-    def _draw_upload(self) -> None:
-        _show(self._upload_boxes["Your image"], self._uploaded.image)
-        _show(self._upload_boxes["Segmented"], self._uploaded.overlay(self.opacity.value))
-        self.upload_table.value = _cell_table(self._uploaded, "cells.csv")
-        self.upload_message.value = _describe(self._uploaded)
-
-
-@contextlib.contextmanager
-def _show_errors(message: widgets.HTML, clear: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Show an error that the user can fix in a widget: Jupyter does not show tracebacks of callbacks."""
-    try:
-        yield
-    except StudyError as error:
-        clear()
-        message.value = _warning(str(error))
-
-
-def _read_upload(name: str, content: memoryview) -> np.ndarray:
-    with tempfile.TemporaryDirectory() as folder:
-        # The format follows from the content; the name may be anything.
-        path = Path(folder) / "image"
-        path.write_bytes(content)
+    def _save(self, write: Callable[[Results, str], list[Path]], button) -> None:
+        """Write files of the shown image into the study's folder, and name them."""
+        if self._shown is None:
+            self.saved.value = _warning("There is no segmented image to save. Choose one first.")
+            return
+        run = self._runs[self.run.value]
+        folder = run.folder.study.path / "explored" / run.name
         try:
-            return read_image(path)
+            paths = write_unless_different(folder, self._shown[0].stem, write)
+        except OSError as error:
+            instead = "free some space or ask for the permission to write there"
+            self.saved.value = _warning(str(cannot_write(folder, error, instead=instead)))
+            return
+        listed = "".join(f"<li><code>{html.escape(str(path.resolve()))}</code></li>" for path in paths)
+        self.saved.value = f"Saved:<ul>{listed}</ul>"
+
+    def _write_overlay(self, results: Results, name: str) -> list[Path]:
+        listed, _, segmentation = self._shown
+        return results.write_overlay(name, segmentation, self._pixel_um(listed), self.opacity.value)
+
+    def _write_masks(self, results: Results, name: str) -> list[Path]:
+        listed, _, segmentation = self._shown
+        return results.write_masks(name, segmentation, self._pixel_um(listed))
+
+    def _write_table(self, results: Results, name: str) -> list[Path]:
+        listed, _, segmentation = self._shown
+        return [*results.write_table(name, listed.file, segmentation), results.write_guide()]
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Show an error that the user can fix: Jupyter does not show tracebacks of callbacks."""
+        try:
+            yield
         except StudyError as error:
-            message = error.message.replace(str(path), name)
-            raise StudyError(message, expected=error.expected, fix="Choose another file.") from None
+            self._clear()
+            self.message.value = _warning(str(error))
 
 
-_load_dataset = functools.lru_cache(maxsize=4)(load_dataset)
-
-
-def _image_box(title: str, width_px: int = _WIDTH_PX) -> widgets.VBox:
+def _view_box(title: str) -> widgets.VBox:
     """Make a box for an image below its title, hidden while there is no image."""
-    image = widgets.Image(format="jpeg", layout=widgets.Layout(width=f"{width_px}px", height="auto"))
-    return widgets.VBox([widgets.HTML(f"<b>{title}</b>"), image], layout=widgets.Layout(display="none"))
+    layout = widgets.Layout(display="none", width=f"{_WIDTH_PX}px")
+    return widgets.VBox([widgets.HTML(f"<b>{title}</b>"), widgets.HTML(layout={"width": "100%"})], layout=layout)
 
 
-def _show(box: widgets.VBox, image: np.ndarray) -> None:
-    """Show an image as JPEG, no larger than a screen and without subsampled colours."""
-    file = io.BytesIO()
-    shrink(image, _MAX_SENT_PX).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    box.children[1].value = file.getvalue()
-    box.layout.display = None
-
-
-def _hide(boxes: dict[str, widgets.VBox], table: widgets.HTML) -> None:
-    """Hide the images and the table of a previous choice."""
-    table.value = ""
-    for box in boxes.values():
-        box.children[1].value = b""
-        box.layout.display = "none"
-
-
-def _row(boxes: dict[str, widgets.VBox]) -> widgets.Box:
-    return widgets.Box(list(boxes.values()), layout=widgets.Layout(flex_flow="row wrap", grid_gap="12px"))
-
-
-def _legend() -> str:
-    colours = {name: REGION_COLOURS[name] for name in ("nucleus", "cytoplasm")} | dict(DIFFERENCE_COLOURS)
-    square = "display:inline-block;width:.9em;height:.9em;border:1px solid #333;margin-right:.35em"
-    return "".join(
-        f'<span style="margin-right:1.2em"><span style="{square};background:{colour}"></span>{name}</span>'
-        for name, colour in colours.items()
-    )
-
-
-def _describe(segmentation: Segmentation) -> str:
+def _describe(listed: ListedImage, reference: np.ndarray | None, segmentation: Segmentation) -> str:
+    """Describe the shown prediction: cells, Dice, and how the image was given to the network."""
     tiling = segmentation.way
-    cells = count(len(segmentation.cells), "cell")
-    return html.escape(f"{cells}. The image was {DESCRIPTIONS[tiling.name]}: {tiling.reason}.")
-
-
-def _cell_table(segmentation: Segmentation, file_name: str) -> str:
-    """Write the cells as an HTML table, with a link that saves all columns from the page itself."""
-    cells = segmentation.cells
-    if cells.empty:
-        return "<p>No cells.</p>"
-    columns = _COLUMNS | (_SQUARE_MICROMETRES if cells["cell_area_um2"].notna().any() else {})
-    shown = cells[list(columns)].head(_MAX_ROWS).rename(columns=columns)
-    shown["cut by the border"] = np.where(shown["cut by the border"], "yes", "no")
-    table = shown.to_html(index=False, border=0, na_rep="-", float_format=_number, classes="cells")
-    content = base64.b64encode(cells.to_csv(index=False, lineterminator="\n").encode()).decode()
-    link = (
-        f'<a style="color:#0b5394;text-decoration:underline" download="{html.escape(file_name, quote=True)}" '
-        f'href="data:text/csv;base64,{content}">Save all as CSV</a>'
-    )
-    more = f" The table shows the first {_MAX_ROWS} of {len(cells)} cells." if len(cells) > _MAX_ROWS else ""
-    style = "<style>table.cells td, table.cells th { padding: .25em .8em; text-align: right }</style>"
-    return f'{style}<div style="overflow:auto;max-height:24em">{table}</div><p>{link}.{more}</p>'
-
-
-def _number(value: float) -> str:
-    return "-" if pd.isna(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    text = f"{count(len(segmentation.cells), 'cell')}. The image was {DESCRIPTIONS[tiling.name]}: {tiling.reason}."
+    if reference is not None:
+        scores = score_masks("", [listed.name], [listed.cell_type], [reference], [segmentation.mask])
+        dice = dict(zip(scores["region"], scores["dice"], strict=True))
+        regions = ", ".join(f"{region} {'-' if np.isnan(value) else f'{value:.3f}'}" for region, value in dice.items())
+        mean = float(scores["dice"].mean())
+        text = f"Dice {mean:.3f} ({regions}). {text}"
+        if abs(mean - listed.mean_dice) >= _SAME_DICE:
+            whole = "" if tiling.name == "whole" else ", with the image resized whole"
+            text += f" The study scored {listed.mean_dice:.3f}{whole}."
+    title = " · ".join(filter(None, (listed.name, listed.cell_type)))
+    return f"<b>{html.escape(title)}</b><br>{html.escape(text)}"
 
 
 def _warning(text: str) -> str:
