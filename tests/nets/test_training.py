@@ -211,7 +211,7 @@ def test_one_line_per_epoch_is_reported(finished):
     for epoch, line in enumerate(lines, 1):
         assert re.fullmatch(
             rf"epoch {epoch}/4  loss \d\.\d{{4}}  val_loss \d+\.\d{{4}}  nucleus \d\.\d{{3}}  cytoplasm \d\.\d{{3}}  "
-            r"\d+\.\d s, at most (\d+ min )?\d+ s left",
+            r"\d+\.\d s, about (\d+ min )?\d+ s left",
             line,
         ), line
 

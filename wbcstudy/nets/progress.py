@@ -99,7 +99,7 @@ class Display:
         if self._epoch_s is None:
             return ""
         left = self._epoch_s * (self._config.epochs - epoch + 1)
-        return f"about {duration(self._epoch_s)} per epoch, at most {duration(left)} left"
+        return f"about {duration(self._epoch_s)} per epoch, about {duration(left)} left"
 
     def _draw(self) -> None:
         if not self._report:
@@ -222,4 +222,4 @@ def _draw_line(points: Sequence[tuple[float, float]], colour: str) -> str:
 def _time_left(rows: Sequence[dict[str, Any]], config: RunConfig) -> str:
     # The median ignores the first epoch after a start, which builds the graph.
     recent = [row["seconds"] for row in rows[-5:]]
-    return f"at most {duration(float(np.median(recent)) * (config.epochs - rows[-1]['epoch']))} left"
+    return f"about {duration(float(np.median(recent)) * (config.epochs - rows[-1]['epoch']))} left"

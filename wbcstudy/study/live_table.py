@@ -75,8 +75,10 @@ class LiveTable:
         """Write a line above the table."""
         from rich.text import Text
 
-        # Names and errors come from other people: they must not send commands to the terminal.
-        self._console.print(Text(printable(line)))
+        # A terminal that was closed must not end the study.
+        with contextlib.suppress(OSError):
+            # Names and errors come from other people: they must not send commands to the terminal.
+            self._console.print(Text(printable(line)))
 
     def show(self, rows: Sequence[Row], summary: Callable[[], str]) -> None:
         """Show rows, as many as fit on the screen, and a summary below them."""
@@ -88,7 +90,8 @@ class LiveTable:
         lines = table_lines(rows, summary(), size.width, size.height)
         if (lines, size) != self._last:
             self._last = lines, size
-            self._live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
+            with contextlib.suppress(OSError):
+                self._live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
 
 
 def table_lines(rows: Sequence[Row], summary: str, width: int, height: int) -> list[str]:
