@@ -1,6 +1,6 @@
 """Start the app, and open reports."""
 
-import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -45,9 +45,16 @@ def test_a_study_without_report_names_the_command(command, reports):
 
 def test_options_reach_the_server(command, places, monkeypatch):
     calls = []
-    monkeypatch.setattr(app.subprocess, "run", lambda words, **options: calls.append((words, options)) or done)
-    done = subprocess.CompletedProcess([], 0)
+
+    def execve(program, words, environment):
+        calls.append((words, environment, Path.cwd()))
+        raise SystemExit
+
+    # Restores the folder after the test.
+    monkeypatch.chdir(places)
+    monkeypatch.setattr(app.os, "execve", execve)
     assert command("app", "--no-browser", "--port=9000")[0] == 0
-    ((words, options),) = calls
+    ((words, environment, folder),) = calls
     assert words[-2:] == ["--no-browser", "--port=9000"] and "--Voila.ip=127.0.0.1" in words
-    assert options["cwd"] == ROOT / "notebooks" and (options["cwd"] / "5_explore.ipynb").is_file()
+    assert folder == ROOT / "notebooks" and (folder / "5_explore.ipynb").is_file()
+    assert (Path(environment["JUPYTER_PATH"]) / "voila" / "templates" / "wbcstudy").is_dir()

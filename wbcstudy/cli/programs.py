@@ -41,7 +41,7 @@ def _app(context: typer.Context) -> None:
     """Explore studies and segment your own images in the browser. Options of `voila` can follow. Ctrl-C ends it."""
     from wbcstudy.study.app import run_app
 
-    raise typer.Exit(run_app(context.args))
+    run_app(context.args)
 
 
 @app.command(

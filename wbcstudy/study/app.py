@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import wbcstudy
 from wbcstudy.errors import StudyError
@@ -29,23 +29,20 @@ _OPTIONS = {
 }
 
 
-def run_app(options: Sequence[str] = ()) -> int:
-    """Show the notebook `5_explore` as an app in the browser, until it is stopped.
+def run_app(options: Sequence[str] = ()) -> NoReturn:
+    """Show the notebook `5_explore` as an app in the browser. The server takes the place of this process.
+
+    It then gets Ctrl-C and the signals that are meant for this command, and ends its kernels.
 
     Args:
         options: further options of `voila`.
 
-    Returns:
-        The exit status of the server.
-
     Raises:
         StudyError: there is no checkout.
     """
-    folder = project_root() / "notebooks"
-    try:
-        return subprocess.run(app_command(options), cwd=folder, env=app_environment(), check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    command, environment = app_command(options), app_environment()
+    os.chdir(project_root() / "notebooks")
+    os.execve(command[0], command, environment)
 
 
 def app_command(options: Sequence[str] = ()) -> list[str]:
