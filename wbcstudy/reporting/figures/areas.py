@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 
-from wbcstudy.reporting.figures.canvas import StudyFigure, make_axes, make_blank, styled
+from wbcstudy.reporting.figures.canvas import PAGE_IN, StudyFigure, make_axes, make_blank, styled
 from wbcstudy.reporting.figures.colours import BLUE, INK
 from wbcstudy.scoring.agreement import RATIO
 from wbcstudy.wording import capitalise
@@ -22,7 +24,7 @@ def fig_areas(measured: pd.DataFrame, limits: pd.DataFrame, pixel_size_um: float
     """
     if limits.empty:
         return make_blank("No network has scores yet.")
-    figure, axes = make_axes(1, len(limits), 2.7 * len(limits), 2.8, squeeze=False)
+    figure, axes = make_axes(1, len(limits), PAGE_IN, 2.4, squeeze=False)
     for axis, row in zip(axes[0], limits.itertuples(), strict=True):
         points = measured[measured["quantity"] == row.quantity]
         factor = 1.0 if row.quantity == RATIO else (pixel_size_um or 1.0) ** 2
@@ -34,6 +36,6 @@ def fig_areas(measured: pd.DataFrame, limits: pd.DataFrame, pixel_size_um: float
         for limit in (row.limit_low, row.limit_high):
             if np.isfinite(limit):
                 axis.axhline(factor * limit, color=INK, lw=1, ls="--")
-        axis.set(title=capitalise(row.quantity), xlabel=f"mean of both{unit}")
+        axis.set(title="\n".join(textwrap.wrap(capitalise(row.quantity), 20)), xlabel=f"mean of both{unit}")
     axes[0, 0].set_ylabel("prediction minus expert")
     return figure

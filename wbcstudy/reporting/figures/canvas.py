@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -25,22 +26,32 @@ from wbcstudy.labels import LABELS, REGION_COLOURS
 
 # The regions that are one label each.
 DRAWN = tuple(label for label in ("nucleus", "cytoplasm") if label in LABELS)
-_DPI = 150
-# Side of one image, in inches.
-TILE_IN = 2.1
+# Resolution that journals ask for.
+_DPI = 300
+# Widths of journals, 85 and 174 mm, in inches.
+COLUMN_IN, PAGE_IN = 85 / 25.4, 174 / 25.4
+# Smallest and largest side of an image in a figure, in inches.
+_TILE_IN, _LARGEST_TILE_IN = 0.8, 1.7
 # A dark rim keeps yellow and green lines visible on white.
 RIM = [Stroke(linewidth=2.6, foreground="#222222"), Normal()]
-# Changes to seaborn's style "whitegrid".
+# Changes to seaborn's theme "paper", "whitegrid".
 _STYLE = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9,
+    "font.size": 8,
     "axes.edgecolor": "#999999",
-    "axes.labelsize": 9,
-    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
     "grid.color": "#E4E4E8",
-    "legend.fontsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "legend.fontsize": 7.5,
+    "legend.title_fontsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+# Text stays text that other programs can edit. Viewers without the first font use one of nearly the same widths.
+_TEXT = {
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
 }
 
 
@@ -96,28 +107,34 @@ def styled(function: Callable) -> Callable:
 
         # A matplotlibrc of the user does not count.
         defaults = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
-        with mpl.rc_context(defaults | sns.axes_style("whitegrid") | _STYLE):
+        with mpl.rc_context(defaults):
+            sns.set_theme("paper", "whitegrid", font="DejaVu Sans", color_codes=False, rc=_STYLE)
             return function(*args, **kwargs)
 
     return draw
 
 
 def write_figure(figure: StudyFigure, folder: Path, stem: str) -> list[Path]:
-    """Write `<stem>.png` and `<stem>.svg`; the same figure gives the same bytes.
+    """Write `<stem>.png` (300 dpi), `<stem>.pdf` and `<stem>.svg`; the same figure gives the same bytes.
+
+    Where points stand for images, `<stem>_points.csv` has their positions.
 
     Returns:
-        The two paths.
+        The paths of the three images.
     """
-    png, svg = (Path(folder) / f"{stem}.{suffix}" for suffix in ("png", "svg"))
+    png, pdf, svg = paths = [Path(folder) / f"{stem}.{suffix}" for suffix in ("png", "pdf", "svg")]
     with atomic_write(png) as part:
         part.write_bytes(figure.png)
     # Without a fixed salt and without the date, so that an unchanged figure is an unchanged file.
-    with mpl.rc_context({"svg.hashsalt": stem}), _as_drawn(figure), atomic_write(svg) as part:
-        FigureCanvasSVG(figure).print_svg(part, metadata={"Date": None})
+    with mpl.rc_context(_TEXT | {"svg.hashsalt": stem}), _as_drawn(figure):
+        with atomic_write(pdf) as part:
+            FigureCanvasPdf(figure).print_pdf(part, metadata={"CreationDate": None})
+        with atomic_write(svg) as part:
+            FigureCanvasSVG(figure).print_svg(part, metadata={"Date": None})
     if len(points := figure.locate_points()):
         with atomic_write(Path(folder) / f"{stem}_points.csv") as part:
             escape_cells(points).to_csv(part, index=False, lineterminator="\n")
-    return [png, svg]
+    return paths
 
 
 @contextlib.contextmanager
@@ -152,9 +169,10 @@ def draw_tiles(
     labels: Sequence[str] = (),
     titles: Sequence[Sequence[str]] = (),
     handles: Iterable = (),
-    side_in: float = TILE_IN,
 ) -> StudyFigure:
-    """Draw images in a grid, in one axes: with many images, one axes each takes most of the time.
+    """Draw images in a grid as wide as a page, in one axes: with many images, one axes each takes most of the time.
+
+    A grid of more than eight columns is wider.
 
     Args:
         tiles: rows of images, (H, W, 3) uint8; sizes may differ.
@@ -162,12 +180,13 @@ def draw_tiles(
         labels: titles of the rows, on their left.
         titles: rows of titles above single images; "" for none.
         handles: legend entries.
-        side_in: side of a tile, in inches.
     """
     rows, columns = len(tiles), max(map(len, tiles))
-    left, top, bottom = (0.4 if labels else 0.05), 0.1 + 0.17 * _lines(heads), 0.35
-    row_in = side_in + 0.17 * max((_lines(row) for row in titles), default=0)
-    width, height = left + columns * side_in, top + rows * row_in + bottom
+    line = 0.15
+    left, top, bottom = (2 * line if labels else 0.05), 0.08 + line * _lines(heads), 0.3
+    side_in = max(_TILE_IN, min((PAGE_IN - left) / columns, _LARGEST_TILE_IN))
+    row_in = side_in + line * max((_lines(row) for row in titles), default=0)
+    width, height = max(PAGE_IN, left + columns * side_in), top + rows * row_in + bottom
     figure = StudyFigure(figsize=(width, height))
     axis = figure.add_axes((left / width, bottom / height, columns * side_in / width, rows * row_in / height))
     for row, images in enumerate(tiles):

@@ -13,7 +13,7 @@ from wbcstudy.data.overlays import colour_mask, draw_difference, draw_overlay
 from wbcstudy.labels import DIFFERENCE_COLOURS, REGION_COLOURS
 from wbcstudy.reporting.figures.canvas import (
     DRAWN,
-    TILE_IN,
+    PAGE_IN,
     StudyFigure,
     add_legend,
     draw_tiles,
@@ -36,7 +36,7 @@ def fig_label_shares(frame: pd.DataFrame) -> StudyFigure:
         frame: one row per case, a column of shares (0-1) per label; other columns are ignored.
     """
     ordered = frame.sort_values("background", ignore_index=True)
-    figure, axis = make_axes(1, 1, 7.5, 2.8)
+    figure, axis = make_axes(1, 1, PAGE_IN, 2.4)
     base = np.zeros(len(ordered))
     for label in (*DRAWN, "background"):
         share = 100 * ordered[label].to_numpy(dtype=float)
@@ -69,7 +69,7 @@ def fig_samples(images: Sequence[np.ndarray], masks: Sequence[np.ndarray], title
         tiles.append([colour_mask(mask, PLAIN_COLOUR) for _, mask, _ in block])
         all_titles += [[title for _, _, title in block], [""] * len(block)]
     handles = [*region_patches(), Patch(color=PLAIN_COLOUR, label="background")]
-    return draw_tiles(tiles, titles=all_titles, handles=handles, side_in=0.7 * TILE_IN)
+    return draw_tiles(tiles, titles=all_titles, handles=handles)
 
 
 @styled
@@ -123,9 +123,10 @@ def fig_methods(
         for index, image in enumerate(images)
     ]
     # Long names of methods must not overlap.
-    heads = ["\n".join(textwrap.wrap(title, 14)) for title in ("Image", *columns)]
+    letters = 14 if len(columns) < 6 else 10
+    heads = ["\n".join(textwrap.wrap(title, letters)) for title in ("Image", *columns)]
     handles = [*region_patches(), Patch(color=PLAIN_COLOUR, label="background")]
-    return draw_tiles(tiles, heads, titles, handles=handles, side_in=0.75 * TILE_IN)
+    return draw_tiles(tiles, heads, titles, handles=handles)
 
 
 @styled

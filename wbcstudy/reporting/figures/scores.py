@@ -10,10 +10,20 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from wbcstudy.registry import ENCODERS, LOSSES, loss_title, method_title, varying_part
-from wbcstudy.reporting.figures.canvas import DRAWN, StudyFigure, add_legend, make_axes, make_blank, plain, styled
+from wbcstudy.reporting.figures.canvas import (
+    COLUMN_IN,
+    DRAWN,
+    PAGE_IN,
+    StudyFigure,
+    add_legend,
+    make_axes,
+    make_blank,
+    plain,
+    styled,
+)
 from wbcstudy.reporting.figures.colours import BLUE, INK, PALETTE, PARETO_FRONT
 from wbcstudy.scoring.breakdown import pareto_front
 from wbcstudy.scoring.calibration import Reliability
@@ -44,7 +54,7 @@ def fig_scores(scores: pd.DataFrame) -> StudyFigure:
     losses = [name for name in LOSSES if name in set(scores["loss"])]
     placed = {"x": "dice", "y": "network", "order": list(networks), "hue": "loss", "hue_order": losses}
     placed |= {"orient": "h", "palette": _LOSS_COLOURS, "legend": False}
-    figure, axes = make_axes(1, len(DRAWN), 8.6, 1.5 + 0.32 * len(networks) * len(losses), sharey=True)
+    figure, axes = make_axes(1, len(DRAWN), PAGE_IN, 1.1 + 0.27 * len(networks) * len(losses), sharey=True)
     for axis, region in zip(np.ravel(axes), DRAWN, strict=True):
         rows = means[means["region"] == region]
         sns.boxplot(rows, ax=axis, **placed, showfliers=False, boxprops={"alpha": 0.35}, linewidth=0.8, linecolor=INK)
@@ -79,9 +89,7 @@ def fig_reliability(curves: Mapping[str, Reliability]) -> StudyFigure:
     defined = {title: curve for title, curve in curves.items() if np.isfinite(curve.ece)}
     if not defined:
         return make_blank("No probabilities were recorded.")
-    figure, axis = make_axes(1, 1, 6, 4)
-    # The plain constrained layout cuts the label of a square axis next to a legend.
-    figure.set_layout_engine("compressed")
+    figure, axis = make_axes(1, 1, COLUMN_IN, 3.4)
     axis.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
     for colour, (title, reliability) in zip(itertools.cycle(PALETTE), defined.items(), strict=False):
         bins = reliability.curve.dropna(subset=["confidence"])
@@ -90,7 +98,9 @@ def fig_reliability(curves: Mapping[str, Reliability]) -> StudyFigure:
         axis.plot(bins["confidence"], bins["correct"], color=colour, lw=1.2, label=label)
         axis.scatter(bins["confidence"], bins["correct"], s=4 + 30 * share**2, color=colour, zorder=3)
     axis.set(xlabel="predicted probability", ylabel="share that is correct", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    figure.legend(loc="outside right upper", frameon=False, title="(expected calibration error)", title_fontsize=8)
+    # Curves of trained networks are near the diagonal.
+    legend = axis.legend(loc="lower right", fontsize=6.5, title="(expected calibration error)", framealpha=0.9)
+    legend.get_title().set_fontsize(6.5)
     return figure
 
 
@@ -106,7 +116,7 @@ def fig_transfer(table: pd.DataFrame, titles: Mapping[str, str]) -> StudyFigure:
     if not methods:
         return make_blank("No network was scored on another dataset.")
     names = list(dict.fromkeys(table["dataset"]))
-    figure, axes = make_axes(1, len(regions), 4.6 * len(regions), 1.7 + 0.4 * len(methods), squeeze=False, sharex=True)
+    figure, axes = make_axes(1, len(regions), PAGE_IN, 1.2 + 0.3 * len(methods), squeeze=False, sharex=True)
     colours = dict(zip(names, itertools.cycle(PALETTE[1:]), strict=False))
     for axis, region in zip(axes[0], regions, strict=True):
         for lane, name in enumerate(names, start=1):
@@ -160,7 +170,7 @@ def fig_cost_quality(
     table = table.sort_values(["cost", "quality"], ascending=[True, False], kind="stable")
     table[["encoder", "loss"]] = [method.split("__", 1) for method in table["method"]]
     front = table[pareto_front(table["cost"], table["quality"])]
-    figure, axis = make_axes(1, 1, 7.4, 4.2)
+    figure, axis = make_axes(1, 1, PAGE_IN, 3.6)
     axis.step(front["cost"], front["quality"], where="post", color=PARETO_FRONT[0], lw=1.2, zorder=1)
     colours = dict(zip(dict.fromkeys(table["encoder"]), PALETTE, strict=False))
     markers = dict(zip(dict.fromkeys(table["loss"]), itertools.cycle("osD^vPX<>*"), strict=False))
@@ -173,7 +183,7 @@ def fig_cost_quality(
         on_the_right = row.cost > sum(axis.get_xlim()) / 2
         offset = {"xytext": (-10, 9), "ha": "right"} if on_the_right else {"xytext": (10, 9)}
         title = plain(method_title(row.method, varying_part(list(table["method"]))))
-        text = axis.annotate(title, (row.cost, row.quality), textcoords="offset points", fontsize=8, **offset)
+        text = axis.annotate(title, (row.cost, row.quality), textcoords="offset points", fontsize=7, **offset)
         text.set_path_effects([Stroke(linewidth=2.5, foreground="white"), Normal()])
     axis.set(xlabel=cost_label, ylabel=quality_label)
     axis.margins(x=0.12, y=0.12)
@@ -202,8 +212,11 @@ def _describe(loss: str) -> str:
 def _set_cost_scale(axis, cost: pd.Series) -> None:
     if cost.min() > 0 and cost.max() > 10 * cost.min():
         axis.set_xscale("log")
-        return
-    axis.xaxis.set_major_locator(MaxNLocator(6))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(6))
     if cost.max() >= 1e5:
         # 15 M instead of 1.5 with 1e7 at the end of the axis.
         axis.xaxis.set_major_formatter(EngFormatter())

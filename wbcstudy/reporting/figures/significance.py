@@ -10,7 +10,15 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.lines import Line2D
 
 from wbcstudy.registry import method_title, varying_part
-from wbcstudy.reporting.figures.canvas import StudyFigure, add_legend, make_axes, make_blank, plain, styled
+from wbcstudy.reporting.figures.canvas import (
+    PAGE_IN,
+    StudyFigure,
+    add_legend,
+    make_axes,
+    make_blank,
+    plain,
+    styled,
+)
 from wbcstudy.reporting.figures.colours import BLUE, INK
 from wbcstudy.scoring.ranks import RankTest
 from wbcstudy.scoring.statistics import ALPHA
@@ -36,7 +44,7 @@ def fig_ranks(tests: Mapping[str, RankTest], units: str = "images") -> StudyFigu
     if not compared:
         return make_blank("Fewer than two methods: nothing to rank.")
     most = max(len(test.mean_ranks) for test in compared.values())
-    figure, axes = make_axes(1, len(compared), 4.9 * len(compared), 1.75 + 0.27 * most, squeeze=False)
+    figure, axes = make_axes(1, len(compared), PAGE_IN, 1.5 + 0.2 * most, squeeze=False)
     for axis, (region, test) in zip(axes[0], compared.items(), strict=True):
         _draw_ranks(axis, region, test, units)
     if any(test.groups for test in compared.values()):
@@ -50,20 +58,23 @@ def _draw_ranks(axis, region: str, test: RankTest, units: str) -> None:
     axis.plot(ranks, range(k), "o", color=INK, ms=5, zorder=3)
     # Bars are to the right of the points, each in a lane.
     lane = 0.13 * max(1, k / 6)
+    # The number of the last point needs a fifth of the axis.
+    start = max(k, ranks.max() + 0.2 * k) + 0.15
     for index, group in enumerate(test.groups):
-        rows, x = [methods.index(method) for method in group], k + 0.15 + lane * index
+        rows, x = [methods.index(method) for method in group], start + lane * index
         axis.plot([x, x], [min(rows) - 0.2, max(rows) + 0.2], color=BLUE, lw=3, solid_capstyle="butt")
-    note = {"textcoords": "offset points", "va": "center", "fontsize": 7}
+    note = {"textcoords": "offset points", "va": "center", "fontsize": 6.5}
     for row, rank in enumerate(ranks):
         axis.plot([1, rank], [row, row], color="#BBBBBB", lw=0.8, zorder=1)
         axis.annotate(f"{rank:.2f}", (rank, row), (5, 0), **note)
     if np.isfinite(test.critical_difference):
         end = 1 + test.critical_difference
         axis.plot([1, end], [-1, -1], color=INK, lw=1.5, marker="|", ms=7)
-        axis.annotate(f"critical difference {test.critical_difference:.2f}", (end, -1), (6, 0), **note)
+        # Above its bar: to the right of it there is not always space.
+        axis.text(1, -1.35, f"critical difference {test.critical_difference:.2f}", va="bottom", fontsize=6.5)
     axis.set_yticks(range(k), [plain(method_title(method, varying_part(methods))) for method in methods])
-    axis.set(ylim=(k - 0.4, -1.6), xlabel="mean rank (1 is the best)")
-    axis.set_xlim(0.8, k + 0.3 + lane * max(len(test.groups), 1))
+    axis.set(ylim=(k - 0.4, -2.2), xlabel="mean rank (1 is the best)")
+    axis.set_xlim(0.8, start + 0.15 + lane * max(len(test.groups), 1))
     axis.set_xticks(range(1, k + 1, 1 if k <= 10 else 2))
     axis.grid(visible=False, axis="y")
     name = {"friedman": "Friedman", "wilcoxon": "Wilcoxon"}[test.test]
@@ -90,17 +101,17 @@ def fig_differences(pairs: pd.DataFrame, region: str, order: Sequence[str]) -> S
         a, b = order.index(row.method_a), order.index(row.method_b)
         values[a, b], values[b, a] = row.difference, -row.difference
         significant[a, b] = significant[b, a] = row.p_adjusted < ALPHA
-    side = 0.52 if k <= _MOST_NUMBERS else 0.36
-    figure, axis = make_axes(1, 1, 2.9 + side * k, 1.9 + side * k)
+    # Rows of the height of a text, or lower where a page would not hold them; labels below need 1.6 inches.
+    figure, axis = make_axes(1, 1, PAGE_IN, 1.6 + k * min(0.3, 5 / k))
     shown = np.where(significant, values, np.nan)
     largest = np.nanmax(np.abs(shown), initial=0, where=significant) or 1e-3
-    heat_map = axis.imshow(1000 * shown, cmap=_DIVERGING, norm=TwoSlopeNorm(0, -1000 * largest, 1000 * largest))
+    heat_map = axis.imshow(1000 * shown, _DIVERGING, TwoSlopeNorm(0, -1000 * largest, 1000 * largest), aspect="auto")
     if k <= _MOST_NUMBERS:
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
                 dark = significant[row, column] and not -0.45 * largest <= value <= 0.65 * largest
                 colour = "white" if dark else INK if significant[row, column] else "#888888"
-                axis.text(column, row, f"{1000 * value:+.1f}", ha="center", va="center", fontsize=7, color=colour)
+                axis.text(column, row, f"{1000 * value:+.1f}", ha="center", va="center", fontsize=6.5, color=colour)
     titles = [plain(method_title(method, varying_part(order))) for method in order]
     axis.set_xticks(range(k), titles, rotation=45, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(k), titles)
@@ -110,5 +121,5 @@ def fig_differences(pairs: pd.DataFrame, region: str, order: Sequence[str]) -> S
     axis.grid(visible=True, which="minor", color="#DDDDDD", lw=0.6)
     axis.tick_params(which="minor", length=0)
     figure.colorbar(heat_map, ax=axis, shrink=0.8, label="row minus column, Dice \N{MULTIPLICATION SIGN} 1000")
-    axis.set_title(f"{region}\nwhite: not significant", fontsize=9)
+    axis.set_title(f"{region}\nwhite: not significant")
     return figure

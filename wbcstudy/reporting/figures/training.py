@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import matplotlib as mpl
@@ -11,7 +12,17 @@ from matplotlib.lines import Line2D
 
 from wbcstudy.labels import REGION_COLOURS
 from wbcstudy.registry import run_title
-from wbcstudy.reporting.figures.canvas import DRAWN, RIM, StudyFigure, add_legend, make_axes, make_blank, plain, styled
+from wbcstudy.reporting.figures.canvas import (
+    DRAWN,
+    PAGE_IN,
+    RIM,
+    StudyFigure,
+    add_legend,
+    make_axes,
+    make_blank,
+    plain,
+    styled,
+)
 from wbcstudy.reporting.figures.colours import BLUE, INK, ORANGE
 
 
@@ -24,7 +35,7 @@ def fig_history(history: pd.DataFrame, best_epoch: int | None, title: str) -> St
         best_epoch: epoch whose weights were kept, marked by a line; None for no line.
         title: title of the figure.
     """
-    figure, (left, right) = make_axes(1, 2, 8.6, 3.2)
+    figure, (left, right) = make_axes(1, 2, PAGE_IN, 2.6)
     _draw_losses(left, history, best_epoch)
     left.set(xlabel="epoch", ylabel="loss")
     left.legend(frameon=False)
@@ -37,7 +48,7 @@ def fig_history(history: pd.DataFrame, best_epoch: int | None, title: str) -> St
     right.set(xlabel="epoch", ylabel="validation Dice", ylim=(0, 1.02))
     if right.get_lines():
         right.legend(frameon=False, loc="lower right")
-    figure.suptitle(plain(title), fontsize=10)
+    figure.suptitle(plain(title), fontsize=9)
     return figure
 
 
@@ -55,7 +66,7 @@ def fig_learning_curves(
         return make_blank("No run has a history yet.")
     width = min(4, len(histories))
     height = -(-len(histories) // width)
-    figure, axes = make_axes(height, width, max(2.5 * width, 4.5), 2.3 * height + 0.5)
+    figure, axes = make_axes(height, width, PAGE_IN, 1.85 * height + 0.45)
     panels = np.ravel(axes)
     for axis, (name, history) in zip(panels, histories.items(), strict=False):
         best = (best_epochs or {}).get(name)
@@ -65,13 +76,13 @@ def fig_learning_curves(
         at_best = history[history["epoch"] == best].head(1)
         columns = [f"val_dice_{region}" for region in DRAWN if f"val_dice_{region}" in history]
         dice = " / ".join(f"{value:.3f}" for value in at_best[columns].to_numpy().ravel())
-        title = f"{plain(run_title(name))}\nbest epoch {best}" + (f", Dice {dice}" if dice else "")
-        axis.set_title(title, fontsize=8)
+        title = "\n".join(plain(line) for line in textwrap.wrap(run_title(name), 24, break_on_hyphens=False))
+        axis.set_title(f"{title}\nepoch {best}" + (f": Dice {dice}" if dice else ""), fontsize=6.5)
     for axis in panels[len(histories) :]:
         axis.set_axis_off()
     for axis in panels[max(0, len(histories) - width) : len(histories)]:
         axis.set_xlabel("epoch")
-    figure.supylabel("loss", fontsize=9)
+    figure.supylabel("loss", fontsize=8)
     handles = [Line2D([], [], color=BLUE, label="training"), Line2D([], [], color=INK, label="validation")]
     add_legend(figure, [*handles, Line2D([], [], color=ORANGE, ls=":", label="best epoch (weights kept)")])
     return figure
