@@ -166,7 +166,7 @@ def _embed(path: Path) -> tuple[str, int, int]:
 
 def _list_files(study: StudyFolder, folder: Path, stem: str) -> list[tuple[str, str]]:
     """Return (format, link) of the files of a table or figure that exist."""
-    paths = [folder / f"{stem}.{suffix}" for suffix in ("csv", "tex", "html", "png", "svg")]
+    paths = [folder / f"{stem}.{suffix}" for suffix in ("csv", "tex", "html", "png", "pdf", "svg")]
     return [(path.suffix[1:].upper(), _relative_link(path, study)) for path in paths if path.exists()]
 
 

@@ -25,6 +25,6 @@ def test_learning_curves_have_a_panel_per_run():
     figure = fig_learning_curves({name: fake_history(generator, 5) for name in names}, {names[0]: 4})
     titles = [axis.get_title() for axis in figure.axes if axis.axison]
     assert len(titles) == 6
-    assert titles[0].startswith("ResNet-18, Dice loss\nbest epoch 4, Dice ")
-    assert titles[2].startswith("ResNet-18, Dice loss, seed 10\n")
+    assert titles[0].startswith("ResNet-18, Dice loss\nepoch 4: Dice ")
+    assert titles[2].startswith("ResNet-18, Dice loss,\nseed 10\n")
     assert fig_learning_curves({}).texts

@@ -34,8 +34,11 @@ COLUMN_IN, PAGE_IN = 85 / 25.4, 174 / 25.4
 _TILE_IN, _LARGEST_TILE_IN = 0.8, 1.7
 # A dark rim keeps yellow and green lines visible on white.
 RIM = [Stroke(linewidth=2.6, foreground="#222222"), Normal()]
+# A viewer without the first font uses the second, of nearly the same widths.
+_FONTS = ["DejaVu Sans", "Verdana", "Arial"]
 # Changes to seaborn's theme "paper", "whitegrid".
 _STYLE = {
+    "font.sans-serif": _FONTS,
     "font.size": 8,
     "axes.edgecolor": "#999999",
     "axes.labelsize": 8,
@@ -46,13 +49,8 @@ _STYLE = {
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
 }
-# Text stays text that other programs can edit. Viewers without the first font use one of nearly the same widths.
-_TEXT = {
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    "font.family": ["sans-serif"],
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
-}
+# Text stays text that other programs can edit.
+_TEXT = {"svg.fonttype": "none", "pdf.fonttype": 42, "font.sans-serif": _FONTS}
 
 
 class StudyFigure(Figure):
@@ -108,7 +106,7 @@ def styled(function: Callable) -> Callable:
         # A matplotlibrc of the user does not count.
         defaults = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
         with mpl.rc_context(defaults):
-            sns.set_theme("paper", "whitegrid", font="DejaVu Sans", color_codes=False, rc=_STYLE)
+            sns.set_theme("paper", "whitegrid", font="sans-serif", color_codes=False, rc=_STYLE)
             return function(*args, **kwargs)
 
     return draw
