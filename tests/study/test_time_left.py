@@ -45,7 +45,7 @@ def test_encoders_without_a_measured_epoch_are_named_unless_their_step_was_timed
     timed = Pace({("vgg16", False): 30.0})
     timed.add_epochs(a_run(), [10])
     assert study_time_left(timed, work, 1).seconds == 390
-    assert study_time_left(Pace(), {"1": work["1"]}, 1).describe() == "time left: not measured yet"
+    assert study_time_left(Pace(), {"1": work["1"]}, 1).describe() == "time left not measured yet"
 
 
 def test_trainings_that_stopped_early_shorten_the_estimate():
