@@ -32,6 +32,7 @@ from wbcstudy.config_io import seal_record, write_yaml
 from wbcstudy.data.records import Split, split_hash
 from wbcstudy.errors import StudyError
 from wbcstudy.files import project_root, write_json
+from wbcstudy.nets.losses import build_loss
 from wbcstudy.registry import METHODS
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import record_documents, write_record
@@ -149,11 +150,13 @@ def make_base(outputs: Path, digests: bool = True) -> Path:
         network = build_colour_network()
         head = network.get_layer("head")
         head.set_weights([weights * (1 + 0.01 * number) for weights in head.get_weights()])
+        network.compile(loss=build_loss(run.config.loss))
         network.save(folder.model)
         spans = {name: [SIZE] * 3 for name in ("height_px", "width_px")}
         scale = spans | {"cell_px": None, "pixel_size_um": None}
+        facts = {"parameters": network.count_params()}
         # Other validation scores, so that the first network is chosen.
-        write_record(folder, run.record | {"split_hash": split_hash(splits), "trained_on": scale})
+        write_record(folder, run.record | facts | {"split_hash": split_hash(splits), "trained_on": scale})
         record_documents(folder)
         away = folder.transfer("away")
         draw = np.random.default_rng(number)

@@ -141,7 +141,8 @@ def _write_run(study, run: RunConfig, fails, empty, dataset, cases, blur, older)
         return
     generator = np.random.default_rng(zlib.crc32(run.name.encode()))
     epochs = int(generator.integers(20, 45))
-    fake_history(generator, epochs).to_csv(folder.history, index=False)
+    history = fake_history(generator, epochs)
+    history.to_csv(folder.history, index=False)
     share = blur.get(run.encoder, 0.06)
     parts, references, predictions = {}, {}, {}
     for part in ("test", "validation"):
@@ -167,7 +168,7 @@ def _write_run(study, run: RunConfig, fails, empty, dataset, cases, blur, older)
         "device": "CPU",
         "seed": run.seed,
         "parameters": 14_340_000,
-        "best_epoch": epochs - 10,
+        "best_epoch": int(history["val_loss"].idxmin()) + 1,
         "epochs": epochs,
         "stopped_early": True,
         "fit_seconds": epochs * 2.5,

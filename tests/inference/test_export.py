@@ -179,5 +179,6 @@ def test_the_stains_of_macenko_are_refused_in_onnx(tmp_path):
 def test_a_description_is_written_next_to_the_file(form, run, tmp_path):
     path = export_network(run, form, tmp_path / NAMES[form])
     facts = json.loads((path / "wbcstudy.json" if path.is_dir() else path.with_name(path.name + ".json")).read_text())
+    assert facts["integrity"] == "model.keras has the SHA-256 in run.json"
     assert facts["image_size_px"] == 32 and facts["preprocessing"] == "none, it is part of the network"
     assert "RGB 0-255" in facts["input"] and "background, cytoplasm, nucleus" in facts["output"]

@@ -22,7 +22,7 @@ from wbcstudy import __version__
 from wbcstudy.config import SIZE_STEP_PX
 from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, expand_home, temporary_folder, write_json
-from wbcstudy.inference.bioimageio import Attribution, write_package
+from wbcstudy.inference.bioimageio import Attribution, load_bioimageio, write_package
 from wbcstudy.inference.network import Network, load_network
 from wbcstudy.labels import LABELS
 from wbcstudy.registry import pick
@@ -73,6 +73,8 @@ def export_network(
             fix="Run `make env` again, or in the checkout: .venv/bin/pip install -e '.[export]'",
         )
     _check_options(form, size, attribution)
+    if form == "bioimageio":
+        load_bioimageio()
     network = load_network(model)
     plain = _build_plain(network.model)
     side = network.training.image_size
@@ -182,6 +184,9 @@ def _describe(network: Network, input_size: str) -> dict[str, Any]:
         "dataset": record.get("dataset", {}),
         "settings": record.get("config", {}),
         "wbcstudy": __version__,
+        "integrity": "model.keras has the SHA-256 in run.json"
+        if "files" in record
+        else "not verifiable: the run, of wbcstudy 0.2 or earlier, has no SHA-256 of model.keras",
     }
 
 

@@ -1,34 +1,39 @@
 """Compare the files of a run without digests (of wbcstudy 0.2 or earlier) with each other.
 
 A file that was swapped with that of another run is noticed where its content follows from the scores: calibration.csv
-(sums of pixels), boundary.csv (run and cases) and predictions.npz (pixels of each region of each case). history.csv,
-of which only the number of epochs is recorded, and model.keras cannot be verified.
+(sums of pixels), boundary.csv (run and cases) and predictions.npz (pixels of each region of each case); or from
+run.json: history.csv (epochs, best epoch and times) and model.keras (encoder, loss and number of parameters). The
+weights of another run with the same encoder and loss are not noticed, so that model.keras is never verified.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import math
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from wbcstudy.files import MOST_HASHED_BYTES, check_file, read_bytes, unescape_cell
 from wbcstudy.labels import REGIONS
+from wbcstudy.registry import ENCODERS, LOSSES
 
 _COUNTS = ("tp", "fp", "fn", "tn")
 # Case id -> region -> counts.
 _Counts = dict[str, dict[str, dict[str, int]]]
 
 
-def cross_check(folder: Path, record: Mapping[str, Any], *, masks: bool) -> Iterator[str]:
+def cross_check(folder: Path, record: Mapping[str, Any], *, masks: bool, network: bool = False) -> Iterator[str]:
     """Yield the damages of a run's other files, given that scores.csv agrees with run.json.
 
     Args:
         folder: the run's folder.
         record: its run.json.
         masks: whether to read predictions.npz, which may be large.
+        network: whether to read model.keras.
     """
     scores = _read_scores(folder / "scores.csv")
     if (folder / "history.csv").exists():
@@ -39,6 +44,8 @@ def cross_check(folder: Path, record: Mapping[str, Any], *, masks: bool) -> Iter
         yield from _boundary_damage(folder / "boundary.csv", record, scores)
     if masks and (folder / "predictions.npz").exists():
         yield from _masks_damage(folder / "predictions.npz", scores)
+    if network and (folder / "model.keras").exists():
+        yield from _network_damage(folder / "model.keras", record)
 
 
 def _read_scores(path: Path) -> _Counts:
@@ -61,6 +68,55 @@ def _history_damage(path: Path, record: Mapping[str, Any]) -> Iterator[str]:
         yield "history.csv is not a table of epochs"
     elif len(numbers) != record.get("epochs", len(numbers)):
         yield f"history.csv has {len(numbers)} epochs, not {record['epochs']} as run.json says"
+    else:
+        yield from _epochs_damage(numbers, record)
+
+
+def _epochs_damage(rows: list[dict[str, Any]], record: Mapping[str, Any]) -> Iterator[str]:
+    """Compare best epoch and times; the times differ between any two runs."""
+    losses = [row.get("val_loss") for row in rows]
+    if "best_epoch" in record and None not in losses and losses.index(min(losses)) + 1 != record["best_epoch"]:
+        best = losses.index(min(losses)) + 1
+        yield f"history.csv has the lowest val_loss in epoch {best}, not {record['best_epoch']} as run.json says"
+        return
+    seconds = [row.get("seconds") for row in rows]
+    if None in seconds:
+        return
+    # In the precision of run.json; each time in history.csv is rounded, too.
+    expected = {"fit_seconds": (sum(seconds), 0.06 + 0.0005 * len(rows)), "seconds_per_epoch": (median(seconds), 0.002)}
+    for name, (value, tolerance) in expected.items():
+        if record.get(name) is not None and abs(record[name] - value) > tolerance:
+            yield f"the times of history.csv do not agree with {name} of run.json"
+            return
+
+
+def _network_damage(path: Path, record: Mapping[str, Any]) -> Iterator[str]:
+    """Compare encoder, loss and number of parameters; the file is not loaded by Keras."""
+    import h5py
+
+    config = record.get("config", {})
+    try:
+        check_file(path, MOST_HASHED_BYTES)
+        with zipfile.ZipFile(path) as archive:
+            network = json.loads(archive.read("config.json"))
+            with archive.open("model.weights.h5") as stored, h5py.File(stored) as weights:
+                names: list[str] = []
+                weights.visit(names.append)
+                sizes = {name: weights[name].size for name in names if isinstance(weights[name], h5py.Dataset)}
+        encoder = network["config"]["name"]
+        loss = (network.get("compile_config") or {}).get("loss") or {}
+        loss = loss.get("config", {}).get("name") if isinstance(loss, dict) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, RuntimeError):
+        yield f"{path.name} cannot be read"
+        return
+    parameters = sum(size for name, size in sizes.items() if not name.startswith("optimizer"))
+    for name, value, known in (("encoder", encoder, ENCODERS), ("loss", loss, LOSSES)):
+        # Networks of other programs have other names.
+        if value in known and name in config and value != config[name]:
+            yield f"{path.name} is a network with the {name} {value}, not {config[name]} as run.json says"
+            return
+    if record.get("parameters") and parameters != record["parameters"]:
+        yield f"{path.name} has {parameters} parameters, not {record['parameters']} as run.json says"
 
 
 def _calibration_damage(path: Path, scores: _Counts) -> Iterator[str]:

@@ -271,7 +271,8 @@ def _damages(folder: Path, record: Mapping[str, Any], used: Collection[str] | No
         return
     yield from _score_damage(folder, record)
     if files is None:
-        yield from cross_check(folder, record, masks=_is_used("predictions.npz", used))
+        large = {"masks": _is_used("predictions.npz", used), "network": _is_used("model.keras", used)}
+        yield from cross_check(folder, record, **large)
 
 
 def _file_damage(path: Path, name: str, facts: FileFacts, used: Collection[str] | None) -> Iterator[str]:
