@@ -17,7 +17,7 @@ from PIL import Image
 from wbcstudy.config_io import yaml_line
 from wbcstudy.data.class_names import guess_label
 from wbcstudy.data.images import read_shape
-from wbcstudy.data.outline_files import FORMATS, Annotated, Outline, read_outlines
+from wbcstudy.data.outline_files import FORMATS, Annotated, Outline, read_embedded_image, read_outlines
 from wbcstudy.data.propose_files import IMAGE_SUFFIXES, describe_pairs, list_folder
 from wbcstudy.errors import StudyError, printable
 from wbcstudy.files import cannot_write, escape_cell, temporary_folder
@@ -156,6 +156,12 @@ def draw_outline(outline: Outline, shape: tuple[int, int]) -> np.ndarray:
             raise ValueError("its run lengths do not fit the image")
         filled = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
         return filled.reshape(shape, order="F")
+    if outline.area is not None:
+        pixels, top, left = outline.area
+        rows, columns = np.nonzero(pixels)
+        inside = (rows + top >= 0) & (rows + top < shape[0]) & (columns + left >= 0) & (columns + left < shape[1])
+        area[rows[inside] + top, columns[inside] + left] = True
+        return area
     for ring in outline.rings:
         low, high = np.clip(ring.min(axis=0), 0, shape[::-1]), np.clip(ring.max(axis=0), 0, shape[::-1])
         if float(np.prod(high - low + 1)) * len(ring) > _MOST_WORK:
@@ -199,7 +205,7 @@ def _guess(name: str) -> str | None:
 def _find_images(
     annotated: Sequence[Annotated], images: Sequence[PurePosixPath]
 ) -> list[tuple[Annotated, PurePosixPath | str]]:
-    """Return each annotated image with its file, or with the reason why there is none."""
+    """Return each annotated image with its file (the source, if it holds the image), or why there is none."""
     by_name: dict[str, list[PurePosixPath]] = {}
     for path in images:
         for name in {path.name, path.stem, path.name.partition(".")[0]}:
@@ -215,7 +221,10 @@ def _find_images(
             files = list(images)
         same = [path for path in files if f"/{path}".endswith(f"/{entry.image}")]
         near = [path for path in same or files if path.parent == entry.source.parent] or same or files
-        pairs.append((entry, near[0] if len(near) == 1 else f"{'several' if near else 'no'} images of this name"))
+        if not near and entry.embedded:
+            pairs.append((entry, entry.source))
+        else:
+            pairs.append((entry, near[0] if len(near) == 1 else f"{'several' if near else 'no'} images of this name"))
     return pairs
 
 
@@ -230,13 +239,22 @@ def _write(part: Path, source: Path, by_image, meanings: Mapping[str, str], summ
     names = _new_names(list(groups))
     pairs = []
     for image, entries in groups.items():
-        mask = _draw(source / image, image, entries, meanings, summary)
+        stored, new_name = source / image, names[image]
+        if image == entries[0].source and entries[0].embedded:
+            try:
+                data, suffix = read_embedded_image(stored)
+            except ValueError as error:
+                summary.left_out.append((str(image), "image", str(error)))
+                continue
+            stored, new_name = part.with_name(f"embedded{suffix}"), new_name.with_suffix(suffix)
+            stored.write_bytes(data)
+        mask = _draw(stored, image, entries, meanings, summary)
         if mask is None:
             continue
-        pairs.append(("images" / names[image], "masks" / names[image].with_suffix(".png")))
+        pairs.append(("images" / new_name, "masks" / new_name.with_suffix(".png")))
         for path in pairs[-1]:
             (part / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / image, part / pairs[-1][0])
+        shutil.copyfile(stored, part / pairs[-1][0])
         Image.fromarray(_GREY[mask]).save(part / pairs[-1][1])
         summary.images += 1
     if not summary.images:

@@ -1,4 +1,4 @@
-"""Read outlines of cells: LabelMe JSON, COCO JSON, QuPath GeoJSON, ImageJ .roi files and zips of them.
+"""Read outlines of cells: LabelMe JSON, COCO JSON, QuPath GeoJSON, ImageJ .roi files, zips and overlays of them.
 
 Coordinates are x (to the right) and y (down) in pixels; (0, 0) is the corner of the first pixel, whose centre is
 (0.5, 0.5). All four programs export such coordinates.
@@ -6,10 +6,12 @@ Coordinates are x (to the right) and y (down) in pixels; (0, 0) is the corner of
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
 import re
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +19,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from wbcstudy.errors import StudyError, show_value
-from wbcstudy.files import read_bytes
+from wbcstudy.files import check_file, read_bytes
 
 _MOST_BYTES, _MOST_ROI_BYTES, _MOST_ROIS = 300_000_000, 4_000_000, 50_000
+_TIFF = (".tif", ".tiff")
+# First bytes of an image -> suffix.
+_SIGNATURES = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"II*\0": ".tif", b"MM\0*": ".tif", b"BM": ".bmp"}
 _LARGEST = 1e7
 _CIRCLE_POINTS = 90
 
@@ -34,12 +40,14 @@ class Outline:
         class_name: its class; '' if it has none.
         rings: closed curves, float (n, 2) of x and y; a point is inside if it is inside of an odd number of them.
         runs: run lengths of COCO, column by column, background first, with height and width; None for curves.
+        area: boolean (h, w), with the row and column of its first pixel; None for curves.
         left_out: why it cannot be drawn; '' if it can.
     """
 
     class_name: str
     rings: tuple[np.ndarray, ...] = ()
     runs: tuple[list[int], int, int] | None = None
+    area: tuple[np.ndarray, int, int] | None = None
     left_out: str = ""
 
 
@@ -52,12 +60,14 @@ class Annotated:
         image: name of the image file as the source has it, or its stem.
         size: height and width of the image as the source has them; None if unknown.
         outlines: the objects, in their order.
+        embedded: whether the source holds the image, see `read_embedded_image`.
     """
 
     source: PurePosixPath
     image: str
     size: tuple[int, int] | None
     outlines: tuple[Outline, ...]
+    embedded: bool = False
 
 
 def read_outlines(form: str, folder: Path, path: PurePosixPath) -> list[Annotated]:
@@ -75,6 +85,8 @@ def read_outlines(form: str, folder: Path, path: PurePosixPath) -> list[Annotate
         StudyError: the file cannot be read or is damaged.
     """
     try:
+        if path.suffix.lower() in _TIFF:
+            return list(_read_overlay(path, folder / path))
         return list(FORMATS[form].read(path, read_bytes(folder / path, _MOST_BYTES)))
     except OSError as error:
         reason = error.strerror or str(error)
@@ -129,12 +141,38 @@ def _read_labelme(path: PurePosixPath, data: bytes) -> Iterator[Annotated]:
     # Windows writes paths with backslashes.
     image = PurePosixPath(str(record.get("imagePath") or path.stem).replace("\\", "/")).name
     known = all(isinstance(side, int) for side in size)
-    yield Annotated(path, image, size if known else None, tuple(map(_labelme_shape, record["shapes"])))
+    outlines = tuple(map(_labelme_shape, record["shapes"]))
+    yield Annotated(path, image, size if known else None, outlines, embedded=bool(record.get("imageData")))
+
+
+def read_embedded_image(file: Path) -> tuple[bytes, str]:
+    """Return the image that a LabelMe file holds, and the suffix of its format.
+
+    Raises:
+        ValueError: no image, or one of another format.
+    """
+    data = base64.b64decode(_load_json(read_bytes(file, _MOST_BYTES)).get("imageData") or "", validate=True)
+    suffix = next((suffix for start, suffix in _SIGNATURES.items() if data.startswith(start)), None)
+    if suffix is None:
+        raise ValueError("the image inside is not PNG, JPEG, TIFF or BMP")
+    return data, suffix
+
+
+def _labelme_area(shape: dict) -> tuple[np.ndarray, int, int]:
+    """Return a LabelMe mask: a PNG file between two corners, both included."""
+    (left, top), (right, bottom) = np.round(np.asarray(shape["points"], float)).astype(int).tolist()
+    with Image.open(io.BytesIO(base64.b64decode(shape["mask"], validate=True)), formats=("PNG",)) as image:
+        if image.size != (right - left + 1, bottom - top + 1):
+            raise ValueError(f"a mask of {image.width}x{image.height} px does not fit its corners")
+        area = np.asarray(image) > 0
+    return (area if area.ndim == 2 else area.any(axis=2)), top, left
 
 
 def _labelme_shape(shape: dict) -> Outline:
     name, points = str(shape["label"]), shape["points"]
     form = shape.get("shape_type") or "polygon"
+    if form == "mask":
+        return Outline(name, area=_labelme_area(shape))
     if form == "rectangle" and len(points) == 2:
         return Outline(name, (_rectangle(*points),))
     if form == "circle":
@@ -243,6 +281,22 @@ def _read_imagej(path: PurePosixPath, data: bytes) -> Iterator[Annotated]:
     yield Annotated(path, path.stem, None, tuple(outlines))
 
 
+def _read_overlay(path: PurePosixPath, file: Path) -> Iterator[Annotated]:
+    """Read the overlay that ImageJ stored in a TIFF file, or else its selection; nothing for other files."""
+    from tifffile import TiffFile
+
+    check_file(file, sys.maxsize)
+    try:
+        with TiffFile(file) as tif:
+            metadata = tif.imagej_metadata or {}
+    except Exception:  # tifffile has many; an image that is damaged is reported when it is read
+        return
+    stored = metadata.get("Overlays") or metadata.get("ROI") or []
+    stored = [stored] if isinstance(stored, bytes) else list(stored)[:_MOST_ROIS]
+    if stored:
+        yield Annotated(path, path.name, None, tuple(_roi(data, "") for data in stored))
+
+
 def _roi(data: bytes, file_name: str) -> Outline:
     from roifile import ROI_TYPE, ImagejRoi
 
@@ -280,5 +334,5 @@ FORMATS = {
     "labelme": Format("LabelMe JSON", (".json",), _read_labelme),
     "coco": Format("COCO JSON", (".json",), _read_coco),
     "qupath": Format("QuPath GeoJSON", (".geojson", ".json"), _read_qupath),
-    "imagej": Format("ImageJ ROI", (".roi", ".zip"), _read_imagej),
+    "imagej": Format("ImageJ ROI", (".roi", ".zip", *_TIFF), _read_imagej),
 }
