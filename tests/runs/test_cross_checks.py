@@ -11,8 +11,8 @@ from wbcstudy.config import StudyConfig
 from wbcstudy.files import write_json
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.losses import build_loss
+from wbcstudy.runs.damage import VERIFY
 from wbcstudy.runs.folders import RunFolder
-from wbcstudy.runs.records import VERIFY
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from wbcstudy.errors import DamagedFileError, StudyError
 from wbcstudy.files import outputs_folder
-from wbcstudy.runs.records import RunRecord, find_damage, read_run_record
+from wbcstudy.runs.damage import find_damage
+from wbcstudy.runs.records import RunRecord, read_run_record
 
 
 @dataclass(frozen=True)

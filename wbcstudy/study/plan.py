@@ -26,9 +26,9 @@ from wbcstudy.files import (
     sweep,
     write_json,
 )
+from wbcstudy.runs.damage import VERIFY
 from wbcstudy.runs.find_study import find_study_file
 from wbcstudy.runs.folders import RunFolder, StudyFolder
-from wbcstudy.runs.records import VERIFY
 from wbcstudy.runs.start import check_same_settings
 from wbcstudy.wording import join_words
 

@@ -18,9 +18,9 @@ from wbcstudy.baselines.methods import method_row
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError, printable
 from wbcstudy.files import short_path, write_json
+from wbcstudy.runs.damage import VERIFY
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import lock_study
-from wbcstudy.runs.records import VERIFY
 from wbcstudy.study.cost import count_cases, describe, estimate
 from wbcstudy.study.ending import ending_lines
 from wbcstudy.study.environment import check_package

@@ -9,8 +9,8 @@ from typing import Any
 
 from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
+from wbcstudy.runs.damage import VERIFY, changed_documents
 from wbcstudy.runs.folders import problem_status
-from wbcstudy.runs.records import VERIFY, changed_documents
 from wbcstudy.study.plan import read_plan
 from wbcstudy.study.progress import last_epoch, read_dice
 from wbcstudy.wording import align, count, join_words, shorten_middle
