@@ -67,9 +67,10 @@ def describe_cells(cells: pd.DataFrame, shape: tuple[int, int], prefix: str, mos
     return {"prefix": prefix, "heads": list(columns.values()), "rows": rows, "count": len(cells)}
 
 
-def image_html(image: np.ndarray, alt: str, view: dict[str, Any] | None = None, most_bytes: int = _MOST_BYTES) -> str:
-    """Return an image as HTML, with its cells to click on."""
-    return str(page_template("cell_view.html").module.image(encode_view(image, most_bytes), alt, view))
+def image_html(image: np.ndarray, alt: str, view: dict[str, Any], numbers: bool, most_bytes: int = _MOST_BYTES) -> str:
+    """Return an image as HTML, with its cells to click on, and their numbers if wanted."""
+    macros = page_template("cell_view.html").module
+    return str(macros.image(encode_view(image, most_bytes), alt, view, numbers))
 
 
 def table_html(view: dict[str, Any]) -> str:
