@@ -78,18 +78,16 @@ def test_without_links_the_page_names_the_folders(checkout, monkeypatch):
 
 def test_jupyterlab_opens_the_start_page_and_loads_no_news(checkout, monkeypatch):
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/mine")
-    started = {}
-
-    def start(command, **options):
-        started.update(options, command=command)
-        return type("Done", (), {"returncode": 3})
-
-    monkeypatch.setattr("subprocess.run", start)
-    assert lab.open_lab(["--no-browser"]) == 3
-    assert started["command"][:3] == [sys.executable, "-m", "jupyterlab"]
-    assert started["command"][-1] == "--no-browser"
-    assert "--LabApp.default_url=/lab/tree/start.md" in started["command"]
-    ours, mine = started["env"]["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    monkeypatch.chdir(checkout)
+    started = []
+    monkeypatch.setattr("os.execve", lambda *arguments: started.extend(arguments))
+    lab.open_lab(["--no-browser"])
+    program, command, environment = started
+    assert Path.cwd() == checkout / "my_notebooks"
+    assert [program, *command[1:3]] == [sys.executable, "-m", "jupyterlab"]
+    assert command[-1] == "--no-browser"
+    assert "--LabApp.default_url=/lab/tree/start.md" in command
+    ours, mine = environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)
     assert mine == "/mine"
     settings = json.loads(Path(ours, "labconfig", "default_setting_overrides.json").read_text())
     assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
@@ -97,6 +95,6 @@ def test_jupyterlab_opens_the_start_page_and_loads_no_news(checkout, monkeypatch
 
 def test_the_lab_command_passes_the_options_of_jupyterlab(command, monkeypatch):
     passed = []
-    monkeypatch.setattr("wbcstudy.study.lab.open_lab", lambda options: passed.extend(options) or 0)
+    monkeypatch.setattr("wbcstudy.study.lab.open_lab", passed.extend)
     assert command("lab", "--no-browser", "--port=9000")[0] == 0
     assert passed == ["--no-browser", "--port=9000"]

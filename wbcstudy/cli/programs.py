@@ -53,7 +53,7 @@ def _lab(context: typer.Context) -> None:
     """Open JupyterLab with a start page and copies of the notebooks. Options of `jupyter lab` can follow."""
     from wbcstudy.study.lab import open_lab
 
-    raise typer.Exit(open_lab(context.args))
+    open_lab(context.args)
 
 
 @app.command("time-step", hidden=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import wbcstudy
 from wbcstudy.files import atomic_write, outputs_folder, project_root
@@ -55,23 +55,21 @@ the time per epoch after the first steps.
 """
 
 
-def open_lab(options: Sequence[str] = ()) -> int:
-    """Copy the notebooks, write the start page, and run JupyterLab until it ends.
+def open_lab(options: Sequence[str] = ()) -> NoReturn:
+    """Copy the notebooks, write the start page, and open JupyterLab. Its server takes the place of this process.
+
+    It then gets Ctrl-C and the signals that are meant for this command, and ends its kernels.
 
     Args:
         options: further options of `jupyter lab`.
-
-    Returns:
-        The exit status of JupyterLab.
 
     Raises:
         StudyError: there is no checkout.
     """
     folder = prepare_lab()
-    try:
-        return subprocess.run(lab_command(folder, options), cwd=folder, env=lab_environment(), check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    command, environment = lab_command(folder, options), lab_environment()
+    os.chdir(folder)
+    os.execve(command[0], command, environment)
 
 
 def prepare_lab() -> Path:
