@@ -48,6 +48,12 @@ def test_encoders_without_a_measured_epoch_are_named_unless_their_step_was_timed
     assert study_time_left(Pace(), {"1": work["1"]}, 1).describe() == "time left not measured yet"
 
 
+def test_a_training_after_its_last_epoch_needs_no_more_epochs():
+    pace = Pace()
+    pace.add_epochs(a_run(), [10] * 10)
+    assert study_time_left(pace, {"0": (a_run(), [10] * 10)}, 1).describe() == "about 0 s left"
+
+
 def test_trainings_that_stopped_early_shorten_the_estimate():
     pace, run = Pace(), a_run(patience=2)
     pace.add_epochs(run, [10] * 5)

@@ -218,6 +218,8 @@ class Progress:
         shown = " ".join(f"{float(value):.3f}" for value in dice if _is_number(value))
         if name not in self._started:
             return Row(title, epoch, shown, "waiting")
+        if len(rows) >= run.epochs:
+            return Row(title, epoch, shown, "scoring")
         seconds = self._pace.seconds_left(run, _seconds(rows))
         return Row(title, epoch, shown, duration(seconds) if rows or seconds else "starting")
 

@@ -91,7 +91,7 @@ class TimeLeft:
 
     def describe(self) -> str:
         """Return the time for a line of progress: "about 3 h 10 min left, less if trainings stop early"."""
-        if not self.seconds:
+        if not self.seconds and self.unmeasured:
             return "time left not measured yet"
         missing = [*self.unmeasured, *(["earlier methods"] if self.methods else [])]
         least = "more than" if missing and not self.can_be_less else "about"
