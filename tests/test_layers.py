@@ -19,7 +19,7 @@ MAY_USE = {
     "nets": {"data", "runs"},
     "baselines": {"data"},
     "scoring": {"data", "runs"},
-    "study": {"data", "runs", "nets", "baselines", "scoring"},
+    "study": {"data", "runs", "nets", "baselines", "scoring", "inference"},
     "reporting": {"data", "runs", "scoring", "study"},
     "inference": {"data", "runs", "nets", "scoring"},
     # The command line is a folder since it has more commands than fit into one module.

@@ -13,6 +13,7 @@ def test_the_scale_of_drawn_cases(make_folder):
     scale = describe_scale(dataset, ["000", "002"])
     # Each cell has 80 px.
     assert scale.pop("cell_px") == pytest.approx(2 * np.sqrt(80 / np.pi), abs=0.05)
+    assert set(scale.pop("colours")) == {"mean", "spread"}
     assert scale == {"height_px": [12, 12, 12], "width_px": [16, 16, 16], "pixel_size_um": 0.1}
 
 

@@ -8,9 +8,10 @@ from PIL import Image
 
 import wbcstudy
 from tests.helpers.colour_run import COLOURS, paint, round_cells, write_colour_run
+from wbcstudy.data.arrays import resize_probabilities
 from wbcstudy.data.overlays import draw_overlay
 from wbcstudy.errors import StudyError
-from wbcstudy.inference.image import _predict_image, resize_probabilities
+from wbcstudy.inference.applying import predict_image
 from wbcstudy.inference.network import load_network
 from wbcstudy.inference.tiling import choose_tiling
 
@@ -37,7 +38,7 @@ def test_tiles_leave_no_seams(run, shape):
     """What a network makes of a pixel from that pixel alone cannot depend on the tiles."""
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     network = load_network(run)
-    tiled = _predict_image(image, network, choose_tiling(image.shape[:2], network.training))
+    tiled = predict_image(image, network, choose_tiling(image.shape[:2], network.training))
     exact = np.asarray(network.model(image[None].astype(np.float32)))[0]
     assert np.allclose(tiled, exact, atol=1e-4)
 
@@ -53,7 +54,7 @@ def test_a_field_that_is_no_square_is_seen_in_all_its_positions(run):
     tiling = choose_tiling(image.shape[:2], network.training)
     assert tiling.input_px == (64, 96)
     # From each pixel alone, so that all eight positions agree with the one.
-    assert np.allclose(_predict_image(image, flipping, tiling), _predict_image(image, network, tiling), atol=1e-4)
+    assert np.allclose(predict_image(image, flipping, tiling), predict_image(image, network, tiling), atol=1e-4)
 
 
 @given(st.integers(1, 60), st.integers(1, 60))

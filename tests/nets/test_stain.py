@@ -12,7 +12,7 @@ from wbcstudy.nets.prediction import predict_probabilities
 from wbcstudy.nets.stain import (
     _METHODS,
     LAYER_NAME,
-    _find_target,
+    find_target,
     normalise_training_images,
     register_stain_normalisation,
 )
@@ -52,7 +52,7 @@ def macenko_by_hand(image, light=240, glass=0.15):
 def test_reinhard_sets_mean_and_deviation_in_lab():
     training, foreign = stained(4), stained(3, 1, first=EOSIN, second=np.array([0.1, 0.3, 0.9]))
     labs = np.array([rgb2lab(image) for image in training]).reshape(4, -1, 3)
-    target = _find_target(training, "reinhard")
+    target = find_target(training, "reinhard")
     np.testing.assert_allclose(
         target, [labs.mean(axis=1).mean(axis=0), labs.std(axis=1).mean(axis=0)], rtol=1e-3, atol=1e-2
     )
@@ -64,7 +64,7 @@ def test_reinhard_sets_mean_and_deviation_in_lab():
 
 def test_macenko_agrees_with_numpy():
     training, foreign = stained(3), stained(2, 5, first=EOSIN, second=np.array([0.1, 0.3, 0.9]))
-    target = _find_target(training, "macenko")
+    target = find_target(training, "macenko")
     expected = [macenko_by_hand(image) for image in training]
     np.testing.assert_allclose(target[:, :3], np.mean([stains.T for stains, _, _ in expected], axis=0), atol=1e-3)
     np.testing.assert_allclose(target[:, 3], np.mean([strengths for _, strengths, _ in expected], axis=0), rtol=1e-3)
@@ -78,7 +78,7 @@ def test_macenko_agrees_with_numpy():
 def test_macenko_keeps_the_bluer_stain_if_both_absorb_red_equally():
     # As in a smear: azure, and a stain that absorbs as much red light but more blue.
     azure, other = np.array([0.51, 0.83, 0.21]), np.array([0.54, 0.57, 0.62])
-    target = _find_target(stained(4, first=HAEMATOXYLIN, second=EOSIN), "macenko")
+    target = find_target(stained(4, first=HAEMATOXYLIN, second=EOSIN), "macenko")
     image = stained(1, 3, first=azure, second=other)
     changed = apply(image, target, "macenko")
     density = -np.log((image[0].reshape(-1, 3) + 1.0) / 240)
@@ -92,7 +92,7 @@ def test_macenko_keeps_the_bluer_stain_if_both_absorb_red_equally():
 @pytest.mark.parametrize("method", list(_METHODS))
 def test_another_stain_becomes_more_similar_to_the_training_images(method):
     home, foreign = stained(4), stained(4, 1, first=np.array([0.5, 0.8, 0.3]), second=np.array([0.1, 0.4, 0.9]))
-    target = _find_target(home, method)
+    target = find_target(home, method)
     changed = apply(foreign, target, method)
     before, after = (np.abs(part.mean((0, 1, 2)) - home.mean((0, 1, 2))).max() for part in (foreign, changed))
     assert after < before / 2
@@ -101,18 +101,18 @@ def test_another_stain_becomes_more_similar_to_the_training_images(method):
 @pytest.mark.parametrize("method", list(_METHODS))
 def test_images_without_stain_stay_finite_and_in_range(method):
     flat = np.stack([np.full((16, 16, 3), value, np.uint8) for value in (0, 120, 255)])
-    target = _find_target(np.concatenate([stained(2, size=16), flat]), method)
+    target = find_target(np.concatenate([stained(2, size=16), flat]), method)
     assert np.isfinite(target).all()
     changed = apply(flat, target, method)
     assert np.isfinite(changed).all() and changed.min() >= 0 and changed.max() <= 255
     if method == "macenko":
         np.testing.assert_array_equal(changed, flat)
-        np.testing.assert_array_equal(apply(flat, _find_target(flat, method), method), flat)
+        np.testing.assert_array_equal(apply(flat, find_target(flat, method), method), flat)
 
 
 @pytest.mark.parametrize("method", list(_METHODS))
 def test_normalisation_of_an_image_does_not_depend_on_others(method):
-    images, target = stained(3), _find_target(stained(2, 9), method)
+    images, target = stained(3), find_target(stained(2, 9), method)
     np.testing.assert_allclose(apply(images, target, method)[1:2], apply(images[1:2], target, method), atol=1e-2)
 
 
@@ -144,7 +144,7 @@ def test_a_saved_network_normalises_its_input(method, tmp_path):
     model = small_network(method)
     train(model, part, part, config, RunFolder(tmp_path), report=lambda line: None)
     again = load_model(tmp_path / "model.keras")
-    target = _find_target(images, method)
+    target = find_target(images, method)
     np.testing.assert_array_equal(again.get_layer(LAYER_NAME).target.numpy(), target)
     expected = predict_probabilities(model, foreign)
     np.testing.assert_array_equal(predict_probabilities(again, foreign), expected)
@@ -158,5 +158,5 @@ def test_the_layer_does_not_change_training_images():
     layer = register_stain_normalisation()("reinhard")
     np.testing.assert_array_equal(layer(images.astype(np.float32), training=True), images)
     seen = normalise_training_images(images, RunConfig(stain_normalisation="reinhard"))
-    layer.target.assign(_find_target(images, "reinhard"))
+    layer.target.assign(find_target(images, "reinhard"))
     np.testing.assert_allclose(layer(images.astype(np.float32)), seen, atol=0.51)

@@ -8,9 +8,11 @@ import pytest
 import yaml
 from PIL import Image
 
+import wbcstudy
+from tests.helpers.colour_run import paint, round_cells, write_colour_run
 from wbcstudy.config import RunConfig
 from wbcstudy.config_io import write_yaml
-from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.datasets import load_dataset, read_case
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.files import write_json
@@ -181,10 +183,41 @@ def test_every_case_is_scored_like_a_test_case(study, places):
     assert score_on_dataset(run.path, "away")["status"] == "failed"
 
 
+@pytest.fixture
+def colour_study(places):
+    """A network trained on images of 32 px with cells of 12 px, and a dataset of larger images with larger cells."""
+    away = places / "away"
+    for name in ("images", "masks"):
+        (away / name).mkdir(parents=True)
+    for number, radius in enumerate((14, 15, 16)):
+        mask = round_cells(96, 120, [(30, 40), (64, 90)], radius)
+        Image.fromarray(paint(mask)).save(away / "images" / f"{number}.png")
+        Image.fromarray(mask * np.uint8(100)).save(away / "masks" / f"{number}.png")
+    fields = {"name": "away", "images": "images/{case}.png", "masks": "masks/{case}.png"}
+    fields["labels"] = {"background": 0, "cytoplasm": 100, "nucleus": 200}
+    (away / "dataset.yaml").write_text(yaml.safe_dump(fields))
+    write_synthetic_dataset(places / "home", cases=5, seed=0, size_px=40, slides=5, name="home", instances=False)
+    run = write_colour_run(places / "outputs", "small", size=32, cell_px=12.0, dataset=places / "home")
+    study = StudyFolder(places / "outputs" / "small")
+    prepare_other_datasets(study, load_dataset(places / "home"), [str(away)])
+    return study.run(run.name), load_dataset(away)
+
+
+def test_scores_are_those_of_segment_with_equal_numbers(colour_study):
+    run, away = colour_study
+    record = score_on_dataset(run.path, "away")
+    assert record["status"] == "complete" and record["applied"]["scale"] == pytest.approx(2.5, rel=0.1)
+    masks = read_predictions(run.transfer("away"))
+    for case in away.cases:
+        result = wbcstudy.segment(case.image_path, run.path, scale=record["applied"]["scale"], stain="none")
+        np.testing.assert_array_equal(masks[case.case_id], result.mask)
+        assert (masks[case.case_id] == read_case(away, case)[1]).mean() > 0.97
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda run: None, "There is no model"),
+        (lambda run: None, "has no model.keras"),
         (lambda run: run.model.write_bytes(b"no network"), "model"),
         (lambda run: write_record(run, {"status": "failed"}), "is not complete"),
     ],

@@ -78,9 +78,17 @@ def segment(
         typer.Option(
             parser=read_number,
             metavar="NUMBER",
-            help="Size of the cells in px, relative to the training images: 2 means twice as large.",
+            help="Size of the cells in px, relative to the training images: 2 means twice as large. Default: found by "
+            "itself where the pixel sizes are not known and the images have another size than the training images.",
         ),
     ] = None,
+    stain: Annotated[
+        str,
+        typer.Option(
+            help="Bring the colours to those of the training images first: none, reinhard, macenko, or auto (only "
+            "where the colours are far off and the result is then more plausible)."
+        ),
+    ] = "auto",
 ) -> None:
     """Segment new images, separate touching cells and measure each cell.
 
@@ -93,9 +101,9 @@ def segment(
     from wbcstudy.inference.folder import Settings, progress_bar, segment_images
     from wbcstudy.inference.outlines import read_kinds
 
-    settings = Settings(way, scale, pixel_um, probabilities, read_kinds(also))
-    with progress_bar(Console(stderr=True)) as (show, step):
-        summary = segment_images(images, model, out, settings, show, step)
+    settings = Settings(way, scale, pixel_um, probabilities, read_kinds(also), stain)
+    with progress_bar(Console(stderr=True)) as (report, step):
+        summary = segment_images(images, model, out, settings, report, step)
     for line in summary.lines():
         show(line)
     raise typer.Exit(0 if summary.ok else 1)

@@ -1,4 +1,4 @@
-"""Measure the size of images and cells of a dataset, to bring new images to the same scale."""
+"""Measure the sizes and colours of the images of a dataset, to bring new images to the same scale and colours."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from wbcstudy.data.colours import measure_colours, summarise_colours
 from wbcstudy.data.datasets import Dataset, read_case
 from wbcstudy.data.findings import read_or_group
 from wbcstudy.labels import region_mask
@@ -28,15 +29,17 @@ def describe_scale(dataset: Dataset, case_ids: Sequence[str]) -> dict[str, Any]:
     Returns:
         `height_px` and `width_px`: smallest, median and largest, before resizing. `cell_px`: median diameter of a cell
         in pixels of the original image, None if there is no cell. `pixel_size_um`: from dataset.yaml, or None.
+        `colours`: see `colours.summarise_colours`.
 
         A cell is a connected component of the cell region that does not touch the border; its diameter is that of the
         disc of equal area. Touching cells count as one, which changes the median little.
     """
     step = max(1, -(-len(case_ids) // _MOST_CASES))
-    shapes, diameters = [], []
+    shapes, diameters, colours = [], [], []
     for case_id in list(case_ids)[::step]:
-        _, mask = read_or_group(partial(read_case, dataset), dataset.case(case_id), dataset)
+        image, mask = read_or_group(partial(read_case, dataset), dataset.case(case_id), dataset)
         shapes.append(mask.shape)
+        colours.append(measure_colours(image))
         diameters += _cell_diameters(region_mask(mask, "cell"))
     heights, widths = np.array(shapes).T
     return {
@@ -44,6 +47,7 @@ def describe_scale(dataset: Dataset, case_ids: Sequence[str]) -> dict[str, Any]:
         "width_px": _span(widths),
         "cell_px": round(float(np.median(diameters)), 1) if diameters else None,
         "pixel_size_um": dataset.spec.pixel_size_um,
+        "colours": summarise_colours(colours),
     }
 
 

@@ -6,16 +6,18 @@ import contextlib
 import csv
 import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wbcstudy import __version__
-from wbcstudy.data.images import is_grey, read_image
+from wbcstudy.data.images import is_grey, read_image, read_shape
 from wbcstudy.errors import StudyError, printable, printable_name
 from wbcstudy.files import atomic_write, escape_cell, expand_home, read_json, write_json
+from wbcstudy.inference.applying import Stain, check_stain
+from wbcstudy.inference.find_scale import FoundScale, find_scale, needs_scale, pick_evenly
 from wbcstudy.inference.image import segment_image
 from wbcstudy.inference.inputs import Inputs, find_inputs, input_folder
 from wbcstudy.inference.network import Network, load_network
@@ -43,6 +45,7 @@ class Settings:
         pixel_um: side of a pixel in micrometres, or None.
         probabilities: whether to write probability maps.
         also: files for other programs, keys of `outlines.KINDS`.
+        stain: as in `applying.apply_network`.
     """
 
     way: Way = "auto"
@@ -50,6 +53,7 @@ class Settings:
     pixel_um: float | None = None
     probabilities: bool = False
     also: tuple[str, ...] = ()
+    stain: Stain = "auto"
 
     def tiling(self, shape: tuple[int, int], network: Network) -> Tiling:
         """Choose how to show an image of this height and width to the network."""
@@ -90,14 +94,16 @@ def segment_images(
     listing = find_inputs(inputs, results.path)
     network = load_network(model)
     settings.tiling((1, 1), network)  # raises before anything is written
+    check_stain(settings.stain, network)
     with results.writing():
         _check_settings(results, network, settings, input_folder(inputs))
         _check_images(results, listing.images)
+    scale = _find_scale(results, listing, network, settings)
     kept, failed, kinds = 0, {}, set()
     for done, (name, path) in enumerate(listing.images.items(), start=1):
         if _is_finished(results, name, path, settings):
             kept += 1
-        elif failure := _segment_one(results, name, path, network, settings):
+        elif failure := _segment_one(results, name, path, network, settings, scale):
             failed[name] = failure
             # The summary names the other images with the same fault.
             if (kind := failure_kind(failure, path)) not in kinds:
@@ -143,8 +149,8 @@ def _check_settings(results: Results, network: Network, settings: Settings, fold
         results.path.mkdir(parents=True, exist_ok=True)
         write_json(results.settings, wanted | {"images": inputs, "code_version": __version__})
         return
-    # Results of earlier versions do not record this.
-    before = {"also": []} | before
+    # Results of earlier versions do not record these.
+    before = {"also": [], "stain": "none"} | before
     changed = [
         f"{key} was {before.get(key)!r}, is now {wanted[key]!r}" for key in wanted if before.get(key) != wanted[key]
     ]
@@ -161,6 +167,39 @@ def _check_settings(results: Results, network: Network, settings: Settings, fold
             expected="one input folder per output folder, since results are named by the paths below it",
             fix=f"Choose another folder with --out, or pass {before['images']} to resume.",
         )
+
+
+def _find_scale(results: Results, listing: Inputs, network: Network, settings: Settings) -> FoundScale | float | None:
+    """Find the scale that the images share, if it is neither given nor known; once per output folder.
+
+    Returns:
+        The scale; 1 if it was searched and not found; None if no image needs it.
+    """
+    if settings.way != "auto" or settings.scale is not None or not network.training.cell_px:
+        return settings.scale
+    stored = read_json(results.settings) or {}
+    if "stain" not in stored:
+        # Of an earlier version, which took the scale of the training images unless both pixel sizes are known.
+        return None if settings.pixel_um and network.training.pixel_size_um else 1.0
+    if "found_scale" not in stored:
+        images = []
+        for path in pick_evenly(list(listing.images.values())):
+            # Images that cannot be read are reported later.
+            with contextlib.suppress(Exception):
+                if needs_scale(network.training, read_shape(path), None, settings.pixel_um):
+                    images.append(path)
+        shared = find_scale(_read_images(images), network, settings.stain) if images else None
+        stored["found_scale"] = asdict(shared) if shared else 1.0 if images else None
+        with results.writing():
+            write_json(results.settings, stored)
+    value = stored["found_scale"]
+    return FoundScale(**value) if isinstance(value, dict) else value
+
+
+def _read_images(paths: Sequence[Path]) -> Iterator[np.ndarray]:
+    for path in paths:
+        with contextlib.suppress(StudyError, OSError, MemoryError):
+            yield read_image(path)
 
 
 def _check_images(results: Results, images: Mapping[str, Path]) -> None:
@@ -193,13 +232,16 @@ def _source(path: Path) -> dict[str, Any]:
     return {"file": printable(str(path)), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
 
 
-def _segment_one(results: Results, name: str, path: Path, network: Network, settings: Settings) -> Failure | None:
-    """Segment one image; return the reason if it fails."""
+def _segment_one(
+    results: Results, name: str, path: Path, network: Network, settings: Settings, scale: FoundScale | float | None
+) -> Failure | None:
+    """Segment one image, at a given or found scale; return the reason if it fails."""
     record: dict[str, Any] = {"image": name, "status": "failed"}
     try:
         record["source"] = _source(path)
         image = read_image(path)
-        segmentation = segment_image(image, network, way=settings.way, scale=settings.scale, pixel_um=settings.pixel_um)
+        options = {"way": settings.way, "scale": scale, "pixel_um": settings.pixel_um, "stain": settings.stain}
+        segmentation = segment_image(image, network, **options)
         if (cells := int(segmentation.instances.max())) > _MAX_CELLS:
             raise StudyError(f"The image has {cells} cells.", expected=f"at most {_MAX_CELLS}", fix="Crop the image.")
     except Exception as error:  # whatever a damaged file causes in a decoder: the other images are not affected
@@ -209,6 +251,7 @@ def _segment_one(results: Results, name: str, path: Path, network: Network, sett
         return failure
     record |= {"status": "complete", "height_px": image.shape[0], "width_px": image.shape[1]}
     record |= {"way": segmentation.way.name, "why": segmentation.way.reason, "cells": cells}
+    record |= {"scale": segmentation.way.scale, "stain": segmentation.stain, "doubts": list(segmentation.doubts)}
     record |= {"cell_px": _median_diameter(segmentation.instances), "brightest": int(image.max())}
     record |= {"one_colour": bool(image.min() == image.max()), "grey": is_grey(image)}
 
@@ -280,7 +323,7 @@ def _summarise(
             if name in failed:
                 write_row(path, image=name, status="failed", error=failed[name].reason)
             elif record := read_json(results.file("records", name)):
-                write_row(path, **record)
+                write_row(path, **record | {"doubts": "; ".join(record.get("doubts", ()))})
                 complete.append(record)
         for entry in listing.left_out:
             write_row(entry.path, status="left out", error=entry.reason)

@@ -178,12 +178,17 @@ def _split_pages(records: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str,
 def _entry(results: Results, record: Mapping[str, Any], pixel_um: float | None) -> dict[str, Any]:
     name = record["image"]
     paths = {text: results.file(folder, name).relative_to(results.path) for text, folder in _LINKS.items()}
-    return dict(record) | {
-        "src": _data_uri(results, "thumbnails", name),
-        "cell_images": _data_uri(results, "cell_images", name),
-        "tiles": _tiles(pd.read_csv(results.file("cells", name)), pixel_um),
-        "files": {text: quote(path.as_posix()) for text, path in paths.items()},
-    }
+    # Records of earlier versions have no doubts.
+    return (
+        {"doubts": []}
+        | dict(record)
+        | {
+            "src": _data_uri(results, "thumbnails", name),
+            "cell_images": _data_uri(results, "cell_images", name),
+            "tiles": _tiles(pd.read_csv(results.file("cells", name)), pixel_um),
+            "files": {text: quote(path.as_posix()) for text, path in paths.items()},
+        }
+    )
 
 
 def _tiles(cells: pd.DataFrame, pixel_um: float | None) -> list[dict[str, Any]]:

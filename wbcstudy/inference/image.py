@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wbcstudy.data.arrays import resize_image, resize_probabilities
 from wbcstudy.data.images import read_image
 from wbcstudy.data.overlays import draw_overlay, encode_png
 from wbcstudy.errors import StudyError
+from wbcstudy.inference.applying import Prediction, Stain, apply_network, check_stain
+from wbcstudy.inference.doubts import find_doubts
+from wbcstudy.inference.find_scale import FoundScale, find_scale, needs_scale
 from wbcstudy.inference.network import Network, load_network
-from wbcstudy.inference.tiling import Tiling, Way, choose_tiling, pad_to_tile, tile_corners, tile_weights
-from wbcstudy.labels import NUM_LABELS
+from wbcstudy.inference.tiling import Tiling, Way, choose_tiling
 from wbcstudy.wording import count
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Segmentation:
         probabilities: float32 (H, W, 3) in the order of `labels.LABELS`; they sum to 1 over the last axis.
         cells: one row per cell, see `measure_cells.measure_cells`.
         way: how the image was shown to the network, and why.
+        stain: how its colours were changed first: none, reinhard or macenko.
+        doubts: reasons to doubt the result, as clauses.
     """
 
     image: np.ndarray = field(repr=False)
@@ -40,6 +43,8 @@ class Segmentation:
     probabilities: np.ndarray = field(repr=False)
     cells: pd.DataFrame = field(repr=False)
     way: Tiling
+    stain: str = "none"
+    doubts: tuple[str, ...] = ()
 
     def overlay(self, opacity: float = 0.35, *, side_px: int | None = None, numbers: bool = False) -> np.ndarray:
         """Draw nucleus, cytoplasm and outlines on the image, uint8 (H, W, 3); see `data.overlays.draw_overlay`."""
@@ -47,7 +52,8 @@ class Segmentation:
 
     def __repr__(self) -> str:
         height, width = self.mask.shape
-        return f"{count(len(self.cells), 'cell')} in {width}x{height} px ({self.way.name}: {self.way.reason})"
+        doubts = "".join(f"; check: {doubt}" for doubt in self.doubts)
+        return f"{count(len(self.cells), 'cell')} in {width}x{height} px ({self.way.name}: {self.way.reason}){doubts}"
 
     def _repr_png_(self) -> bytes:
         return encode_png(self.overlay())
@@ -60,6 +66,7 @@ def segment_image(
     way: Way = "auto",
     scale: float | None = None,
     pixel_um: float | None = None,
+    stain: Stain = "auto",
 ) -> Segmentation:
     """Segment one image as `wbcstudy.segment`, which has the same arguments; `model` may also be a loaded network."""
     from wbcstudy.inference.measure_cells import measure_cells
@@ -67,38 +74,48 @@ def segment_image(
 
     network = load_network(model)
     pixels = _as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
-    tiling = choose_tiling(pixels.shape[:2], network.training, way, scale, pixel_um)
-    probabilities = _predict_image(pixels, network, tiling)
-    mask = probabilities.argmax(axis=2).astype(np.uint8)
+    tiling, prediction = predict_with(pixels, network, way, scale, pixel_um, stain)
+    mask = prediction.probabilities.argmax(axis=2).astype(np.uint8)
     instances = split_cells(mask)
-    cells = measure_cells(pixels, mask, instances, pixel_um=pixel_um, probabilities=probabilities)
-    return Segmentation(pixels, mask, instances, probabilities, cells, tiling)
+    cells = measure_cells(pixels, mask, instances, pixel_um=pixel_um, probabilities=prediction.probabilities)
+    doubts = tuple(find_doubts(pixels, prediction, instances, tiling, network.training))
+    probabilities = prediction.probabilities
+    return Segmentation(pixels, mask, instances, probabilities, cells, tiling, prediction.stain, doubts)
 
 
-def _predict_image(image: np.ndarray, network: Network, tiling: Tiling) -> np.ndarray:
-    """Predict probabilities, float32 (H, W, 3), at the size of the image, uint8 (H, W, 3).
+def predict_with(
+    image: np.ndarray,
+    network: Network,
+    way: Way = "auto",
+    scale: float | FoundScale | None = None,
+    pixel_um: float | None = None,
+    stain: Stain = "auto",
+) -> tuple[Tiling, Prediction]:
+    """Choose scale and colours for an image, and predict it. All predictions at an image's own size come from here.
 
-    Memory grows with the image's pixels (about 16 bytes per pixel), not with the number of tiles.
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        network: the network.
+        way: as in `tiling.choose_tiling`.
+        scale: the scale, also one that `find_scale` found in this and other images; None to find it in this image,
+            unless it follows from the pixel sizes or from an image size like that of the training images.
+        pixel_um: side of a pixel in micrometres, or None.
+        stain: as in `applying.apply_network`.
+
+    Raises:
+        StudyError: an argument cannot be used.
     """
-    height, width = image.shape[:2]
-    padded = pad_to_tile(image, tiling.tile)
-
-    def predict(pixels: np.ndarray) -> np.ndarray:
-        probabilities = network.predict(resize_image(pixels, *tiling.input_px)[None])[0]
-        return resize_probabilities(probabilities, tiling.tile)
-
-    corners = list(tile_corners(padded.shape[:2], tiling))
-    if len(corners) == 1:
-        return predict(padded)[:height, :width]
-    total = np.zeros((*padded.shape[:2], NUM_LABELS), np.float32)
-    total_weight = np.zeros((*padded.shape[:2], 1), np.float32)
-    weights = tile_weights(tiling.tile)[..., None]
-    for top, left in corners:
-        part = slice(top, top + tiling.tile[0]), slice(left, left + tiling.tile[1])
-        total[part] += predict(padded[part]) * weights
-        total_weight[part] += weights
-    total /= total_weight
-    return total[:height, :width]
+    check_stain(stain, network)
+    shape, training = image.shape[:2], network.training
+    shared = scale if isinstance(scale, FoundScale) else None
+    # Also checks the arguments.
+    tiling = choose_tiling(shape, training, way, None if shared else scale, pixel_um)
+    if way == "auto" and needs_scale(training, shape, None if shared else scale, pixel_um):
+        shared = shared or find_scale([image], network, stain)
+        if shared is not None:
+            tiling = choose_tiling(shape, training, way, shared.scale, pixel_um)
+            tiling = replace(tiling, reason=f"{tiling.reason} ({shared.reason})")
+    return tiling, apply_network(image, network, tiling, stain)
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:

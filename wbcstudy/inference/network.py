@@ -14,13 +14,16 @@ import numpy as np
 from wbcstudy.config_io import read_study
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.duplicates import merge_groups, read_duplicates
-from wbcstudy.data.records import read_groups
+from wbcstudy.data.records import read_groups, read_split
 from wbcstudy.errors import StudyError
 from wbcstudy.files import expand_home, outputs_folder, path_exists, sha256_sum
 from wbcstudy.inference.tiling import TrainingScale
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import Run, load_run, load_usable_runs
 from wbcstudy.wording import join_words
+
+# Images to measure the target of a stain normalisation on.
+_TARGET_IMAGES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,21 @@ class Network:
         # One graph for images of any size. `predict` would leave some memory behind at each call.
         any_size = tf.TensorSpec((1, None, None, 3), tf.float32)
         return tf.function(lambda images: self.model(images, training=False), input_signature=[any_size])
+
+    @property
+    def colours(self) -> dict[str, list[list[float]]] | None:
+        """Colours of its training images, see `data.colours.summarise_colours`; None if not recorded."""
+        return (self.run.record.get("trained_on") or {}).get("colours")
+
+    def stain_target(self, method: str) -> np.ndarray:
+        """Return the target of a stain normalisation: as recorded, else measured on the training images.
+
+        Raises:
+            StudyError: the training images are needed and cannot be read.
+        """
+        if method == "reinhard" and self.colours is not None:
+            return np.float32(self.colours["mean"])
+        return _measure_target(self, method)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Predict probabilities in the way the run was scored: over eight positions with `test_time_flips`.
@@ -120,6 +138,26 @@ def _training_scale(run: Run) -> TrainingScale:
     return TrainingScale(
         size, tuple(facts["height_px"]), tuple(facts["width_px"]), facts.get("cell_px"), facts.get("pixel_size_um")
     )
+
+
+@functools.lru_cache(maxsize=4)
+def _measure_target(network: Network, method: str) -> np.ndarray:
+    from wbcstudy.data.arrays import read_cases
+    from wbcstudy.nets.stain import find_target
+
+    config = network.run.config
+    try:
+        dataset = load_dataset(config.dataset)
+        splits, _ = read_split(network.run.folder.study.split) or ((), {})
+        case_ids = splits[config.fold].train if config.fold < len(splits) else [c.case_id for c in dataset.cases]
+        return find_target(read_cases(dataset, case_ids[:_TARGET_IMAGES], config.image_size).images, method)
+    except StudyError as error:
+        raise StudyError(
+            f"The colours of the training images of {network.name} are not recorded, and the images cannot be read: "
+            f"{error.message}",
+            expected="the dataset of the training",
+            fix="Restore the images, or pass --stain none.",
+        ) from None
 
 
 def find_run(source: str | Path) -> tuple[Run, str]:

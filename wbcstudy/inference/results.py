@@ -40,7 +40,20 @@ from wbcstudy.inference.image import Segmentation
 from wbcstudy.inference.outlines import KINDS, write_outlines
 from wbcstudy.labels import LABELS, REGIONS
 
-IMAGE_COLUMNS = ("image", "file", "status", "height_px", "width_px", "way", "cells", "cell_px", "error")
+IMAGE_COLUMNS = (
+    "image",
+    "file",
+    "status",
+    "height_px",
+    "width_px",
+    "way",
+    "cells",
+    "cell_px",
+    "scale",
+    "stain",
+    "doubts",
+    "error",
+)
 # Longest side of a thumbnail; the gallery shows image and overlay next to each other.
 _THUMBNAIL_PX = 320
 # Longest side of the images in a field's page, and cells in its table: the page is then below about 6 MB.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Cells larger or smaller than in training by this factor suggest a wrong scale.
 _ODD_SCALE = 1.5
+_SOURCES = {"reinhard": "Reinhard et al. 2001", "macenko": "Macenko et al. 2009"}
 _MAX_LISTED_FAILURES = 20
 
 
@@ -117,6 +118,13 @@ def write_notes(records: list[dict[str, Any]], network: Network, settings: Setti
         if group := [record for record in records if record["way"] == way]:
             yield f"{count(len(group), 'image')} {description} ({group[0]['image']}: {group[0]['why']})."
     yield from _scale_notes(records, network, settings)
+    yield from _colour_notes(records)
+    if doubted := [record for record in records if record.get("doubts")]:
+        examples = [f"{record['image']} ({'; '.join(record['doubts'])})" for record in doubted]
+        yield (
+            f"Check {count(len(doubted), 'image')} of {len(records)} that may be unlike anything the network has "
+            f"learnt: {join_words(examples, most=3)}. images.csv lists them in the column doubts."
+        )
     if "files" not in network.run.record:
         yield "Not verifiable: the network's run, of wbcstudy 0.2 or earlier, has no SHA-256 of model.keras."
     # Records of earlier versions lack the brightest value.
@@ -151,10 +159,21 @@ def _scale_notes(records: list[dict[str, Any]], network: Network, settings: Sett
     if not diameters or not network.training.cell_px:
         return
     diameter = float(np.median(diameters))
-    expected = network.training.cell_px * settings.tiling((1, 1), network).scale
+    default = settings.tiling((1, 1), network).scale
+    scale = float(np.median([record.get("scale", default) for record in records]))
+    expected = network.training.cell_px * scale
     if not 1 / _ODD_SCALE <= diameter / expected <= _ODD_SCALE:
         yield (
             f"Check the scale: the median cell diameter is {diameter:.0f} px, the training images suggest "
             f"{expected:.0f} px. If magnification or camera differ, set {'' if areas_only else '--pixel-um or '}"
-            f"--scale (for example --scale {diameter / expected * (settings.scale or 1):.2g})."
+            f"--scale (for example --scale {diameter / expected * scale:.2g})."
         )
+
+
+def _colour_notes(records: list[dict[str, Any]]) -> Iterator[str]:
+    for stain, source in _SOURCES.items():
+        if changed := [record["image"] for record in records if record.get("stain") == stain]:
+            yield (
+                f"Colours of {count(len(changed), 'image')} were brought to those of the training images ({source}): "
+                f"{join_words(changed, most=3)}. --stain none switches this off."
+            )

@@ -53,7 +53,7 @@ class _StainMethod:
     apply: Callable
 
 
-def _find_target(images: np.ndarray, method: str) -> np.ndarray:
+def find_target(images: np.ndarray, method: str) -> np.ndarray:
     """Measure the target on the training images, the mean over all images.
 
     Args:
@@ -88,12 +88,30 @@ def normalise_training_images(images: np.ndarray, config: RunConfig) -> np.ndarr
         return images
     import tensorflow as tf
 
-    row, target = _METHODS[config.stain_normalisation], _find_target(images, config.stain_normalisation)
+    row, target = _METHODS[config.stain_normalisation], find_target(images, config.stain_normalisation)
     normalised = empty_like(images)
     for start in range(0, len(images), _CHUNK):
         part = slice(start, start + _CHUNK)
         normalised[part] = np.rint(row.apply(tf.cast(images[part], tf.float32), target).numpy())
     return normalised
+
+
+def normalise_image(image: np.ndarray, method: str, target: np.ndarray) -> np.ndarray:
+    """Normalise one image of any size, as the layer does in a network that was trained with it.
+
+    Args:
+        image: uint8 (H, W, 3).
+        method: "reinhard" or "macenko".
+        target: from `find_target`.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    load_keras()
+    import tensorflow as tf
+
+    changed = _METHODS[method].apply(tf.cast(image[None], tf.float32), np.float32(target))
+    return np.rint(changed.numpy()[0]).astype(np.uint8)
 
 
 def _measure_reinhard(images):
@@ -279,4 +297,4 @@ def set_target(model, images: np.ndarray) -> None:
     """
     for layer in model.layers:
         if layer.name == LAYER_NAME:
-            layer.target.assign(_find_target(images, layer.method))
+            layer.target.assign(find_target(images, layer.method))

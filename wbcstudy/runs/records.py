@@ -18,6 +18,10 @@ from wbcstudy.files import sha256_sum
 _SidePx = Annotated[float, Field(ge=4, le=1_000_000, allow_inf_nan=False)]
 _Span = Annotated[list[_SidePx], Field(min_length=3, max_length=3)]
 _Size = Annotated[float, Field(ge=1e-4, le=1e6, allow_inf_nan=False)]
+_LabRow = Annotated[
+    list[Annotated[float, Field(ge=-200, le=200, allow_inf_nan=False)]], Field(min_length=3, max_length=3)
+]
+_LabValues = Annotated[list[_LabRow], Field(min_length=2, max_length=2)]
 
 
 class FileFacts(TypedDict):
@@ -46,13 +50,21 @@ class RegionScores(TypedDict, total=False):
     n: Count
 
 
+class ColourRecord(TypedDict):
+    """Colours of the training images, see `data.colours.summarise_colours`."""
+
+    mean: _LabValues
+    spread: _LabValues
+
+
 class ScaleRecord(TypedDict, total=False):
-    """Sizes of the training images: smallest, median and largest."""
+    """Sizes of the training images: smallest, median and largest; and their colours."""
 
     height_px: Required[_Span]
     width_px: Required[_Span]
     cell_px: _Size | None
     pixel_size_um: _Size | None
+    colours: ColourRecord
 
 
 class PartSizes(TypedDict):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Required
 
+import numpy as np
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
@@ -16,9 +17,9 @@ from wbcstudy.config import RunConfig
 from wbcstudy.config_io import Count, Text, read_record_file, read_run, seal_record
 from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.check import check_dataset
-from wbcstudy.data.datasets import Dataset, load_dataset
+from wbcstudy.data.datasets import Dataset, load_dataset, read_case
 from wbcstudy.data.duplicates import DuplicateFinder, merge_groups
-from wbcstudy.data.images import read_image
+from wbcstudy.data.images import read_image, read_shape
 from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json, write_json
 from wbcstudy.labels import LABELS
@@ -238,15 +239,50 @@ def _score(run: RunFolder, other: OtherDataset, target: RunFolder) -> dict[str, 
         )
     config, dataset = read_run(run.params), load_dataset(other.source)
     begin = time.perf_counter()
-    scores, masks = _predict(load_model(run.model), config, dataset)
+    if config.score_at == "native":
+        scores, masks, applied = _apply(run, config, dataset)
+    else:
+        # The rule of v0.1: all images are resized to the network's size, whatever their scale.
+        scores, masks = _predict(load_model(run.model), config, dataset)
+        applied = {"way": "whole"}
     write_scores(scores, target.scores)
     write_predictions(target, [case.case_id for case in dataset.cases], masks)
     return {
         "status": "complete",
         "dataset": describe_dataset(dataset),
         "scores": summarise(scores),
+        "applied": applied,
         "seconds": round(time.perf_counter() - begin, 1),
     }
+
+
+def _apply(run: RunFolder, config: RunConfig, dataset: Dataset):
+    """Predict and score as `wbcstudy segment --stain none` does; also return how the network was applied.
+
+    Colours are left as they are, since studies compare networks with and without stain normalisation.
+    """
+    import pandas as pd
+
+    from wbcstudy.inference.find_scale import find_scale, needs_scale, pick_evenly
+    from wbcstudy.inference.image import predict_with
+    from wbcstudy.inference.network import load_network
+
+    network, pixel_um = load_network(run.path), dataset.spec.pixel_size_um
+    searched = [
+        case.image_path
+        for case in pick_evenly(list(dataset.cases))
+        if needs_scale(network.training, read_shape(case.image_path), None, pixel_um)
+    ]
+    # Where no scale is found, cells are taken to be as large as in training.
+    scale = (find_scale(map(read_image, searched), network, "none") or 1.0) if searched else None
+    frames, masks, tiling = [], [], None
+    for case in dataset.cases:
+        image, reference = read_case(dataset, case)
+        tiling, prediction = predict_with(image, network, scale=scale, pixel_um=pixel_um, stain="none")
+        masks.append(prediction.probabilities.argmax(axis=-1).astype(np.uint8))
+        frames.append(score_masks(config.name, [case.case_id], [case.cell_type], [reference], [masks[-1]]))
+    applied = {"way": tiling.name, "scale": tiling.scale, "why": tiling.reason, "stain": "none"}
+    return pd.concat(frames, ignore_index=True), masks, applied
 
 
 def _predict(model, config: RunConfig, dataset: Dataset):
