@@ -1,12 +1,16 @@
 """The report's page."""
 
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from tests.helpers.fake_study import DATASET, disc_mask, fake_image, make_results, with_runs
 from tests.helpers.html_page import Elements, assert_loads_nothing
+from wbcstudy.cli import app
 from wbcstudy.config import StudyConfig
 from wbcstudy.reporting import page as page_module
 from wbcstudy.reporting.figures.canvas import write_figure
@@ -14,6 +18,7 @@ from wbcstudy.reporting.figures.images import fig_predictions
 from wbcstudy.reporting.page import write_report
 from wbcstudy.reporting.tables.study_tables import write_tables
 from wbcstudy.reporting.text import cautions
+from wbcstudy.reporting.text.use import use_commands
 
 SECTIONS = ["answer", "data", "tables", "runs", "methods", "settings", "repeat", "words", "credits"]
 CHROMIUM = next(
@@ -50,24 +55,48 @@ def test_the_report_of_a_finished_study(tmp_path, config):
     for text in (*DATASET.values(), "Table 1.", "Table 2.", "Table 3.", "10 training, 4 validation and 4 test images"):
         assert str(text) in elements.text
     images = [attributes for tag, attributes in elements.tags if tag == "img"]
-    assert len(images) == 1 and images[0]["alt"].startswith("Figure 2")
+    assert len(images) == 2 and all("Dice of an image is 0." in image["alt"] for image in images)
     links = [attributes["href"] for tag, attributes in elements.tags if tag == "a"]
-    assert "../runs/unet__dice__fold0__seed0/train.html" in links and "../tables/table1.csv" in links
+    assert "../runs/unet__dice__fold0__seed0/train.html" in links
+    assert "Figure 1." in elements.text and "Figure 2." not in elements.text
     inside = [link[1:] for link in links if link.startswith("#")]
     assert set(inside) <= {attributes.get("id") for _, attributes in elements.tags}
     for link in links:
-        assert link.startswith("#") or (results.study.report.parent / link).resolve().exists(), link
+        assert link.startswith(("#", "data:")) or (results.study.report.parent / link).resolve().exists(), link
     assert page == write_report(with_runs(results)).read_text(encoding="utf-8")
 
 
 def test_tables_are_numbered_in_the_order_of_the_page(tmp_path, config):
     results = make_results(tmp_path, config)
     page, _ = report(results)
-    positions = [page.index(f'id="block-{layout.stem}"') for _, layout in results.tables.values()]
+    positions = [page.index(f'id="{layout.stem}"') for _, layout in results.tables.values()]
     assert positions == sorted(positions)
     assert [layout.number for _, layout in results.tables.values()] == sorted(
         layout.number for _, layout in results.tables.values()
     )
+
+
+def test_a_table_that_a_study_does_not_have_is_named(tmp_path, config):
+    results = make_results(tmp_path, config)
+    _, elements = report(results)
+    shown = {layout.number for _, layout in results.tables.values()}
+    for number in range(1, 13):
+        assert (f"Table {number}, " in elements.text) == (number not in shown), number
+
+
+def test_the_commands_to_use_the_network_exist(tmp_path, config):
+    results = make_results(tmp_path, config)
+    commands = [command for _, command in use_commands(results)]
+    assert commands[0].startswith("wbcstudy segment my_images --model demo ")
+    run = commands[1].split("--model ")[1].split()[0]
+    assert run.removeprefix("outputs/demo/runs/") in {run.name for run in results.best_runs}
+    _, elements = report(results)
+    for command in commands:
+        assert command in elements.text
+        words = shlex.split(command)
+        if words[0] == "wbcstudy":
+            function = typer.main.get_command(app).commands[words[1]]
+            function.make_context(words[1], words[2:])
 
 
 def test_failed_and_missing_runs_are_cautions_with_their_error(tmp_path, config):
@@ -151,32 +180,54 @@ def test_a_study_of_earlier_methods_alone(tmp_path, config):
     page = write_report(with_runs(results, [], config=methods)).read_text(encoding="utf-8")
     assert "see Table 3" in page and "No answer yet" not in page
     assert "U-Nets with 0 encoders" not in page and "No network of this study is trained yet" in page
-    assert "Trained from scratch" not in page.split("<nav")[0]
+    assert "Trained from scratch" not in page.split('id="data"')[0]
+
+
+@pytest.fixture(scope="module")
+def mailed(tmp_path_factory):
+    """The page of a study with a failed run, alone in another folder, as received by mail."""
+    folder = tmp_path_factory.mktemp("mailed")
+    config = StudyConfig(name="demo", encoders=("resnet18", "unet"), seeds=(0, 1))
+    results = make_results(folder / "study", config, failed=["unet__dice__fold0__seed1"], cases=5)
+    generator = np.random.default_rng(0)
+    mask = disc_mask(generator)
+    write_figure(
+        fig_predictions([fake_image(mask, generator)], [mask], [mask], ["a"]), results.study.figures, "figure2"
+    )
+    report(results)
+    return results, Path(shutil.copy(results.study.report, folder / "report (1).html"))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the report is not opened in a browser")
-def test_a_browser_opens_the_report_without_request_error_or_sideways_scroll(tmp_path, config):
+def test_a_page_that_was_mailed_alone_works_in_a_browser(mailed):
     from playwright.sync_api import sync_playwright
 
-    results = make_results(tmp_path, config, failed=["unet__dice__fold0__seed0"])
-    report(results)
-    address = results.study.report.as_uri()
-    requests, errors, widths = [], [], {}
+    results, page = mailed
+    requests, errors = [], []
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        tab = browser.new_page()
+        tab = browser.new_page(viewport={"width": 1300, "height": 800}, color_scheme="light")
         tab.on("request", lambda request: requests.append(request.url))
         tab.on("console", lambda message: errors.append(message.text))
         tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(address)
-        for width in (390, 1300):
+        tab.goto(page.as_uri())
+        check_sorting(tab)
+        check_folds(tab)
+        check_files(tab, results)
+        check_colours(tab)
+        for width in (1300, 390):
             tab.set_viewport_size({"width": width, "height": 800})
-            widths[width] = tab.evaluate("document.documentElement.scrollWidth")
+            assert tab.evaluate("document.documentElement.scrollWidth") == width
+            check_access(tab)
+        # The contents are closed on a small screen, and stay in view.
+        assert not tab.locator(".contents a").first.is_visible()
+        tab.locator("#words").scroll_into_view_if_needed()
+        assert tab.get_by_text("Contents", exact=True).is_visible()
         browser.close()
-    assert [url for url in requests if not url.startswith("data:")] == [address]
+    # The two pages themselves, and nothing else.
+    assert {url for url in requests if not url.startswith("data:")} == {page.as_uri(), results.study.report.as_uri()}
     assert errors == []
-    assert widths == {390: 390, 1300: 1300}
 
 
 def test_runs_of_own_notebooks_and_losses_are_marked_in_the_table(tmp_path, config):
@@ -187,3 +238,70 @@ def test_runs_of_own_notebooks_and_losses_are_marked_in_the_table(tmp_path, conf
     marks = {row["name"]: row["own"] for row in page_module._list_runs(results)}
     assert marks[run.name] == "own notebook and own loss"
     assert marks[other.name] == ""
+
+
+def check_sorting(tab):
+    head = tab.locator("#table1 .heads th").nth(3)
+    column = tab.locator("#table1 tbody tr td:nth-child(4)")
+
+    def values():
+        return [float(text.split()[0]) for text in column.all_inner_texts() if text[:1].isdigit()]
+
+    before = column.all_inner_texts()
+    assert head.get_attribute("aria-sort") is None
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert values() == sorted(values(), reverse=True) and len(set(values())) > 1
+    head.get_by_role("button").press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending" and values() == sorted(values())
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") is None and column.all_inner_texts() == before
+    # The error of a run moves with it.
+    tab.locator("#runs thead th").first.get_by_role("button").click()
+    rows = tab.locator("#runs tbody tr").all_inner_texts()
+    failed = next(index for index, text in enumerate(rows) if text.startswith("unet__dice__fold0__seed1"))
+    assert "Out of memory" in rows[failed + 1]
+
+
+def check_folds(tab):
+    words = tab.locator("#words dl")
+    assert not words.is_visible()
+    tab.locator("#words summary").click()
+    assert words.is_visible()
+    tab.locator("#words summary").click()
+    assert not words.is_visible()
+    # A link into a folded part opens it.
+    tab.locator("main a[href='#words']").first.click()
+    tab.wait_for_function("document.querySelector('#words').open")
+
+
+def check_files(tab, results):
+    with tab.expect_download() as download:
+        tab.locator("#table1 .files a", has_text="CSV").click()
+    assert download.value.suggested_filename == "demo_table1.csv"
+    assert Path(download.value.path()).read_bytes() == (results.study.tables / "table1.csv").read_bytes()
+    # The files of the study are not here.
+    dead = "[...document.querySelectorAll('a')].filter(a => !/^(#|data:|https:)/.test(a.getAttribute('href'))).length"
+    assert tab.evaluate(dead) == 0
+    assert tab.locator("#runs td.name", has_text="unet__dice__fold0__seed0").is_visible()
+    tab.goto(results.study.report.as_uri())
+    assert tab.locator("#runs td.name a").count() == len(results.runs)
+    tab.go_back()
+
+
+def check_colours(tab):
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = tab.evaluate(background)
+    tab.get_by_role("button", name="Dark colours").click()
+    assert tab.evaluate(background) != light
+    check_access(tab)
+    tab.get_by_role("button", name="Light colours").click()
+    assert tab.evaluate(background) == light
+
+
+def check_access(tab):
+    """No rule of axe-core is broken, in folded parts either."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    tab.evaluate("document.querySelectorAll('main details').forEach(part => part.open = true)")
+    assert Axe().run(tab).response["violations"] == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,15 +13,20 @@ from markupsafe import Markup
 from wbcstudy import __version__
 from wbcstudy.files import atomic_write, page_policy, page_template, read_template, write_json
 from wbcstudy.registry import ENCODERS
+from wbcstudy.reporting.embedding import embed_image, embed_text
 from wbcstudy.reporting.image_browser import make_browser
 from wbcstudy.reporting.results import StudyResults
 from wbcstudy.reporting.tables.questions import question_sentences
+from wbcstudy.reporting.tables.render import format_files
+from wbcstudy.reporting.tables.study_tables import explain_missing
+from wbcstudy.reporting.text.alt_texts import describe_figures
 from wbcstudy.reporting.text.answer import answer_sentences, answer_table
 from wbcstudy.reporting.text.captions import make_captions
 from wbcstudy.reporting.text.cautions import caution_sentences, leak_sentences
 from wbcstudy.reporting.text.glossary import GLOSSARY
 from wbcstudy.reporting.text.methods_paragraph import methods_paragraph, scored_size, split_sizes, weight_origins
 from wbcstudy.reporting.text.transfer import transfer_sentences
+from wbcstudy.reporting.text.use import use_commands
 from wbcstudy.runs.folders import StudyFolder, problem_status
 from wbcstudy.runs.own_parts import PARTS
 from wbcstudy.runs.results import run_seconds
@@ -31,17 +34,18 @@ from wbcstudy.scoring.selection import TABLE_REGIONS
 from wbcstudy.wording import duration, join_words, megabytes, shorten
 
 # Files in templates/ that run in the page.
-_SCRIPTS = ("image_browser.js",)
-# Wide enough for a sharp print at the width of a page, small enough to send by mail.
-_EMBEDDED_WIDTH_PX = 1400
+_SCRIPTS = ("report.js", "image_browser.js")
+# Width in px of figures in the page, and of the one next to the answer: sharp in print, small enough to send by mail.
+_WIDTH_PX, _KEY_WIDTH_PX = 1400, 760
+# Figures next to the answer: the first of these that exists.
+_KEY_FIGURES = ("cost_quality", "scores", "figure2", "figure1")
 # A table with more rows is not read.
 _MOST_ROWS = 200
 
 # Id of a section -> title, entry in the contents, tables (names of `make_tables`) and figures (file stems).
 _SECTIONS = {
-    "questions": ("Planned questions", "Questions", ("questions",), ()),
     "tables": ("Scores", "Scores", ("table1", "table2", "table3"), ()),
-    "figures": ("Example images", "Images", (), ("figure1", "figure2", "figure3")),
+    "figures": ("Example images", "Images", (), ("figure1", "figure2", "figure3", "label_shares")),
     "difference": (
         "Are the differences significant?",
         "Significance",
@@ -55,6 +59,7 @@ _SECTIONS = {
     "flips": ("Test-time flips", "Test-time flips", ("flips",), ()),
     "boundary": ("How far are the borders off?", "Borders", ("boundary",), ()),
     "areas": ("How wrong are areas and their ratio?", "Areas", ("areas",), ("areas",)),
+    "questions": ("Planned questions", "Questions", ("questions",), ()),
     "training": ("Training", "Training", (), ("learning_curves",)),
 }
 
@@ -62,33 +67,35 @@ _SECTIONS = {
 def write_report(results: StudyResults) -> Path:
     """Write `report/index.html`: the answer, and everything needed to judge and repeat it.
 
-    Links to run pages, tables and figures are made for those that exist in the study's folder.
+    Links to run pages and figures are made for those that exist in the study's folder; tables are in the page as CSV.
 
     Returns:
         The page, one file without requests.
     """
-    study, captions = results.study, make_captions(results)
-    figures = {
-        stem: _figure(study, path, *caption)
-        for stem, caption in captions.items()
-        if (path := study.figures / f"{stem}.png").is_file() and not _is_stale(results, stem)
-    }
-    sections = []
+    study, captions, alt_texts = results.study, make_captions(results), describe_figures(results)
+    paths = {stem: study.figures / f"{stem}.png" for stem in captions}
+    sections, figures = [], {}
     for name, (title, entry, tables, stems) in _SECTIONS.items():
         stems = [*stems, *(stem for stem in captions if name == "elsewhere" and stem.startswith("transfer_"))]
         shown = {"tables": [_table(results, table) for table in tables if table in results.tables]}
+        for stem in stems:
+            if paths[stem].is_file() and not _is_stale(results, stem):
+                # Numbered in the order of the page.
+                alt = alt_texts.get(stem, captions[stem][0])
+                figures[stem] = _figure(study, paths[stem], len(figures) + 1, *captions[stem], alt)
         shown["figures"] = [figures[stem] for stem in stems if stem in figures]
         if any(shown.values()):
             sections.append({"id": name, "title": title, "entry": entry} | shown)
-    rows = _list_runs(results)
+    rows, use = _list_runs(results), use_commands(results)
     shown_rows = _pick_rows(rows)
     browser = make_browser(results)
     scripts = [read_template(name) for name in _SCRIPTS]
     page = page_template("report.html").render(
         study=study.name,
+        home=f"/{study.name}/{study.report.parent.name}/{study.report.name}",
         policy=Markup(page_policy(scripts)),
-        scripts=[Markup(script) for script in scripts],
         browser=browser,
+        scripts=[Markup(script) for script in scripts],
         version=__version__,
         answer=answer_sentences(results),
         answer_table=answer_table(results),
@@ -99,14 +106,18 @@ def write_report(results: StudyResults) -> Path:
         transfer=transfer_sentences(results),
         transfer_in_full=transfer_sentences(results, in_full=True),
         data=_describe_data(results),
-        label_shares=figures.get("label_shares"),
+        key_figure=next((_key_figure(figures[stem], paths[stem]) for stem in _KEY_FIGURES if stem in figures), None),
+        contents=_list_contents(sections, {"browser": bool(browser["data"]), "use": bool(use)}),
+        numbered=_list_numbered(sections),
         sections=sections,
+        missing_tables=explain_missing(results),
+        use=use,
         credits=_list_credits(results),
         regions=TABLE_REGIONS,
         runs=shown_rows,
         hidden_runs=len(rows) - len(shown_rows),
         methods=methods_paragraph(results),
-        settings=_list_settings(results),
+        settings=list_settings(results),
         glossary=GLOSSARY,
         written=max((str(run.record.get("written", "")) for run in results.runs), default=""),
     )
@@ -131,43 +142,62 @@ def _is_stale(results: StudyResults, stem: str) -> bool:
     )
 
 
+def _list_contents(sections: list[dict[str, Any]], optional: Mapping[str, bool]) -> list[tuple[str, str]]:
+    """Return (anchor, entry) of each section of the page.
+
+    Args:
+        sections: sections of tables and figures.
+        optional: anchor of a section that the page may have -> whether it has it.
+    """
+    entries = [("answer", "Answer"), ("data", "Data"), *((section["id"], section["entry"]) for section in sections)]
+    entries += [("browser", "All images"), ("use", "Use the network"), ("runs", "Runs"), ("methods", "Methods")]
+    entries += [("settings", "Settings"), ("repeat", "Repeat"), ("words", "Glossary"), ("credits", "Credits")]
+    return [entry for entry in entries if optional.get(entry[0], True)]
+
+
+def _list_numbered(sections: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return (anchor, entry) of each table and figure, in the order of the page."""
+    rows = []
+    for section in sections:
+        rows += [(table["layout"].stem, table["layout"].caption) for table in section["tables"]]
+        rows += [(figure["id"], f"Figure {figure['number']}. {figure['title']}") for figure in section["figures"]]
+    return rows
+
+
 def _table(results: StudyResults, name: str) -> dict[str, Any]:
-    _, layout = results.tables[name]
-    files = _list_files(results.study, results.study.tables, layout.stem)
-    # Wide tables are printed on landscape pages.
-    wide = len(layout.heads) > 7
-    return {"layout": layout, "html": Markup(results.table_html[name]), "files": files, "wide": wide}
+    frame, layout = results.tables[name]
+    files = [
+        {
+            "format": suffix[1:].upper(),
+            "link": embed_text(text, {".csv": "text/csv", ".tex": "text/x-tex"}[suffix]),
+            "name": f"{results.study.name}_{layout.stem}{suffix}",
+        }
+        for suffix, text in format_files(frame, layout).items()
+    ]
+    return {"layout": layout, "html": Markup(results.table_html[name]), "files": files}
 
 
-def _figure(study: StudyFolder, path: Path, title: str, caption: str) -> dict[str, Any]:
-    source, width, height = _embed(path)
+def _figure(study: StudyFolder, path: Path, number: int, title: str, caption: str, alt: str) -> dict[str, Any]:
+    source, width, height = embed_image(path, _WIDTH_PX)
     files = _list_files(study, path.parent, path.stem)
-    shown = {"id": f"figure-{path.stem}", "title": title, "caption": caption, "files": files}
-    return shown | {"src": source, "width": width, "height": height}
+    shown = {"id": f"figure-{path.stem}", "number": number, "title": title, "caption": caption, "alt": alt}
+    return shown | {"src": source, "width": width, "height": height, "files": files}
 
 
-def _embed(path: Path) -> tuple[str, int, int]:
-    """Return a PNG file as a data URI no wider than a page, and the width and height in CSS px to show it at."""
-    from PIL import Image
-
-    content = path.read_bytes()
-    with Image.open(io.BytesIO(content)) as image:
-        # A tenth larger than the size in inches that the file gives (a CSS inch has 96 px).
-        scale = 105 / (image.info.get("dpi") or (150, 150))[0]
-        width, height = round(image.width * scale), round(image.height * scale)
-        if image.width > _EMBEDDED_WIDTH_PX:
-            file = io.BytesIO()
-            smaller = image.convert("RGB")
-            smaller.thumbnail((_EMBEDDED_WIDTH_PX, image.height), Image.Resampling.LANCZOS, reducing_gap=2)
-            smaller.save(file, format="PNG")
-            content = file.getvalue()
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}", width, height
+def _key_figure(figure: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a figure in small, for the first screen."""
+    source, width, height = embed_image(path, _KEY_WIDTH_PX)
+    return figure | {"src": source, "width": width, "height": height}
 
 
-def _list_files(study: StudyFolder, folder: Path, stem: str) -> list[tuple[str, str]]:
-    """Return (format, link) of the files of a table or figure that exist."""
-    paths = [folder / f"{stem}.{suffix}" for suffix in ("csv", "tex", "html", "png", "pdf", "svg")]
-    return [(path.suffix[1:].upper(), _relative_link(path, study)) for path in paths if path.exists()]
+def _list_files(study: StudyFolder, folder: Path, stem: str) -> list[dict[str, str]]:
+    """Return format and link of the files of a figure that exist."""
+    paths = [folder / f"{stem}.{suffix}" for suffix in ("png", "pdf", "svg")]
+    return [
+        {"format": path.suffix[1:].upper(), "link": _relative_link(path, study), "name": ""}
+        for path in paths
+        if path.exists()
+    ]
 
 
 def _list_runs(results: StudyResults) -> list[dict[str, Any]]:
@@ -191,7 +221,9 @@ def _list_runs(results: StudyResults) -> list[dict[str, Any]]:
                 "epochs": f"{record['best_epoch']} of {record['epochs']}" if "best_epoch" in record else "",
                 "dice": ["" if value is None else f"{value:.4f}" for value in dice],
                 "time": duration(run_seconds(record)),
+                "seconds": "" if run_seconds(record) is None else f"{run_seconds(record):.0f}",
                 "memory": megabytes(record.get("peak_memory_mb")),
+                "megabytes": str(record.get("peak_memory_mb") or ""),
                 "error": shorten(str(record.get("error", ""))),
                 "advice": str(record.get("advice", "")),
             }
@@ -250,7 +282,7 @@ def _list_credits(results: StudyResults) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def _list_settings(results: StudyResults) -> list[tuple[str, str, str]]:
+def list_settings(results: StudyResults) -> list[tuple[str, str, str]]:
     """Return name, value and meaning of every setting in the study's file."""
     fields = type(results.config).model_fields
     return [

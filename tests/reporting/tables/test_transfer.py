@@ -33,7 +33,7 @@ def test_a_large_drop_is_described_and_shown_with_its_interval(transfer_results)
     ids = re.findall(r'id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert "on other datasets?" in page and "Cells &lt;b&gt;elsewhere" in page and "<b>elsewhere" not in page
-    assert 'id="block-table8"' in page and "Somebody &amp; al." in page and "2 of the 12 images" in page
+    assert 'id="table8"' in page and "Somebody &amp; al." in page and "2 of the 12 images" in page
 
 
 def test_a_study_without_other_datasets(transfer_results):

@@ -31,12 +31,22 @@ _ENDS = {"dice_mean": ("dice_ci_low", "dice_ci_high"), "dice": ("pooled_ci_low",
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, whether it is bold, the paper's number, whether it is in italics."""
+    """One cell of a table.
+
+    Args:
+        text: plain text.
+        best: whether it is bold.
+        paper: the paper's number, shown below it.
+        muted: whether it is in italics.
+        repeated: whether the row above has the same text. LaTeX leaves it out; in HTML it is grey, since rows can be
+            sorted.
+    """
 
     text: str
     best: bool = False
     paper: str = ""
     muted: bool = False
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Layout:
 
     @property
     def stem(self) -> str:
-        """File name and HTML id: table1."""
+        """File name and anchor: table1."""
         return f"table{self.number}"
 
     @property

@@ -123,9 +123,9 @@ def layout_table1(table: pd.DataFrame, notes: Iterable[str] = (), ensemble: pd.D
         mark = f" {RECOMMENDED}" if first["recommended"] else ""
         # The paper has one start only; its numbers stand in the first row of an encoder and loss.
         repeated = (encoder, loss) == previous
-        cells = [Cell(ENCODERS[encoder].title if encoder != previous[0] else "")]
+        cells = [Cell(ENCODERS[encoder].title, repeated=encoder == previous[0])]
         cells += (
-            [Cell("" if repeated else loss_title(loss)), Cell(start + mark)]
+            [Cell(loss_title(loss), repeated=repeated), Cell(start + mark)]
             if starts
             else [Cell(loss_title(loss) + mark)]
         )

@@ -1,63 +1,25 @@
-"""Write tables as CSV, HTML (great_tables) and LaTeX (booktabs). All text is escaped here."""
+"""Write tables as CSV, HTML and LaTeX (booktabs). All text is escaped here and in the templates."""
 
 from __future__ import annotations
 
-import html
+import itertools
 import re
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 
-from wbcstudy.files import POLICY, atomic_write, escape_cells
+from wbcstudy.files import POLICY, atomic_write, escape_cells, page_template
 from wbcstudy.reporting.tables.layout import Cell, Layout
 
 
 def format_html(layout: Layout) -> str:
-    """Format a table without its caption as an HTML fragment with a style of its own and no script."""
-    import great_tables as gt
-
-    names = [f"c{index}" for index in range(len(layout.heads))]
-    frame = pd.DataFrame(
-        [[_cell_html(cell) for cell in cells] for _, cells in layout.rows], columns=names, dtype=object
-    )
-    grouped = any(group for group, _ in layout.rows)
-    if grouped:
-        frame["group"] = [group for group, _ in layout.rows]
-    table = gt.GT(frame, id=layout.stem, groupname_col="group" if grouped else None)
-    # The cells are escaped already.
-    table = table.fmt(lambda text: text, columns=names)
-    # Escaped here, since great_tables reads {{...}} as a unit and does not escape it.
-    labels = {name: gt.html(html.escape(label)) for name, (_, label) in zip(names, layout.heads, strict=True)}
-    table = table.cols_label(labels)
-    for index, (spanner, members) in enumerate(_spans(layout)):
-        if spanner:
-            label = gt.html(html.escape(spanner))
-            table = table.tab_spanner(label, columns=[names[member] for member in members], id=f"s{index}")
-    table = table.cols_align("right", columns=names[layout.text_columns :]).cols_align(
-        "left", columns=names[: layout.text_columns]
-    )
-    for note in layout.notes:
-        table = table.tab_source_note(gt.html(html.escape(note)))
-    table = table.tab_options(
-        table_font_names="inherit",
-        table_font_size="14px",
-        table_border_top_color="#333333",
-        table_border_bottom_color="#333333",
-        table_margin_left="0px",
-        data_row_padding="4px",
-        data_row_padding_horizontal="8px",
-        column_labels_padding_horizontal="8px",
-        row_group_font_weight="bold",
-        container_padding_x="0px",
-        container_padding_y="0px",
-    )
-    style = (
-        f"#{layout.stem} .quoted {{color:#6b7280;font-size:85%;white-space:nowrap}} "
-        f"#{layout.stem} .gt_row {{vertical-align:top;white-space:nowrap}} "
-        f"#{layout.stem} .gt_col_heading, #{layout.stem} .gt_column_spanner {{font-weight:600}}"
-    )
-    # After great_tables' own style, to override it.
-    return f"{table.as_raw_html()}<style>{style}</style>"
+    """Format a table without its caption as HTML: a region that scrolls sideways, and its notes."""
+    spans = [(spanner, len(members)) for spanner, members in _spans(layout)]
+    groups = [
+        (group, [cells for _, cells in rows]) for group, rows in itertools.groupby(layout.rows, lambda row: row[0])
+    ]
+    return page_template("table.html").render(layout=layout, spans=spans, groups=groups)
 
 
 def _format_page(layout: Layout, fragment: str) -> str:
@@ -67,11 +29,8 @@ def _format_page(layout: Layout, fragment: str) -> str:
         layout: the table.
         fragment: result of `format_html`.
     """
-    head = f'<meta charset="utf-8">{POLICY}<meta name="viewport" content="width=device-width">'
-    head += f"<title>{html.escape(layout.caption)}</title>"
-    body = '<body style="margin:1.5rem;font-family:system-ui,sans-serif">'
-    body += f'<h1 style="font-size:1.1rem">{html.escape(layout.caption)}</h1>'
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>{body}\n{fragment}\n</body></html>\n'
+    policy, table = Markup(POLICY), Markup(fragment)
+    return page_template("table_page.html").render(policy=policy, caption=layout.caption, table=table)
 
 
 def _format_latex(layout: Layout) -> str:
@@ -111,6 +70,21 @@ def _format_latex(layout: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
+def format_files(frame: pd.DataFrame, layout: Layout) -> dict[str, str]:
+    """Return the text of the files of a table that other programs read: suffix -> text.
+
+    Args:
+        frame: tidy frame, for the CSV file.
+        layout: the table, for the LaTeX file.
+    """
+    if "start" in frame and not frame["start"].any():
+        frame = frame.drop(columns="start")
+    return {
+        ".csv": escape_cells(frame).to_csv(index=False, lineterminator="\n"),
+        ".tex": _format_latex(layout),
+    }
+
+
 def write_table(frame: pd.DataFrame, layout: Layout, fragment: str, folder: Path) -> list[Path]:
     """Write `<stem>.csv` (the tidy frame), `.html` (a page) and `.tex`, each in one step.
 
@@ -123,13 +97,9 @@ def write_table(frame: pd.DataFrame, layout: Layout, fragment: str, folder: Path
     Returns:
         The three paths.
     """
-    texts = {
-        ".csv": escape_cells(frame).to_csv(index=False, lineterminator="\n"),
-        ".html": _format_page(layout, fragment),
-        ".tex": _format_latex(layout),
-    }
+    texts = format_files(frame, layout) | {".html": _format_page(layout, fragment)}
     paths = []
-    for suffix, text in texts.items():
+    for suffix, text in sorted(texts.items()):
         paths.append(Path(folder) / f"{layout.stem}{suffix}")
         with atomic_write(paths[-1]) as part:
             part.write_text(text, encoding="utf-8")
@@ -149,17 +119,8 @@ def _escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in re.sub(r"\s+", " ", text))
 
 
-def _cell_html(cell: Cell) -> str:
-    text = html.escape(cell.text)
-    if cell.best:
-        text = f"<strong>{text}</strong>"
-    if cell.muted:
-        text = f"<em>{text}</em>"
-    return f'{text}<br><span class="quoted">paper {html.escape(cell.paper)}</span>' if cell.paper else text
-
-
 def _cell_latex(cell: Cell) -> str:
-    text = _escape_latex(cell.text)
+    text = "" if cell.repeated else _escape_latex(cell.text)
     if cell.best:
         text = rf"\textbf{{{text}}}"
     if cell.muted and text:

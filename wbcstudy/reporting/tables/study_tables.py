@@ -43,8 +43,6 @@ def write_tables(results: StudyResults) -> list[Path]:
     """
     paths = []
     for name, (frame, layout) in results.tables.items():
-        if "start" in frame and not frame["start"].any():
-            frame = frame.drop(columns="start")
         paths += write_table(frame, layout, results.table_html[name], results.study.tables)
     if len(results.ensemble):
         paths.append(results.study.tables / "ensemble.csv")
@@ -97,6 +95,29 @@ def make_tables(results: StudyResults) -> dict[str, Table]:
         name: (frame, layout if name == "costs" else replace(layout, notes=[scored, *layout.notes]))
         for name, (frame, layout) in tables.items()
     }
+
+
+# Tables that are left out without rows: name -> number, title and when a study has it.
+_OPTIONAL = {
+    "ranks": (4, "Comparison", "at least two networks with scores are compared"),
+    "cell_types": (5, "Scores by cell type", "cases.csv names the cell types of the images"),
+    "costs": (6, "Cost of each encoder", "a run is complete"),
+    "calibration": (7, "Calibration", "the runs kept their probabilities; those of early versions did not"),
+    "transfer": (8, "Scores on other datasets", "the setting also_score names other datasets"),
+    "flips": (9, "Effect of test-time flips", "the setting test_time_flips is true"),
+    "boundary": (10, "Distances between boundaries", "the runs recorded them, or masks and images are available"),
+    "areas": (11, "Error of areas", "a network is recommended and its test images were scored"),
+    "questions": (12, "Planned questions", "the setting questions has planned questions"),
+}
+
+
+def explain_missing(results: StudyResults) -> list[str]:
+    """Return a sentence for each table that the study does not have, since their numbers are then missing, too."""
+    return [
+        f"Table {number}, {title}: shown where {condition}."
+        for name, (number, title, condition) in _OPTIONAL.items()
+        if name not in results.tables
+    ]
 
 
 def _size_notes(results: StudyResults) -> list[str]:

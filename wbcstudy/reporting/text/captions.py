@@ -15,14 +15,14 @@ _DIFFERENCES = (
     "regions together. White: not significant."
 )
 _CAPTIONS = {
-    "figure1": ("Figure 1. Images and the expert's masks", "Images of the dataset, each above its mask."),
+    "figure1": ("Images and the expert's masks", "Images of the dataset, each above its mask."),
     "figure2": (
-        "Figure 2. Test images, expert and prediction",
+        "Test images, expert and prediction",
         "Test images drawn at random. Missed: cell in the expert's mask, background in the prediction. Added: the "
         "opposite. Confused: nucleus predicted as cytoplasm, or the opposite.",
     ),
     "figure3": (
-        "Figure 3. The same images, one column per method",
+        "The same images, one column per method",
         "Test images drawn at random, segmented by each method without clean-up.",
     ),
     "label_shares": (

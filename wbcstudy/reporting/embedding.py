@@ -1,0 +1,41 @@
+"""Images and files inside the report's page, as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+# Of figures with photographs. Text and lines stay sharp at this quality.
+_QUALITY = 88
+
+
+def embed_text(text: str, media_type: str) -> str:
+    """Return text as a data URI, UTF-8."""
+    return f"data:{media_type};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def embed_image(path: Path, most_width_px: int) -> tuple[str, int, int]:
+    """Return a PNG file as a WebP data URI, and the width and height in CSS px to show it at.
+
+    Plots are stored without loss where that is smaller; figures with photographs are not.
+
+    Args:
+        path: .png; its resolution gives the size to show it at.
+        most_width_px: largest width of the stored image.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        # A tenth larger than the size in inches that the file gives (a CSS inch has 96 px).
+        scale = 105 / (image.info.get("dpi") or (150, 150))[0]
+        width, height = round(image.width * scale), round(image.height * scale)
+        pixels = image.convert("RGB")
+        if image.width > most_width_px:
+            pixels.thumbnail((most_width_px, image.height), Image.Resampling.LANCZOS, reducing_gap=2)
+    contents = []
+    for options in ({"quality": _QUALITY, "method": 4}, {"lossless": True, "quality": 60, "method": 2}):
+        file = io.BytesIO()
+        pixels.save(file, "WEBP", **options)
+        contents.append(file.getvalue())
+    return f"data:image/webp;base64,{base64.b64encode(min(contents, key=len)).decode()}", width, height
