@@ -28,11 +28,6 @@ class Elements(HTMLParser):
 
 
 def assert_loads_nothing(page):
-    """The only scripts are those of the package, which the page's policy names."""
-    for script in re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL):
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        assert f"'sha256-{digest}'" in page
-        page = page.replace(f"<script>{script}</script>", "")
     for tag, attributes in Elements(page).tags:
         assert tag not in ("link", "iframe", "object", "embed"), tag
         for name in ("src", "srcset"):
