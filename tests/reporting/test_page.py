@@ -1,16 +1,13 @@
 """The report's page."""
 
-import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 
 from tests.helpers.fake_study import DATASET, disc_mask, fake_image, make_results, with_runs
 from tests.helpers.html_page import Elements, assert_loads_nothing
-from wbcstudy.cli import app
 from wbcstudy.config import StudyConfig
 from wbcstudy.reporting import page as page_module
 from wbcstudy.reporting.figures.canvas import write_figure
@@ -18,7 +15,6 @@ from wbcstudy.reporting.figures.images import fig_predictions
 from wbcstudy.reporting.page import write_report
 from wbcstudy.reporting.tables.study_tables import write_tables
 from wbcstudy.reporting.text import cautions
-from wbcstudy.reporting.text.use import use_commands
 
 SECTIONS = ["answer", "data", "tables", "runs", "methods", "settings", "repeat", "words", "credits"]
 CHROMIUM = next(
@@ -82,21 +78,6 @@ def test_a_table_that_a_study_does_not_have_is_named(tmp_path, config):
     shown = {layout.number for _, layout in results.tables.values()}
     for number in range(1, 13):
         assert (f"Table {number}, " in elements.text) == (number not in shown), number
-
-
-def test_the_commands_to_use_the_network_exist(tmp_path, config):
-    results = make_results(tmp_path, config)
-    commands = [command for _, command in use_commands(results)]
-    assert commands[0].startswith("wbcstudy segment my_images --model demo ")
-    run = commands[1].split("--model ")[1].split()[0]
-    assert run.removeprefix("outputs/demo/runs/") in {run.name for run in results.best_runs}
-    _, elements = report(results)
-    for command in commands:
-        assert command in elements.text
-        words = shlex.split(command)
-        if words[0] == "wbcstudy":
-            function = typer.main.get_command(app).commands[words[1]]
-            function.make_context(words[1], words[2:])
 
 
 def test_failed_and_missing_runs_are_cautions_with_their_error(tmp_path, config):
