@@ -50,6 +50,7 @@ ENVIRONMENT = """## Environment variables
 | `WBCSTUDY_OUTPUTS` | folder of all studies | `outputs/` in the checkout |
 | `WBCSTUDY_DATA` | folder of fetched and synthetic datasets | `data/` in the checkout |
 | `WBCSTUDY_WEIGHTS` | cache of ImageNet weights | `~/.cache/wbcstudy/weights` |
+| `WBCSTUDY_STARTER` | file of the starter | `starter.zip` in this cache |
 | `WBCSTUDY_ROOT` | the checkout | nearest parent folder with the notebooks |
 | `WBCSTUDY_THREADS` | threads of TensorFlow | all cores |
 | `WBCSTUDY_CACHE_MB` | MB of resized images kept in memory per part of the split | 1000 |

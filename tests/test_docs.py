@@ -58,6 +58,7 @@ PARSED = {
     "data draw": "draws hundreds of images; tests/data/synthetic/test_varied.py writes a small dataset",
     "open": "tests/study/test_app.py runs it",
     "data fetch": "downloads images",
+    "starter build": "trains a network for hours; tests/study/test_starter.py replaces the training",
     "weights fetch": "downloads weights",
     "weights convert": "needs a downloaded file; tests/nets/test_convert_weights.py converts one of the same layout",
     "report outputs/": "needs the public images; tests/test_reference.py builds the tables of a restored study",

@@ -26,6 +26,7 @@ app = typer.Typer(
 for group in (studies, networks, programs):
     app.add_typer(group.app)
 app.add_typer(datasets.data, name="data")
+app.add_typer(networks.starter, name="starter")
 app.add_typer(networks.weights, name="weights")
 
 

@@ -1,4 +1,4 @@
-"""Commands of networks: encoders, methods, segment, export, weights."""
+"""Commands of networks: encoders, methods, segment, export, starter, weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from wbcstudy.cli.arguments import RUN_OR_STUDY, complete_encoder, complete_netw
 from wbcstudy.cli.output import show
 
 app = typer.Typer()
+starter = typer.Typer(no_args_is_help=True, help="Build the network that segments images without annotations.")
 weights = typer.Typer(no_args_is_help=True, help="List, download and convert pretrained weights of the encoders.")
 
 
@@ -45,7 +46,6 @@ def methods() -> None:
 )
 def segment(
     images: Annotated[list[Path], typer.Argument(help="Images or folders of images.", show_default=False)],
-    model: Annotated[str, typer.Option(help=RUN_OR_STUDY, show_default=False, autocompletion=complete_network)],
     out: Annotated[
         Path,
         typer.Option(
@@ -53,6 +53,12 @@ def segment(
             show_default=False,
         ),
     ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help=RUN_OR_STUDY + " Default: the starter (`wbcstudy starter build`).", autocompletion=complete_network
+        ),
+    ] = "starter",
     pixel_um: Annotated[
         float | None,
         typer.Option(
@@ -145,6 +151,25 @@ def export(
     given = (tuple(author or ()), licence, cite, pixel_um)
     attribution = Attribution(*given) if any(given) else None
     show(f"Written: {export_network(model, form, out, parse_size(size) if size else None, attribution)}")
+
+
+@starter.command("build", epilog=examples("wbcstudy starter build --seed 0"))
+def _starter_build(
+    seed: Annotated[int, typer.Option(help="Seed of the drawn smears and of the training.")] = 0,
+    cases: Annotated[int, typer.Option(help="Number of drawn smears.")] = 1600,
+    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 60,
+    encoder: Annotated[str, typer.Option(help="Encoder of the U-Net.", autocompletion=complete_encoder)] = "mobilenet",
+    size: Annotated[int, typer.Option(help="Side of the network's input in px, a multiple of 32.")] = 128,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: where `segment` looks for it.")] = None,
+) -> None:
+    """Train the starter on drawn smears, for images without annotations. Takes hours without a GPU.
+
+    Interrupted, the same command resumes. The file has at most 20 MB; its SHA-256 is written next to it.
+    """
+    from wbcstudy.study.starter import build_starter
+
+    options = {"cases": cases, "epochs": epochs, "encoder": encoder, "image_size": size, "out": out}
+    show(f"Written: {build_starter(seed, show=show, **options)}")
 
 
 @weights.command("list", epilog=examples("wbcstudy weights list"))

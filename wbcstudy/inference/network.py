@@ -17,6 +17,7 @@ from wbcstudy.data.duplicates import merge_groups, read_duplicates
 from wbcstudy.data.records import read_groups, read_split
 from wbcstudy.errors import StudyError
 from wbcstudy.files import expand_home, outputs_folder, path_exists, sha256_sum
+from wbcstudy.inference.starter_file import STARTER, find_starter
 from wbcstudy.inference.tiling import TrainingScale
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import Run, load_run, load_usable_runs
@@ -103,8 +104,8 @@ def load_network(source: str | Path | Network) -> Network:
 
     Args:
         source: a run's folder, its model.keras or `<study>/<run>`; a study's folder, YAML file or name, for its best
-            run by validation; or a network, which is returned. A folder in the current folder that has a study's name
-            but holds neither run nor study is ignored.
+            run by validation; "starter" for the starter; or a network, which is returned. A folder in the current
+            folder that has a study's name but holds neither run nor study is ignored.
 
     Raises:
         StudyError: no such run or study, no finished run, or a model file that cannot be used.
@@ -169,6 +170,8 @@ def find_run(source: str | Path) -> tuple[Run, str]:
     Raises:
         StudyError: no such run or study, or no finished run.
     """
+    if str(source) == STARTER and not StudyFolder.of(STARTER).path.exists():
+        return load_run(RunFolder(find_starter())), "the starter, trained on drawn smears only"
     path = expand_home(source)
     if path.suffix == ".yaml":
         return best_run(StudyFolder.of(path.stem))

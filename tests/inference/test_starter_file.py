@@ -1,0 +1,78 @@
+"""A starter file is small, complete and checked, and `segment` uses it without `--model`."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import wbcstudy
+from tests.helpers.colour_run import paint, round_cells, write_colour_run
+from wbcstudy.config import RunConfig
+from wbcstudy.errors import StudyError
+from wbcstudy.inference import starter_file
+from wbcstudy.inference.network import load_network
+from wbcstudy.inference.starter_file import find_starter, pack_starter
+
+FIELD = paint(round_cells(32, 32, [(15, 15)]))
+
+
+@pytest.fixture(scope="module")
+def unet():
+    from wbcstudy.nets.unet import build_unet
+
+    return build_unet(RunConfig(encoder="resnet18", loss="dice", image_size=32))
+
+
+@pytest.fixture
+def run(tmp_path, unet):
+    return write_colour_run(tmp_path / "outputs", model=unet, cell_px=20.0)
+
+
+@pytest.fixture
+def packed_file(monkeypatch, tmp_path):
+    path = tmp_path / "cache" / "starter.zip"
+    monkeypatch.setenv("WBCSTUDY_STARTER", str(path))
+    return path
+
+
+def test_a_packed_network_predicts_as_before_with_a_temperature(run, packed_file, monkeypatch):
+    monkeypatch.setattr(starter_file, "LARGEST_BYTES", 40_000_000)
+    pack_starter(run, packed_file, 2.0, "# Card")
+    network = load_network("starter")
+    assert network.training.cell_px == 20 and "starter" in network.chosen
+    before = load_network(run).predict(FIELD[None])
+    after = network.predict(FIELD[None])
+    expected = np.sqrt(before) / np.sqrt(before).sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(
+        after, expected, atol=0.1
+    )  # the logits of an untrained network are large, and half precision rounds them
+    # Unpacked once.
+    assert find_starter() == find_starter() == network.run.folder.path
+    assert wbcstudy.segment(FIELD, "starter").mask.shape == (32, 32)
+
+
+def test_a_file_of_more_than_20_mb_is_refused(run, packed_file):
+    with pytest.raises(StudyError, match="would have"):
+        pack_starter(run, packed_file, 1.0, "# Card")
+    assert not packed_file.exists()
+
+
+def test_without_a_starter_the_command_that_builds_it_is_named(packed_file, command, tmp_path):
+    Image.fromarray(FIELD).save(tmp_path / "a.png")
+    code, _, errors = command("segment", tmp_path / "a.png", "--out", tmp_path / "out")
+    assert code == 2 and "There is no starter network" in errors and "wbcstudy starter build --seed 0" in errors
+
+
+@pytest.mark.parametrize("content", [b"no zip", b""])
+def test_a_damaged_file_is_refused(packed_file, content):
+    packed_file.parent.mkdir()
+    packed_file.write_bytes(content)
+    with pytest.raises(StudyError, match="not a usable starter"):
+        find_starter()
+
+
+def test_another_file_than_its_sum_says_is_refused(packed_file):
+    packed_file.parent.mkdir()
+    packed_file.write_bytes(b"changed")
+    packed_file.with_name("starter.zip.sha256").write_text("0" * 64 + "  starter.zip\n")
+    with pytest.raises(StudyError, match="SHA-256"):
+        find_starter()

@@ -1,0 +1,168 @@
+"""The starter: a network trained on drawn smears, packed into one small file, for images without annotations.
+
+A starter file is a ZIP file with `starter.json` (facts, settings and the record of its run), `weights.npz` (half
+precision; arrays in the order of the network's weights) and `card.md`. `<name>.sha256` has its checksum. It is unpacked
+once into an ordinary run folder, so that everything that takes a run takes the starter.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wbcstudy.config import RunConfig
+from wbcstudy.config_io import make_config, write_yaml
+from wbcstudy.errors import StudyError
+from wbcstudy.files import atomic_write, expand_home, sha256_sum, weights_cache
+from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.results import load_run, write_record
+
+STARTER = "starter"
+FILE_NAME = "starter.zip"
+LARGEST_BYTES = 20_000_000
+BUILD = "wbcstudy starter build"
+# Float16 cannot hold larger values.
+_LARGEST_VALUE = float(np.finfo(np.float16).max)
+# Facts of a run that its starter keeps.
+_KEPT = (
+    "config",
+    "dataset",
+    "split",
+    "scores",
+    "validation",
+    "trained_on",
+    "parameters",
+    "epochs",
+    "best_epoch",
+    "code_version",
+)
+
+
+def starter_path() -> Path:
+    """Return the path of the starter: `$WBCSTUDY_STARTER`, or starter.zip in the cache of weights."""
+    given = os.environ.get("WBCSTUDY_STARTER")
+    return expand_home(given) if given else weights_cache() / FILE_NAME
+
+
+def pack_starter(run: Path, out: Path, temperature: float, card: str) -> Path:
+    """Write a run's network as a starter file.
+
+    Args:
+        run: folder of a finished run.
+        out: file to write.
+        temperature: the logits are divided by it, which calibrates the probabilities and changes no mask.
+        card: model card in Markdown.
+
+    Returns:
+        `out`.
+
+    Raises:
+        StudyError: the run cannot be used, or the file would be larger than 20 MB.
+    """
+    from wbcstudy.nets.model_file import load_model
+
+    source = load_run(RunFolder(run), used=(RunFolder(run).model.name,))
+    model = load_model(source.folder.model)
+    for weight in model.get_layer("head").weights:
+        weight.assign(weight.value.numpy() / temperature)
+    arrays = {
+        f"{number:04d}": np.clip(weight.value.numpy(), -_LARGEST_VALUE, _LARGEST_VALUE).astype(np.float16)
+        for number, weight in enumerate(model.weights)
+    }
+    weights = io.BytesIO()
+    np.savez_compressed(weights, **arrays)
+    record = {name: source.record[name] for name in _KEPT if name in source.record}
+    facts = {"format": 1, "temperature": round(temperature, 4), "record": record}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(out) as part:
+        with zipfile.ZipFile(part, "w") as archive:
+            for name, content in (
+                ("starter.json", json.dumps(facts)),
+                ("weights.npz", weights.getvalue()),
+                ("card.md", card),
+            ):
+                # A fixed date: equal networks give equal files.
+                archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content)
+        if (size := part.stat().st_size) > LARGEST_BYTES:
+            raise StudyError(
+                f"The starter of {run} would have {size / 1e6:.1f} MB.",
+                expected=f"at most {LARGEST_BYTES / 1e6:.0f} MB",
+                fix="Train a smaller encoder, such as mobilenet.",
+            )
+    with atomic_write(_sum_path(out)) as part:
+        part.write_text(f"{sha256_sum(out)}  {out.name}\n", encoding="utf-8")
+    return out
+
+
+def find_starter() -> Path:
+    """Return the run folder of the starter; its file is checked and unpacked on first use.
+
+    Raises:
+        StudyError: there is no starter (the message names the command that builds it), or its file is damaged.
+    """
+    path = starter_path()
+    if not path.is_file():
+        raise StudyError(
+            f"There is no starter network: {path} does not exist.",
+            expected="a starter, or a network of your own",
+            fix=f"Build it once with `{BUILD} --seed 0` (hours without a GPU), or pass --model with a study or run.",
+        )
+    digest = sha256_sum(path)
+    listed = _sum_path(path)
+    if listed.is_file() and listed.read_text(encoding="utf-8").split()[:1] != [digest]:
+        raise _damaged(path, f"its SHA-256 is not that of {listed.name}")
+    config, record, arrays = _read(path)
+    run = StudyFolder(path.parent / f"{STARTER}-{digest[:12]}").run(config.name)
+    if run.read_status() != "complete":
+        _unpack(path, run, config, record, arrays)
+    return run.path
+
+
+def _sum_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _read(path: Path) -> tuple[RunConfig, dict[str, Any], list[np.ndarray]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > 10 * LARGEST_BYTES:
+                raise _damaged(path, "its parts are too large")
+            facts = json.loads(archive.read("starter.json"))
+            with np.load(io.BytesIO(archive.read("weights.npz")), allow_pickle=False) as stored:
+                arrays = [stored[name].astype(np.float32) for name in sorted(stored.files)]
+            record = dict(facts["record"])
+            return make_config(RunConfig, record["config"], str(path)), record, arrays
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+
+
+def _unpack(path: Path, run: RunFolder, config: RunConfig, record: dict[str, Any], arrays: list[np.ndarray]) -> None:
+    """Write the starter as a finished run."""
+    from wbcstudy.nets.unet import build_unet
+
+    # The weights are in the file: none are downloaded.
+    plain = config.model_copy(update={"encoder_weights": "none", "freeze_encoder": False})
+    model = build_unet(plain)
+    if [array.shape for array in arrays] != [tuple(weight.shape) for weight in model.weights]:
+        raise _damaged(path, "its weights are not those of its settings")
+    for weight, array in zip(model.weights, arrays, strict=True):
+        weight.assign(array)
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_yaml(config, run.params)
+    with atomic_write(run.model) as part:
+        model.save(part)
+    write_record(run, record | {"status": "complete", "study": STARTER, "run": run.name})
+
+
+def _damaged(path: Path, reason: str) -> StudyError:
+    return StudyError(
+        f"{path} is not a usable starter: {reason}.",
+        expected=f"a file of `{BUILD}`",
+        fix=f"Delete it and build it again: {BUILD} --seed 0",
+    )

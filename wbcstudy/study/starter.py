@@ -1,0 +1,161 @@
+"""Build the starter: draw smears, train one network on them as a study does, calibrate and pack it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wbcstudy.config import RunConfig, StudyConfig
+from wbcstudy.config_io import write_yaml
+from wbcstudy.data.arrays import read_cases
+from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.records import read_split
+from wbcstudy.data.synthetic.domains import DOMAINS
+from wbcstudy.data.synthetic.varied import PIXEL_SIZE_UM, write_varied_dataset
+from wbcstudy.errors import StudyError
+from wbcstudy.files import data_folder, outputs_folder
+from wbcstudy.inference.starter_file import pack_starter, starter_path
+from wbcstudy.labels import IGNORED
+from wbcstudy.runs.folders import RunFolder, StudyFolder
+from wbcstudy.runs.records import RunRecord
+from wbcstudy.runs.results import load_run
+from wbcstudy.study.run import run_study
+
+# Temperatures to try for the calibration.
+_TEMPERATURES = np.geomspace(0.5, 3, 37)
+# Images for the calibration: some hundred thousand pixels.
+_CALIBRATION_IMAGES = 64
+
+_CARD = """# Starter network
+
+A U-Net with the encoder {encoder}, trained on {cases} drawn smears of version 2 (stains: {domains}), seed {seed}.
+No image of a patient was used. Input: RGB 0-255 at {um:g} µm per px of the network's input. Output: background,
+cytoplasm, nucleus.
+
+- Training: loss {loss}, {epochs} epochs, moving average of the weights ({average:g}), half-precision weights,
+  probabilities calibrated with temperature {temperature:.2f}.
+- Dice on drawn test smears, pooled: {dice}. Drawn smears are easier than real ones.
+- Limits: a stain, camera or cell type that the drawn smears lack; cytoplasm and strongly coloured plasma are confused
+  first. Look at the overlays, and annotate some images of your own for a study.
+- Intended use: research. Not for diagnosis.
+"""
+
+
+def build_starter(
+    seed: int = 0,
+    *,
+    cases: int = 1600,
+    epochs: int = 60,
+    encoder: str = "mobilenet",
+    image_size: int = 128,
+    domains: Sequence[str] = tuple(DOMAINS),
+    out: Path | None = None,
+    show: Callable[[str], None] = print,
+) -> Path:
+    """Build the starter. Interrupted, the same call resumes: drawn smears and finished epochs are kept.
+
+    Args:
+        seed: seed of the smears and of the training.
+        cases: number of smears.
+        epochs: number of epochs.
+        encoder: encoder of the U-Net.
+        image_size: side of the network's input in px; a smear of 192 px is resized to it.
+        domains: stains of the smears.
+        out: file to write; `starter_file.starter_path()` if None.
+        show: called with lines of progress.
+
+    Returns:
+        The file.
+
+    Raises:
+        StudyError: a setting cannot be used, the training failed, or the file would be too large.
+    """
+    name = f"starter-{encoder}-{image_size}px-{cases}-{'-'.join(domains)}-seed{seed}"
+    folder = data_folder() / name
+    if not (folder / "dataset.yaml").is_file():
+        show(f"Drawing {cases} smears in {folder} ...")
+        write_varied_dataset(folder, cases=cases, seed=seed, domains=domains, name="starter")
+    # A setting that is not listed here has the default of a study.
+    config = StudyConfig(
+        name=name,
+        dataset=str(folder / "dataset.yaml"),
+        encoders=(encoder,),
+        losses=("dice",),
+        image_size=image_size,
+        epochs=epochs,
+        patience=epochs,
+        augmented_copies=1,
+        learning_rate_schedule="cosine",
+        weight_average=0.99,
+        colour_augmentation=0.1,
+        near_duplicates=False,
+        seeds=(seed,),
+        validation_fraction=0.1,
+        test_fraction=0.1,
+    )
+    params = outputs_folder() / f"{name}.yaml"
+    params.parent.mkdir(parents=True, exist_ok=True)
+    write_yaml(config, params)
+    (wanted,) = config.runs()
+    run = StudyFolder.of(name).run(wanted.name)
+    if run.read_status() != "complete" and run_study(params, jobs=1, show=show):
+        raise StudyError(
+            f"The training of the starter did not finish ({run.path}).",
+            expected="a finished training",
+            fix="Read the lines above. The same command resumes after the last finished epoch.",
+        )
+    temperature = calibrate(run, wanted)
+    record = load_run(run).record
+    card = _CARD.format(
+        encoder=encoder,
+        cases=cases,
+        domains=", ".join(domains),
+        seed=seed,
+        um=PIXEL_SIZE_UM * record["trained_on"]["height_px"][1] / image_size,
+        loss=wanted.loss,
+        epochs=epochs,
+        average=wanted.weight_average,
+        temperature=temperature,
+        dice=_describe_dice(record),
+    )
+    return pack_starter(run.path, out or starter_path(), temperature, card)
+
+
+def _describe_dice(record: RunRecord) -> str:
+    return ", ".join(f"{region} {row['dice']:.3f}" for region, row in record["scores"].items())
+
+
+def calibrate(run: RunFolder, config: RunConfig) -> float:
+    """Return the temperature that makes the probabilities on validation images most likely.
+
+    Guo et al. (2017), On calibration of modern neural networks, ICML: one number, chosen on the validation set.
+    """
+    from wbcstudy.nets.model_file import load_model
+    from wbcstudy.nets.prediction import predict_probabilities
+
+    splits, _ = read_split(run.study.split)
+    case_ids = splits[config.fold].validation[:_CALIBRATION_IMAGES]
+    arrays = read_cases(load_dataset(config.dataset), case_ids, config.image_size)
+    probabilities = predict_probabilities(load_model(run.model), arrays.images, config.batch_size)
+    return best_temperature(probabilities, arrays.masks)
+
+
+def best_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the temperature with the smallest mean negative logarithm of the true label's probability.
+
+    Args:
+        probabilities: float (..., 3).
+        labels: integers (...); ignored pixels have no part.
+    """
+    known = labels != IGNORED
+    logits = np.log(np.clip(probabilities[known], 1e-7, 1)).astype(np.float64)
+    truth = labels[known].astype(int)
+
+    def loss(temperature: float) -> float:
+        scaled = logits / temperature
+        scaled -= scaled.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(truth)), truth]).mean())
+
+    return float(min(_TEMPERATURES, key=loss))
