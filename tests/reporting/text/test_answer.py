@@ -14,15 +14,15 @@ def test_the_recommended_pair_comes_first_with_its_scores(tmp_path):
     first, second = answer_sentences(results)
     assert first.startswith(f"Use {results.best.title}: ")
     size = "their own size" if results.score_px is None else "32 x 32 px"
-    assert second.startswith(f"On 6 test images, scored at {size}, its Dice is ")
+    assert second.startswith(f"On 6 test images, scored at {size}, its mean Dice is ")
     row = results.table1.set_index(["encoder", "region"]).loc[(results.best.encoder, "nucleus")]
-    assert f"{row['dice']:.3f} for the nucleus" in second
+    assert f"{row['dice_mean']:.3f} for the nucleus" in second
     heads, rows, note = answer_table(results)
     assert "too few images for an interval" in note
     assert heads[2:4] == ["Mean Dice, nucleus", "Mean Dice, cytoplasm"]
     assert rows[0][0] == results.best.title and rows[0][1].startswith("recommended")
-    assert rows[0][2] == f"{row['dice_mean']:.3f}"
-    assert "Both pairs of encoder and loss reach a Dice of " in second
+    assert rows[0][2] == f"{row['dice_mean']:.3f}" and f"its mean Dice is {rows[0][2]} for" in second
+    assert "Both pairs of encoder and loss reach a mean Dice of " in second
 
 
 def test_the_reason_for_the_recommendation():

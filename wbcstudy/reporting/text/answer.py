@@ -25,28 +25,29 @@ def answer_sentences(results: StudyResults) -> list[str]:
     if decision is None:
         return ["No answer yet: no run is complete with defined scores."]
     table = results.table1
-    table = table[table["whole"].astype(bool)].dropna(subset="dice")
+    # Means over the images, as in the small table: the Dice of all pixels together, also in Table 1, is another number.
+    table = table[table["whole"].astype(bool)].dropna(subset="dice_mean")
     rows = table[table["recommended"].astype(bool)].set_index("region")
     number = len(set(method_names(table)))
     sentences = [_recommendation(decision)]
-    pooled, ranges = [], []
+    means, ranges = [], []
     for region in TABLE_REGIONS:
         if region in rows.index:
-            pooled.append(f"{rows.loc[region, 'dice']:.3f} for the {region}")
-        values = table.loc[table["region"] == region, "dice"]
+            means.append(f"{rows.loc[region, 'dice_mean']:.3f} for the {region}")
+        values = table.loc[table["region"] == region, "dice_mean"]
         if len(values):
             ranges.append(f"{number_range(values.min(), values.max(), 3)} for the {region}")
-    if pooled:
+    if means:
         size = "their own size" if results.score_px is None else f"{results.score_px} x {results.score_px} px"
         sentences.append(
-            f"On {count(int(rows['n'].max()), 'test image')}, scored at {size}, its Dice is {' and '.join(pooled)} "
+            f"On {count(int(rows['n'].max()), 'test image')}, scored at {size}, its mean Dice is {' and '.join(means)} "
             "(1 is perfect)."
         )
     if number <= 1:
         return [*sentences, "There is nothing to compare it with."]
     noun, _, parts = combination(results.config).partition(" ")
     pairs = f"Both {noun}s" if number == 2 else f"All {number} {noun}s"
-    sentences[-1] += f" {pairs} {parts} reach a Dice of {' and '.join(ranges)}."
+    sentences[-1] += f" {pairs} {parts} reach a mean Dice of {' and '.join(ranges)}."
     return sentences
 
 
