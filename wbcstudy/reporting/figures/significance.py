@@ -78,7 +78,7 @@ def _draw_ranks(axis, region: str, test: RankTest, units: str) -> None:
     axis.set_xticks(range(1, k + 1, 1 if k <= 10 else 2))
     axis.grid(visible=False, axis="y")
     name = {"friedman": "Friedman", "wilcoxon": "Wilcoxon"}[test.test]
-    axis.set_title(f"{region}\n{name} {p_value(test.p) or 'not tested'}, {test.n} {units}")
+    axis.set_title(f"{region}\n{name} {p_value(test.p) or 'not tested'}\n{test.n} {units}")
 
 
 @styled
@@ -120,6 +120,7 @@ def fig_differences(pairs: pd.DataFrame, region: str, order: Sequence[str]) -> S
     axis.grid(visible=False)
     axis.grid(visible=True, which="minor", color="#DDDDDD", lw=0.6)
     axis.tick_params(which="minor", length=0)
-    figure.colorbar(heat_map, ax=axis, shrink=0.8, label="row minus column, Dice \N{MULTIPLICATION SIGN} 1000")
+    if significant.any():
+        figure.colorbar(heat_map, ax=axis, shrink=0.8, label="Dice \N{MULTIPLICATION SIGN} 1000")
     axis.set_title(f"{region}\nwhite: not significant")
     return figure
