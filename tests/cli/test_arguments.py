@@ -67,7 +67,7 @@ def started(places):
         ("wbcstudy run ours --only u", "unet__dice__fold0__seed0"),
         ("wbcstudy weights fetch mobilenetv", "mobilenetv2"),
         ("wbcstudy data check segmentation_wbc_1", "segmentation_wbc_1"),
-        ("wbcstudy sta", "status"),
+        ("wbcstudy stat", "status"),
     ],
 )
 def test_names_are_completed(started, line, expected):
