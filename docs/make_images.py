@@ -131,7 +131,8 @@ def photograph_report(page: Path) -> Image.Image:
         tab.goto(page.resolve().as_uri())
         screen = tab.screenshot()
         browser.close()
-    return Image.open(io.BytesIO(screen)).convert("RGB").quantize(64)
+    # Of 256 colours, since fewer lose those of small points.
+    return Image.open(io.BytesIO(screen)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
 
 
 if __name__ == "__main__":
