@@ -247,9 +247,12 @@ def test_a_note_points_out_cells_of_an_unexpected_size(places):
     write_colour_run(places / "outputs", "cells", cell_px=40)
     (places / "images").mkdir()
     Image.fromarray(paint(TWO_CELLS)).save(places / "images" / "1.png")
-    done = segment_images([places / "images"], "cells", places / "out")
+    done = segment_images([places / "images"], "cells", places / "out", Settings(scale=1))
     assert any("Check the scale" in note and "--scale 0.4" in note for note in done.notes)
     assert not any("--pixel-um only" in note for note in done.notes)
+    found = segment_images([places / "images"], "cells", places / "found")
+    assert any("scale 0.45 (found by itself" in note for note in found.notes)
+    assert not any("Check the scale" in note for note in found.notes)
 
 
 def test_a_note_points_out_a_pixel_size_that_sets_no_scale(slides, places):
