@@ -49,6 +49,12 @@ def test_only_significant_differences_have_a_colour(scores):
     assert np.isnan(np.ma.filled(only_map.images[0].get_array(), np.nan)).all(), "and no scale of colours"
 
 
+def test_without_a_significant_difference_many_methods_have_no_empty_map():
+    methods = [f"method{number}__dice" for number in range(13)]
+    equal = compare_methods(scores_from_array(noisy_dice(20, [0] * 13), methods), "nucleus")
+    assert not (equal.pairs["p_adjusted"] < 0.05).any() and fig_differences(equal.pairs, "a", equal.order).axes == []
+
+
 def test_methods_that_are_no_networks_keep_their_names():
     scores = {"otsu $": {f"c{i}": 0.5 + i / 100 for i in range(8)}, "other": {f"c{i}": 0.9 for i in range(8)}}
     frame = scores_from_dice(scores)

@@ -85,7 +85,8 @@ def _draw_ranks(axis, region: str, test: RankTest, units: str) -> None:
 def fig_differences(pairs: pd.DataFrame, region: str, order: Sequence[str]) -> StudyFigure:
     """Draw a heat map of pairwise differences: row minus column, in thousandths of Dice.
 
-    Squares have a colour only where the difference is significant (adjusted p below `ALPHA`).
+    Squares have a colour only where the difference is significant (adjusted p below `ALPHA`). With more than 12 methods
+    there is no space for numbers, and without a significant difference there is no figure.
 
     Args:
         pairs: rows of `paired_differences`.
@@ -101,6 +102,8 @@ def fig_differences(pairs: pd.DataFrame, region: str, order: Sequence[str]) -> S
         a, b = order.index(row.method_a), order.index(row.method_b)
         values[a, b], values[b, a] = row.difference, -row.difference
         significant[a, b] = significant[b, a] = row.p_adjusted < ALPHA
+    if not significant.any() and k > _MOST_NUMBERS:
+        return make_blank("No difference is significant.")
     # Rows of the height of a text, or lower where a page would not hold them; labels below need 1.6 inches.
     figure, axis = make_axes(1, 1, PAGE_IN, 1.6 + k * min(0.3, 5 / k))
     shown = np.where(significant, values, np.nan)

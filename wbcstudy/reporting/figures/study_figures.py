@@ -41,6 +41,10 @@ def write_figures(results: StudyResults) -> dict[str, StudyFigure]:
     for stem, figure in figures.items():
         if figure.axes:
             write_figure(figure, results.study.figures, stem)
+        elif stem.startswith("differences_"):
+            # An earlier report of fewer runs may have had a difference to show.
+            for suffix in ("png", "pdf", "svg"):
+                (results.study.figures / f"{stem}.{suffix}").unlink(missing_ok=True)
     return figures
 
 
