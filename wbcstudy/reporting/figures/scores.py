@@ -193,7 +193,7 @@ def fig_cost_quality(
     ]
     if len(markers) > 1:
         handles += [
-            Line2D([], [], color="#777777", marker=marker, ls="", label=_describe(loss))
+            Line2D([], [], color="#777777", mfc="none", marker=marker, ls="", label=_describe(loss))
             for loss, marker in markers.items()
         ]
     handles.append(Line2D([], [], color=PARETO_FRONT[0], lw=1.2, label="none is cheaper and better"))
