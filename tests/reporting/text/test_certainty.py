@@ -36,7 +36,7 @@ def test_a_clear_winner_of_two():
 def test_no_significant_difference_among_the_first():
     text = verdict(made([0, 0, -0.05, -0.06]), "nucleus")
     assert text.startswith("Of these trained networks, the first two encoders (ResNet-18 and MobileNet) do not differ")
-    assert "does not mean that there is no difference: differences below about 0.00" in text
+    assert "does not mean that there is no difference: differences from ResNet-18 below about 0.00" in text
     assert "significantly better than VGG-16 and VGG-19, by at least 0.05" in text
 
 
@@ -139,7 +139,9 @@ class TestTheFirstScreen:
             "Clear result for images like these: significantly better than all 2 other trained networks."
         )
         nucleus = dict(certainty.regions)["nucleus"]
-        assert nucleus.startswith("Significantly better than the other 2. The smallest difference in Dice detectable")
+        assert nucleus.startswith(
+            "Significantly better than the other 2. The smallest difference from it in Dice that these images can show"
+        )
         assert "one seed only" in certainty.more[-2]
         assert certainty.more[-1].startswith("Each of the 12 test images counts as independent.")
         assert dict(certainty.verdicts)["cytoplasm"].startswith("Of these trained networks, ResNet-18 is")
@@ -178,7 +180,7 @@ class TestTheFirstScreen:
         least, most = comparison.detectable_from(results.best.method, comparison.order)
         assert 0 < least < most
         cytoplasm = dict(describe_certainty(results).regions)["cytoplasm"]
-        assert cytoplasm.endswith(f"detectable with these images is {least:.3f} to {most:.3f} (depending on the pair).")
+        assert cytoplasm.endswith(f"that these images can show is {least:.3f} to {most:.3f} (depending on the pair).")
 
     def test_two_pairs(self, tmp_path):
         equal = describe_certainty(study_of(tmp_path / "a", blur={}))

@@ -162,7 +162,10 @@ def _describe_comparison(comparison: Comparison, column: str = "dice") -> str:
     sentences = [_of_these(comparison, _no_difference(comparison, part, score, images))]
     caution = "This does not mean that there is no difference"
     if np.isfinite(detectable[1]):
-        caution += f": differences below {_amounts(*detectable)} would probably not be detected with these images"
+        caution += (
+            f": differences from {method_title(comparison.leader, part)} below {_amounts(*detectable)} would probably "
+            "not be detected with these images"
+        )
     return " ".join([*sentences, f"{caution}.", *_lead_over_some(comparison, part)])
 
 
@@ -318,7 +321,7 @@ def _describe_position(position: Position, detectable: tuple[float, float]) -> s
             parts.append(f"{phrase} {number}")
     text = f"{capitalise('; '.join(parts))}."
     if np.isfinite(detectable[1]):
-        text += f" The smallest difference in Dice detectable with these images is {_amounts(*detectable)}."
+        text += f" The smallest difference from it in Dice that these images can show is {_amounts(*detectable)}."
     return text
 
 
