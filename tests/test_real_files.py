@@ -199,7 +199,7 @@ def test_void_borders_are_ignored(tmp_path, values, void, labels, palette):
 
     drawn = write_dataset(tmp_path, save, write, labels)
     error = check_dataset(tmp_path).errors[0]
-    assert f"value {void}" in error.message and "`ignore`" in error.fix
+    assert f"000.png has {void} " in error.message and f"ignore: [{void}]" in error.fix
     with (tmp_path / "dataset.yaml").open("a") as file:
         file.write(f"ignore: {void}\n")
     for _, mask in drawn.values():

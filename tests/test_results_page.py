@@ -122,8 +122,11 @@ def test_pretrained_weights_are_shown_with_the_epochs_they_save(reference):
         path = folder / study / "runs" / "all" / "history.csv"
         history = pd.read_csv(path).query("epoch <= 3")
         history["val_dice_nucleus"] = history["val_dice_cytoplasm"] = [*dice] * 3
+        history["val_loss"], history["seconds"] = [3.0, 2.0, 1.0] * 3, 1.0
         history.to_csv(path, index=False)
-        change_records(folder / study, lambda _, record: record.update(epochs=3))
+        # The record of a run has to agree with its history.
+        facts = {"epochs": 3, "best_epoch": 3, "fit_seconds": 3.0, "seconds_per_epoch": 1.0}
+        change_records(folder / study, lambda _, record, facts=facts: record.update(facts))
     section = write_results.pretrained_section(folder)
     assert "first reaches 0.700" in section and "save epochs" not in section
     scratch, frozen = (line.split(" | ") for line in section.splitlines() if "| 3 |" in line)

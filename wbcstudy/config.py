@@ -212,8 +212,7 @@ class _Settings(DataSettings):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="Precision of convolutions: float32, bfloat16 or auto (bfloat16 if the graphics card or, without "
-        "one, the processor has units for it: AMX or AVX512_BF16).",
+        description="Precision of convolutions: float32, bfloat16 or auto (bfloat16 if the hardware has units for it).",
     )
     rotation_degrees: float = Field(
         180.0, ge=0, le=180, description="Augmentation: maximum rotation in either direction, in degrees."
