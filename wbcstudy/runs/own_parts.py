@@ -97,14 +97,20 @@ def read_source(kind: Any) -> str | None:
     """Return the Python code of a function or class, also of one that a notebook defines; None if not available."""
     if _is_library(kind):
         return None
+    if inspect.isclass(kind) and (source := _class_source(kind)):
+        return source
     try:
-        return textwrap.dedent(inspect.getsource(kind))
+        source = textwrap.dedent(inspect.getsource(kind))
     except (OSError, TypeError):
-        return _class_source(kind) if inspect.isclass(kind) else None
+        return None
+    return source if not inspect.isclass(kind) or f"class {kind.__name__}" in source else None
 
 
 def _class_source(kind: type) -> str | None:
-    """Find a class in the cell that defined its methods: before Python 3.13, `inspect` looks for a file."""
+    """Find a class in the cell or file that defined its methods.
+
+    Of a class in a notebook, `inspect` looks for a file, or from Python 3.13 on returns lines of another one.
+    """
     for method in vars(kind).values():
         if not inspect.isfunction(method):
             continue
