@@ -16,7 +16,7 @@ from wbcstudy.runs.find_study import find_study_file
 from wbcstudy.runs.folders import StudyFolder
 
 # Size limit of uploaded images: 200 MB.
-_UPLOADS = '{"websocket_max_message_size": 200000000}'
+UPLOADS = '{"websocket_max_message_size": 200000000}'
 _OPTIONS = {
     # Reachable from this computer only, with the token in the address. The page makes no requests to the internet.
     "Voila.ip": "127.0.0.1",
@@ -25,7 +25,7 @@ _OPTIONS = {
     # kept.
     "MappingKernelManager.cull_interval": "60",
     "MappingKernelManager.cull_idle_timeout": "300",
-    "Voila.tornado_settings": _UPLOADS,
+    "Voila.tornado_settings": UPLOADS,
 }
 
 

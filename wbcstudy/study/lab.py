@@ -12,12 +12,11 @@ import wbcstudy
 from wbcstudy.files import atomic_write, outputs_folder, project_root
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.notebooks import Copy, copies_folder, copy_notebooks
+from wbcstudy.study.app import UPLOADS
 
 # JupyterLab reads `labconfig/` in this folder: no news, no update check, Markdown shown as a page.
 _SETTINGS = Path(wbcstudy.__file__).parent / "templates" / "lab"
 _START = "start.md"
-# Size limit of uploaded images: 200 MB.
-_UPLOADS = '{"websocket_max_message_size": 200000000}'
 _CONTENTS = {
     "1_dataset": "Check the images, draw Figure 1",
     "2_train": "Train and score one network, with a loss, callbacks or augmentation of your own",
@@ -93,7 +92,7 @@ def lab_command(folder: Path, options: Sequence[str] = ()) -> list[str]:
     """Return the command that opens the start page in JupyterLab."""
     settings = {
         "ServerApp.root_dir": str(folder),
-        "ServerApp.tornado_settings": _UPLOADS,
+        "ServerApp.tornado_settings": UPLOADS,
         "LabApp.default_url": f"/lab/tree/{_START}",
         # Only what the user has installed: nothing is loaded from the internet.
         "LabApp.news_url": "None",

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wbcstudy.data.synthetic.slide import Slide
+from wbcstudy.data.synthetic.slide import MGG_STAINS, Slide
 from wbcstudy.registry import pick
 
 _ICSH_STAIN = "ICSH reference method for staining of blood films, Br J Haematol 57, 707 (1984)"
@@ -51,14 +51,7 @@ DOMAINS: Mapping[str, Domain] = MappingProxyType(
             Domain(
                 "mgg",
                 "May-Grünwald-Giemsa",
-                {
-                    "haemoglobin": (0.11, 0.46, 0.40),
-                    "eosin": (0.13, 0.34, 0.21),
-                    "eosin_granule": (0.14, 0.66, 0.66),
-                    "azure": (0.42, 0.33, 0.07),
-                    "violet": (1.12, 1.72, 0.60),
-                    "basophil_granule": (1.55, 1.75, 0.72),
-                },
+                MGG_STAINS,
                 f"violet nuclei, blue cytoplasm, pink red cells: azure B with eosin ({_ICSH_STAIN})",
             ),
             Domain(

@@ -13,7 +13,7 @@ import numpy as np
 
 # Optical density (natural logarithm) in red, green and blue of a typical amount of each dye in a May-Grünwald-Giemsa
 # smear. Azure B and eosin together give the violet of chromatin; haemoglobin is coloured itself and takes up eosin.
-_STAINS = {
+MGG_STAINS = {
     "haemoglobin": (0.11, 0.46, 0.40),
     "eosin": (0.13, 0.34, 0.21),
     "eosin_granule": (0.14, 0.66, 0.66),
@@ -64,7 +64,7 @@ def make_slide(number: int) -> Slide:
     ph = rng.uniform(-1, 1)
     blue = {"haemoglobin": -0.05, "eosin": -0.20, "eosin_granule": -0.10}
     stains = {}
-    for name, density in _STAINS.items():
+    for name, density in MGG_STAINS.items():
         strength = np.exp(rng.normal(0, 0.09) + ph * blue.get(name, 0.14))
         hue = np.exp(rng.normal(0, 0.05, 3))
         stains[name] = np.float32(np.array(density) * strength * hue)
