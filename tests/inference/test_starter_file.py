@@ -10,7 +10,7 @@ from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.inference import starter_file
 from wbcstudy.inference.network import load_network
-from wbcstudy.inference.starter_file import find_starter, pack_starter
+from wbcstudy.inference.starter_file import find_starter, own_starter, pack_starter, starter_path
 
 FIELD = paint(round_cells(32, 32, [(15, 15)]))
 
@@ -60,6 +60,30 @@ def test_without_a_starter_the_command_that_builds_it_is_named(packed_file, comm
     Image.fromarray(FIELD).save(tmp_path / "a.png")
     code, _, errors = command("segment", tmp_path / "a.png", "--out", tmp_path / "out")
     assert code == 2 and "There is no starter network" in errors and "wbcstudy starter build --seed 0" in errors
+
+
+def test_the_shipped_starter_is_used_until_there_is_an_own_one(monkeypatch, tmp_path):
+    monkeypatch.delenv("WBCSTUDY_STARTER", raising=False)
+    monkeypatch.setenv("WBCSTUDY_WEIGHTS", str(tmp_path))
+    assert starter_path() == starter_file.SHIPPED
+    (tmp_path / "starter.zip").write_bytes(b"own")
+    assert starter_path() == own_starter() == tmp_path / "starter.zip"
+
+
+def test_the_shipped_starter_is_unpacked_to_a_folder_that_can_be_written(monkeypatch, tmp_path, run):
+    shipped = tmp_path / "package" / "starter.zip"
+    monkeypatch.setattr(starter_file, "LARGEST_BYTES", 40_000_000)
+    pack_starter(run, shipped, 1.0, "# Card")
+    monkeypatch.setattr(starter_file, "SHIPPED", shipped)
+    monkeypatch.delenv("WBCSTUDY_STARTER", raising=False)
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("WBCSTUDY_WEIGHTS", str(tmp_path / "file"))
+    with pytest.raises(StudyError, match="cannot be unpacked") as raised:
+        find_starter()
+    assert "WBCSTUDY_WEIGHTS" in raised.value.fix
+    monkeypatch.setenv("WBCSTUDY_WEIGHTS", str(tmp_path / "cache"))
+    assert find_starter().is_relative_to(tmp_path / "cache")
+    assert sorted(path.name for path in shipped.parent.iterdir()) == ["starter.zip", "starter.zip.sha256"]
 
 
 @pytest.mark.parametrize("content", [b"no zip", b""])

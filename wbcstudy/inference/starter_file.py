@@ -25,6 +25,8 @@ from wbcstudy.runs.results import load_run, write_record
 
 STARTER = "starter"
 FILE_NAME = "starter.zip"
+# The file that comes with the package.
+SHIPPED = Path(__file__).with_name(FILE_NAME)
 LARGEST_BYTES = 20_000_000
 BUILD = "wbcstudy starter build"
 # Float16 cannot hold larger values.
@@ -44,10 +46,16 @@ _KEPT = (
 )
 
 
-def starter_path() -> Path:
-    """Return the path of the starter: `$WBCSTUDY_STARTER`, or starter.zip in the cache of weights."""
+def own_starter() -> Path:
+    """Return where `wbcstudy starter build` writes: `$WBCSTUDY_STARTER`, or starter.zip in the cache of weights."""
     given = os.environ.get("WBCSTUDY_STARTER")
     return expand_home(given) if given else weights_cache() / FILE_NAME
+
+
+def starter_path() -> Path:
+    """Return the path of the starter that is used: your own one, else the one that comes with the package."""
+    own = own_starter()
+    return own if "WBCSTUDY_STARTER" in os.environ or own.is_file() else SHIPPED
 
 
 def pack_starter(run: Path, out: Path, temperature: float, card: str) -> Path:
@@ -118,9 +126,18 @@ def find_starter() -> Path:
     if listed.is_file() and listed.read_text(encoding="utf-8").split()[:1] != [digest]:
         raise _damaged(path, f"its SHA-256 is not that of {listed.name}")
     config, record, arrays = _read(path)
-    run = StudyFolder(path.parent / f"{STARTER}-{digest[:12]}").run(config.name)
+    # The folder of the package may be read-only.
+    folder = weights_cache() if path == SHIPPED else path.parent
+    run = StudyFolder(folder / f"{STARTER}-{digest[:12]}").run(config.name)
     if run.read_status() != "complete":
-        _unpack(path, run, config, record, arrays)
+        try:
+            _unpack(path, run, config, record, arrays)
+        except OSError as error:
+            raise StudyError(
+                f"The starter cannot be unpacked to {folder}: {error.strerror or error}.",
+                expected="a folder that you may write, with 60 MB of free space",
+                fix="Set WBCSTUDY_WEIGHTS to such a folder.",
+            ) from None
     return run.path
 
 

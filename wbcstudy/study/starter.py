@@ -16,7 +16,7 @@ from wbcstudy.data.synthetic.domains import DOMAINS
 from wbcstudy.data.synthetic.varied import PIXEL_SIZE_UM, write_varied_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.files import data_folder, outputs_folder
-from wbcstudy.inference.starter_file import pack_starter, starter_path
+from wbcstudy.inference.starter_file import own_starter, pack_starter
 from wbcstudy.labels import IGNORED
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.records import RunRecord
@@ -63,7 +63,7 @@ def build_starter(
         encoder: encoder of the U-Net.
         image_size: side of the network's input in px; a smear of 192 px is resized to it.
         domains: stains of the smears.
-        out: file to write; `starter_file.starter_path()` if None.
+        out: file to write; `starter_file.own_starter()` if None.
         show: called with lines of progress.
 
     Returns:
@@ -120,7 +120,7 @@ def build_starter(
         temperature=temperature,
         dice=_describe_dice(record),
     )
-    return pack_starter(run.path, out or starter_path(), temperature, card)
+    return pack_starter(run.path, out or own_starter(), temperature, card)
 
 
 def _describe_dice(record: RunRecord) -> str:

@@ -1,0 +1,64 @@
+"""`benchmarks/measure_starter.py`: which cases count, and that scores are those of `segment`."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import measure_starter
+from tests.helpers.colour_run import write_colour_run
+from wbcstudy.data.datasets import load_dataset, read_case
+from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
+from wbcstudy.inference.image import segment_image
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return load_dataset(
+        write_synthetic_dataset(tmp_path_factory.mktemp("cells") / "cells", cases=10, seed=3, size_px=64)
+    )
+
+
+def test_the_halves_share_no_case_and_have_every_cell_type(dataset):
+    even, odd = (measure_starter.pick_cases(dataset, part, None) for part in ("even", "odd"))
+    assert sorted(case.case_id for case in even + odd) == sorted(case.case_id for case in dataset.cases)
+    for cell_type in {case.cell_type for case in dataset.cases}:
+        counts = [sum(case.cell_type == cell_type for case in half) for half in (even, odd)]
+        assert counts[0] - counts[1] in (0, 1)
+
+
+def test_test_cases_of_a_split_are_left_out(dataset, tmp_path):
+    ids = [case.case_id for case in dataset.cases]
+    fold = {"train": ids[:6], "validation": ids[6:8], "test": ids[8:]}
+    record = {"dataset": "cells", "settings": {}, "folds": [fold]}
+    (tmp_path / "split.json").write_text(json.dumps(record))
+    chosen = measure_starter.pick_cases(dataset, "all", tmp_path / "split.json")
+    assert {case.case_id for case in chosen} == set(ids[:8])
+
+
+def test_scores_are_those_of_segment(dataset, tmp_path):
+    run = write_colour_run(tmp_path / "outputs", size=64, cell_px=20.0)
+    cases = dataset.cases[:2]
+    frame, facts = measure_starter.score(str(run), dataset, cases, "none")
+    for case in cases:
+        image, mask = read_case(dataset, case)
+        predicted = segment_image(image, run, stain="none", scale=facts["scale"]).mask
+        row = frame[(frame["case_id"] == case.case_id) & (frame["region"] == "nucleus")].iloc[0]
+        assert row["tp"] == np.count_nonzero((predicted == 2) & (mask == 2))
+    assert facts["colours_changed"] == 0
+
+
+def test_a_row_of_the_same_network_and_dataset_is_replaced(monkeypatch, tmp_path):
+    monkeypatch.setattr(measure_starter, "TABLES", tmp_path)
+    for dice in (0.5, 0.6):
+        measure_starter._write("scores", [{"network": "a", "dice": dice}, {"network": "b", "dice": 0.1}], ["network"])
+    assert pd.read_csv(tmp_path / "scores.csv")["dice"].tolist() == [0.6, 0.1]
+
+
+def test_images_of_another_domain_are_drawn_alike_each_time():
+    first, second = measure_starter.odd_images(2, 64), measure_starter.odd_images(2, 64)
+    assert first.keys() == {"text", "tissue", "empty", "inverted"}
+    for kind, images in first.items():
+        assert all(image.shape == (64, 64, 3) and image.dtype == np.uint8 for image in images)
+        np.testing.assert_array_equal(images, second[kind])
