@@ -76,10 +76,31 @@ def test_starts_are_a_factor_of_the_study_and_part_of_the_name():
     assert StudyConfig(encoders=("vgg16",), losses=("dice",)).runs()[0].name == "vgg16__dice__fold0__seed0"
 
 
+def test_starts_from_a_whole_network_stand_next_to_others():
+    starts = {"random": {}, "starter": {"start_from": "starter"}, "held": {"start_from": "a", "freeze_encoder": True}}
+    study = StudyConfig(encoders=("unet", "mobilenet"), losses=("dice",), starts=starts)
+    runs = {run.method: (run.start_from, run.freeze_encoder) for run in study.runs()}
+    assert runs == {
+        "unet__dice__random": ("none", False),
+        "unet__dice__starter": ("starter", False),
+        # The plain U-Net has no encoder to freeze.
+        "unet__dice__held": ("a", False),
+        "mobilenet__dice__random": ("none", False),
+        "mobilenet__dice__starter": ("starter", False),
+        "mobilenet__dice__held": ("a", True),
+    }
+    (plain,) = StudyConfig(encoders=("unet",), losses=("dice",), start_from="starter").runs()
+    assert plain.start_from == "starter" and plain.name == "unet__dice__fold0__seed0"
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"encoder_weights": "imagenet", "starts": STARTS}, "not both"),
+        ({"start_from": "starter", "starts": STARTS}, "not both"),
+        ({"start_from": "starter", "encoder_weights": "imagenet"}, "with start_from"),
+        ({"starts": {"a": {"start_from": "starter", "encoder_weights": "imagenet"}}}, "with start_from"),
+        ({"starts": {"random": {"start_from": "starter"}}}, "another name"),
         ({"starts": {"a__b": {}}}, "lower-case"),
         ({"starts": {"fold0": {}}}, "lower-case"),
         ({"starts": {"frozen": {"freeze_encoder": True}}}, "cannot learn"),

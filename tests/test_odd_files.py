@@ -19,7 +19,7 @@ from wbcstudy.nets.convert_weights import convert_weights
 from wbcstudy.nets.model_file import load_model
 from wbcstudy.nets.weights import find_weights, load_weights
 from wbcstudy.runs.folders import RunFolder
-from wbcstudy.runs.records import read_run_record
+from wbcstudy.runs.records import read_network_starts, read_run_record
 from wbcstudy.runs.results import Run, read_predictions, read_score_file
 from wbcstudy.study.progress import _read_rows
 
@@ -61,6 +61,7 @@ READERS = {
     "cases.csv": facts,
     "run.json": read_run_record,
     "split.json": read_split,
+    "network_starts.json": read_network_starts,
     "scores.csv": read_score_file,
     "history.csv": history,
     "predictions.npz": lambda path: read_predictions(RunFolder(path.parent)),

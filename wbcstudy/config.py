@@ -138,6 +138,11 @@ class DataSettings(BaseModel):
     split_seed: int = Field(
         0, ge=0, description="Seed of the split into training, validation and test set; one split per study."
     )
+    max_training_cases: int = Field(
+        0,
+        ge=0,
+        description="Use at most this many of the training cases, drawn by split_seed; 0 for all.",
+    )
     near_duplicates: bool = Field(
         True, description="Search for near duplicates (images of the same cell), which stay together in the split."
     )
@@ -192,6 +197,11 @@ class _Settings(DataSettings):
         min_length=1,
         description="Initial weights of the encoder: imagenet, none (random) or the path of a .h5 file.",
     )
+    start_from: str = Field(
+        "none",
+        min_length=1,
+        description="Start all weights from a network: starter, a run's folder or a study's name; or none.",
+    )
     freeze_encoder: bool = Field(
         False, description="Train the decoder only; batch norm in the encoder keeps its stored statistics."
     )
@@ -245,7 +255,8 @@ class _Settings(DataSettings):
 
     @model_validator(mode="after")
     def _nothing_to_freeze(self):
-        if self.freeze_encoder and self.encoder_weights == "none":
+        _check_one_start(self)
+        if self.freeze_encoder and self.encoder_weights == self.start_from == "none":
             raise ValueError(
                 "freeze_encoder: false with encoder_weights: none; a frozen random encoder cannot learn. "
                 "Give it weights (imagenet or a file), or set freeze_encoder: false"
@@ -316,12 +327,22 @@ class BaselineConfig(DataSettings):
 
 
 class EncoderStart(BaseModel):
-    """One way to start the encoders of a study."""
+    """One way to start the networks of a study."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     encoder_weights: _Weights = "none"
+    start_from: str = Field("none", min_length=1)
     freeze_encoder: bool = False
+
+    @model_validator(mode="after")
+    def _one_start(self):
+        return _check_one_start(self)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it starts from random weights."""
+        return self.encoder_weights == self.start_from == "none"
 
     def weights_of(self, encoder: str) -> str:
         """Return `encoder_weights` of one encoder: imagenet, none or a file.
@@ -359,13 +380,14 @@ class Question(BaseModel):
 
 
 class Method(NamedTuple):
-    """An encoder with a loss and a start, with the weights of the encoder."""
+    """An encoder with a loss and a start, with the weights of the encoder or the network that it starts from."""
 
     encoder: str
     loss: str
     start: str
     encoder_weights: str
     freeze_encoder: bool
+    start_from: str = "none"
 
     @property
     def name(self) -> str:
@@ -388,8 +410,8 @@ class StudyConfig(_Settings):
     )
     starts: dict[str, EncoderStart] = Field(
         {},
-        description="Starts to compare, {name: {encoder_weights: ..., freeze_encoder: ...}}; replaces these two "
-        "settings.",
+        description="Starts to compare, {name: {encoder_weights or start_from: ..., freeze_encoder: ...}}; replaces "
+        "these settings.",
     )
     folds: int = Field(
         1, ge=1, le=100, description="Number of cross-validation folds; 1 is a single split by test_fraction."
@@ -429,8 +451,8 @@ class StudyConfig(_Settings):
 
     @model_validator(mode="after")
     def _usable_starts(self):
-        if self.starts and (self.encoder_weights != "none" or self.freeze_encoder):
-            raise ValueError("starts, or encoder_weights and freeze_encoder, not both")
+        if self.starts and (self.encoder_weights != "none" or self.start_from != "none" or self.freeze_encoder):
+            raise ValueError("starts, or encoder_weights, start_from and freeze_encoder, not both")
         for name, start in self._named_starts().items():
             try:
                 _check_start(name)
@@ -442,13 +464,13 @@ class StudyConfig(_Settings):
                     continue
                 if isinstance(weights, Mapping) and encoder not in weights:
                     raise ValueError(f"encoder_weights: a file for each encoder; {encoder} has none")
-                if start.freeze_encoder and start.weights_of(encoder) == "none":
+                if start.freeze_encoder and start.start_from == start.weights_of(encoder) == "none":
                     raise ValueError(
                         f"freeze_encoder: false with encoder_weights: none ({encoder}{name and ', ' + name}); "
                         "a frozen random encoder cannot learn"
                     )
         random = self.starts.get(RANDOM_START)
-        if random and random.encoder_weights != "none" and not self._scratch_start():
+        if random and not random.is_random and not self._scratch_start():
             raise ValueError(f"encoder_weights: none for the start {RANDOM_START}, or another name")
         return self
 
@@ -472,26 +494,36 @@ class StudyConfig(_Settings):
         """Return the starts; without any, one without a name."""
         if self.starts:
             return self.starts
-        return {"": EncoderStart(encoder_weights=self.encoder_weights, freeze_encoder=self.freeze_encoder)}
+        names = EncoderStart.model_fields
+        return {"": EncoderStart(**{name: getattr(self, name) for name in names})}
 
     def _scratch_start(self) -> str:
         """Return the name of the start from random weights, '' for none."""
-        return next((name for name, start in self.starts.items() if start.encoder_weights == "none"), "")
+        return next((name for name, start in self.starts.items() if start.is_random), "")
+
+    def _starts_of(self, encoder: str) -> dict[str, EncoderStart]:
+        """Return the starts of one encoder.
+
+        The plain U-Net has no pretrained encoder. It starts from random weights and is not frozen, as in the paper, and
+        has this one start only, except for starts from a whole network.
+        """
+        starts = self._named_starts()
+        if ENCODERS[encoder].backbone is not None:
+            return starts
+        whole = {
+            name: start.model_copy(update={"freeze_encoder": False})
+            for name, start in starts.items()
+            if start.start_from != "none"
+        }
+        scratch = self._scratch_start() or (RANDOM_START if self.starts else "")
+        return whole if len(whole) == len(starts) else {scratch: EncoderStart()} | whole
 
     def methods(self) -> Iterator[Method]:
-        """Return each encoder with each loss and start, ordered by encoder, loss and start.
-
-        The plain U-Net has no pretrained weights. It starts from random weights and is not frozen, as in the paper,
-        and has this one start only.
-        """
+        """Return each encoder with each loss and start, ordered by encoder, loss and start."""
         for encoder in self.encoders:
             for loss in self.losses:
-                if ENCODERS[encoder].backbone is None:
-                    name = self._scratch_start() or (RANDOM_START if self.starts else "")
-                    yield Method(encoder, loss, name, "none", False)
-                    continue
-                for name, start in self._named_starts().items():
-                    yield Method(encoder, loss, name, start.weights_of(encoder), start.freeze_encoder)
+                for name, start in self._starts_of(encoder).items():
+                    yield Method(encoder, loss, name, start.weights_of(encoder), start.freeze_encoder, start.start_from)
 
     def baseline_runs(self) -> list[BaselineConfig]:
         """Return each earlier method on each fold, ordered by method and fold."""
@@ -527,6 +559,12 @@ def split_run_name(name: str) -> tuple[str, int, int] | None:
     """
     match = re.fullmatch(r"(.+)__fold(\d+)__seed(\d+)", name)
     return (match[1], int(match[2]), int(match[3])) if match else None
+
+
+def _check_one_start(settings):
+    if settings.start_from != "none" and settings.encoder_weights != "none":
+        raise ValueError("encoder_weights: none with start_from, which gives the encoder its weights too")
+    return settings
 
 
 def _check_fold(config):

@@ -131,6 +131,25 @@ def test_eighty_cases_on_eight_slides():
     assert [len(part) for part in parts(one)] == [50, 10, 20]
 
 
+def test_fewer_training_cases_are_a_part_of_more_and_nothing_else_changes():
+    cases = [case(k, TYPES[1 + k % 3], str(k // 2)) for k in range(90)]
+    options = {"folds": 1, "test_fraction": 0.2, "validation_fraction": 0.2, "seed": 3}
+    (whole,) = make_splits(cases, **options)
+    drawn = {n: make_splits(cases, **options, max_training_cases=n)[0] for n in (3, 6, 12, 24, 500)}
+    assert drawn[500] == whole and [len(drawn[n].train) for n in (3, 6, 12, 24)] == [3, 6, 12, 24]
+    for fewer, more in itertools.pairwise(drawn.values()):
+        assert set(fewer.train) <= set(more.train) and fewer.parts[1:] == whole.parts[1:]
+    # Each type has about its share, however few cases there are.
+    of_type = {case.case_id: case.cell_type for case in cases}
+    types = Counter(of_type[case_id] for case_id in whole.train)
+    for one in drawn.values():
+        drawn_types = Counter(of_type[case_id] for case_id in one.train)
+        for kind, count in types.items():
+            assert abs(drawn_types[kind] - count * len(one.train) / len(whole.train)) < 2
+    other = make_splits(cases, **options | {"seed": 4}, max_training_cases=12)[0]
+    assert set(other.train) != set(drawn[12].train)
+
+
 def test_the_only_case_of_a_type_is_no_obstacle():
     (one,) = split([case(0, "basophil"), *(case(k, "monocyte") for k in range(1, 300))])
     assert [len(part) for part in parts(one)] == [192, 48, 60]
@@ -211,16 +230,28 @@ class TestSaved:
         record = json.loads(first)
         assert record["dataset"] == dataset.fingerprint
         fractions = {"test_fraction": 0.2, "validation_fraction": 0.2}
-        assert record["settings"] == {"folds": 1, **fractions, "split_seed": 0, "near_duplicates": True}
+        others = {"split_seed": 0, "max_training_cases": 0, "near_duplicates": True}
+        assert record["settings"] == {"folds": 1, **fractions, **others} and "unused" not in record
         assert made == (Split(*(tuple(record["folds"][0][name]) for name in ("train", "validation", "test"))),)
 
     def test_of_an_earlier_version_has_no_setting_for_duplicates(self, tmp_path, dataset):
         path = tmp_path / "split.json"
         made = load_or_make_splits(path, dataset, StudyConfig())
         record = json.loads(path.read_text())
-        del record["settings"]["near_duplicates"], record["format"]
+        del record["settings"]["near_duplicates"], record["settings"]["max_training_cases"], record["format"]
         path.write_text(json.dumps(record))
         assert load_or_make_splits(path, dataset, StudyConfig()) == made
+
+    def test_training_cases_that_are_not_used_are_recorded(self, tmp_path, dataset):
+        path, config = tmp_path / "split.json", StudyConfig(max_training_cases=3)
+        (made,) = load_or_make_splits(path, dataset, config)
+        assert len(made.train) == 3 and load_or_make_splits(path, dataset, config) == (made,)
+        unused = json.loads(path.read_text())["unused"]
+        assert sorted([*unused, *(case_id for part in parts(made) for case_id in part)]) == sorted(
+            case.case_id for case in dataset.cases
+        )
+        with pytest.raises(StudyError, match="max_training_cases was 3, is 0"):
+            load_or_make_splits(path, dataset, StudyConfig())
 
     def test_equal_images_stay_in_one_part(self, tmp_path, make_folder):
         path = make_folder(cases=6)
@@ -239,6 +270,7 @@ class TestSaved:
             ("validation_fraction", 0.3),
             ("split_seed", 1),
             ("near_duplicates", False),
+            ("max_training_cases", 3),
         ],
     )
     def test_other_settings_are_refused(self, tmp_path, dataset, field, value):

@@ -85,13 +85,13 @@ def test_a_damaged_file_of_steps_is_replaced(steps, places):
     assert json.loads(file.read_text())
 
 
-@pytest.mark.parametrize("folds", [1, 4])
-def test_images_are_counted_as_they_are_divided(places, folds):
+@pytest.mark.parametrize(("folds", "most"), [(1, 0), (4, 0), (1, 5)])
+def test_images_are_counted_as_they_are_divided(places, folds, most):
     folder = write_synthetic_dataset(places / "cells", cases=24, seed=0, size_px=32, slides=24, instances=False)
-    study = STUDY.model_copy(update={"dataset": str(folder), "folds": folds})
+    study = STUDY.model_copy(update={"dataset": str(folder), "folds": folds, "max_training_cases": most})
     assert count_cases(study) == 24 and count_cases(STUDY.model_copy(update={"dataset": "synthetic"})) == 80
     fractions = {"test_fraction": study.test_fraction, "validation_fraction": study.validation_fraction}
-    split = make_splits(load_dataset(folder).cases, folds=folds, seed=0, **fractions)[0]
+    split = make_splits(load_dataset(folder).cases, folds=folds, seed=0, max_training_cases=most, **fractions)[0]
     assert count_images(24, study) == (len(split.train), len(split.validation), len(split.test))
 
 

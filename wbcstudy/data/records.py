@@ -56,6 +56,7 @@ class SplitRecord(TypedDict, total=False):
     format: Count
     dataset: Required[Text]
     settings: Required[dict[str, Any]]
+    unused: list[Text]
     folds: Required[Annotated[list[_Fold], Field(min_length=1, max_length=1000)]]
 
 

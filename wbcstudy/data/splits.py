@@ -10,8 +10,8 @@ size, and `train_test_split` refuses types with a single case. Real data need bo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, temporary_folder
 from wbcstudy.wording import count, join_words
 
-_SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed", "near_duplicates")
+_SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed", "max_training_cases", "near_duplicates")
 # Units (see `find_units`) of one split: one each for training, validation and test.
 FEWEST_UNITS = 3
 # Random choices of units, from which the one with the best proportions of cell types is kept.
@@ -40,6 +40,7 @@ def make_splits(
     validation_fraction: float,
     seed: int,
     duplicates: Iterable[Sequence[str]] = (),
+    max_training_cases: int = 0,
 ) -> tuple[Split, ...]:
     """Split cases at random, stratified by cell type.
 
@@ -54,6 +55,8 @@ def make_splits(
         validation_fraction: share of the cases outside the test set, 0-1.
         seed: seed of the random generator; equal cases and seeds give equal splits.
         duplicates: ids of cases that show the same cell, which stay together.
+        max_training_cases: training cases to keep, 0 for all. Validation and test sets do not depend on it, and fewer
+            cases are always a part of more cases: the 5 are among the 10.
 
     Returns:
         One `Split` per fold; no part is empty.
@@ -83,6 +86,9 @@ def make_splits(
         validation = _choose(units, rest, validation_fraction, least=1, keep=1, rng=rng)
         train = [unit for unit in rest if unit not in set(validation)]
         splits.append(Split(*(_ids(units, part) for part in (train, validation, test))))
+    if max_training_cases:
+        types = {case.case_id: case.cell_type or "" for unit in units for case in unit}
+        splits = [replace(split, train=_draw(split.train, types, max_training_cases, seed)) for split in splits]
     return tuple(splits)
 
 
@@ -92,7 +98,8 @@ def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunC
     Args:
         path: `split.json` of the study. `duplicates.json` is read or written in the same folder.
         dataset: the dataset to split.
-        config: settings `folds`, `test_fraction`, `validation_fraction`, `split_seed` and `near_duplicates`.
+        config: settings `folds`, `test_fraction`, `validation_fraction`, `split_seed`, `max_training_cases` and
+            `near_duplicates`.
 
     Raises:
         StudyError: the saved split was made from other images, masks, facts or settings, is damaged, or cannot be
@@ -109,9 +116,12 @@ def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunC
             validation_fraction=config.validation_fraction,
             seed=config.split_seed,
             duplicates=[duplicate.case_ids for duplicate in duplicates],
+            max_training_cases=config.max_training_cases,
         )
-        folds = [asdict(split) for split in splits]
-        record = seal_record({"dataset": dataset.fingerprint, "settings": settings, "folds": folds})
+        used = {case_id for split in splits for part in split.parts for case_id in part}
+        unused = [case.case_id for case in dataset.cases if case.case_id not in used]
+        record = {"dataset": dataset.fingerprint, "settings": settings, "folds": [asdict(split) for split in splits]}
+        record = seal_record(record | ({"unused": sorted(unused)} if unused else {}))
         _write_first(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     # Read the file even if it was just written: of several runs that start together, all use the file of the first.
     return _read(path, dataset, settings)
@@ -265,6 +275,20 @@ def _exchange(chosen: np.ndarray, counts: np.ndarray, sizes: np.ndarray, wanted:
                 better = True
 
 
+def _draw(case_ids: Sequence[str], types: Mapping[str, str], count: int, seed: int) -> tuple[str, ...]:
+    """Draw cases with about the proportions of cell types; a smaller number gives a part of a larger one's cases."""
+    rng = np.random.default_rng(seed)
+    of_type: dict[str, list[str]] = {}
+    for case_id in rng.permutation(sorted(case_ids)).tolist():
+        of_type.setdefault(types[case_id], []).append(case_id)
+    # Systematic sampling: each type is spread evenly over the order, from a random place on.
+    positions = {}
+    for cell_type in sorted(of_type):
+        offset, same = rng.random(), of_type[cell_type]
+        positions |= {case_id: (number + offset) / len(same) for number, case_id in enumerate(same)}
+    return tuple(sorted(sorted(positions, key=lambda case_id: (positions[case_id], case_id))[:count]))
+
+
 def _ids(units: list[list[Case]], part: Iterable[int]) -> tuple[str, ...]:
     return tuple(sorted(case.case_id for unit in part for case in units[unit]))
 
@@ -288,8 +312,8 @@ def _write_first(path: Path, text: str) -> None:
 
 def _read(path: Path, dataset: Dataset, settings: dict) -> tuple[Split, ...]:
     splits, record = read_split(path)
-    # Files of earlier versions lack the setting.
-    saved = {"near_duplicates": settings["near_duplicates"]} | record["settings"]
+    # Files of earlier versions lack these settings.
+    saved = {"near_duplicates": settings["near_duplicates"], "max_training_cases": 0} | record["settings"]
     fingerprint = record["dataset"]
     changed = [
         f"{name} was {saved.get(name)}, is {value}" for name, value in settings.items() if saved.get(name) != value
@@ -300,7 +324,7 @@ def _read(path: Path, dataset: Dataset, settings: dict) -> tuple[Split, ...]:
             expected="the settings at the start of the study, so that all its runs share one split",
             fix="Restore them in params/<study>.yaml, or save the file under a new name as a new study.",
         )
-    before = {case_id for split in splits for part in split.parts for case_id in part}
+    before = {case_id for split in splits for part in split.parts for case_id in part} | {*record.get("unused", ())}
     now = {case.case_id for case in dataset.cases}
     if fingerprint != dataset.fingerprint or before != now:
         changes = [

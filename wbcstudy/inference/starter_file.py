@@ -164,7 +164,7 @@ def _unpack(path: Path, run: RunFolder, config: RunConfig, record: dict[str, Any
     from wbcstudy.nets.unet import build_unet
 
     # The weights are in the file: none are downloaded.
-    plain = config.model_copy(update={"encoder_weights": "none", "freeze_encoder": False})
+    plain = config.model_copy(update={"encoder_weights": "none", "start_from": "none", "freeze_encoder": False})
     model = build_unet(plain)
     if [array.shape for array in arrays] != [tuple(weight.shape) for weight in model.weights]:
         raise _damaged(path, "its weights are not those of its settings")

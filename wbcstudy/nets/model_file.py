@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.fast_layers import register_fast_layers
 from wbcstudy.nets.keras_compat import register_grouped_convolution
 from wbcstudy.nets.losses import register_losses
 from wbcstudy.nets.preprocessing import register_preprocessing
-from wbcstudy.nets.stain import register_stain_normalisation
+from wbcstudy.nets.stain import LAYER_NAME, register_stain_normalisation
 
 # Layers of our networks. A .keras file names the classes to build, and Keras would import any class.
 _LAYERS = {
@@ -97,6 +99,56 @@ def load_model(path: str | Path):
     if shapes != ((None, None, None, 3), (None, None, None, 3)):
         raise _foreign(path, f"its input and output are {shapes[0]} and {shapes[1]}")
     return model
+
+
+def copy_weights(model, path: str | Path) -> int:
+    """Give a network all weights of a model file: encoder, decoder, head, and the statistics of batch norm.
+
+    The target of a stain normalisation is not copied: it belongs to the training images.
+
+    Args:
+        model: from `unet.build_unet`; changed in place.
+        path: `model.keras` of a run with the same encoder.
+
+    Returns:
+        Number of layers that have weights.
+
+    Raises:
+        StudyError: as `load_model`, or the file holds another network, or a value that is not a finite number. The
+            model is then unchanged.
+    """
+    stored, own = (
+        {layer.name: layer for layer in net.layers if _is_copied(layer)} for net in (load_model(path), model)
+    )
+    different = [
+        name
+        for name in own | stored
+        if name not in own
+        or name not in stored
+        or [weight.shape for weight in own[name].weights] != [weight.shape for weight in stored[name].weights]
+    ]
+    if different:
+        raise StudyError(
+            f"{path} holds another network: {len(different)} of {len(own)} layers differ ({different[0]!r} first).",
+            expected=f"the layers of {model.name}",
+            fix="Start from a run with this encoder, made by this version of wbcstudy.",
+        )
+    arrays = {name: layer.get_weights() for name, layer in stored.items()}
+    for name in arrays:
+        if not all(np.isfinite(array).all() for array in arrays[name]):
+            raise StudyError(
+                f"{path}: layer {name!r} has a value that is not a finite number.",
+                expected="a network whose training did not diverge",
+                fix="Start from another run.",
+            )
+    for name, layer in own.items():
+        layer.set_weights(arrays[name])
+    return len(own)
+
+
+def _is_copied(layer) -> bool:
+    # Dropout has a state of its random generator, and no weights.
+    return bool(layer.weights) and layer.name != LAYER_NAME
 
 
 def _check_classes(path: Path) -> None:

@@ -33,7 +33,7 @@ def time_step(config: RunConfig) -> dict[str, Any]:
     import psutil
 
     start_training(config.seed)
-    config = config.model_copy(update={"encoder_weights": "none", "augmented_copies": 1})
+    config = config.model_copy(update={"encoder_weights": "none", "start_from": "none", "augmented_copies": 1})
     model = build_unet(config)
     model.compile(fast_adam(config.learning_rate), build_loss(config.loss), jit_compile=False)
     generator = np.random.default_rng(0)

@@ -108,6 +108,12 @@ def train(
     """
     for arrays, part in ((training, "training"), (validation, "validation")):
         _check_arrays(arrays, part)
+    if config.start_from != "none" and not getattr(model, "network_start", None):
+        raise StudyError(
+            f"The network has random weights, but its settings have start_from: {config.start_from}.",
+            expected="the weights of that network",
+            fix="Call `study.network_start.start_from_network` after `build_unet`, as notebooks/2_train.ipynb does.",
+        )
     keras = load_keras()
     own = OwnParts(loss, callbacks, augmentation, config, training.shares.shape[-1] + 1)
     steps = -(-len(training.images) * config.augmented_copies // config.batch_size)
@@ -221,7 +227,7 @@ def training_facts(
         interruptions), seconds_per_epoch (median), seconds_per_image, wall_seconds (of this process with its start,
         and of the epochs before an interruption), peak_memory_mb, device, arithmetic (precision of the convolutions,
         "float32" or "bfloat16"), encoder_start (as `weights.LoadedWeights`, None for random weights),
-        earlier_notebooks; own_parts if the user has any.
+        network_start (as `runs.records.NetworkStartRecord`, or None), earlier_notebooks; own_parts if the user has any.
     """
     import psutil
 
@@ -245,6 +251,7 @@ def training_facts(
         "device": device_name(),
         "arithmetic": arithmetic(model),
         "encoder_start": asdict(start) if (start := getattr(model, "encoder_start", None)) else None,
+        "network_start": getattr(model, "network_start", None),
         "earlier_notebooks": list(result.earlier_notebooks),
         **({"own_parts": result.own_parts} if result.own_parts else {}),
     }

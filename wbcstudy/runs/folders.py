@@ -116,6 +116,11 @@ class StudyFolder:
         """Counts and label shares of the datasets used for evaluation only; absent if there are none."""
         return self.path / "other_datasets.json"
 
+    @property
+    def network_starts(self) -> Path:
+        """The networks that trainings start from (`start_from`); absent if there are none."""
+        return self.path / "network_starts.json"
+
     def run(self, name: str) -> RunFolder:
         """Return the folder of one run."""
         return RunFolder(self.runs / name)

@@ -119,6 +119,55 @@ class EncoderStartRecord(TypedDict, total=False):
     origin: dict[str, Text] | None
 
 
+class TrainedRecord(TypedDict, total=False):
+    """On which images a network was trained."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    network: Required[Text]
+    folder: Required[Text]
+    fold: Count
+    dataset: DatasetRecord
+    split_hash: Text | None
+    split: PartSizes | None
+    drawn: bool
+
+
+class NetworkStartRecord(TypedDict, total=False):
+    """The network that a training started from, see `study.network_start`.
+
+    `trained_on` has that network first, then those that it started from itself.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    source: Required[Text]
+    network: Required[Text]
+    folder: Required[Text]
+    sha256: Required[Text]
+    model_sha256: Required[Text]
+    chosen: Text
+    encoder: Required[Text]
+    image_size: Count
+    stain_normalisation: Text
+    pixel_size_um: _Size | None
+    cell_px: _Size | None
+    code_version: Text
+    trained_on: Required[Annotated[list[TrainedRecord], Field(min_length=1)]]
+    validation_seen: list[Text]
+    unknown: list[Text]
+    layers: Count
+
+
+class NetworkStarts(TypedDict, total=False):
+    """The content of network_starts.json: source -> network."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    format: Count
+    sources: Required[dict[str, NetworkStartRecord]]
+
+
 class RunRecord(TypedDict, total=False):
     """The content of run.json: of a training, of an earlier method, or of a network's scores on another dataset.
 
@@ -149,6 +198,7 @@ class RunRecord(TypedDict, total=False):
     device: Text | None
     arithmetic: Text | None
     encoder_start: EncoderStartRecord | None
+    network_start: NetworkStartRecord | None
     seed: Count
     seeds: list[Count]
     method: MethodRecord
@@ -174,6 +224,12 @@ class RunRecord(TypedDict, total=False):
 def read_run_record(path: Path) -> RunRecord | None:
     """Read a run.json; None where it is absent. Errors as `read_record_file`."""
     return read_record_file(path, RunRecord, repeat_advice(path.parent))
+
+
+def read_network_starts(path: Path) -> dict[str, NetworkStartRecord]:
+    """Read network_starts.json; empty where it is absent. Errors as `read_record_file`."""
+    fix = "Restore the file, or remove the study's folder and run the study again."
+    return (read_record_file(path, NetworkStarts, fix) or {"sources": {}})["sources"]
 
 
 def describe_files(folder: Path) -> dict[str, FileFacts]:

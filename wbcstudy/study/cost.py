@@ -78,7 +78,8 @@ def count_images(cases: int, study: StudyConfig) -> tuple[int, int, int]:
     """Return the number of training, validation and test images of one fold, as `data.splits` divides them."""
     test = round(cases * study.test_fraction) if study.folds == 1 else round(cases / study.folds)
     validation = round((cases - test) * study.validation_fraction)
-    return cases - test - validation, validation, test
+    training = cases - test - validation
+    return min(training, study.max_training_cases or training), validation, test
 
 
 def estimate(

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from wbcstudy.baselines.methods import method_row
-from wbcstudy.config import BaselineConfig, RunConfig, StudyConfig
+from wbcstudy.config import BaselineConfig, EncoderStart, RunConfig, StudyConfig
 from wbcstudy.config_io import make_recorded_config, read_study, read_yaml, seal_record, write_yaml, yaml_text
 from wbcstudy.errors import DamagedFileError, StudyError
 from wbcstudy.files import (
@@ -20,6 +20,7 @@ from wbcstudy.files import (
     cannot_write,
     data_folder,
     expand_home,
+    outputs_folder,
     path_exists,
     project_root,
     read_json,
@@ -136,8 +137,9 @@ def plan_repetition(run: str | Path, name: str) -> Plan:
     if isinstance(config, RunConfig):
         own = {"encoders": (config.encoder,), "losses": (config.loss,), "seeds": (config.seed,)}
         if config.start:
-            start = {"encoder_weights": config.encoder_weights, "freeze_encoder": config.freeze_encoder}
-            own |= {"starts": {config.start: start}, "encoder_weights": "none", "freeze_encoder": False}
+            # A start has these settings instead of the study.
+            own |= {"starts": {config.start: config.model_dump(include=set(EncoderStart.model_fields))}}
+            own |= {name: StudyConfig.model_fields[name].default for name in EncoderStart.model_fields}
     else:
         method_row(config.method)
         own = {"encoders": (), "baselines": (config.method,), "baseline_seeds": config.seeds}
@@ -200,6 +202,7 @@ def prepare(plan: Plan) -> None:
     from wbcstudy.data.datasets import load_dataset
     from wbcstudy.data.duplicates import load_or_find_duplicates
     from wbcstudy.data.splits import load_or_make_splits
+    from wbcstudy.study.network_start import record_network_starts
     from wbcstudy.study.other_datasets import prepare_other_datasets
 
     folder = plan.folder
@@ -229,7 +232,9 @@ def prepare(plan: Plan) -> None:
             # Snakemake compares file times only, so it misses runs that were removed or copied here.
             folder.report_done.unlink(missing_ok=True)
         if dataset is not None:
-            load_or_make_splits(folder.split, dataset, plan.study)
+            splits = load_or_make_splits(folder.split, dataset, plan.study)
+            if starting := _starting(plan):
+                record_network_starts(starting, folder, dataset, splits)
             # Studies of earlier versions have a split but no record of duplicates.
             load_or_find_duplicates(folder.duplicates, dataset, plan.study.near_duplicates)
             groups = seal_record({"groups": dataset.groups})
@@ -315,7 +320,7 @@ def select_finished(plan: Plan) -> Plan:
 
 
 def check_plan_weights(plan: Plan, download: bool = True) -> None:
-    """Stop before the first training, not in the middle of the grid, if pretrained weights are missing or wrong.
+    """Stop before the first training if pretrained weights, or networks to start from, are missing or wrong.
 
     Args:
         plan: the study; weights of its finished runs are not checked.
@@ -323,6 +328,10 @@ def check_plan_weights(plan: Plan, download: bool = True) -> None:
     """
     from wbcstudy.nets.weights import check_weights, find_weights
 
+    if starting := _starting(plan):
+        from wbcstudy.study.network_start import check_network_starts
+
+        check_network_starts(starting, plan.folder)
     waiting = [run for run in plan.runs if plan.folder.run(run.name).read_status() != "complete"]
     files = {}
     for config in {(run.encoder, run.encoder_weights): run for run in waiting}.values():
@@ -331,6 +340,13 @@ def check_plan_weights(plan: Plan, download: bool = True) -> None:
         elif download:
             find_weights(config)
     check_weights(list(files))
+
+
+def _starting(plan: Plan) -> list[RunConfig]:
+    """Return the runs that are still to be trained from another network."""
+    return [
+        run for run in plan.runs if run.start_from != "none" and plan.folder.run(run.name).read_status() != "complete"
+    ]
 
 
 def _resolve_paths(study: StudyConfig, source: Path) -> StudyConfig:
@@ -363,9 +379,10 @@ def _resolve_paths(study: StudyConfig, source: Path) -> StudyConfig:
         except StudyError:
             return set()
         others, starts = values.get("also_score"), values.get("starts")
-        weights = [values.get("encoder_weights")]
-        for start in (starts if isinstance(starts, dict) else {}).values():
-            weights.append(start.get("encoder_weights") if isinstance(start, dict) else None)
+        weights = []
+        for start in [values, *(starts if isinstance(starts, dict) else {}).values()]:
+            if isinstance(start, dict):
+                weights += [start.get("encoder_weights"), start.get("start_from")]
         files = [file for part in weights for file in (part.values() if isinstance(part, dict) else [part])]
         return {*map(str, [*(others if isinstance(others, list) else ()), values.get("dataset"), *files])}
 
@@ -374,17 +391,25 @@ def _resolve_paths(study: StudyConfig, source: Path) -> StudyConfig:
             return {encoder: resolve_weights(file) for encoder, file in weights.items()}
         return weights if weights in ("none", "imagenet") else resolve(weights)
 
-    starts = {
-        name: start.model_copy(update={"encoder_weights": resolve_weights(start.encoder_weights)})
-        for name, start in study.starts.items()
-    }
+    def resolve_network(source: str) -> str:
+        # The name of a study, or of a run under outputs/.
+        named = source in ("none", "starter") or path_exists(outputs_folder() / source)
+        return source if named else resolve(source)
+
+    def resolve_start(start: EncoderStart | StudyConfig) -> dict[str, str | dict[str, str]]:
+        return {
+            "encoder_weights": resolve_weights(start.encoder_weights),
+            "start_from": resolve_network(start.start_from),
+        }
+
+    starts = {name: start.model_copy(update=resolve_start(start)) for name, start in study.starts.items()}
     return study.model_copy(
         update={
             "dataset": resolve(study.dataset),
             "also_score": tuple(map(resolve, study.also_score)),
-            "encoder_weights": resolve_weights(study.encoder_weights),
             "starts": starts,
         }
+        | resolve_start(study)
     )
 
 

@@ -66,6 +66,11 @@ def test_it_describes_what_was_trained(tmp_path):
     assert nothing.startswith("No network of this study is trained yet")
 
 
+def test_training_images_that_were_drawn(tmp_path):
+    text = methods_paragraph(make_results(tmp_path, StudyConfig(name="demo", max_training_cases=10)))
+    assert "At most 10 training images per fold were drawn at random, the same for all networks" in text
+
+
 def test_a_changing_learning_rate_and_a_fixed_length(tmp_path):
     config = StudyConfig(name="demo", learning_rate_schedule="cosine", epochs=20, patience=20)
     text = methods_paragraph(make_results(tmp_path, config))

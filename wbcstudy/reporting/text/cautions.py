@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wbcstudy.config import join_method
 from wbcstudy.registry import method_title
 from wbcstudy.reporting.text.methods_paragraph import pretrained_sentence, version_text, weights_sentence
+from wbcstudy.reporting.text.network_starts import network_start_cautions
 from wbcstudy.runs.folders import problem_status
 from wbcstudy.runs.notebooks import changed_notebooks
 from wbcstudy.runs.own_parts import name_parts
@@ -36,6 +37,7 @@ def caution_sentences(results: StudyResults) -> list[str]:
     if config.encoders:
         sentences.append(weights_sentence([run.config for run in results.runs] or [config]))
         sentences += pretrained_sentence(results)
+        sentences += network_start_cautions(results.complete)
     records = {run.name: run.record.get("status") for run in results.runs}
     states = {run.name: records.get(run.name) or study.run(run.name).read_status() for run in config.runs()}
     problems = {name: problem_status(problem) for name, problem in results.problems.items()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wbcstudy.config import EncoderStart, Method, RunConfig, StudyConfig
 from wbcstudy.registry import ENCODERS, loss_title, method_title
+from wbcstudy.reporting.text.network_starts import describe_network_starts, name_network
 from wbcstudy.runs.own_parts import name_parts
 from wbcstudy.runs.results import Run
 from wbcstudy.scoring.boundary import TOLERANCE_PX
@@ -42,6 +43,7 @@ def methods_paragraph(results: StudyResults) -> str:
         *_describe_training(config, complete),
         *_describe_own_parts(complete),
         *_describe_files_of_weights(complete),
+        *describe_network_starts(complete),
         _describe_scoring(results),
         *_describe_evaluation(results, complete),
         *_describe_software(complete[0].record, complete),
@@ -63,22 +65,26 @@ def scored_size(results: StudyResults) -> str:
 def weights_sentence(configs: Iterable[RunConfig | StudyConfig]) -> str:
     """Say which weights the encoders started from."""
     # The plain U-Net never has weights, so it says nothing about the others.
-    starts: dict[tuple[str, str, bool], None] = {}
+    starts: dict[tuple[str, str, bool, str], None] = {}
     for config in configs:
         if not isinstance(config, RunConfig):
             starts |= {
-                (m.start, m.encoder_weights, m.freeze_encoder): None for m in config.methods() if _has_weights(m)
+                (m.start, m.encoder_weights, m.freeze_encoder, m.start_from): None
+                for m in config.methods()
+                if _has_weights(m)
             }
-            starts = starts or {("", str(config.encoder_weights), config.freeze_encoder): None}
+            starts = starts or {("", str(config.encoder_weights), config.freeze_encoder, config.start_from): None}
         elif _has_weights(config):
-            starts[config.start, config.encoder_weights, config.freeze_encoder] = None
-    groups: dict[tuple[str, str, bool], list[str]] = {}
-    for name, weights, frozen in sorted(starts) or [("", "none", False)]:
+            starts[config.start, config.encoder_weights, config.freeze_encoder, config.start_from] = None
+    groups: dict[tuple[str, str, bool, str], list[str]] = {}
+    for name, weights, frozen, network in sorted(starts) or [("", "none", False, "none")]:
         kind = weights if weights in ("none", "imagenet") else "file"
-        groups.setdefault((name, kind, frozen), []).append(weights)
+        groups.setdefault((name, kind, frozen, network), []).append(weights)
     parts = []
-    for (name, kind, frozen), files in groups.items():
-        if kind == "none":
+    for (name, kind, frozen, network), files in groups.items():
+        if network != "none":
+            text = f"networks started from all weights of {name_network(network)}{', encoders frozen' * frozen}"
+        elif kind == "none":
             text = "trained from scratch, without ImageNet weights"
         else:
             noun = "the file" if len(files) == 1 else "the files"
@@ -111,7 +117,7 @@ def weight_origins(runs: Iterable[Run]) -> dict[str, Mapping[str, Any]]:
 
 
 def _has_weights(config: RunConfig | Method) -> bool:
-    return ENCODERS[config.encoder].backbone is not None
+    return ENCODERS[config.encoder].backbone is not None or config.start_from != "none"
 
 
 def version_text(record: Mapping[str, Any]) -> str:
@@ -151,8 +157,15 @@ def _describe_study(config: StudyConfig, dataset: Mapping[str, Any], complete: S
         f"Cases were split{' into ' + sizes if sizes else ''} with seed {config.split_seed}, stratified by cell type "
         "where it is known"
         + (f", in {config.folds} folds of a cross-validation" if config.folds > 1 else "")
-        + "; all networks used the same split.",
+        + f"; all networks used the same split.{_describe_drawn(config)}",
     ]
+
+
+def _describe_drawn(config: StudyConfig) -> str:
+    if not config.max_training_cases:
+        return ""
+    drawn = count(config.max_training_cases, "training image")
+    return f" At most {drawn} per fold were drawn at random, the same for all networks; the others were not used."
 
 
 def _describe_ignored(dataset: Mapping[str, Any]) -> list[str]:
@@ -319,6 +332,9 @@ def _start(config: StudyConfig) -> str:
         parts = [f"{name}: {_start_clause(start)}" for name, start in config.starts.items()]
         plain = "; the plain U-Net started from random weights" if "unet" in config.encoders else ""
         return f"started in {count(len(parts), 'way')} ({'; '.join(parts)}{plain})"
+    if config.start_from != "none":
+        frozen = " (encoder frozen)" * config.freeze_encoder
+        return f"started from all weights of {name_network(config.start_from)}{frozen}"
     if config.encoder_weights == "none":
         return "trained from scratch (random weights)"
     start = EncoderStart(encoder_weights=config.encoder_weights, freeze_encoder=config.freeze_encoder)
@@ -328,6 +344,8 @@ def _start(config: StudyConfig) -> str:
 
 
 def _start_clause(start: EncoderStart) -> str:
+    if start.start_from != "none":
+        return f"all weights of {name_network(start.start_from)}{', encoders not trained' * start.freeze_encoder}"
     if start.encoder_weights == "none":
         return "random weights"
     return f"encoders from {_source(start)}, {'not trained' if start.freeze_encoder else 'trained further'}"
