@@ -60,6 +60,7 @@ PARSED = {
     "data fetch": "downloads images",
     "starter build": "trains a network for hours; tests/study/test_starter.py replaces the training",
     "segment path/to/images --out": "needs the starter; tests/inference/test_starter_file.py segments with a small one",
+    "annotate-next": "needs the starter; tests/inference/test_annotate_next.py runs it with another network",
     "weights fetch": "downloads weights",
     "weights convert": "needs a downloaded file; tests/nets/test_convert_weights.py converts one of the same layout",
     "report outputs/": "needs the public images; tests/test_reference.py builds the tables of a restored study",

@@ -1,4 +1,4 @@
-"""Commands of networks: encoders, methods, segment, export, starter, weights."""
+"""Commands of networks: encoders, methods, segment, annotate-next, export, starter, weights."""
 
 from __future__ import annotations
 
@@ -7,12 +7,53 @@ from typing import Annotated
 
 import typer
 
-from wbcstudy.cli.arguments import RUN_OR_STUDY, complete_encoder, complete_network, examples, one_of, read_number
+from wbcstudy.cli.arguments import (
+    RUN_OR_STUDY,
+    complete_dataset,
+    complete_encoder,
+    complete_network,
+    examples,
+    one_of,
+    read_number,
+)
 from wbcstudy.cli.output import show
 
 app = typer.Typer()
 starter = typer.Typer(no_args_is_help=True, help="Build the network that segments images without annotations.")
 weights = typer.Typer(no_args_is_help=True, help="List, download and convert pretrained weights of the encoders.")
+
+# Options that `segment` and `annotate-next` share.
+_ImagesArgument = Annotated[list[Path], typer.Argument(help="Images or folders of images.", show_default=False)]
+_ModelOption = Annotated[
+    str,
+    typer.Option(
+        help=RUN_OR_STUDY + " Default: the starter (`wbcstudy starter build`).", autocompletion=complete_network
+    ),
+]
+_PixelOption = Annotated[
+    float | None,
+    typer.Option(
+        parser=read_number,
+        metavar="NUMBER",
+        help="Pixel size in µm. Adds areas in µm², and sets the scale if the training images have a pixel size.",
+    ),
+]
+_ScaleOption = Annotated[
+    float | None,
+    typer.Option(
+        parser=read_number,
+        metavar="NUMBER",
+        help="Size of the cells in px, relative to the training images: 2 means twice as large. Default: found by "
+        "itself where the pixel sizes are not known and the images have another size than the training images.",
+    ),
+]
+_StainOption = Annotated[
+    str,
+    typer.Option(
+        help="Bring the colours to those of the training images first: none, reinhard, macenko, or auto (only "
+        "where the colours are far off and the result is then more plausible)."
+    ),
+]
 
 
 @app.command(epilog=examples("wbcstudy encoders"))
@@ -45,7 +86,7 @@ def methods() -> None:
     )
 )
 def segment(
-    images: Annotated[list[Path], typer.Argument(help="Images or folders of images.", show_default=False)],
+    images: _ImagesArgument,
     out: Annotated[
         Path,
         typer.Option(
@@ -53,20 +94,8 @@ def segment(
             show_default=False,
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option(
-            help=RUN_OR_STUDY + " Default: the starter (`wbcstudy starter build`).", autocompletion=complete_network
-        ),
-    ] = "starter",
-    pixel_um: Annotated[
-        float | None,
-        typer.Option(
-            parser=read_number,
-            metavar="NUMBER",
-            help="Pixel size in µm. Adds areas in µm², and sets the scale if the training images have a pixel size.",
-        ),
-    ] = None,
+    model: _ModelOption = "starter",
+    pixel_um: _PixelOption = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
     also: Annotated[
         str,
@@ -79,22 +108,8 @@ def segment(
         str,
         typer.Option(help="auto, whole (resize the image) or tiles.", autocompletion=one_of("auto", "whole", "tiles")),
     ] = "auto",
-    scale: Annotated[
-        float | None,
-        typer.Option(
-            parser=read_number,
-            metavar="NUMBER",
-            help="Size of the cells in px, relative to the training images: 2 means twice as large. Default: found by "
-            "itself where the pixel sizes are not known and the images have another size than the training images.",
-        ),
-    ] = None,
-    stain: Annotated[
-        str,
-        typer.Option(
-            help="Bring the colours to those of the training images first: none, reinhard, macenko, or auto (only "
-            "where the colours are far off and the result is then more plausible)."
-        ),
-    ] = "auto",
+    scale: _ScaleOption = None,
+    stain: _StainOption = "auto",
 ) -> None:
     """Segment new images, separate touching cells and measure each cell.
 
@@ -113,6 +128,49 @@ def segment(
     for line in summary.lines():
         show(line)
     raise typer.Exit(0 if summary.ok else 1)
+
+
+@app.command(
+    "annotate-next",
+    epilog=examples(
+        "wbcstudy annotate-next slides/ --count 10 --out to_annotate",
+        "wbcstudy annotate-next slides/ --done to_annotate --out to_annotate_2",
+    ),
+)
+def _annotate_next(
+    images: _ImagesArgument,
+    out: Annotated[Path, typer.Option(help="New folder to write; nothing is overwritten.")] = Path("to_annotate"),
+    wanted: Annotated[int, typer.Option("--count", help="Number of images to list.")] = 10,
+    done: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or dataset.yaml of images that have masks already. They are not listed, nor are images like "
+            "them.",
+            autocompletion=complete_dataset,
+        ),
+    ] = None,
+    model: _ModelOption = "starter",
+    pixel_um: _PixelOption = None,
+    scale: _ScaleOption = None,
+    stain: _StainOption = "auto",
+) -> None:
+    """List the images whose annotation would help most, and write a network's masks as drafts to correct.
+
+    Images come first if the network is uncertain about their cells, and if they are like many others but unlike those
+    that are annotated or listed before. Images are found as by `segment`. Exits with 1 if an image or folder cannot be
+    read.
+    """
+    from rich.console import Console
+
+    from wbcstudy.inference.annotate_next import annotate_next
+    from wbcstudy.inference.folder import Settings, progress_bar
+
+    settings = Settings(scale=scale, pixel_um=pixel_um, stain=stain)
+    with progress_bar(Console(stderr=True), "Comparing") as (report, step):
+        suggestion = annotate_next(images, model, out, settings, wanted, done, report, step)
+    for line in suggestion.lines:
+        show(line)
+    raise typer.Exit(0 if suggestion.ok else 1)
 
 
 @app.command(

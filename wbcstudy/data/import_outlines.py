@@ -14,20 +14,19 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from wbcstudy.config_io import yaml_line
 from wbcstudy.data.class_names import guess_label
 from wbcstudy.data.images import read_shape
+from wbcstudy.data.new_dataset import MASK_VALUES, dataset_name, new_names, new_pair, write_dataset_yaml
 from wbcstudy.data.outline_files import FORMATS, Annotated, Outline, read_embedded_image, read_outlines
-from wbcstudy.data.propose_files import IMAGE_SUFFIXES, describe_pairs, list_folder
-from wbcstudy.errors import StudyError, printable
+from wbcstudy.data.propose_files import IMAGE_SUFFIXES, count_mask_folders, list_folder, shared_folders
+from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, escape_cell, temporary_folder
-from wbcstudy.labels import BACKGROUND, CYTOPLASM, LABELS, NUCLEUS
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 from wbcstudy.registry import pick
 from wbcstudy.wording import count, join_words
 
 # What an outline may mean; a whole cell becomes cytoplasm where no nucleus is drawn over it.
 MEANINGS = {"nucleus": NUCLEUS, "cell": CYTOPLASM, "cytoplasm": CYTOPLASM, "background": BACKGROUND}
-_GREY = np.array([0, 128, 255], np.uint8)
 # Pixels of the bounding box times points: about a minute.
 _MOST_WORK = 3e10
 
@@ -107,7 +106,7 @@ def import_outlines(form: str, source: Path, out: Path, classes: Mapping[str, st
     try:
         with temporary_folder(out.parent) as temporary:
             part = temporary / "dataset"
-            _write(part, source, by_image, meanings, summary, _name(out))
+            _write(part, source, by_image, meanings, summary, dataset_name(out))
             if out.is_dir():
                 out.rmdir()
             part.rename(out)
@@ -221,11 +220,22 @@ def _find_images(
             files = list(images)
         same = [path for path in files if f"/{path}".endswith(f"/{entry.image}")]
         near = [path for path in same or files if path.parent == entry.source.parent] or same or files
+        if len(near) > 1:
+            near = _nearest(near, entry.source)
         if not near and entry.embedded:
             pairs.append((entry, entry.source))
         else:
             pairs.append((entry, near[0] if len(near) == 1 else f"{'several' if near else 'no'} images of this name"))
     return pairs
+
+
+def _nearest(paths: Sequence[PurePosixPath], source: PurePosixPath) -> list[PurePosixPath]:
+    """Return the files that are in no folder of masks and share most folders with the source.
+
+    For `geojson/slide1/a.geojson`, `images/slide1/a.png` rather than `masks/slide1/a.png` or `images/slide2/a.png`.
+    """
+    ranks = {path: (-count_mask_folders(path), shared_folders(path, source)) for path in paths}
+    return [path for path in paths if ranks[path] == max(ranks.values())]
 
 
 def _write(part: Path, source: Path, by_image, meanings: Mapping[str, str], summary: Summary, name: str) -> None:
@@ -236,7 +246,7 @@ def _write(part: Path, source: Path, by_image, meanings: Mapping[str, str], summ
             summary.left_out.append((str(entry.source), entry.image, image))
         else:
             groups.setdefault(image, []).append(entry)
-    names = _new_names(list(groups))
+    names = new_names(list(groups))
     pairs = []
     for image, entries in groups.items():
         stored, new_name = source / image, names[image]
@@ -251,11 +261,11 @@ def _write(part: Path, source: Path, by_image, meanings: Mapping[str, str], summ
         mask = _draw(stored, image, entries, meanings, summary)
         if mask is None:
             continue
-        pairs.append(("images" / new_name, "masks" / new_name.with_suffix(".png")))
+        pairs.append(new_pair(new_name))
         for path in pairs[-1]:
             (part / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(stored, part / pairs[-1][0])
-        Image.fromarray(_GREY[mask]).save(part / pairs[-1][1])
+        Image.fromarray(MASK_VALUES[mask]).save(part / pairs[-1][1])
         summary.images += 1
     if not summary.images:
         reasons = join_words(sorted({reason for *_, reason in summary.left_out}), most=3)
@@ -264,13 +274,8 @@ def _write(part: Path, source: Path, by_image, meanings: Mapping[str, str], summ
             expected="images whose names are those in the files of outlines, in the same folder or below",
             fix="Copy the images into the folder, under their original names.",
         )
-    (images, masks), questions = describe_pairs(pairs)
-    values = {"name": name, "images": images, "masks": masks, "labels": dict(zip(LABELS, _GREY.tolist(), strict=True))}
-    lines = ["# Written by `wbcstudy data import`. A pixel belongs to an outline if its centre is inside."]
-    lines += [f"# CHECK: {printable(' '.join(question.split()))}" for question in questions]
-    lines += [yaml_line(*pair) for pair in values.items()]
-    (part / "dataset.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    summary.questions += questions
+    comment = "Written by `wbcstudy data import`. A pixel belongs to an outline if its centre is inside."
+    summary.questions += write_dataset_yaml(part, name, pairs, comment)
     with (part / "left_out.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         rows = [("file", "object", "reason"), *summary.left_out]
         csv.writer(file, lineterminator="\n").writerows([escape_cell(cell) for cell in row] for row in rows)
@@ -315,21 +320,3 @@ def _draw(
         summary.left_out.append((str(image), "image", "no outline of a nucleus or cell"))
         return None
     return mask
-
-
-def _new_names(images: Sequence[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
-    """Name the copies of images: folders are kept where they differ, since they may be patients."""
-    if len({image.parent for image in images}) == 1:
-        names = {image: PurePosixPath(image.name) for image in images}
-    elif len({len(image.parts) for image in images}) == 1:
-        names = {image: image for image in images}
-    else:
-        names = {image: PurePosixPath("_".join(image.parts)) for image in images}
-    if len({name.with_suffix("") for name in names.values()}) < len(names):
-        # a.png and a.jpg would share a mask.
-        names = {image: PurePosixPath(f"{number:04d}_{image.name}") for number, image in enumerate(images, 1)}
-    return names
-
-
-def _name(out: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", out.resolve().name).strip("_.-")[:60] or "imported"

@@ -201,7 +201,7 @@ def _match(images, masks, affixes: tuple | None) -> tuple[list[tuple], list[tupl
         candidates = by_core.get(core, []) if core is not None else []
         if not candidates:
             continue
-        scores = [_agreement(image, mask) for image in candidates]
+        scores = [shared_folders(image, mask) for image in candidates]
         nearest = [image for image, score in zip(candidates, scores, strict=True) if score == max(scores)]
         if len(nearest) > 1:
             tied.append((0, nearest))
@@ -216,9 +216,14 @@ def _match(images, masks, affixes: tuple | None) -> tuple[list[tuple], list[tupl
     return pairs, tied
 
 
-def _agreement(image: PurePosixPath, mask: PurePosixPath) -> int:
+def shared_folders(first: PurePosixPath, second: PurePosixPath) -> int:
     """Return the number of folders that two paths share."""
-    return sum((Counter(image.parts[:-1]) & Counter(mask.parts[:-1])).values())
+    return sum((Counter(first.parts[:-1]) & Counter(second.parts[:-1])).values())
+
+
+def count_mask_folders(path: PurePosixPath) -> int:
+    """Return the number of folders of a path whose names say that they hold masks."""
+    return sum(bool(_MASK_WORDS.search(part)) for part in path.parts[:-1])
 
 
 def _part(path: PurePosixPath, position: int) -> str:

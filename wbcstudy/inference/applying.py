@@ -105,11 +105,16 @@ def _distance(image: np.ndarray, network: Network) -> float | None:
 
 
 def _predict(image, network: Network, tiling: Tiling, stain: str, distance: float | None) -> Prediction:
-    if stain != "none":
-        from wbcstudy.nets.stain import normalise_image
+    return Prediction(predict_image(change_colours(image, network, stain), network, tiling), stain, distance)
 
-        image = normalise_image(image, stain, network.stain_target(stain))
-    return Prediction(predict_image(image, network, tiling), stain, distance)
+
+def change_colours(image: np.ndarray, network: Network, stain: str) -> np.ndarray:
+    """Bring an image's colours, uint8 (H, W, 3), to those of the training images by "reinhard", "macenko" or "none"."""
+    if stain == "none":
+        return image
+    from wbcstudy.nets.stain import normalise_image
+
+    return normalise_image(image, stain, network.stain_target(stain))
 
 
 def predict_image(image: np.ndarray, network: Network, tiling: Tiling) -> np.ndarray:

@@ -7,16 +7,20 @@ so all images of a folder share it; single cells of different types would give d
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from wbcstudy.data.images import read_image, read_shape
+from wbcstudy.errors import StudyError
 from wbcstudy.inference.applying import Stain, apply_network
 from wbcstudy.inference.network import Network
 from wbcstudy.inference.split_cells import split_cells
-from wbcstudy.inference.tiling import TrainingScale, choose_tiling
+from wbcstudy.inference.tiling import TrainingScale, Way, choose_tiling
 from wbcstudy.labels import NUCLEUS
 from wbcstudy.wording import count
 
@@ -62,6 +66,39 @@ def pick_evenly(values: list, most: int = MOST_IMAGES) -> list:
     """Pick at most `most` values, evenly spread."""
     step = max(1, -(-len(values) // most))
     return values[::step]
+
+
+def share_scale(
+    paths: Sequence[Path], network: Network, way: Way, scale: float | None, pixel_um: float | None, stain: Stain
+) -> FoundScale | float | None:
+    """Return the scale that the images of a folder share: as given, or found in some of them.
+
+    Args:
+        paths: image files. Those that cannot be read are left out.
+        network: the network.
+        way: as in `tiling.choose_tiling`, as the next two.
+        scale: the scale, None if it is not given.
+        pixel_um: side of a pixel in micrometres, or None.
+        stain: as in `applying.apply_network`.
+
+    Returns:
+        The scale; 1 if it was searched and not found; None if no image needs it.
+    """
+    if way != "auto" or scale is not None or not network.training.cell_px:
+        return scale
+    needing = []
+    for path in pick_evenly(list(paths)):
+        # Images that cannot be read are reported later.
+        with contextlib.suppress(Exception):
+            if needs_scale(network.training, read_shape(path), None, pixel_um):
+                needing.append(path)
+    return (find_scale(_read_images(needing), network, stain) or 1.0) if needing else None
+
+
+def _read_images(paths: Sequence[Path]) -> Iterator[np.ndarray]:
+    for path in paths:
+        with contextlib.suppress(StudyError, OSError, MemoryError):
+            yield read_image(path)
 
 
 def find_scale(images: Iterable[np.ndarray], network: Network, stain: Stain = "auto") -> FoundScale | None:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wbcstudy import __version__
-from wbcstudy.data.images import is_grey, read_image, read_shape
+from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError, printable, printable_name
 from wbcstudy.files import atomic_write, escape_cell, expand_home, read_json, write_json
 from wbcstudy.inference.applying import Stain, check_stain
-from wbcstudy.inference.find_scale import FoundScale, find_scale, needs_scale, pick_evenly
+from wbcstudy.inference.find_scale import FoundScale, share_scale
 from wbcstudy.inference.image import segment_image
 from wbcstudy.inference.inputs import Inputs, find_inputs, input_folder
 from wbcstudy.inference.network import Network, load_network
 from wbcstudy.inference.results import IMAGE_COLUMNS, Results, join_tables
-from wbcstudy.inference.summary import Failure, Summary, failure_kind, write_notes
+from wbcstudy.inference.summary import Failure, Summary, explain_failure, failure_kind, image_facts, write_notes
 from wbcstudy.inference.tiling import Tiling, Way, choose_tiling
 
 if TYPE_CHECKING:
@@ -115,11 +115,13 @@ def segment_images(
 
 
 @contextlib.contextmanager
-def progress_bar(console: Console) -> Iterator[tuple[Callable[[str], Any], Callable[[int, int], Any]]]:
+def progress_bar(
+    console: Console, title: str = "Segmenting"
+) -> Iterator[tuple[Callable[[str], Any], Callable[[int, int], Any]]]:
     """Yield `show` and `step` for `segment_images`: a bar in a terminal, a line now and then in a log."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("Segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("images", total=None)
 
@@ -182,24 +184,13 @@ def _find_scale(results: Results, listing: Inputs, network: Network, settings: S
         # Of an earlier version, which took the scale of the training images unless both pixel sizes are known.
         return None if settings.pixel_um and network.training.pixel_size_um else 1.0
     if "found_scale" not in stored:
-        images = []
-        for path in pick_evenly(list(listing.images.values())):
-            # Images that cannot be read are reported later.
-            with contextlib.suppress(Exception):
-                if needs_scale(network.training, read_shape(path), None, settings.pixel_um):
-                    images.append(path)
-        shared = find_scale(_read_images(images), network, settings.stain) if images else None
-        stored["found_scale"] = asdict(shared) if shared else 1.0 if images else None
+        paths = list(listing.images.values())
+        shared = share_scale(paths, network, settings.way, settings.scale, settings.pixel_um, settings.stain)
+        stored["found_scale"] = asdict(shared) if isinstance(shared, FoundScale) else shared
         with results.writing():
             write_json(results.settings, stored)
     value = stored["found_scale"]
     return FoundScale(**value) if isinstance(value, dict) else value
-
-
-def _read_images(paths: Sequence[Path]) -> Iterator[np.ndarray]:
-    for path in paths:
-        with contextlib.suppress(StudyError, OSError, MemoryError):
-            yield read_image(path)
 
 
 def _check_images(results: Results, images: Mapping[str, Path]) -> None:
@@ -245,15 +236,11 @@ def _segment_one(
         if (cells := int(segmentation.instances.max())) > _MAX_CELLS:
             raise StudyError(f"The image has {cells} cells.", expected=f"at most {_MAX_CELLS}", fix="Crop the image.")
     except Exception as error:  # whatever a damaged file causes in a decoder: the other images are not affected
-        failure = _explain(error)
+        failure = explain_failure(error)
         with results.writing():
             _write(lambda: write_json(results.file("records", name), record | {"error": failure.reason}))
         return failure
-    record |= {"status": "complete", "height_px": image.shape[0], "width_px": image.shape[1]}
-    record |= {"way": segmentation.way.name, "why": segmentation.way.reason, "cells": cells}
-    record |= {"scale": segmentation.way.scale, "stain": segmentation.stain, "doubts": list(segmentation.doubts)}
-    record |= {"cell_px": _median_diameter(segmentation.instances), "brightest": int(image.max())}
-    record |= {"one_colour": bool(image.min() == image.max()), "grey": is_grey(image)}
+    record |= {"status": "complete"} | image_facts(segmentation)
 
     def write() -> None:
         file = (PurePosixPath(name).parent / printable_name(path.name)).as_posix()
@@ -274,29 +261,6 @@ def _write(write: Callable[[], None]) -> Failure | None:
         reason = f"Its results cannot be written under this name: {error.strerror}."
         return Failure(reason, "Rename the file, or choose an output folder on another disk.")
     return None
-
-
-def _explain(error: Exception) -> Failure:
-    """Return the reason and the advice of an error in one image."""
-    if isinstance(error, StudyError):
-        return Failure(printable_name(error.message), error.fix)
-    # TensorFlow's error for memory is no MemoryError.
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        return Failure(
-            "The memory is not sufficient for this image.", "Crop or shrink the image, or close other programs."
-        )
-    if isinstance(error, OSError):
-        return Failure(
-            printable_name(f"The file cannot be read: {error.strerror or error}."), "Check that you may read it."
-        )
-    text = printable_name(f"Unexpected {type(error).__name__}: {error}")
-    return Failure(text, "This is a bug in wbcstudy. Report it with the image.")
-
-
-def _median_diameter(instances: np.ndarray) -> float | None:
-    """Return the median diameter in px of discs with the cells' areas."""
-    areas = np.bincount(instances.ravel())[1:]
-    return round(float(np.median(2 * np.sqrt(areas[areas > 0] / np.pi))), 1) if (areas > 0).any() else None
 
 
 def _summarise(

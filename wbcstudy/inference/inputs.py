@@ -20,6 +20,8 @@ from wbcstudy.inference.results import FILE_SUFFIXES, Results
 from wbcstudy.wording import count, join_words
 
 SUFFIXES = (".bmp", ".dib", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+# In a folder of `annotate-next`: the network and the settings.
+DRAFTS_FILE = "annotate_next.json"
 # Images of other formats, of slide scanners and of microscopes.
 _OTHER_FORMATS = (
     ".apng .avif .bif .cr2 .cr3 .czi .dcm .dicom .dng .eps .exr .gif .heic .heif .hdr .ico .ims .j2k .jp2 .jpf .jpx "
@@ -140,7 +142,7 @@ def _folder_reason(path: Path) -> str:
         return "hidden or of the system"
     if path.is_symlink():
         return "links to folders, which are not followed"
-    return "results of wbcstudy segment" if _holds_results(path) else ""
+    return "results of wbcstudy" if _holds_results(path) else ""
 
 
 def _file_reason(path: Path) -> str:
@@ -213,8 +215,9 @@ def _disk_name(name: str) -> str:
 
 
 def _holds_results(folder: Path) -> bool:
-    """Whether an earlier command wrote this folder: its images are overlays and masks."""
+    """Whether `segment` or `annotate-next` wrote this folder: its images are overlays, masks and copies."""
     try:
-        return "model_sha256" in (read_json(Results(folder).settings) or {})
+        files = (Results(folder).settings, folder / DRAFTS_FILE)
+        return any("model_sha256" in (read_json(file) or {}) for file in files)
     except OSError:
         return False

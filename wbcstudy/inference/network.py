@@ -64,6 +64,26 @@ class Network:
         any_size = tf.TensorSpec((1, None, None, 3), tf.float32)
         return tf.function(lambda images: self.model(images, training=False), input_signature=[any_size])
 
+    @functools.cached_property
+    def encode(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Return the activations at the end of the encoder, where the decoder begins to enlarge them.
+
+        A function of images as for `predict`, to float32 (1, h, w, C). None for a network without such a layer.
+        """
+        from wbcstudy.nets.backend import load_keras
+
+        keras = load_keras()
+        import tensorflow as tf
+
+        deepest = next((layer for layer in self.model.layers if isinstance(layer, keras.layers.UpSampling2D)), None)
+        if deepest is None:
+            return None
+        encoder = keras.Model(self.model.input, deepest.input)
+        any_size = tf.TensorSpec((1, None, None, 3), tf.float32)
+        compiled = tf.function(lambda images: encoder(images, training=False), input_signature=[any_size])
+        # Of a network in half precision, the activations are, too.
+        return lambda images: compiled(images.astype(np.float32)).numpy().astype(np.float32)
+
     @property
     def colours(self) -> dict[str, list[list[float]]] | None:
         """Colours of its training images, see `data.colours.summarise_colours`; None if not recorded."""

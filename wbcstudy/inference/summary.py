@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wbcstudy.data.images import DARK
-from wbcstudy.errors import printable_name
+from wbcstudy.data.images import DARK, is_grey
+from wbcstudy.errors import StudyError, printable_name
 from wbcstudy.inference.inputs import Inputs
 from wbcstudy.inference.network import Network
 from wbcstudy.inference.tiling import DESCRIPTIONS
@@ -20,6 +20,7 @@ from wbcstudy.wording import count, join_words
 
 if TYPE_CHECKING:
     from wbcstudy.inference.folder import Settings
+    from wbcstudy.inference.image import Segmentation
 
 # Cells larger or smaller than in training by this factor suggest a wrong scale.
 _ODD_SCALE = 1.5
@@ -65,16 +66,7 @@ class Summary:
     def lines(self) -> Iterator[str]:
         """Yield the lines to print at the end; the last one has the counts."""
         yield from self.notes
-        if self.failed:
-            yield f"{count(len(self.failed), 'image')} could not be segmented:"
-            groups = group_failures(self.failed, self.inputs.images)
-            for names in groups[:_MAX_LISTED_FAILURES]:
-                others = f" ({count(len(names), 'image')} with this fault: {join_words(names, most=5)})"
-                yield f"  {names[0]}: {self.failed[names[0]].reason}{others if len(names) > 1 else ''}"
-            if len(groups) > _MAX_LISTED_FAILURES:
-                yield f"  and {len(groups) - _MAX_LISTED_FAILURES} more, see images.csv"
-            for fix, number in Counter(failure.fix for failure in self.failed.values() if failure.fix).most_common():
-                yield f"To fix ({count(number, 'image')}): {fix}"
+        yield from failure_lines(self.failed, self.inputs.images)
         yield f"Gallery: {self.gallery}"
         kept = f" ({self.kept} already done)" if self.kept else ""
         failed = f", {len(self.failed)} failed" if self.failed else ""
@@ -82,6 +74,60 @@ class Summary:
         others = f", {left_out} left out (listed in images.csv)" if left_out else ""
         segmented = count(self.images - len(self.failed), "image")
         yield f"{count(self.cells, 'cell')} in {segmented}{kept}{failed}{others}."
+
+
+def image_facts(segmentation: Segmentation) -> dict[str, Any]:
+    """Return the facts about a segmented image that its record keeps and `write_notes` reads."""
+    image, instances = segmentation.image, segmentation.instances
+    areas = np.bincount(instances.ravel())[1:]
+    diameters = 2 * np.sqrt(areas[areas > 0] / np.pi)
+    return {
+        "height_px": image.shape[0],
+        "width_px": image.shape[1],
+        "way": segmentation.way.name,
+        "why": segmentation.way.reason,
+        "cells": int(instances.max()),
+        "scale": segmentation.way.scale,
+        "stain": segmentation.stain,
+        "doubts": list(segmentation.doubts),
+        # Of discs with the cells' areas.
+        "cell_px": round(float(np.median(diameters)), 1) if diameters.size else None,
+        "brightest": int(image.max()),
+        "one_colour": bool(image.min() == image.max()),
+        "grey": is_grey(image),
+    }
+
+
+def explain_failure(error: Exception) -> Failure:
+    """Return the reason and the advice of an error in one image."""
+    if isinstance(error, StudyError):
+        return Failure(printable_name(error.message), error.fix)
+    # TensorFlow's error for memory is no MemoryError.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return Failure(
+            "The memory is not sufficient for this image.", "Crop or shrink the image, or close other programs."
+        )
+    if isinstance(error, OSError):
+        return Failure(
+            printable_name(f"The file cannot be read: {error.strerror or error}."), "Check that you may read it."
+        )
+    text = printable_name(f"Unexpected {type(error).__name__}: {error}")
+    return Failure(text, "This is a bug in wbcstudy. Report it with the image.")
+
+
+def failure_lines(failed: Mapping[str, Failure], paths: Mapping[str, Path]) -> Iterator[str]:
+    """Yield lines about images that could not be segmented; arguments as for `group_failures`."""
+    if not failed:
+        return
+    yield f"{count(len(failed), 'image')} could not be segmented:"
+    groups = group_failures(failed, paths)
+    for names in groups[:_MAX_LISTED_FAILURES]:
+        others = f" ({count(len(names), 'image')} with this fault: {join_words(names, most=5)})"
+        yield f"  {names[0]}: {failed[names[0]].reason}{others if len(names) > 1 else ''}"
+    if len(groups) > _MAX_LISTED_FAILURES:
+        yield f"  and {len(groups) - _MAX_LISTED_FAILURES} more, see images.csv"
+    for fix, number in Counter(failure.fix for failure in failed.values() if failure.fix).most_common():
+        yield f"To fix ({count(number, 'image')}): {fix}"
 
 
 def failure_kind(failure: Failure, path: Path) -> str:
