@@ -151,7 +151,7 @@ def _leave_out_masks(listing: Inputs, annotated: AnnotatedFiles) -> None:
     for name, path in list(listing.images.items()):
         if path in annotated.masks:
             del listing.images[name]
-            listing.left_out.append(LeftOut(path, "masks of annotated images"))
+            listing.left_out.append(LeftOut(path, "that are masks of annotated images"))
 
 
 def _examine(
@@ -281,7 +281,8 @@ def _lines(
     questions: Sequence[str],
 ) -> Iterator[str]:
     """Yield the lines for the terminal: notes, the chosen images, and what to do next."""
-    yield from write_notes([record for name, record in examined.records.items()], network, settings, 0)
+    records = [record for name, record in examined.records.items() if name not in done_names]
+    yield from write_notes(records, network, settings, 0)
     yield from listing.lines()
     yield from failure_lines(examined.failed, {**listing.images, **done_names})
     if examined.like:
