@@ -14,10 +14,15 @@ from wbcstudy.inference.folder import Settings
 SIDE = 96
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """One run for all tests: its network is loaded once."""
+    return write_colour_run(tmp_path_factory.mktemp("outputs"), "cells", size=SIDE, trained=SIDE)
+
+
 @pytest.fixture
 def slides(places):
     """Six drawn smears, of which one is a brighter copy of another, and files that are no images."""
-    write_colour_run(places / "outputs", "cells", size=SIDE, trained=SIDE)
     folder = places / "slides"
     folder.mkdir()
     for seed in range(5):
@@ -33,9 +38,9 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_the_command_lists_images_and_writes_drafts(command, slides, places):
+def test_the_command_lists_images_and_writes_drafts(command, slides, places, model):
     out = places / "next"
-    code, printed, _ = command("annotate-next", slides, "--model", "cells", "--count", "3", "--out", out)
+    code, printed, _ = command("annotate-next", slides, "--model", model, "--count", "3", "--out", out)
     assert code == 0, printed
     table = rows(out / "next.csv")
     assert [row["rank"] for row in table] == ["1", "2", "3"]
@@ -55,50 +60,47 @@ def test_the_command_lists_images_and_writes_drafts(command, slides, places):
     assert code == 0, printed
 
 
-def test_corrected_masks_are_never_overwritten(command, slides, places):
+def test_corrected_masks_are_never_overwritten(command, slides, places, model):
     out = places / "next"
     (out / "masks").mkdir(parents=True)
     (out / "masks" / "0.png").write_bytes(b"corrected")
-    code, _, complaint = command("annotate-next", slides, "--model", "cells", "--out", out)
+    code, _, complaint = command("annotate-next", slides, "--model", model, "--out", out)
     assert code == 2 and "not empty" in complaint and "--done" in complaint
     assert [path.name for path in out.rglob("*")] == ["masks", "0.png"]
 
 
-def test_annotated_images_and_images_like_them_are_left_out(command, slides, places):
+def test_annotated_images_and_images_like_them_are_left_out(command, slides, places, model):
     first, second = places / "first", slides / "second"
-    assert command("annotate-next", slides, "--model", "cells", "--count", "2", "--out", first)[0] == 0
-    code, printed, _ = command("annotate-next", slides, "--model", "cells", "--done", first, "--out", second)
+    assert command("annotate-next", slides, "--model", model, "--count", "2", "--out", first)[0] == 0
+    code, printed, _ = command("annotate-next", slides, "--model", model, "--done", first, "--out", second)
     assert code == 0, printed
     before, after = ({row["image"] for row in rows(out / "next.csv")} for out in (first, second))
     assert not before & after and len(before | after) == 5 and "Annotated already: 2 images" in printed
     assert all(row["distance"] for row in rows(second / "next.csv"))
     # Nothing is left: its own drafts, inside of the folder, are not taken for images.
-    third = command(
-        "annotate-next", slides, "--model", "cells", "--done", second, "--count", "9", "--out", places / "3"
-    )
+    third = command("annotate-next", slides, "--model", model, "--done", second, "--count", "9", "--out", places / "3")
     assert third[0] == 0 and {row["image"] for row in rows(places / "3" / "next.csv")} == before
 
 
-def test_masks_of_annotated_images_are_no_images(command, slides, places):
+def test_masks_of_annotated_images_are_no_images(command, slides, places, model):
     out = places / "next"
-    assert command("annotate-next", slides, "--model", "cells", "--count", "2", "--out", out)[0] == 0
+    assert command("annotate-next", slides, "--model", model, "--count", "2", "--out", out)[0] == 0
     (out / "annotate_next.json").unlink()
-    code, _, complaint = command("annotate-next", out, "--model", "cells", "--done", out, "--out", places / "again")
+    code, _, complaint = command("annotate-next", out, "--model", model, "--done", out, "--out", places / "again")
     assert code == 2 and "No image is left to annotate: 2 images annotated" in complaint
     assert not (places / "again").exists()
 
 
-def test_an_unreadable_image_costs_only_itself(command, slides, places):
+def test_an_unreadable_image_costs_only_itself(command, slides, places, model):
     (slides / "broken.png").write_bytes(b"no image")
-    code, printed, complaint = command("annotate-next", slides, "--model", "cells", "--out", places / "next")
+    code, printed, complaint = command("annotate-next", slides, "--model", model, "--out", places / "next")
     assert code == 1 and "1 image could not be segmented" in printed and "Skipped broken" in complaint
     assert [row["status"] for row in rows(places / "next" / "images.csv") if row["image"] == "broken"] == ["failed"]
 
 
-def test_the_same_command_gives_the_same_list(slides, places):
+def test_the_same_command_gives_the_same_list(slides, places, model):
     from wbcstudy.inference.annotate_next import annotate_next
 
-    model = places / "outputs" / "cells"
     lists = [
         annotate_next([slides], model, places / name, Settings(stain="none"), 4, show=lambda line: None).images
         for name in ("a", "b")
@@ -107,6 +109,6 @@ def test_the_same_command_gives_the_same_list(slides, places):
     assert (places / "a" / "next.csv").read_bytes() == (places / "b" / "next.csv").read_bytes()
 
 
-def test_a_wrong_count_is_refused(command, slides):
-    code, _, complaint = command("annotate-next", slides, "--model", "cells", "--count", "0")
+def test_a_wrong_count_is_refused(command, slides, model):
+    code, _, complaint = command("annotate-next", slides, "--model", model, "--count", "0")
     assert code == 2 and "1 or more" in complaint

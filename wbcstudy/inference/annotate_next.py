@@ -255,7 +255,7 @@ def _write_images(path: Path, choices, examined: Examined, listing: Inputs, done
 
 
 def _record(network: Network, settings: Settings, scale, wanted: int, done, inputs) -> dict[str, Any]:
-    found = scale.scale if isinstance(scale, FoundScale) else scale
+    shared = scale.scale if isinstance(scale, FoundScale) else scale
     return {
         "model": network.name,
         "model_sha256": network.digest,
@@ -263,7 +263,7 @@ def _record(network: Network, settings: Settings, scale, wanted: int, done, inpu
         "done": None if done is None else printable(str(done)),
         "count": wanted,
         "way": settings.way,
-        "scale": found,
+        "scale": shared,
         "pixel_um": settings.pixel_um,
         "stain": settings.stain,
         "code_version": __version__,
