@@ -13,7 +13,9 @@ from wbcstudy.data.spec import read_spec
     [
         (["in/a.png", "in/b.png"], ["a.png", "b.png"]),
         (["p1/a.png", "p2/a.png"], ["p1/a.png", "p2/a.png"]),
+        (["in/p1/a.png", "in/p2/a.png"], ["p1/a.png", "p2/a.png"]),
         (["a.png", "p2/a.png"], ["a.png", "p2_a.png"]),
+        ([], []),
         (["a.png", "a.jpg"], ["0001_a.png", "0002_a.jpg"]),
     ],
 )

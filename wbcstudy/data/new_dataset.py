@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -20,12 +21,12 @@ MASK_VALUES = np.array([0, 128, 255], np.uint8)
 
 def new_names(images: Sequence[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
     """Name the copies of images: folders are kept where they differ, since they may be patients."""
-    if len({image.parent for image in images}) == 1:
-        names = {image: PurePosixPath(image.name) for image in images}
-    elif len({len(image.parts) for image in images}) == 1:
-        names = {image: image for image in images}
-    else:
-        names = {image: PurePosixPath("_".join(image.parts)) for image in images}
+    if not images:
+        return {}
+    common = os.path.commonpath([image.parent for image in images])
+    names = {image: image.relative_to(common) for image in images}
+    if len({len(image.parts) for image in images}) > 1:
+        names = {image: PurePosixPath("_".join(name.parts)) for image, name in names.items()}
     if len({name.with_suffix("") for name in names.values()}) < len(names):
         # a.png and a.jpg would share a mask.
         names = {image: PurePosixPath(f"{number:04d}_{image.name}") for number, image in enumerate(images, 1)}
