@@ -13,7 +13,7 @@ from wbcstudy.config import RunConfig
 from wbcstudy.errors import StudyError
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.losses import build_loss
-from wbcstudy.nets.model_file import load_model
+from wbcstudy.nets.model_file import copy_weights, load_model
 from wbcstudy.nets.prediction import predict_probabilities
 from wbcstudy.nets.unet import build_unet
 
@@ -68,7 +68,7 @@ def test_a_saved_model_loads_in_another_process_with_and_without_its_loss(tmp_pa
         assert "tensorflow" not in sys.modules
         from pathlib import Path
         import numpy as np
-        from wbcstudy.nets.model_file import load_model
+        from wbcstudy.nets.model_file import copy_weights, load_model
         from wbcstudy.nets.prediction import predict_probabilities
         folder = Path({str(tmp_path)!r})
         model = load_model(folder / "model.keras")
@@ -99,3 +99,35 @@ def test_code_in_a_model_file_is_not_run(tmp_path):
     keras.Model(image, output).save(tmp_path / "code.keras")
     with pytest.raises(StudyError, match=r"code\.keras is not a model of this project"):
         load_model(tmp_path / "code.keras")
+
+
+def test_a_network_takes_all_weights_of_another_with_its_encoder(tmp_path):
+    source = build_unet(RunConfig(encoder="mobilenet", seed=1))
+    for layer in source.layers:
+        if layer.name.endswith("bn"):
+            layer.moving_mean.assign(layer.moving_mean + 0.5)
+    source.save(tmp_path / "model.keras")
+    config = RunConfig(encoder="mobilenet", start_from="x", freeze_encoder=True, stain_normalisation="reinhard", seed=2)
+    model = build_unet(config)
+    assert copy_weights(model, tmp_path / "model.keras") == len([layer for layer in source.layers if layer.weights])
+    own = [weight for layer in model.layers if layer.name != "stain_normalisation" for weight in layer.weights]
+    for mine, theirs in zip(own, source.weights, strict=True):
+        np.testing.assert_array_equal(mine.value.numpy(), theirs.value.numpy())
+    # The encoder stays frozen.
+    assert len(model.trainable_weights) < len(source.trainable_weights)
+
+
+def test_weights_of_another_network_or_that_are_no_numbers_change_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("wbcstudy.nets.unet._WIDTHS", (4, 8))
+    path, source = tmp_path / "model.keras", build_unet(RunConfig(encoder="unet", seed=1))
+    source.get_layer("head").bias.assign([np.nan, 0, 0])
+    source.save(path)
+    model = build_unet(RunConfig(encoder="unet", seed=2))
+    before = [weight.value.numpy() for weight in model.weights]
+    with pytest.raises(StudyError, match="'head' has a value that is not a finite number"):
+        copy_weights(model, path)
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.value.numpy(), value)
+    monkeypatch.setattr("wbcstudy.nets.unet._WIDTHS", (4, 8, 16))
+    with pytest.raises(StudyError, match="holds another network"):
+        copy_weights(build_unet(RunConfig(encoder="unet")), path)
