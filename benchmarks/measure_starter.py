@@ -32,8 +32,10 @@ from wbcstudy.inference.applying import STAINS
 from wbcstudy.inference.find_scale import find_scale, pick_evenly
 from wbcstudy.inference.image import predict_with, segment_image
 from wbcstudy.inference.network import Network, load_network
+from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 from wbcstudy.registry import METHODS
 from wbcstudy.scoring.evaluation import score_masks, summarise
+from wbcstudy.scoring.intervals import mean_interval
 
 TABLES = project_root() / "outputs" / "reference" / "starter"
 PARTS = ("all", "even", "odd")
@@ -65,8 +67,9 @@ def score(source: str, dataset: Dataset, cases: Sequence[Case], stain: str) -> t
     """Score a network or method; return the scores of each case, and facts of how it was applied."""
     facts: dict = {}
     if source in METHODS:
-        # These methods learn nothing; fitting only checks its input.
-        image, mask = read_case(dataset, cases[0])
+        # These methods learn nothing; fitting only checks that all labels occur.
+        image = np.zeros((2, 2, 3), np.uint8)
+        mask = np.uint8([[BACKGROUND, CYTOPLASM], [NUCLEUS, NUCLEUS]])
         method = build_method(source).fit([image], [mask], np.random.default_rng(0))
         predict = method.predict
     else:
@@ -105,7 +108,9 @@ def measure_scores(options: argparse.Namespace) -> None:
             if options.region and region not in options.region:
                 continue
             row = {"network": name, "dataset": dataset.name, "part": part, "stain": options.stain, "region": region}
-            row |= {"images": len(cases), "dice": values["dice"], "dice_mean": values["dice_mean"]} | facts
+            interval = mean_interval(frame.loc[frame["region"] == region, "dice"])
+            row |= {"images": len(cases), "dice": values["dice"], "dice_mean": values["dice_mean"]}
+            row |= {"dice_low": interval.low, "dice_high": interval.high} | facts
             rows.append(row)
             print(row, flush=True)
     _write("scores", rows, ["network", "dataset", "part", "stain", "region"])

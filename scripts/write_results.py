@@ -46,6 +46,13 @@ VGG16 = {
     "vgg16_hed_frozen": "HED edge weights, encoder frozen",
 }
 RETRAINED = "segmentation_wbc_1_float32"
+# Parts of a dataset in benchmarks/measure_starter.py.
+STARTER_PARTS = {
+    "all": "all",
+    "even": "half for choices",
+    "odd": "held-out half",
+    "without_test": "without test images",
+}
 
 
 def make_sections(reference: Path) -> str:
@@ -60,6 +67,7 @@ def make_sections(reference: Path) -> str:
         published_section(reference),
         earlier_methods_section(reference),
         transfer_section(reference),
+        starter_section(reference),
         settings_section(reference),
         *(protocol_section(reference / f"paper_protocol_{number}", number) for number in SETS),
         pretrained_section(reference),
@@ -250,6 +258,46 @@ def transfer_section(reference: Path) -> str:
     heads = ["encoder and loss", "trained on (networks)", "own test images", "scored on", "all its images"]
     text = "Mean Dice of nucleus / cytoplasm; for the other dataset with the 95 % interval over its images."
     return _section("Images from another laboratory", [text], heads, rows, studies)
+
+
+def starter_section(reference: Path) -> str:
+    """Scores of the starter on real images, next to methods that learn nothing."""
+    path = reference / "starter" / "scores.csv"
+    if not path.exists():
+        return ""
+    table = pd.read_csv(path)
+    rows = []
+    # The public datasets first, in each of them the starter first.
+    order = table.assign(other=table["dataset"] == "bcisc", method=table["network"] != "starter")
+    table = order.sort_values(["other", "dataset", "method", "part", "network"], kind="stable")
+    for keys, group in table.groupby(["dataset", "part", "network"], sort=False):
+        dataset, part, network = keys
+        cells = []
+        for region in (*REGIONS, "cell"):
+            row = group[group["region"] == region]
+            if row.empty:
+                cells.append("-")
+                continue
+            row = row.iloc[0]
+            cells.append(f"{_with_interval(row.dice_mean, row.dice_low, row.dice_high)}; {row.dice:.3f}")
+        scale = group["scale"].iloc[0]
+        rows.append(
+            [
+                _title(dataset).replace("bcisc", "BCISC"),
+                f"{group['images'].iloc[0]} ({STARTER_PARTS[part]})",
+                method_title(network) if network in METHODS else network,
+                "-" if pd.isna(scale) else f"{scale:g}",
+                *cells,
+            ]
+        )
+    text = (
+        "The starter is trained on drawn smears only. Scale and colours are found from the images, without masks. "
+        "Dice at the size of the images: mean with the 95 % interval over the images; pooled over all pixels. BCISC "
+        "has masks of whole cells only."
+    )
+    heads = ["images of", "number", "network or method", "scale", "nucleus", "cytoplasm", "cell"]
+    command = "python benchmarks/measure_starter.py scores starter segmentation_wbc_1"
+    return _section("Without annotations: the starter", [text], heads, rows, [], command)
 
 
 def settings_section(reference: Path) -> str:

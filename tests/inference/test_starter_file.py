@@ -6,11 +6,15 @@ from PIL import Image
 
 import wbcstudy
 from tests.helpers.colour_run import paint, round_cells, write_colour_run
+from wbcstudy.baselines.base import region_dice
 from wbcstudy.config import RunConfig
+from wbcstudy.data.synthetic.domains import DOMAINS
+from wbcstudy.data.synthetic.varied import make_varied_smear
 from wbcstudy.errors import StudyError
 from wbcstudy.inference import starter_file
 from wbcstudy.inference.network import load_network
 from wbcstudy.inference.starter_file import find_starter, own_starter, pack_starter, starter_path
+from wbcstudy.labels import IGNORED
 
 FIELD = paint(round_cells(32, 32, [(15, 15)]))
 
@@ -84,6 +88,19 @@ def test_the_shipped_starter_is_unpacked_to_a_folder_that_can_be_written(monkeyp
     monkeypatch.setenv("WBCSTUDY_WEIGHTS", str(tmp_path / "cache"))
     assert find_starter().is_relative_to(tmp_path / "cache")
     assert sorted(path.name for path in shipped.parent.iterdir()) == ["starter.zip", "starter.zip.sha256"]
+
+
+def test_the_shipped_starter_segments_smears_that_it_has_not_seen(monkeypatch, tmp_path):
+    monkeypatch.delenv("WBCSTUDY_STARTER", raising=False)
+    monkeypatch.setenv("WBCSTUDY_WEIGHTS", str(tmp_path))
+    network = load_network("starter")
+    assert network.run.record["status"] == "complete" and network.colours
+    smears = [make_varied_smear(90_000 + number, domain) for number, domain in enumerate(DOMAINS)]
+    expected, predicted = [], []
+    for smear in smears:
+        expected.append(smear.mask[smear.mask != IGNORED] > 0)
+        predicted.append(wbcstudy.segment(smear.image, network, scale=1).mask[smear.mask != IGNORED] > 0)
+    assert region_dice(np.concatenate(expected), np.concatenate(predicted)) > 0.85
 
 
 @pytest.mark.parametrize("content", [b"no zip", b""])

@@ -214,13 +214,13 @@ def export(
 @starter.command("build", epilog=examples("wbcstudy starter build --seed 0"))
 def _starter_build(
     seed: Annotated[int, typer.Option(help="Seed of the drawn smears and of the training.")] = 0,
-    cases: Annotated[int, typer.Option(help="Number of drawn smears.")] = 1600,
-    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 60,
+    cases: Annotated[int, typer.Option(help="Number of drawn smears.")] = 2400,
+    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 14,
     encoder: Annotated[str, typer.Option(help="Encoder of the U-Net.", autocompletion=complete_encoder)] = "mobilenet",
-    size: Annotated[int, typer.Option(help="Side of the network's input in px, a multiple of 32.")] = 128,
+    size: Annotated[int, typer.Option(help="Side of the network's input in px, a multiple of 32.")] = 96,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: where `segment` looks for it.")] = None,
 ) -> None:
-    """Train the starter on drawn smears, for images without annotations. Takes hours without a GPU.
+    """Train the starter on drawn smears, for images without annotations. Takes an hour without a GPU.
 
     Interrupted, the same command resumes. The file has at most 20 MB; its SHA-256 is written next to it.
     """

@@ -119,7 +119,7 @@ def find_starter() -> Path:
         raise StudyError(
             f"There is no starter network: {path} does not exist.",
             expected="a starter, or a network of your own",
-            fix=f"Build it once with `{BUILD} --seed 0` (hours without a GPU), or pass --model with a study or run.",
+            fix=f"Build it once with `{BUILD} --seed 0` (an hour without a GPU), or pass --model with a study or run.",
         )
     digest = sha256_sum(path)
     listed = _sum_path(path)
@@ -174,7 +174,9 @@ def _unpack(path: Path, run: RunFolder, config: RunConfig, record: dict[str, Any
     write_yaml(config, run.params)
     with atomic_write(run.model) as part:
         model.save(part)
-    write_record(run, record | {"status": "complete", "study": STARTER, "run": run.name})
+    # A record with scores has a scores.csv too, which a starter does not need.
+    kept = {name: value for name, value in record.items() if name != "scores"}
+    write_record(run, kept | {"status": "complete", "study": STARTER, "run": run.name})
 
 
 def _damaged(path: Path, reason: str) -> StudyError:

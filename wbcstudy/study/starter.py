@@ -46,10 +46,10 @@ cytoplasm, nucleus.
 def build_starter(
     seed: int = 0,
     *,
-    cases: int = 1600,
-    epochs: int = 60,
+    cases: int = 2400,
+    epochs: int = 14,
     encoder: str = "mobilenet",
-    image_size: int = 128,
+    image_size: int = 96,
     domains: Sequence[str] = tuple(DOMAINS),
     out: Path | None = None,
     show: Callable[[str], None] = print,
