@@ -11,7 +11,7 @@ from wbcstudy.inference.tiling import Tiling, TrainingScale
 from wbcstudy.labels import NUCLEUS
 from wbcstudy.wording import count
 
-# Thresholds, chosen on real and drawn images of training laboratories. Their error rates have not been measured.
+# Thresholds, chosen on real and drawn images of training laboratories. docs/guides/new_images.md has their error rates.
 _LOW_CONFIDENCE = 0.80
 # A cell is without nucleus if the nucleus has less than this share of its area.
 _NUCLEUS_SHARE = 0.05
