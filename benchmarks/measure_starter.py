@@ -1,8 +1,8 @@
-"""Score a network, or an earlier method without training, on datasets that it was not trained on.
+"""Score a network, or an earlier method fitted to drawn smears, on datasets that it was not trained on.
 
-    python benchmarks/measure_starter.py scores starter data/segmentation_wbc_2 --name starter
-    python benchmarks/measure_starter.py scores starter bcisc/dataset.yaml --part even --region cell
-    python benchmarks/measure_starter.py scores benomar2021 segmentation_wbc_2
+    python benchmarks/measure_starter.py scores starter segmentation_wbc_1 segmentation_wbc_2
+    python benchmarks/measure_starter.py scores starter bcisc/dataset.yaml --part odd --region cell
+    python benchmarks/measure_starter.py scores benomar2021 segmentation_wbc_1 segmentation_wbc_2
     python benchmarks/measure_starter.py scales starter
     python benchmarks/measure_starter.py doubts starter segmentation_wbc_1 segmentation_wbc_2
 
@@ -10,6 +10,13 @@
 count at the size of each image. `scales`: share of drawn fields whose scale is found within 15 %. `doubts`: share of
 images with a warning, real ones and drawn ones of another domain. Results: outputs/reference/starter/<command>.csv; a
 row of the same network, dataset, part and stain is replaced.
+
+BCISC (github.com/fpklipic/BCISC) is described by this dataset.yaml:
+
+    name: bcisc
+    images: sub-images/images/{cell_type}_{case}.jpg
+    masks: sub-images/masks/{cell_type}_{case}.png
+    labels: {background: 0, cytoplasm: 255, nucleus: none}
 """
 
 from __future__ import annotations
@@ -29,10 +36,9 @@ from wbcstudy.data.synthetic.domains import DOMAINS
 from wbcstudy.data.synthetic.varied import make_varied_smear
 from wbcstudy.files import atomic_write, project_root
 from wbcstudy.inference.applying import STAINS
-from wbcstudy.inference.find_scale import find_scale, pick_evenly
+from wbcstudy.inference.find_scale import FoundScale, find_scale, pick_evenly, share_scale
 from wbcstudy.inference.image import predict_with, segment_image
 from wbcstudy.inference.network import Network, load_network
-from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 from wbcstudy.registry import METHODS
 from wbcstudy.scoring.evaluation import score_masks, summarise
 from wbcstudy.scoring.intervals import mean_interval
@@ -40,6 +46,8 @@ from wbcstudy.scoring.intervals import mean_interval
 TABLES = project_root() / "outputs" / "reference" / "starter"
 PARTS = ("all", "even", "odd")
 _FIRST_SEED = 70_000
+# Drawn smears that an earlier method is fitted to.
+_FITTED = 40
 # Pixel sizes of the drawn fields in µm, and the side of a field: about that of a public image.
 PIXEL_SIZES = (0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25)
 _FIELD_UM = 32.0
@@ -67,15 +75,16 @@ def score(source: str, dataset: Dataset, cases: Sequence[Case], stain: str) -> t
     """Score a network or method; return the scores of each case, and facts of how it was applied."""
     facts: dict = {}
     if source in METHODS:
-        # These methods learn nothing; fitting only checks that all labels occur.
-        image = np.zeros((2, 2, 3), np.uint8)
-        mask = np.uint8([[BACKGROUND, CYTOPLASM], [NUCLEUS, NUCLEUS]])
-        method = build_method(source).fit([image], [mask], np.random.default_rng(0))
+        # Fitted to drawn smears only, as the starter: some methods choose channels and thresholds.
+        smears = [
+            make_varied_smear(_FIRST_SEED + number, list(DOMAINS)[number % len(DOMAINS)]) for number in range(_FITTED)
+        ]
+        images, masks = [smear.image for smear in smears], [smear.mask for smear in smears]
+        method = build_method(source).fit(images, masks, np.random.default_rng(0))
         predict = method.predict
     else:
         network = load_network(source)
-        images = (read_case(dataset, case)[0] for case in pick_evenly(list(cases)))
-        shared = find_scale(images, network, stain)
+        shared = share_scale([case.image_path for case in cases], network, "auto", None, None, stain)
         changed: list[bool] = []
 
         def predict(image: np.ndarray) -> np.ndarray:
@@ -83,7 +92,7 @@ def score(source: str, dataset: Dataset, cases: Sequence[Case], stain: str) -> t
             changed.append(prediction.stain != "none")
             return prediction.probabilities.argmax(axis=2).astype(np.uint8)
 
-        facts = {"scale": shared.scale if shared else None}
+        facts = {"scale": shared.scale if isinstance(shared, FoundScale) else shared}
     references, predictions = [], []
     for case in cases:
         image, mask = read_case(dataset, case)
@@ -207,7 +216,7 @@ def main() -> None:
     """Measure and write a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("scores", "scales", "doubts"))
-    parser.add_argument("source", help="a network as for `segment --model`, or an earlier method that learns nothing")
+    parser.add_argument("source", help="a network as for `segment --model`, or an earlier method")
     parser.add_argument("datasets", nargs="*", help="names or dataset.yaml files")
     parser.add_argument("--name", help="name in the table; default: the network's")
     parser.add_argument("--part", choices=PARTS, default="all", help="every second case of each cell type")

@@ -53,7 +53,7 @@ def test_the_scale_is_searched_only_if_nothing_else_gives_it(network):
 def test_segment_finds_and_states_the_scale_and_an_option_overrides_it(network):
     image = field(24)
     result = wbcstudy.segment(image, network)
-    assert result.way.scale == pytest.approx(2, rel=0.1) and "found by itself" in result.way.reason
+    assert result.way.scale == pytest.approx(2, rel=0.1) and "found automatically" in result.way.reason
     assert wbcstudy.segment(image, network, scale=1.3).way.scale == 1.3
 
 
@@ -64,7 +64,7 @@ def test_a_folder_has_one_scale_which_later_commands_keep(network, tmp_path):
     for number, radius in enumerate((18, 20, 19)):
         Image.fromarray(field(radius)).save(tmp_path / "images" / f"{number}.png")
     summary = segment_images([tmp_path / "images"], network, tmp_path / "out", Settings())
-    assert any("found by itself" in note for note in summary.notes)
+    assert any("found automatically" in note for note in summary.notes)
     table = (tmp_path / "out" / "images.csv").read_text().splitlines()
     column = table[0].split(",").index("scale")
     (scale,) = {row.split(",")[column] for row in table[1:]}

@@ -251,7 +251,7 @@ def test_a_note_points_out_cells_of_an_unexpected_size(places):
     assert any("Check the scale" in note and "--scale 0.4" in note for note in done.notes)
     assert not any("--pixel-um only" in note for note in done.notes)
     found = segment_images([places / "images"], "cells", places / "found")
-    assert any("scale 0.45 (found by itself" in note for note in found.notes)
+    assert any("scale 0.45 (found automatically" in note for note in found.notes)
     assert not any("Check the scale" in note for note in found.notes)
 
 

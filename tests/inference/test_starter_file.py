@@ -1,10 +1,14 @@
 """A starter file is small, complete and checked, and `segment` uses it without `--model`."""
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import wbcstudy
+from tests.helpers.checkout import ROOT
 from tests.helpers.colour_run import paint, round_cells, write_colour_run
 from wbcstudy.baselines.base import region_dice
 from wbcstudy.config import RunConfig
@@ -101,6 +105,17 @@ def test_the_shipped_starter_segments_smears_that_it_has_not_seen(monkeypatch, t
         expected.append(smear.mask[smear.mask != IGNORED] > 0)
         predicted.append(wbcstudy.segment(smear.image, network, scale=1).mask[smear.mask != IGNORED] > 0)
     assert region_dice(np.concatenate(expected), np.concatenate(predicted)) > 0.85
+
+
+def test_the_guide_has_the_numbers_of_the_shipped_starter():
+    with zipfile.ZipFile(starter_file.SHIPPED) as archive:
+        facts = json.loads(archive.read("starter.json"))
+    text = (ROOT / "docs" / "guides" / "without_annotations.md").read_text(encoding="utf-8")
+    record = facts["record"]
+    numbers = [f"{region} {row['dice']:.3f}" for region, row in record["scores"].items()]
+    numbers += [f"{record['split'][part]:,} to" for part in ("train", "validation", "test")]
+    numbers += [f"temperature {facts['temperature']:.2f}", f"{record['config']['epochs']} epochs"]
+    assert [number for number in numbers if number not in text] == []
 
 
 @pytest.mark.parametrize("content", [b"no zip", b""])

@@ -53,7 +53,7 @@ class FoundScale:
     @property
     def reason(self) -> str:
         """How it was found, for the reader of the results."""
-        return f"found by itself: cells of about {self.cell_px:.0f} px in {count(self.images, 'image')}"
+        return f"found automatically: cells of about {self.cell_px:.0f} px in {count(self.images, 'image')}"
 
 
 def needs_scale(training: TrainingScale, shape: tuple[int, int], scale: float | None, pixel_um: float | None) -> bool:

@@ -55,7 +55,7 @@ def own_starter() -> Path:
 def starter_path() -> Path:
     """Return the path of the starter that is used: your own one, else the one that comes with the package."""
     own = own_starter()
-    return own if "WBCSTUDY_STARTER" in os.environ or own.is_file() else SHIPPED
+    return own if os.environ.get("WBCSTUDY_STARTER") or own.is_file() else SHIPPED
 
 
 def pack_starter(run: Path, out: Path, temperature: float, card: str) -> Path:
@@ -183,5 +183,7 @@ def _damaged(path: Path, reason: str) -> StudyError:
     return StudyError(
         f"{path} is not a usable starter: {reason}.",
         expected=f"a file of `{BUILD}`",
-        fix=f"Delete it and build it again: {BUILD} --seed 0",
+        fix="Install wbcstudy again."
+        if path == SHIPPED
+        else f"Delete it, to use the starter of the package, or build it again: {BUILD} --seed 0",
     )
