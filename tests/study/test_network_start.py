@@ -18,7 +18,12 @@ from wbcstudy.nets.training import train
 from wbcstudy.nets.unet import build_unet
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import write_record
-from wbcstudy.study.network_start import check_network_starts, record_network_starts, start_from_network
+from wbcstudy.study.network_start import (
+    check_encoder_weights,
+    check_network_starts,
+    record_network_starts,
+    start_from_network,
+)
 from wbcstudy.study.plan import plan_repetition, prepare, read_plan
 from wbcstudy.study.record import describe_dataset
 
@@ -164,6 +169,20 @@ def test_a_network_that_saw_the_test_images_is_refused(first, own, cells, places
     with pytest.raises(StudyError, match=r"was trained on images of .* test case"):
         record_network_starts([config], *facts)
     assert "other" not in read_json(facts[0].network_starts)["sources"]
+
+
+def test_encoder_weights_of_a_run_that_saw_the_test_images_are_refused(first, own, cells):
+    same, other = first("same"), first("other", split_seed=1)
+    config, *facts = own("none", dataset=cells, encoder="mobilenet", encoder_weights=str(same.model))
+    check_encoder_weights([config], *facts)
+    config = own("none", dataset=cells, encoder="mobilenet", encoder_weights=str(other.model))[0]
+    with pytest.raises(StudyError, match=r"encoder_weights: other/.* was trained on images of .* test case"):
+        check_encoder_weights([config], *facts)
+    with pytest.raises(StudyError, match="encoder_weights: other/"):
+        start_from_network(None, config, *facts)
+    # A file of weights with another name says nothing about images.
+    moved = other.model.rename(other.model.with_name("weights.keras"))
+    check_encoder_weights([own("none", dataset=cells, encoder="mobilenet", encoder_weights=str(moved))[0]], *facts)
 
 
 def test_copies_of_the_images_under_other_names_are_found(first, own, cells, places):

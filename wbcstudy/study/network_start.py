@@ -21,6 +21,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.files import sha256_sum, write_json
 from wbcstudy.inference.network import find_run
 from wbcstudy.inference.starter_file import STARTER, starter_path
+from wbcstudy.nets.weights import find_weights
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.records import NetworkStartRecord, read_network_starts
 from wbcstudy.runs.results import Run, load_run
@@ -78,6 +79,30 @@ def record_network_starts(
     return recorded
 
 
+def check_encoder_weights(
+    configs: Iterable[RunConfig], study: StudyFolder, dataset: Dataset, splits: Sequence[Split]
+) -> None:
+    """Stop if `encoder_weights` is the network of a run that was trained on test images of this study.
+
+    Other files of weights pass: their images are not known.
+
+    Args:
+        configs: settings of the runs to train.
+        study: their study.
+        dataset: dataset of the study.
+        splits: all folds of the study.
+
+    Raises:
+        StudyError: see above.
+    """
+    for given, config in {config.encoder_weights: config for config in configs}.items():
+        if given in ("none", "imagenet"):
+            continue
+        folder = RunFolder(find_weights(config).resolve().parent)
+        if folder.model.name == find_weights(config).name and folder.record.is_file():
+            _find_seen(_trained_on(load_run(folder)), config, study, dataset, splits, "encoder_weights")
+
+
 def start_from_network(model, config: RunConfig, study: StudyFolder, dataset: Dataset, splits: Sequence[Split]):
     """Give a network the weights of the network that `start_from` names; without `start_from`, change nothing.
 
@@ -93,8 +118,9 @@ def start_from_network(model, config: RunConfig, study: StudyFolder, dataset: Da
 
     Raises:
         StudyError: the network is missing, has changed since the study began, has another encoder, or was trained on
-            test images of this study.
+            test images of this study (also as `encoder_weights`).
     """
+    check_encoder_weights([config], study, dataset, splits)
     if config.start_from == "none":
         return model
     from wbcstudy.nets.model_file import copy_weights
@@ -205,6 +231,7 @@ def _find_seen(
     study: StudyFolder,
     dataset: Dataset,
     splits: Sequence[Split],
+    setting: str = "start_from",
 ) -> dict[str, list[str]]:
     """Search the images of a study for those that a network was trained on or chosen by.
 
@@ -227,7 +254,7 @@ def _find_seen(
         trained, chosen_by = seen
         if cases := sorted(tested & (trained | chosen_by)):
             raise StudyError(
-                f"start_from: {facts['network']} was trained on images of {count(len(cases), 'test case')} of this "
+                f"{setting}: {facts['network']} was trained on images of {count(len(cases), 'test case')} of this "
                 f"study ({join_words(cases, most=5)}).",
                 expected="a network that has not seen the test images, whose scores would be too high",
                 fix="Start from a network of other images, or give this study the split of that network (the same "

@@ -19,7 +19,7 @@ from wbcstudy.data.arrays import read_cases
 from wbcstudy.data.check import check_dataset
 from wbcstudy.data.datasets import Dataset, load_dataset, read_case
 from wbcstudy.data.duplicates import DuplicateFinder, merge_groups
-from wbcstudy.data.images import read_image, read_shape
+from wbcstudy.data.images import read_image
 from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json, write_json
 from wbcstudy.labels import LABELS
@@ -263,18 +263,12 @@ def _apply(run: RunFolder, config: RunConfig, dataset: Dataset):
     """
     import pandas as pd
 
-    from wbcstudy.inference.find_scale import find_scale, needs_scale, pick_evenly
+    from wbcstudy.inference.find_scale import share_scale
     from wbcstudy.inference.image import predict_with
     from wbcstudy.inference.network import load_network
 
     network, pixel_um = load_network(run.path), dataset.spec.pixel_size_um
-    searched = [
-        case.image_path
-        for case in pick_evenly(list(dataset.cases))
-        if needs_scale(network.training, read_shape(case.image_path), None, pixel_um)
-    ]
-    # Where no scale is found, cells are taken to be as large as in training.
-    scale = (find_scale(map(read_image, searched), network, "none") or 1.0) if searched else None
+    scale = share_scale([case.image_path for case in dataset.cases], network, "auto", None, pixel_um, "none")
     frames, masks, tiling = [], [], None
     for case in dataset.cases:
         image, reference = read_case(dataset, case)

@@ -202,7 +202,7 @@ def prepare(plan: Plan) -> None:
     from wbcstudy.data.datasets import load_dataset
     from wbcstudy.data.duplicates import load_or_find_duplicates
     from wbcstudy.data.splits import load_or_make_splits
-    from wbcstudy.study.network_start import record_network_starts
+    from wbcstudy.study.network_start import check_encoder_weights, record_network_starts
     from wbcstudy.study.other_datasets import prepare_other_datasets
 
     folder = plan.folder
@@ -235,6 +235,7 @@ def prepare(plan: Plan) -> None:
             splits = load_or_make_splits(folder.split, dataset, plan.study)
             if starting := _starting(plan):
                 record_network_starts(starting, folder, dataset, splits)
+            check_encoder_weights(_waiting(plan), folder, dataset, splits)
             # Studies of earlier versions have a split but no record of duplicates.
             load_or_find_duplicates(folder.duplicates, dataset, plan.study.near_duplicates)
             groups = seal_record({"groups": dataset.groups})
@@ -332,9 +333,8 @@ def check_plan_weights(plan: Plan, download: bool = True) -> None:
         from wbcstudy.study.network_start import check_network_starts
 
         check_network_starts(starting, plan.folder)
-    waiting = [run for run in plan.runs if plan.folder.run(run.name).read_status() != "complete"]
     files = {}
-    for config in {(run.encoder, run.encoder_weights): run for run in waiting}.values():
+    for config in {(run.encoder, run.encoder_weights): run for run in _waiting(plan)}.values():
         if config.encoder_weights not in ("none", "imagenet"):
             files[config.encoder, find_weights(config)] = None
         elif download:
@@ -342,11 +342,13 @@ def check_plan_weights(plan: Plan, download: bool = True) -> None:
     check_weights(list(files))
 
 
+def _waiting(plan: Plan) -> list[RunConfig]:
+    return [run for run in plan.runs if plan.folder.run(run.name).read_status() != "complete"]
+
+
 def _starting(plan: Plan) -> list[RunConfig]:
     """Return the runs that are still to be trained from another network."""
-    return [
-        run for run in plan.runs if run.start_from != "none" and plan.folder.run(run.name).read_status() != "complete"
-    ]
+    return [run for run in _waiting(plan) if run.start_from != "none"]
 
 
 def _resolve_paths(study: StudyConfig, source: Path) -> StudyConfig:
