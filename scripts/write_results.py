@@ -340,7 +340,11 @@ def protocol_section(study: Path, number: str) -> str:
     if results is None:
         return ""
     table, rows = results.table1.dropna(subset=["dice_mean"]), []
-    for (encoder, loss, start), group in table.groupby(["encoder", "loss", "start"], sort=False):
+    keys = ["encoder", "loss", "start"]
+    # Best first.
+    table = table.assign(mean=table.groupby(keys)["dice_mean"].transform("mean"))
+    table = table.sort_values("mean", ascending=False, kind="stable")
+    for (encoder, loss, start), group in table.groupby(keys, sort=False):
         regions = group.set_index("region")
         names = [ENCODERS[encoder].title, loss_title(loss), start]
         cells = []
@@ -357,11 +361,20 @@ def protocol_section(study: Path, number: str) -> str:
         *pretrained_sentence(results),
         "Planned questions:",
         "\n".join(f"- **{question}** {answer}" for question, answer in question_sentences(results.answers)),
-        f"**Recommended.** {answer_sentences(results)[0]}" if rows else "",
+        f"**Recommended.** {answer_sentences(results)[0]} {_pooled_sentence(results.best_runs)}" if rows else "",
         precision_sentence(read_json(path) or {} for path in _records(study)),
     ]
     heads = ["encoder", "loss", "start", "nucleus", "cytoplasm", "seeds", "best epoch"]
     return _section(f"The paper's protocol, Dataset {number}", texts, heads, rows, [study.name])
+
+
+def _pooled_sentence(runs: Sequence[Run]) -> str:
+    """Return the pooled Dice of the recommended networks on the test images, mean over their seeds."""
+    regions = (*REGIONS, "cell")
+    dice = [pd.Series([run.record["scores"][region]["dice"] for run in runs]).mean() for region in regions]
+    values = join_words([f"{region} {value:.3f}" for region, value in zip(regions, dice, strict=True)])
+    seeds = f", mean over {len(runs)} seeds" if len(runs) > 1 else ""
+    return f"Its Dice pooled over all test pixels{seeds}: {values}."
 
 
 def pretrained_section(reference: Path) -> str:

@@ -126,10 +126,12 @@ def _describe_differences(answer: Answer) -> str:
 
 def _describe_epochs(answer: Answer) -> str:
     question, table, saved = answer.question, answer.epochs, answer.saved
-    noun = "the start " if question.factor == "start" else ""
-    first, second = (f"{noun}{_levels(question, levels)}" for levels in (question.compare, question.against))
-    if noun and len(question.compare) > 1:
-        first = first.replace("the start", "the starts", 1)
+    first, second = (_levels(question, levels) for levels in (question.compare, question.against))
+    if question.factor == "start":
+        first, second = (
+            f"the start{'s' if len(levels) > 1 else ''} {join_words([f'“{level}”' for level in levels])}"
+            for levels in (question.compare, question.against)
+        )
     if saved is None:
         return f"No answer yet: the runs to compare {first} with {second} are not complete."
     reached = table.dropna(subset=["first_epoch"])
