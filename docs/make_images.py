@@ -6,7 +6,7 @@
 `images/strip.png` is the header, one row and the legend of Figure 2 of the demo (synthetic images), as kept in
 outputs/reference/. `images/domains.jpg` shows synthetic smears of version 2, one row per stain. `images/rooms.svg`
 shows the folders of the package and the path of an image through them. `images/report.png` is the first screen of a
-report; it needs Chromium.
+report; it needs Chromium. `benchmarks/starter_curve.py collect` draws `images/starter_curve.svg`.
 """
 
 from __future__ import annotations

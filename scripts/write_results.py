@@ -30,7 +30,7 @@ from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import Run, load_runs
 from wbcstudy.scoring.decision import decide
 from wbcstudy.scoring.selection import method_names
-from wbcstudy.wording import interval_brackets, join_words
+from wbcstudy.wording import count, interval_brackets, join_words
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 REGIONS = ("nucleus", "cytoplasm")
@@ -45,6 +45,15 @@ VGG16 = {
     "vgg16_hed": "HED edge weights",
     "vgg16_hed_frozen": "HED edge weights, encoder frozen",
 }
+# Starts in benchmarks/starter_curve.py.
+CURVE_STARTS = {
+    "random": "random weights",
+    "imagenet": "ImageNet weights",
+    "imagenet-frozen": "ImageNet weights, encoder frozen",
+    "starter": "the starter",
+}
+# The aim of the curve: dataset, region, number of annotated images.
+CURVE_AIM = ("segmentation_wbc_2", "cytoplasm", 10)
 RETRAINED = "segmentation_wbc_1_float32"
 # Parts of a dataset in benchmarks/measure_starter.py.
 STARTER_PARTS = {
@@ -68,6 +77,7 @@ def make_sections(reference: Path) -> str:
         earlier_methods_section(reference),
         transfer_section(reference),
         starter_section(reference),
+        curve_section(reference),
         settings_section(reference),
         *(protocol_section(reference / f"paper_protocol_{number}", number) for number in SETS),
         pretrained_section(reference),
@@ -303,6 +313,113 @@ def starter_section(reference: Path) -> str:
     ]
     after = "For BCISC, see the beginning of `benchmarks/measure_starter.py`."
     return _section("Without annotations: the starter", [text], heads, rows, [], *commands, after=after)
+
+
+def curve_section(reference: Path) -> str:
+    """Dice against the number of annotated images, by start, and how many images the starter saves."""
+    folder = reference / "starter_curve"
+    if not (folder / "curve.csv").exists():
+        return ""
+    curve, differences, points = (pd.read_csv(folder / f"{name}.csv") for name in ("curve", "differences", "points"))
+    curve = curve.sort_values(["dataset", "images"], kind="stable")
+    trained = curve[curve["steps"] > 0]
+    usual = int(trained["steps"].mode().iloc[0])
+    main = curve[curve["steps"].isin((0, usual))]
+    numbers, seeds = sorted(main["images"].unique()), int(trained["seeds"].max())
+    rows = []
+    for dataset, part in main.groupby("dataset"):
+        for start, title in CURVE_STARTS.items():
+            for region in (*REGIONS, "cell"):
+                scores = part[(part["start"] == start) & (part["region"] == region)].set_index("images")
+                if len(scores):
+                    cells = [
+                        f"{scores.loc[n, 'dice_mean']:.3f} / {scores.loc[n, 'dice']:.3f}" if n in scores.index else "-"
+                        for n in numbers
+                    ]
+                    rows.append([_title(dataset), title, region, *cells])
+    tested = [f"{int(part['test_images'].max())} of {_title(name)}" for name, part in main.groupby("dataset")]
+    computed = " and ".join(sorted(set(points["processor"] + ", " + points["arithmetic"])))
+    texts = [
+        f"One U-Net (MobileNet, Dice loss) at 96 x 96 px for each start, number of annotated images and seed. All are "
+        f"trained for {usual} steps of 8 images and scored on the same test images ({join_words(tested)}) at their own "
+        "size. The annotated images are drawn from the training images of the split, other ones for each seed; the "
+        f"{numbers[1]} are among the {numbers[2]}. The moving average of the weights after the last step is kept: no "
+        "validation image is used. 0 images: the starter as it is, without adapting scale and colours. Nothing was "
+        "tuned: the learning rate is 0.001, and from the starter 0.0003 as in its guide. Trained with "
+        f"{computed}.",
+        f"![{_curve_alternative(main)}](images/starter_curve.svg)",
+        f"Mean Dice over the test images and {count(seeds, 'seed')}. Thin bars: 95 % interval over the test images. "
+        "Thick bars: range over the seeds. Dotted line: the most annotated images from random weights.",
+        "\n".join(f"- {sentence}" for sentence in curve_sentences(curve, differences)),
+        f"The number of steps decides what random weights reach: {usual} steps are few for them. The "
+        "[large tables](#dataset-2) have networks from random weights that were trained for longer on all training "
+        "images. Differences have simultaneous 95 % intervals over test images and seeds, one family for each dataset "
+        "and number of steps. Table: mean Dice over the images / Dice pooled over all pixels, both averaged over the "
+        "seeds.",
+    ]
+    heads = ["images of", "start", "region", *(f"{n} images" for n in numbers)]
+    names = list(dict.fromkeys(curve["dataset"]))
+    commands = [f"python benchmarks/starter_curve.py train {name}" for name in names]
+    commands += [
+        f"python benchmarks/starter_curve.py train {row.dataset} --starts {row.start} --images {row.images} "
+        f"--steps {row.steps}"
+        for row in trained[trained["steps"] != usual]
+        .drop_duplicates(["dataset", "start", "images", "steps"])
+        .itertuples()
+    ]
+    commands.append("python benchmarks/starter_curve.py collect")
+    return _section("Annotated images: how many does the starter save?", texts, heads, rows, [], *commands)
+
+
+def curve_sentences(curve: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
+    """Say how many annotated images from the starter reach what the most reach from random weights.
+
+    Args:
+        curve: curve.csv of benchmarks/starter_curve.py.
+        differences: differences.csv, starter minus random weights.
+    """
+    sentences = []
+    for (dataset, region, steps), part in differences.groupby(["dataset", "region", "goal_steps"], sort=False):
+        part = part.sort_values("images")
+        most = int(part["goal_images"].iloc[0])
+        goal = curve.query("dataset == @dataset and region == @region and steps == @steps and images == @most")
+        goal = goal.loc[goal["start"] == "random", "dice_mean"].iloc[0]
+        reached = part[part["difference"] >= 0]
+        shown = (reached if len(reached) else part.tail(1)).iloc[0]
+        images = f"{shown['images']:.0f} annotated images"
+        gain = f"difference {_signed(shown)}"
+        start = (
+            f"{_title(dataset)}, {region}: with {most} annotated images and {steps} steps, random weights reach a mean "
+            f"Dice of {goal:.3f}."
+        )
+        if not len(reached):
+            sentences.append(f"{start} The starter does not reach this; with {images}, {gain}.")
+        else:
+            unsure = "; the interval includes lower scores" if shown["low"] < 0 else ""
+            sentences.append(f"{start} The starter reaches this with **{images}**: {gain}{unsure}.")
+        if (dataset, region) == CURVE_AIM[:2] and (part["images"] == CURVE_AIM[2]).any():
+            aimed = part[part["images"] == CURVE_AIM[2]].iloc[0]
+            result = "missed" if aimed["difference"] < 0 else "met" if aimed["low"] >= 0 else "met by the mean only"
+            sentences[-1] += (
+                f" **Aim, {CURVE_AIM[2]} from the starter reach what {most} reach from random weights: {result}**, "
+                f"difference {_signed(aimed)}."
+            )
+    return sentences
+
+
+def _signed(row: pd.Series) -> str:
+    if pd.isna(row["low"]):
+        return f"{row['difference']:+.3f} (too few images for an interval)"
+    return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+
+
+def _curve_alternative(curve: pd.DataFrame) -> str:
+    """Return the alternative text of the figure: both ends of each cytoplasm curve."""
+    clauses = []
+    for (dataset, start), part in curve[curve["region"] == "cytoplasm"].groupby(["dataset", "start"], sort=False):
+        ends = [f"{row.dice_mean:.3f} with {row.images} images" for row in part.iloc[[0, -1]].itertuples()]
+        clauses.append(f"{_title(dataset)}, {CURVE_STARTS[start]}: {ends[0]}, {ends[1]}")
+    return f"Mean Dice against the number of annotated images. Cytoplasm: {'; '.join(clauses)}."
 
 
 def settings_section(reference: Path) -> str:

@@ -26,6 +26,7 @@ from wbcstudy.study.network_start import (
 )
 from wbcstudy.study.plan import plan_repetition, prepare, read_plan
 from wbcstudy.study.record import describe_dataset
+from wbcstudy.study.run import repeat_run
 
 COUNTS = {"tp": 9, "fp": 1, "fn": 1, "tn": 9, "dice": 0.9}
 
@@ -156,6 +157,63 @@ def test_the_starter_is_a_start_and_stays_the_same_within_a_study(first, own, mo
         old.unlink()
     with pytest.raises(StudyError, match="now another network"):
         start_from_network(build_unet(facts[0]), *facts)
+
+
+def test_an_interrupted_training_from_the_starter_ends_like_an_uninterrupted_one(first, own, monkeypatch, places):
+    path = places / "cache" / "starter.zip"
+    monkeypatch.setenv("WBCSTUDY_STARTER", str(path))
+    pack_starter(first(dataset_name="starter").path, path, 1.0, "# Card")
+    config, *facts = own("starter", epochs=3, weight_average=0.9, batch_size=2, augmented_copies=1)
+    rng = np.random.default_rng(0)
+    training, validation = (
+        make_arrays(rng.integers(0, 256, (4, 32, 32, 3), np.uint8), rng.integers(0, 3, (4, 32, 32), np.uint8))
+        for _ in range(2)
+    )
+
+    def fit(name, report=print):
+        model = start_from_network(build_unet(config), config, *facts)
+        folder = StudyFolder(places / name).run("r")
+        history = train(model, training, validation, config, folder, report).history
+        return history.drop(columns="seconds"), model.get_weights()
+
+    def stop(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit("interrupted", stop)
+    lines = []
+    (history, weights), (whole, expected) = fit("interrupted", lines.append), fit("whole")
+    assert lines[0].startswith("resuming after epoch 1") and history.equals(whole)
+    for mine, theirs in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_repetition_starts_from_the_network_of_the_run(first, own, monkeypatch, places):
+    path = places / "cache" / "starter.zip"
+    monkeypatch.setenv("WBCSTUDY_STARTER", str(path))
+    run = first(dataset_name="starter").path
+    pack_starter(run, path, 1.0, "# Card")
+    config, study, data, splits = own("starter")
+    done = study.run(config.name)
+    done.path.mkdir(parents=True)
+    write_yaml(config, done.params)
+    started = start_from_network(build_unet(config), config, study, data, splits).network_start
+    write_record(done, {"status": "complete", "study": "own", "network_start": started})
+    # A newer starter.
+    pack_starter(run, path, 2.0, "# Card")
+    plans = []
+    monkeypatch.setattr("wbcstudy.study.run.check_package", lambda: None)
+    monkeypatch.setattr("wbcstudy.study.run._run_plan", lambda plan, *_: plans.append(plan) or 0)
+    assert repeat_run("own/" + config.name, "again") == 0
+    prepare(plans[0])
+    repeated = read_json(StudyFolder.of("again").network_starts)["sources"]["starter"]
+    assert repeated["sha256"] == started["sha256"] and repeated["validation_seen"] == []
+    # The network is gone: nothing else is taken instead.
+    for old in path.parent.glob("starter-*/runs/*/model.keras"):
+        old.unlink()
+    assert repeat_run("own/" + config.name, "once_more") == 0
+    with pytest.raises(StudyError, match="now another network than the recorded one"):
+        prepare(plans[1])
 
 
 def test_a_network_that_saw_the_test_images_is_refused(first, own, cells, places):

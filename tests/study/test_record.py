@@ -56,4 +56,4 @@ def test_a_notebook_that_ran_out_of_memory_or_disk_has_failed_with_advice(tmp_pa
 
 def test_without_git_the_commit_is_unknown(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert record._commit() is None
+    assert record.current_commit() is None

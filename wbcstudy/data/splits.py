@@ -88,7 +88,7 @@ def make_splits(
         splits.append(Split(*(_ids(units, part) for part in (train, validation, test))))
     if max_training_cases:
         types = {case.case_id: case.cell_type or "" for unit in units for case in unit}
-        splits = [replace(split, train=_draw(split.train, types, max_training_cases, seed)) for split in splits]
+        splits = [replace(split, train=draw_cases(split.train, types, max_training_cases, seed)) for split in splits]
     return tuple(splits)
 
 
@@ -275,7 +275,7 @@ def _exchange(chosen: np.ndarray, counts: np.ndarray, sizes: np.ndarray, wanted:
                 better = True
 
 
-def _draw(case_ids: Sequence[str], types: Mapping[str, str], count: int, seed: int) -> tuple[str, ...]:
+def draw_cases(case_ids: Sequence[str], types: Mapping[str, str], count: int, seed: int) -> tuple[str, ...]:
     """Draw cases with about the proportions of cell types; a smaller number gives a part of a larger one's cases."""
     rng = np.random.default_rng(seed)
     of_type: dict[str, list[str]] = {}

@@ -23,13 +23,15 @@ from wbcstudy.inference.network import find_run
 from wbcstudy.inference.starter_file import STARTER, starter_path
 from wbcstudy.nets.weights import find_weights
 from wbcstudy.runs.folders import RunFolder, StudyFolder
-from wbcstudy.runs.records import NetworkStartRecord, read_network_starts
+from wbcstudy.runs.records import NetworkStartRecord, read_network_starts, read_run_record
 from wbcstudy.runs.results import Run, load_run
 from wbcstudy.runs.start import NEW_STUDY
 from wbcstudy.wording import count, join_words
 
 # Prefix of the ids of the other network's images in a search; no case id contains it.
 _SEEN = "seen:/"
+# Fields of a record that depend on the images and the network of the study that starts from it.
+_OF_THE_STUDY = ("validation_seen", "unknown", "layers")
 
 
 def check_network_starts(configs: Iterable[RunConfig], study: StudyFolder) -> None:
@@ -70,7 +72,8 @@ def record_network_starts(
         StudyError: as `check_network_starts`, or a network was trained on test images of this study.
     """
     recorded = read_network_starts(study.network_starts)
-    configs = {config.start_from: config for config in configs if config.start_from not in ("none", *recorded)}
+    checked = [source for source, start in recorded.items() if "validation_seen" in start]
+    configs = {config.start_from: config for config in configs if config.start_from not in ("none", *checked)}
     added = {source: _describe(config, study, dataset, splits) for source, config in configs.items()}
     if added:
         recorded |= added
@@ -101,6 +104,24 @@ def check_encoder_weights(
         folder = RunFolder(find_weights(config).resolve().parent)
         if folder.model.name == find_weights(config).name and folder.record.is_file():
             _find_seen(_trained_on(load_run(folder)), config, study, dataset, splits, "encoder_weights")
+
+
+def keep_network_start(record: Path, source: str, study: StudyFolder) -> None:
+    """Record that the repetition of a run starts from the network of that run, even if another one replaced it.
+
+    Args:
+        record: run.json of the run; without one, or if it is damaged, the repetition only has its settings.
+        source: `start_from` of the repetition.
+        study: the new study. `record_network_starts` compares its images with those of the network.
+    """
+    try:
+        start = (read_run_record(record) or {}).get("network_start")
+    except StudyError:
+        return
+    if start and not study.network_starts.exists():
+        kept = {name: value for name, value in start.items() if name not in _OF_THE_STUDY} | {"source": source}
+        study.path.mkdir(parents=True, exist_ok=True)
+        write_json(study.network_starts, seal_record({"sources": {source: kept}}))
 
 
 def start_from_network(model, config: RunConfig, study: StudyFolder, dataset: Dataset, splits: Sequence[Split]):
@@ -161,7 +182,7 @@ def _find(source: str, study: StudyFolder) -> tuple[Run, str, str]:
     digest = sha256_sum(starter_path() if source == STARTER and _is_starter(run) else run.folder.model)
     if recorded and digest != recorded["sha256"]:
         raise StudyError(
-            f"start_from: {source} is now another network than at the start of this study (SHA-256 {digest[:16]}, "
+            f"start_from: {source} is now another network than the recorded one (SHA-256 {digest[:16]}, "
             f"was {recorded['sha256'][:16]}).",
             expected=f"the network {recorded['network']}, so that all trainings of the study start from the same one",
             fix=f"Restore it in {recorded['folder']}, or start from the new one {NEW_STUDY}.",

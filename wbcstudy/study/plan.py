@@ -121,16 +121,7 @@ def plan_repetition(run: str | Path, name: str) -> Plan:
     Raises:
         StudyError: no such run, settings that cannot be used, or the new study holds other runs.
     """
-    path = expand_home(run)
-    if not path_exists(path) and len(path.parts) == 2 and not path.is_absolute():
-        path = StudyFolder.of(path.parts[0]).run(path.parts[1]).path
-    path = path / "params.yaml" if path.is_dir() else path
-    if not path_exists(path):
-        raise StudyError(
-            f"There is no run {run}: {path} does not exist.",
-            expected="the folder of a run (outputs/<study>/runs/<run>), or its params.yaml",
-            fix="Check the path. `wbcstudy status STUDY` lists the runs of a study.",
-        )
+    path = find_params(run)
     values = read_yaml(path)
     config_class = BaselineConfig if "method" in values else RunConfig
     config = make_recorded_config(config_class, values | {"study": name}, source=str(path))
@@ -163,6 +154,21 @@ def plan_repetition(run: str | Path, name: str) -> Plan:
     for folder, run_config in plan.work.values():
         check_same_settings(folder, run_config)
     return plan
+
+
+def find_params(run: str | Path) -> Path:
+    """Return the settings of a run: params.yaml. Arguments and errors as of `plan_repetition`."""
+    path = expand_home(run)
+    if not path_exists(path) and len(path.parts) == 2 and not path.is_absolute():
+        path = StudyFolder.of(path.parts[0]).run(path.parts[1]).path
+    path = path / "params.yaml" if path.is_dir() else path
+    if not path_exists(path):
+        raise StudyError(
+            f"There is no run {run}: {path} does not exist.",
+            expected="the folder of a run (outputs/<study>/runs/<run>), or its params.yaml",
+            fix="Check the path. `wbcstudy status STUDY` lists the runs of a study.",
+        )
+    return path
 
 
 def check_available(datasets: Sequence[str]) -> None:

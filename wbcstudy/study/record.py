@@ -165,7 +165,7 @@ def _describe_run(
         "run": config.name,
         "config": config.model_dump(mode="json"),
         "code_version": __version__,
-        "commit": _commit(),
+        "commit": current_commit(),
         "notebook": describe_notebook(folder.step),
         "dataset": describe_dataset(dataset),
         "split_hash": split_hash(splits),
@@ -205,7 +205,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def current_commit() -> str | None:
     """Return the commit of the checkout, with '+' if files have changed since; None without git or a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
     command += ["--exclude=*"]

@@ -29,6 +29,7 @@ from wbcstudy.study.plan import (
     Plan,
     check_available,
     check_plan_weights,
+    find_params,
     plan_repetition,
     prepare,
     read_plan,
@@ -125,8 +126,13 @@ def repeat_run(run: str | Path, study: str, jobs: int | None = None, show: Calla
     Raises:
         StudyError: the settings cannot be used, or the new study holds other runs.
     """
+    from wbcstudy.study.network_start import keep_network_start
+
     check_package()
-    return _run_plan(plan_repetition(run, study), jobs, "local", None, show)
+    plan = plan_repetition(run, study)
+    for config in plan.runs:
+        keep_network_start(find_params(run).with_name("run.json"), config.start_from, plan.folder)
+    return _run_plan(plan, jobs, "local", None, show)
 
 
 def _progress(plan: Plan, repeat_damaged: bool = False) -> tuple[list[str], str]:
