@@ -220,7 +220,13 @@ def read_points(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             expected="results of `starter_curve.py train`",
             fix="Run `python benchmarks/starter_curve.py train segmentation_wbc_2` first.",
         )
-    return pd.DataFrame(rows), pd.concat(frames, ignore_index=True)
+    # In the order of the list of starts, not of file names.
+    order = sorted(range(len(rows)), key=lambda i: _order(rows[i]))
+    return pd.DataFrame(rows).iloc[order], pd.concat([frames[i] for i in order], ignore_index=True)
+
+
+def _order(row: dict[str, Any]) -> tuple:
+    return row["dataset"], [*STARTS].index(row["start"]), row["steps"], row["images"], row["seed"]
 
 
 def summarise_points(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:

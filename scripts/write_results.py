@@ -321,7 +321,6 @@ def curve_section(reference: Path) -> str:
     if not (folder / "curve.csv").exists():
         return ""
     curve, differences, points = (pd.read_csv(folder / f"{name}.csv") for name in ("curve", "differences", "points"))
-    curve = curve.sort_values(["dataset", "images"], kind="stable")
     trained = curve[curve["steps"] > 0]
     usual = int(trained["steps"].mode().iloc[0])
     main = curve[curve["steps"].isin((0, usual))]
@@ -342,11 +341,11 @@ def curve_section(reference: Path) -> str:
     texts = [
         f"One U-Net (MobileNet, Dice loss) at 96 x 96 px for each start, number of annotated images and seed. All are "
         f"trained for {usual} steps of 8 images and scored on the same test images ({join_words(tested)}) at their own "
-        "size. The annotated images are drawn from the training images of the split, other ones for each seed; the "
-        f"{numbers[1]} are among the {numbers[2]}. The moving average of the weights after the last step is kept: no "
-        "validation image is used. 0 images: the starter as it is, without adapting scale and colours. Nothing was "
-        "tuned: the learning rate is 0.001, and from the starter 0.0003 as in its guide. Trained with "
-        f"{computed}.",
+        "size. The annotated images are drawn from the training images of the split, other ones for each seed if "
+        "there are more, and the smaller numbers are a part of the larger ones. The moving average of the weights "
+        "after the last step is kept: no validation image is used. 0 images: the starter as it is, without adapting "
+        "scale and colours. Nothing was tuned: the learning rate is 0.001, and from the starter 0.0003 as in its "
+        f"guide. Trained with {computed}.",
         f"![{_curve_alternative(main)}](images/starter_curve.svg)",
         f"Mean Dice over the test images and {count(seeds, 'seed')}. Thin bars: 95 % interval over the test images. "
         "Thick bars: range over the seeds. Dotted line: the most annotated images from random weights.",
