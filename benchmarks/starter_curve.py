@@ -5,7 +5,9 @@
 
 `train` trains one network for each start, number of images and seed. Every finished training is saved in
 outputs/starter_curve/<dataset>/ and is not repeated when the command is started again. Several commands can run at the
-same time. `collect` writes the tables of outputs/reference/starter_curve/ and the figure docs/images/starter_curve.svg.
+same time. ImageNet weights are read from data/weights/mobilenet.h5 (docs/guides/pretrained_weights.md); without them,
+add `--starts random starter`. `collect` writes the tables of outputs/reference/starter_curve/ and the figure
+docs/images/starter_curve.svg.
 
 Test images are those of a study with the default split, the same for all networks. The annotated images are drawn from
 its training images by the seed, with about the proportions of cell types; 5 images are a part of the 10, and so on.
@@ -13,14 +15,15 @@ Every training has one epoch with the same number of steps, and keeps the moving
 nothing is chosen by validation images, which someone with 5 annotated images does not have. 0 images: the starter as it
 is, with images resized as for the trained networks.
 
-This does not call `wbcstudy run`: all seeds of a study have the same training images, and a report for each number
-of images and seed would take longer than the trainings.
+This does not call `wbcstudy run`: all seeds of a study have the same training images. Here each seed has others, since
+the choice of five images may decide more than the other random numbers.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import sys
 import tempfile
 import time
@@ -176,6 +179,8 @@ def run_point(point: Point, config: RunConfig, dataset: Dataset, study: StudyFol
 
 def train_all(options: argparse.Namespace) -> None:
     """Run the trainings of a dataset that are not finished."""
+    # TensorFlow warns that each network has its own graph.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     dataset = load_dataset(options.dataset)
     study = StudyFolder(outputs_folder() / NAME / dataset.name)
     points = list(list_points(options.starts, options.images, options.seeds, options.steps))

@@ -1,8 +1,10 @@
 """`benchmarks/starter_curve.py`: the images of a training, which trainings are kept, and the answer of the curve."""
 
 import argparse
+import json
 import re
 import runpy
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from wbcstudy.data.splits import load_or_make_splits
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json, write_json
+from wbcstudy.inference.starter_file import SHIPPED
 from wbcstudy.nets.unet import build_unet
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.results import write_record
@@ -108,6 +111,13 @@ def test_the_learning_rate_from_the_starter_is_that_of_the_guide():
     config = starter_curve.make_settings(starter_curve.Point("starter", 5, 120, 0), "synthetic")
     assert config.start_from == "starter"
     assert config.learning_rate == float(re.search(r"^learning_rate: (\S+)", guide, re.MULTILINE)[1])
+
+
+def test_the_networks_are_built_as_the_starter():
+    with zipfile.ZipFile(SHIPPED) as archive:
+        starter = json.loads(archive.read("starter.json"))["record"]["config"]
+    shared = ("encoder", "loss", "image_size", "batch_size", "weight_average", "batch_norm_momentum")
+    assert {name: starter[name] for name in shared} == {name: starter_curve.SETTINGS[name] for name in shared}
 
 
 def test_a_stopped_curve_goes_on_and_ends_alike(small, monkeypatch, capsys):
