@@ -85,7 +85,7 @@ STARTS = {
 }
 TITLES = {
     "random": "random weights",
-    "imagenet": "ImageNet weights",
+    "imagenet": "ImageNet weights, fine-tuned",
     "imagenet-frozen": "ImageNet weights, encoder frozen",
     "starter": "the starter",
 }

@@ -48,7 +48,7 @@ VGG16 = {
 # Starts in benchmarks/starter_curve.py.
 CURVE_STARTS = {
     "random": "random weights",
-    "imagenet": "ImageNet weights",
+    "imagenet": "ImageNet weights, fine-tuned",
     "imagenet-frozen": "ImageNet weights, encoder frozen",
     "starter": "the starter",
 }
@@ -358,7 +358,11 @@ def curve_section(reference: Path) -> str:
     ]
     heads = ["images of", "start", "region", *(f"{n} images" for n in numbers)]
     names = list(dict.fromkeys(curve["dataset"]))
-    commands = [f"python benchmarks/starter_curve.py train {name}" for name in names]
+    commands = []
+    for name in names:
+        starts = [start for start in CURVE_STARTS if start in set(main.loc[main["dataset"] == name, "start"])]
+        chosen = "" if starts == ["random", "imagenet", "starter"] else f" --starts {' '.join(starts)}"
+        commands.append(f"python benchmarks/starter_curve.py train {name}{chosen}")
     commands += [
         f"python benchmarks/starter_curve.py train {row.dataset} --starts {row.start} --images {row.images} "
         f"--steps {row.steps}"

@@ -192,6 +192,7 @@ def test_the_answer_is_computed_from_the_trainings(places, tables, write_results
         in section
     )
     assert "| Dataset 2 | the starter | cytoplasm | 0.6" in section
+    assert "`python benchmarks/starter_curve.py train segmentation_wbc_2 --starts random starter`" in section
 
     for low, result in ((0.01, "met"), (-0.01, "met by the mean only")):
         sentences = write_results["curve_sentences"](curve, differences.assign(difference=0.02, low=low, high=0.05))
