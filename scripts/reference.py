@@ -118,7 +118,7 @@ def restore_study(study: StudyFolder, kept: Path) -> list[str]:
         # With run.json the run counts as finished.
         shutil.copytree(kept / "runs" / name, study.run(name).path, dirs_exist_ok=True)
         _write_params(study.run(name))
-    for path in (study.split, study.dataset, study.other_datasets):
+    for path in (study.split, study.duplicates, study.dataset, study.other_datasets):
         if (kept / path.name).exists() and not path.exists():
             _write(path, (kept / path.name).read_bytes())
     _restore_settings(study, kept)
