@@ -23,7 +23,7 @@ from wbcstudy.registry import ENCODERS, METHODS, loss_title, method_title
 from wbcstudy.reporting.results import StudyResults
 from wbcstudy.reporting.tables.questions import question_sentences
 from wbcstudy.reporting.text.answer import answer_sentences
-from wbcstudy.reporting.text.cautions import precision_sentence
+from wbcstudy.reporting.text.cautions import limit_sentences, precision_sentence
 from wbcstudy.reporting.text.methods_paragraph import pretrained_sentence
 from wbcstudy.reporting.text.paper_comparison import paper_sentences
 from wbcstudy.runs.folders import StudyFolder
@@ -482,6 +482,7 @@ def protocol_section(study: Path, number: str) -> str:
         "Planned questions:",
         "\n".join(f"- **{question}** {answer}" for question, answer in question_sentences(results.answers)),
         f"**Recommended.** {answer_sentences(results)[0]} {_pooled_sentence(results.best_runs)}" if rows else "",
+        *limit_sentences(results.complete),
         precision_sentence(read_json(path) or {} for path in _records(study)),
     ]
     heads = ["encoder", "loss", "start", "nucleus", "cytoplasm", "seeds", "best epoch"]

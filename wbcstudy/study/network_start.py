@@ -101,8 +101,9 @@ def check_encoder_weights(
     for given, config in {config.encoder_weights: config for config in configs}.items():
         if given in ("none", "imagenet"):
             continue
-        folder = RunFolder(find_weights(config).resolve().parent)
-        if folder.model.name == find_weights(config).name and folder.record.is_file():
+        path = find_weights(config).resolve()
+        folder = RunFolder(path.parent)
+        if path == folder.model and folder.record.is_file():
             _find_seen(_trained_on(load_run(folder)), config, study, dataset, splits, "encoder_weights")
 
 

@@ -73,7 +73,7 @@ def caution_sentences(results: StudyResults) -> list[str]:
     sentences += _missing_sentences(results)
     sentences += _notebook_sentences([*complete, *(folder.read_record() or {} for folder in folders.values())])
     sentences += _own_parts_sentences(results.complete)
-    sentences += _limit_sentences(results.complete)
+    sentences += limit_sentences(results.complete)
     precision = precision_sentence(run.record for run in results.runs)
     return [*sentences, *([precision] if precision else []), *_transfer_cautions(results)]
 
@@ -136,7 +136,7 @@ def _own_parts_sentences(complete: Iterable[Run]) -> list[str]:
     return [text]
 
 
-def _limit_sentences(complete: Iterable[Run]) -> list[str]:
+def limit_sentences(complete: Iterable[Run]) -> list[str]:
     """Say which trainings ended at the limit of epochs and not by early stopping."""
     recorded = [run for run in complete if run.record.get("epochs")]
     ended = [run for run in recorded if run.record["epochs"] >= run.config.epochs]
