@@ -41,7 +41,7 @@ def test_without_torchvision_the_error_names_the_package(smears, monkeypatch):
 @pytest.mark.skipif(not has_torchvision, reason="the extra package torchvision is not installed")
 @pytest.mark.slow
 def test_mask_rcnn_learns_a_step_and_predicts(smears):
-    method = MaskRcnn(image_size_px=64, epochs=1, device="cpu")
+    method = MaskRcnn(image_size_px=64, steps=1, device="cpu")
     images, masks = [smear.image for smear in smears], [smear.mask for smear in smears]
     mask = method.fit(images, masks, np.random.default_rng(0)).predict(images[0])
     assert mask.shape == masks[0].shape and set(np.unique(mask)) <= {BACKGROUND, CYTOPLASM, NUCLEUS}

@@ -1,10 +1,12 @@
 """Choosing parameters on validation cases."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from tests.helpers.constant_method import IMAGE, MASK, ConstantMethod, nucleus_mask
-from wbcstudy.baselines.measure import _search_parameters
+from wbcstudy.baselines.measure import _search_parameters, measure
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
 from wbcstudy.registry import METHODS, MethodRow
@@ -38,3 +40,17 @@ def test_the_search_scores_on_validation_cases_and_keeps_the_best(monkeypatch):
 
 def test_nothing_to_search_runs_nothing():
     assert _search_parameters(METHODS["otsu_levels"], ([], []), ([], []), np.random.default_rng(0)) == ({}, [])
+
+
+def test_a_method_is_fitted_with_at_most_its_largest_number_of_seeds(monkeypatch):
+    monkeypatch.setattr("wbcstudy.baselines.measure.build_method", lambda name: ConstantMethod())
+    images, masks = np.stack([IMAGE]), np.stack([MASK])
+    part = SimpleNamespace(images=images, masks=masks, references=SimpleNamespace(shapes=[(4, 6)]))
+
+    def seeds(learns, max_seeds=None):
+        row = MethodRow("toy", "Toy", "", "", "", learns, max_seeds=max_seeds)
+        measured = measure(row, part, part, part, [5, 3, 4], show=str)
+        assert [mask.shape for masks in measured.predictions.values() for mask in masks] == [(4, 6)] * len(measured.seeds)
+        return measured.seeds
+
+    assert (seeds(True), seeds(True, 1), seeds(True, 2), seeds(False)) == ((5, 3, 4), (5,), (5, 3), (5,))

@@ -72,14 +72,14 @@ def measure(
         training: training cases, N > 0.
         validation: cases to choose parameters on, N > 0.
         test: cases to segment; their masks are not used. Predictions are brought to the size of their references.
-        seeds: one fit per seed if the training is random; otherwise the first seed only.
+        seeds: one fit per seed if the training is random, at most `row.max_seeds`; otherwise the first seed only.
         show: called with one line per step.
 
     Raises:
         StudyError: the method cannot be fitted to these cases, or needs a missing package.
     """
     begin = time.process_time()
-    seeds = tuple(seeds if row.learns else seeds[:1])
+    seeds = tuple(seeds[: row.max_seeds] if row.learns else seeds[:1])
     params, tried = _search_parameters(
         row,
         (np.asarray(training.images), np.asarray(training.masks)),
