@@ -44,7 +44,7 @@ def test_nothing_to_search_runs_nothing():
 
 def test_a_method_is_fitted_with_at_most_its_largest_number_of_seeds(monkeypatch):
     monkeypatch.setattr("wbcstudy.baselines.measure.build_method", lambda name: ConstantMethod())
-    images, masks = np.stack([IMAGE]), np.stack([MASK])
+    images, masks = np.stack([IMAGE]), np.stack([nucleus_mask()])
     part = SimpleNamespace(images=images, masks=masks, references=SimpleNamespace(shapes=[(4, 6)]))
 
     def seeds(learns, max_seeds=None):
