@@ -14,7 +14,7 @@ from tests.helpers.checkout import ROOT
 # No test is a timing: a busy machine must not fail one.
 settings.register_profile("wbcstudy", deadline=None)
 settings.load_profile("wbcstudy")
-# TensorFlow reads it once, and trainings set it if it is not set: results would depend on which test used TensorFlow first.
+# TensorFlow reads it once, and a training sets it: else results depend on which test uses TensorFlow first.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 

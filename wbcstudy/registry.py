@@ -332,7 +332,7 @@ METHODS: Mapping[str, MethodRow] = _rows(
     _few_labels("setred", "sslearn's SETRED", "Superpixels, few labels, SETRED of sslearn", "sslearn"),
     MethodRow(
         "khouani2020",
-        "Khouani 2020",
+        "Khouani 2020, Mask R-CNN",
         "14",
         "Mask R-CNN, 2000 steps from scratch",
         "khouani2020:MaskRcnn",

@@ -1,12 +1,13 @@
 """Mask R-CNN, which is an optional extra."""
 
 import importlib.util
+import itertools
 import sys
 
 import numpy as np
 import pytest
 
-from wbcstudy.baselines.khouani2020 import MaskRcnn, _instance_targets
+from wbcstudy.baselines.khouani2020 import MaskRcnn, _batches, _instance_targets
 from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
@@ -45,3 +46,9 @@ def test_mask_rcnn_learns_a_step_and_predicts(smears):
     images, masks = [smear.image for smear in smears], [smear.mask for smear in smears]
     mask = method.fit(images, masks, np.random.default_rng(0)).predict(images[0])
     assert mask.shape == masks[0].shape and set(np.unique(mask)) <= {BACKGROUND, CYTOPLASM, NUCLEUS}
+
+
+def test_each_pass_has_every_image_once():
+    batches = list(itertools.islice(_batches(5, 2, np.random.default_rng(0)), 6))
+    first, second = (np.concatenate(part).tolist() for part in (batches[:3], batches[3:]))
+    assert sorted(first) == sorted(second) == [0, 1, 2, 3, 4] and first != second

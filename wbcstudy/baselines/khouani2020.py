@@ -32,9 +32,9 @@ class MaskRcnn(Method):
        nucleus are cytoplasm.
 
     The authors' changes to the architecture and their pre- and post-processing are not known; this is torchvision's
-    network, without their pre-trained weights. From scratch, on some hundred images and in the steps of the default, about
-    an hour of one processor core, it is undertrained; a study fits it with its first seed only. On a machine with a GPU,
-    raise `image_size_px` and `steps`.
+    network, without their pre-trained weights. From scratch, on some hundred images and in the default number of steps
+    (about an hour of one processor core), it is undertrained. A study fits it with its first seed only. On a machine
+    with a GPU, raise `image_size_px` and `steps`.
 
     torchvision samples 512 regions of an image in each step. Here it is 64: an image of one cell has two objects, and
     the branch for masks takes most of the time.
