@@ -67,7 +67,7 @@ class MethodRow:
         search: parameter -> values to try; all combinations are tried on validation cases.
         quoted_as: the `method` of its rows in the paper's Table 3; None where the paper quotes no number.
         needs: import name of the optional package that it needs; "" for none.
-        max_seeds: largest number of seeds that it is fitted with; None for all. 1 where a single fit takes an hour.
+        max_seeds: largest number of seeds that it is fitted with; None for all.
     """
 
     name: str
@@ -334,7 +334,7 @@ METHODS: Mapping[str, MethodRow] = _rows(
         "khouani2020",
         "Khouani 2020, Mask R-CNN",
         "14",
-        "Mask R-CNN, 2000 steps from scratch",
+        "Mask R-CNN, 1000 steps from scratch",
         "khouani2020:MaskRcnn",
         True,
         needs="torchvision",
