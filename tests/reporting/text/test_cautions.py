@@ -45,6 +45,16 @@ def test_all_trainings_that_ended_at_the_limit_are_counted_where_none_could_stop
     assert cautions_with(results, "limit of epochs") == []
 
 
+def test_many_pairs_are_counted_and_not_named(tmp_path):
+    config = StudyConfig(name="s", encoders=("resnet18", "resnet34", "unet", "vgg16", "vgg19", "mobilenet"), epochs=10)
+    results = make_results(tmp_path, config, cases=2)
+    for run in results.runs:
+        run.record.update(epochs=10, best_epoch=10)
+    results.runs[0].record["best_epoch"] = 8
+    (sentence,) = cautions_with(results, "limit of epochs")
+    assert "; in 11 the last epoch was the best (11 of 12 pairs). More" in sentence
+
+
 def test_networks_with_another_precision(tmp_path):
     config = StudyConfig(name="s", encoders=("resnet18", "unet", "vgg16"), losses=("dice",), folds=2, precision="auto")
     results = make_results(tmp_path, config, cases=2)

@@ -153,8 +153,10 @@ def limit_sentences(complete: Iterable[Run]) -> list[str]:
         return [f"All {len(recorded)} trainings {limit}; in each, the last epoch was the best. {more}"]
     number = f"All {len(recorded)}" if len(ended) == len(recorded) else f"{len(ended)} of {len(recorded)}"
     best = f"; in {len(rising)} the last epoch was the best" if rising else ""
-    names = _join(dict.fromkeys(method_title(run.config.method) for run in rising or ended))
-    return [f"{number} trainings {limit}{best}: {names}. {more}"]
+    names = list(dict.fromkeys(method_title(run.config.method) for run in rising or ended))
+    every = len({run.config.method for run in recorded})
+    which = f": {join_words(names)}" if len(names) <= _MOST_NAMES else f" ({len(names)} of {every} pairs)"
+    return [f"{number} trainings {limit}{best}{which}. {more}"]
 
 
 def precision_sentence(records: Iterable[Mapping[str, Any]]) -> str:
