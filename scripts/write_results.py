@@ -486,8 +486,8 @@ def protocol_section(study: Path, number: str) -> str:
     config = results.config
     texts = [
         f"{int(table['n'].max())} test images, scored at their own size. At most {config.epochs} epochs of "
-        f"{config.augmented_copies} augmented passes at {config.image_size} x {config.image_size} px, the same for "
-        "all. Mean Dice over the images and seeds, with its 95 % interval over the images.",
+        f"{count(config.augmented_copies, 'augmented pass')} at {config.image_size} x {config.image_size} px, the same "
+        "for all. Mean Dice over the images and seeds, with its 95 % interval over the images.",
         *pretrained_sentence(results),
         "Planned questions:",
         "\n".join(f"- **{question}** {answer}" for question, answer in question_sentences(results.answers)),
@@ -784,7 +784,7 @@ def _describe_training(config: dict) -> str:
     weights = start.get(config["encoder_weights"], Path(config["encoder_weights"]).name)
     return (
         f"trained from {weights} at {size} x {size} px for at most {config['epochs']} epochs of "
-        f"{config['augmented_copies']} augmented passes"
+        f"{count(config['augmented_copies'], 'augmented pass')}"
     )
 
 
