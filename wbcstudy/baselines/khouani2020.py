@@ -33,7 +33,7 @@ class MaskRcnn(Method):
 
     The authors' changes to the architecture and their pre- and post-processing are not known; this is torchvision's
     network, without their pre-trained weights. From scratch, on some hundred images and in the default number of steps
-    (about half an hour of one processor core), it is undertrained. A study fits it with its first seed only. On a
+    (about 20 minutes of one processor core), it is undertrained. A study fits it with its first seed only. On a
     machine with a GPU, raise `image_size_px` and `steps`.
 
     torchvision samples 512 regions of an image in each step. Here it is 64: an image of one cell has two objects, and
@@ -54,7 +54,7 @@ class MaskRcnn(Method):
     """
 
     image_size_px: int = 128
-    steps: int = 1000
+    steps: int = 700
     batch_size: int = 2
     learning_rate: float = 0.005
     min_score: float = 0.5
