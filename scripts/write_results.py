@@ -54,7 +54,7 @@ CURVE_STARTS = {
 }
 # The aim of the curve: dataset, region, number of annotated images.
 CURVE_AIM = ("segmentation_wbc_2", "cytoplasm", 10)
-MASK_RCNN_BUDGET = "700 steps of two images at 128 x 128 px, from random weights, with one seed"
+MASK_RCNN_BUDGET = "2000 steps of two images at 128 x 128 px, from random weights, with one seed"
 RETRAINED = "segmentation_wbc_1_float32"
 # Parts of a dataset in benchmarks/measure_starter.py.
 STARTER_PARTS = {

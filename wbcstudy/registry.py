@@ -334,7 +334,7 @@ METHODS: Mapping[str, MethodRow] = _rows(
         "khouani2020",
         "Khouani 2020, Mask R-CNN",
         "14",
-        "Mask R-CNN, 700 steps from scratch",
+        "Mask R-CNN, 2000 steps from scratch",
         "khouani2020:MaskRcnn",
         True,
         needs="torchvision",

@@ -48,6 +48,15 @@ def test_mask_rcnn_learns_a_step_and_predicts(smears):
     assert mask.shape == masks[0].shape and set(np.unique(mask)) <= {BACKGROUND, CYTOPLASM, NUCLEUS}
 
 
+@pytest.mark.skipif(not has_torchvision, reason="the extra package torchvision is not installed")
+@pytest.mark.slow
+def test_a_training_that_diverges_is_refused(smears):
+    method = MaskRcnn(image_size_px=64, steps=20, learning_rate=1e12, device="cpu")
+    images, masks = [smear.image for smear in smears], [smear.mask for smear in smears]
+    with pytest.raises(StudyError, match="diverged in step"):
+        method.fit(images, masks, np.random.default_rng(0))
+
+
 def test_each_pass_has_every_image_once():
     batches = list(itertools.islice(_batches(5, 2, np.random.default_rng(0)), 6))
     first, second = (np.concatenate(part).tolist() for part in (batches[:3], batches[3:]))
