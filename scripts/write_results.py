@@ -195,7 +195,7 @@ def published_section(reference: Path) -> str:
         if forest.exists():
             table = pd.read_csv(forest).query("method == 'forest' and variant == 'cleaned'").set_index("region")
             values = [*(table.loc[region, "dice_mean"] for region in REGIONS), None]
-            rows.append([title, "smoothed-colour forest, cleaned up (256 x 256 px)", *map(_dice, values)])
+            rows.append([title, "smoothed-colour forest, cleaned up (fitted at 256 x 256 px)", *map(_dice, values)])
             studies.append(f"earlier_methods_{number}")
         rows.append([title, "LDAS-Net, as published", *map(_dice, PUBLISHED[number])])
         compared = zip(("nucleus", "cytoplasm", "whole cell"), highest, PUBLISHED[number], strict=True)
@@ -255,6 +255,8 @@ def earlier_methods_section(reference: Path) -> str:
             f"{METHODS['khouani2020'].title} is torchvision's network: {MASK_RCNN_BUDGET}. The authors' changes and "
             "pretrained weights are not known; its scores are a lower bound."
         )
+    else:
+        texts.append(f"{METHODS['khouani2020'].title}, has no results yet.")
     return _section("Earlier methods", texts, heads, rows, studies)
 
 
