@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 from reference import reference_folder, restore_study
 
+from wbcstudy.baselines.khouani2020 import MaskRcnn
 from wbcstudy.config_io import read_study
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root, read_json
@@ -54,7 +55,6 @@ CURVE_STARTS = {
 }
 # The aim of the curve: dataset, region, number of annotated images.
 CURVE_AIM = ("segmentation_wbc_2", "cytoplasm", 10)
-MASK_RCNN_BUDGET = "2000 steps of two images at 128 x 128 px, from random weights, with one seed"
 RETRAINED = "segmentation_wbc_1_float32"
 # Parts of a dataset in benchmarks/measure_starter.py.
 STARTER_PARTS = {
@@ -252,8 +252,9 @@ def earlier_methods_section(reference: Path) -> str:
     ]
     if "khouani2020" in names:
         texts.append(
-            f"{METHODS['khouani2020'].title} is torchvision's network: {MASK_RCNN_BUDGET}. The authors' changes and "
-            "pretrained weights are not known; its scores are a lower bound."
+            f"{METHODS['khouani2020'].title} is torchvision's network, trained from random weights for "
+            f"{MaskRcnn.steps} steps of {MaskRcnn.batch_size} images at {MaskRcnn.image_size_px} px, with one seed. "
+            "The authors' changes and pretrained weights are not known, so their network may score higher."
         )
     else:
         texts.append(f"{METHODS['khouani2020'].title}, has no results yet.")

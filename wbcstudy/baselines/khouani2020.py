@@ -37,11 +37,11 @@ class MaskRcnn(Method):
 
     The authors' changes to the architecture and their pre- and post-processing are not known; this is torchvision's
     network, without their pre-trained weights. From scratch, on some hundred images and in the default number of steps
-    (about an hour of one processor core), it is undertrained. A study fits it with its first seed only. On a
+    (most of an hour of one processor core), it is undertrained. A study fits it with its first seed only. On a
     machine with a GPU, raise `image_size_px` and `steps`.
 
-    torchvision normalises over the batch, which needs pre-trained weights or large batches; trained from scratch in
-    batches of two, the loss becomes infinite. Here the ResNet-50 has group normalisation (He, Girshick, Dollar:
+    torchvision normalises over the batch, which needs pre-trained weights or large batches: from scratch, in batches of
+    two, the loss was not a number within 20 steps. Here the ResNet-50 has group normalisation (He, Girshick, Dollar:
     Rethinking ImageNet pre-training, ICCV 2019), and the optimiser is Adam. torchvision samples 512 regions of an image
     in each step. Here it is 64: an image of one cell has two objects, and the branch for masks takes most of the time.
 
@@ -99,7 +99,7 @@ class MaskRcnn(Method):
                 raise StudyError(
                     f"The training of Mask R-CNN diverged in step {step}: its loss is {loss.item()}.",
                     expected="a finite loss in every step",
-                    fix="Lower `learning_rate`.",
+                    fix="Remove khouani2020 from `baselines`, or lower `learning_rate` of `MaskRcnn`.",
                 )
             for group in optimiser.param_groups:
                 group["lr"] = self.learning_rate * min(1, step / _WARM_UP)
