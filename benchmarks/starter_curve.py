@@ -141,12 +141,7 @@ def make_settings(point: Point, dataset: str) -> RunConfig:
 
 
 def run_point(point: Point, config: RunConfig, dataset: Dataset, study: StudyFolder, splits: Sequence[Split]) -> None:
-    """Train a network and write its scores of the test images, `<name>.csv`, and then its facts, `<name>.json`."""
-    # Not the time on a clock: other work may share the processor.
-    begin = time.process_time()
-    load_keras().backend.clear_session()
-    gc.collect()
-    start_training(config.seed)
+    """Draw the images of a training, and train on them as `train_on`."""
     types = {case.case_id: case.cell_type or "" for case in dataset.cases}
     drawn = draw_cases(splits[0].train, types, point.images, point.seed) if point.images else ()
     if len(drawn) < point.images:
@@ -155,6 +150,34 @@ def run_point(point: Point, config: RunConfig, dataset: Dataset, study: StudyFol
             expected="at most this number of annotated images",
             fix=f"Lower --images to at most {len(drawn)}.",
         )
+    train_on(drawn, point.name, point._asdict(), config, dataset, study, splits)
+
+
+def train_on(
+    drawn: Sequence[str],
+    name: str,
+    facts: dict[str, Any],
+    config: RunConfig,
+    dataset: Dataset,
+    study: StudyFolder,
+    splits: Sequence[Split],
+) -> None:
+    """Train a network on some images, and write its scores of the test images, `<name>.csv`, then `<name>.json`.
+
+    Args:
+        drawn: ids of the training images; the network is not trained where there are none.
+        name: name of the training, with seed and fold as in the name of a run.
+        facts: facts for `<name>.json`.
+        config: settings of the training.
+        dataset: dataset of the images.
+        study: folder to write.
+        splits: the splits of the dataset; the test images of the first are scored.
+    """
+    # Not the time on a clock: other work may share the processor.
+    begin = time.process_time()
+    load_keras().backend.clear_session()
+    gc.collect()
+    start_training(config.seed)
     model = start_from_network(build_unet(config), config, study, dataset, splits)
     if drawn:
         training = read_training_cases(dataset, drawn, config.image_size)
@@ -164,17 +187,33 @@ def run_point(point: Point, config: RunConfig, dataset: Dataset, study: StudyFol
             train(model, training, validation, config, RunFolder(Path(folder)), lambda line: None)
     test = read_cases(dataset, splits[0].test, config.image_size, config.score_px)
     predicted = predict_masks(model, test, config.batch_size)
-    scores = score_masks(point.name, test.case_ids, test.cell_types, test.references, predicted)
+    scores = score_masks(name, test.case_ids, test.cell_types, test.references, predicted)
     own = {case.case_id: case.group for case in dataset.cases if case.group is not None}
     groups = merge_groups(own, [pair.case_ids for pair in read_duplicates(study.duplicates, dataset.name)])
-    with atomic_write(study.path / f"{point.name}.csv") as part:
+    with atomic_write(study.path / f"{name}.csv") as part:
         scores.assign(group=scores["case_id"].map(groups)).to_csv(part, index=False, lineterminator="\n")
-    facts = point._asdict() | {"dataset": dataset.name, "settings": config.model_dump(mode="json")}
+    facts = facts | {"dataset": dataset.name, "settings": config.model_dump(mode="json")}
     facts |= {"drawn": list(drawn), "network_start": getattr(model, "network_start", None)}
     facts |= {"processor_seconds": round(time.process_time() - begin, 1), "processor": processor_name()}
     facts |= {"arithmetic": arithmetic(model), "commit": current_commit()}
     # Written last: a training without it is repeated.
-    write_json(study.path / f"{point.name}.json", facts)
+    write_json(study.path / f"{name}.json", facts)
+
+
+def is_finished(path: Path, config: RunConfig) -> bool:
+    """Return whether a training has its `<name>.json`.
+
+    Raises:
+        StudyError: it has, but with other settings.
+    """
+    facts = read_json(path)
+    if facts is not None and facts["settings"] != config.model_dump(mode="json"):
+        raise StudyError(
+            f"{path} is a training with other settings.",
+            expected="the same settings for all trainings of a curve",
+            fix=f"Move {path.parent} to another folder, to start again.",
+        )
+    return facts is not None
 
 
 def train_all(options: argparse.Namespace) -> None:
@@ -189,22 +228,20 @@ def train_all(options: argparse.Namespace) -> None:
         find_weights(config)
     splits = load_or_make_splits(study.split, dataset, next(iter(settings.values())))
     for number, (point, config) in enumerate(settings.items(), 1):
-        facts = read_json(study.path / f"{point.name}.json")
-        if facts is None:
+        path = study.path / f"{point.name}.json"
+        if not is_finished(path, config):
             run_point(point, config, dataset, study, splits)
-            facts = read_json(study.path / f"{point.name}.json")
-            print(f"{number} of {len(points)}: {point.name}, {facts['processor_seconds']:.0f} s", flush=True)
-        elif facts["settings"] != config.model_dump(mode="json"):
-            raise StudyError(
-                f"{study.path / point.name}.json is a training with other settings.",
-                expected="the same settings for all trainings of a curve",
-                fix=f"Move {study.path} to another folder, to start again.",
-            )
+            seconds = read_json(path)["processor_seconds"]
+            print(f"{number} of {len(points)}: {point.name}, {seconds:.0f} s", flush=True)
     print(f"{dataset.name}: all {len(points)} trainings are finished.")
 
 
-def read_points(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_points(folder: Path, starts: Sequence[str] = tuple(STARTS)) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read all finished trainings.
+
+    Args:
+        folder: folder with one folder for each dataset.
+        starts: values of `start`, in the order of the rows.
 
     Returns:
         Facts: one row per training. Scores: one row per training, test image and region, with the columns of facts.
@@ -226,12 +263,12 @@ def read_points(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             fix="Run `python benchmarks/starter_curve.py train segmentation_wbc_2` first.",
         )
     # In the order of the list of starts, not of file names.
-    order = sorted(range(len(rows)), key=lambda i: _order(rows[i]))
+    order = sorted(range(len(rows)), key=lambda i: _order(rows[i], starts))
     return pd.DataFrame(rows).iloc[order], pd.concat([frames[i] for i in order], ignore_index=True)
 
 
-def _order(row: dict[str, Any]) -> tuple:
-    return row["dataset"], [*STARTS].index(row["start"]), row["steps"], row["images"], row["seed"]
+def _order(row: dict[str, Any], starts: Sequence[str]) -> tuple:
+    return row["dataset"], starts.index(row["start"]), row["steps"], row["images"], row["seed"]
 
 
 def summarise_points(facts: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
