@@ -25,7 +25,8 @@ from wbcstudy.errors import StudyError
 from wbcstudy.files import cannot_write, temporary_folder
 from wbcstudy.wording import count, join_words
 
-_SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed", "max_training_cases", "near_duplicates")
+# Settings of a study that its split depends on.
+SETTINGS = ("folds", "test_fraction", "validation_fraction", "split_seed", "max_training_cases", "near_duplicates")
 # Units (see `find_units`) of one split: one each for training, validation and test.
 FEWEST_UNITS = 3
 # Random choices of units, from which the one with the best proportions of cell types is kept.
@@ -106,7 +107,7 @@ def load_or_make_splits(path: Path, dataset: Dataset, config: StudyConfig | RunC
             written.
     """
     path = Path(path)
-    settings = {name: getattr(config, name) for name in _SETTINGS}
+    settings = {name: getattr(config, name) for name in SETTINGS}
     if not path.exists():
         duplicates = load_or_find_duplicates(path.with_name("duplicates.json"), dataset, config.near_duplicates)
         splits = make_splits(

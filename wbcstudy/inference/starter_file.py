@@ -58,7 +58,7 @@ def starter_path() -> Path:
     return own if os.environ.get("WBCSTUDY_STARTER") or own.is_file() else SHIPPED
 
 
-def pack_starter(run: Path, out: Path, temperature: float, card: str) -> Path:
+def pack_starter(run: Path, out: Path, temperature: float, card: str, *, largest_bytes: int | None = None) -> Path:
     """Write a run's network as a starter file.
 
     Args:
@@ -66,15 +66,17 @@ def pack_starter(run: Path, out: Path, temperature: float, card: str) -> Path:
         out: file to write.
         temperature: the logits are divided by it, which calibrates the probabilities and changes no mask.
         card: model card in Markdown.
+        largest_bytes: largest size of the file; `LARGEST_BYTES` if None.
 
     Returns:
         `out`.
 
     Raises:
-        StudyError: the run cannot be used, or the file would be larger than 20 MB.
+        StudyError: the run cannot be used, or the file would be larger.
     """
     from wbcstudy.nets.model_file import load_model
 
+    largest_bytes = LARGEST_BYTES if largest_bytes is None else largest_bytes
     source = load_run(RunFolder(run), used=(RunFolder(run).model.name,))
     model = load_model(source.folder.model)
     for weight in model.get_layer("head").weights:
@@ -97,10 +99,10 @@ def pack_starter(run: Path, out: Path, temperature: float, card: str) -> Path:
             ):
                 # A fixed date: equal networks give equal files.
                 archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content)
-        if (size := part.stat().st_size) > LARGEST_BYTES:
+        if (size := part.stat().st_size) > largest_bytes:
             raise StudyError(
                 f"The starter of {run} would have {size / 1e6:.1f} MB.",
-                expected=f"at most {LARGEST_BYTES / 1e6:.0f} MB",
+                expected=f"at most {largest_bytes / 1e6:.0f} MB",
                 fix="Train a smaller encoder, such as mobilenet.",
             )
     with atomic_write(_sum_path(out)) as part:

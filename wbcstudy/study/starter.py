@@ -23,6 +23,16 @@ from wbcstudy.runs.records import RunRecord
 from wbcstudy.runs.results import load_run
 from wbcstudy.study.run import run_study
 
+# Settings of the training that do not depend on the encoder, the size and the number of smears; a setting that is not
+# listed here has the default of a study.
+TRAINING = {
+    "losses": ("dice",),
+    "augmented_copies": 1,
+    "learning_rate_schedule": "cosine",
+    "weight_average": 0.99,
+    "colour_augmentation": 0.1,
+    "near_duplicates": False,
+}
 # Temperatures to try for the calibration.
 _TEMPERATURES = np.geomspace(0.5, 3, 37)
 # Images for the calibration: some hundred thousand pixels.
@@ -77,20 +87,14 @@ def build_starter(
     if not (folder / "dataset.yaml").is_file():
         show(f"Drawing {cases} smears in {folder} ...")
         write_varied_dataset(folder, cases=cases, seed=seed, domains=domains, name="starter")
-    # A setting that is not listed here has the default of a study.
     config = StudyConfig(
+        **TRAINING,
         name=name,
         dataset=str(folder / "dataset.yaml"),
         encoders=(encoder,),
-        losses=("dice",),
         image_size=image_size,
         epochs=epochs,
         patience=epochs,
-        augmented_copies=1,
-        learning_rate_schedule="cosine",
-        weight_average=0.99,
-        colour_augmentation=0.1,
-        near_duplicates=False,
         seeds=(seed,),
         validation_fraction=0.1,
         test_fraction=0.1,
