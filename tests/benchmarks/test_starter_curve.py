@@ -13,19 +13,13 @@ import pytest
 from benchmarks import starter_curve
 from tests.helpers.checkout import ROOT
 from tests.helpers.made_scores import scores_from_dice
-from wbcstudy.config import RunConfig, StudyConfig
-from wbcstudy.config_io import write_yaml
-from wbcstudy.data.datasets import load_dataset
-from wbcstudy.data.records import split_hash
-from wbcstudy.data.splits import load_or_make_splits
+from tests.helpers.untrained_run import write_network
+from wbcstudy.config import RunConfig
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.files import read_json, write_json
 from wbcstudy.inference.starter_file import SHIPPED
-from wbcstudy.nets.unet import build_unet
 from wbcstudy.runs.folders import StudyFolder
-from wbcstudy.runs.results import write_record
-from wbcstudy.study.record import describe_dataset
 
 
 @pytest.fixture(scope="module")
@@ -56,25 +50,6 @@ def small(places, monkeypatch):
     monkeypatch.setattr(starter_curve, "SETTINGS", starter_curve.SETTINGS | settings)
     monkeypatch.setitem(starter_curve.STARTS, "starter", {"start_from": str(network)})
     return argparse.Namespace(dataset=str(cells), starts=["starter"], images=[2, 4], seeds=[0], steps=2)
-
-
-def write_network(path, dataset, config):
-    """Write an untrained network as a finished run."""
-    study, data = StudyFolder(path), load_dataset(dataset)
-    config = config.model_copy(update={"study": path.name, "dataset": str(dataset)})
-    splits = load_or_make_splits(study.split, data, config)
-    folder = study.run(config.name)
-    folder.path.mkdir(parents=True)
-    write_yaml(StudyConfig(name=path.name, dataset=str(dataset), encoders=("unet",), losses=("dice",)), study.settings)
-    write_yaml(config, folder.params)
-    build_unet(config).save(folder.model)
-    counts = {"tp": 9, "fp": 1, "fn": 1, "tn": 9, "dice": 0.9}
-    facts = {"status": "complete", "study": path.name, "config": config.model_dump(mode="json")}
-    facts |= {"dataset": describe_dataset(data), "split_hash": split_hash(splits)}
-    facts |= {"split": {"train": len(splits[0].train), "validation": len(splits[0].validation), "test": 1}}
-    facts |= {"validation": dict.fromkeys(("nucleus", "cytoplasm", "cell"), counts)}
-    write_record(folder, facts)
-    return folder.path
 
 
 def write_points(folder, dataset, start, images, steps, dice, seeds=(0, 1, 2)):
