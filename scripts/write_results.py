@@ -55,6 +55,10 @@ CURVE_STARTS = {
 }
 # The aim of the curve: dataset, region, number of annotated images.
 CURVE_AIM = ("segmentation_wbc_2", "cytoplasm", 10)
+# Encoder and size of the starter that comes with the package, as benchmarks/leave_one_stain_out.py names them.
+SHIPPED_CANDIDATE = "mobilenet-96"
+# Choices in benchmarks/annotation_order.py.
+ORDER_CHOICES = {"annotate-next": "images of annotate-next", "random": "random images"}
 RETRAINED = "segmentation_wbc_1_float32"
 # Parts of a dataset in benchmarks/measure_starter.py.
 STARTER_PARTS = {
@@ -78,7 +82,9 @@ def make_sections(reference: Path) -> str:
         earlier_methods_section(reference),
         transfer_section(reference),
         starter_section(reference),
+        stains_section(reference),
         curve_section(reference),
+        order_section(reference),
         settings_section(reference),
         *(protocol_section(reference / f"paper_protocol_{number}", number) for number in SETS),
         pretrained_section(reference),
@@ -436,6 +442,146 @@ def _curve_alternative(curve: pd.DataFrame) -> str:
         ends = [f"{row.dice_mean:.3f} with {row.images} images" for row in part.iloc[[0, -1]].itertuples()]
         clauses.append(f"{_title(dataset)}, {CURVE_STARTS[start]}: {ends[0]}, {ends[1]}")
     return f"Mean Dice against the number of annotated images. Cytoplasm: {'; '.join(clauses)}."
+
+
+def stains_section(reference: Path) -> str:
+    """Encoders and input sizes for the starter, on stains that they have not seen."""
+    folder = reference / "leave_one_stain_out"
+    if not (folder / "candidates.csv").exists():
+        return ""
+    candidates, scores, differences = (
+        pd.read_csv(folder / f"{name}.csv") for name in ("candidates", "scores", "differences")
+    )
+    stains = [stain for stain in dict.fromkeys(scores["stain"]) if stain != "all"]
+    best, chosen = (candidates[candidates[column]].iloc[0] for column in ("best", "chosen"))
+    order = scores[(scores["stain"] == "all") & (scores["region"] == "cytoplasm")].sort_values(
+        "dice_mean", ascending=False
+    )
+    rows = []
+    for name in order["candidate"]:
+        row = candidates[candidates["candidate"] == name].iloc[0]
+        own = scores[scores["candidate"] == name].set_index(["region", "stain"])
+        cells = [f"{own.loc[(region, 'all'), 'dice_mean']:.3f}" for region in (*REGIONS, "cell")]
+        for stain in stains:
+            means = own.loc[("cytoplasm", stain)]
+            cells.append(_with_interval(means["dice_mean"], means["low"], means["high"]))
+        lead = "-" if name == best["candidate"] else _signed(_pair(differences, "cytoplasm", name, best["candidate"]))
+        cost = [f"{row['packed_mb']:.1f}", f"{row['multiply_adds'] / 1e6:.0f}", f"{row['fit_seconds']:.0f}"]
+        rows.append([_candidate_title(row), *cost, *cells, lead])
+    first = candidates.iloc[0]
+    steps = int(first["epochs"] * -(-first["train"] // first["batch_size"]))
+    rule = (
+        "Rule, written before the first training: of the candidates of at most 20 MB, the best has the highest mean "
+        "Dice of the cytoplasm over the left-out stains; the choice is the one with the fewest multiply-adds that is "
+        f"equivalent to it (nucleus and cytoplasm, margin 0.01). Best: **{_candidate_title(best)}**."
+    )
+    equal = candidates[candidates["equivalent"]]
+    if chosen["candidate"] != best["candidate"]:
+        rule += f" Choice, equivalent and cheaper: **{_candidate_title(chosen)}**."
+    elif len(equal):
+        rule += f" None that is cheaper is equivalent. Choice: **{_candidate_title(chosen)}**."
+    else:
+        rule += " No other one is equivalent, so that it is the choice."
+    shipped = SHIPPED_CANDIDATE
+    if chosen["candidate"] != shipped and shipped in set(candidates["candidate"]):
+        gain = _signed(_pair(differences, "cytoplasm", chosen["candidate"], shipped))
+        rule += (
+            f" The starter of the package is still {_candidate_title(_row(candidates, shipped))}, which was chosen "
+            f"before this comparison; difference of the cytoplasm between choice and starter {gain}."
+        )
+    elif chosen["candidate"] == shipped:
+        rule += " The starter of the package has this encoder and size."
+    texts = [
+        f"U-Nets trained on {first['train']} drawn smears of three stains for {steps} steps of "
+        f"{first['batch_size']} images, with the starter's other settings, and tested on the fourth, at the size of "
+        f"the smears ({count(int(first['seeds']), 'seed')}). {rule}",
+        "Mean Dice, each stain with the same weight; by stain with the 95 % interval over its smears. Differences have "
+        "simultaneous intervals over the smears of all stains and both regions, for these trainings. Size: the packed "
+        "file in half precision. Multiply-adds in millions an image. Time: mean training time in s, one core of "
+        f"{join_words(sorted(set(candidates['processor'])))}.",
+    ]
+    heads = ["encoder and size", "MB", "multiply-adds", "time", "nucleus", "cytoplasm", "cell"]
+    heads += [f"cytoplasm of {stain}" for stain in stains] + ["cytoplasm minus the best"]
+    commands = [
+        f"python benchmarks/leave_one_stain_out.py train {size} {' '.join(part['encoder'])}"
+        for size, part in candidates.groupby("image_size")
+    ]
+    commands.append("python benchmarks/leave_one_stain_out.py collect")
+    return _section("Which encoder and size for the starter?", texts, heads, rows, [], *commands)
+
+
+def _candidate_title(row: pd.Series) -> str:
+    return f"{ENCODERS[row['encoder']].title}, {row['image_size']} px"
+
+
+def _row(candidates: pd.DataFrame, name: str) -> pd.Series:
+    return candidates[candidates["candidate"] == name].iloc[0]
+
+
+def _pair(differences: pd.DataFrame, region: str, first: str, second: str) -> dict[str, float]:
+    """Return the difference of two methods, first minus second, with its interval."""
+    table = differences[differences["region"] == region].set_index(["method_a", "method_b"])
+    if (first, second) in table.index:
+        row = table.loc[(first, second)]
+        return {"difference": row["difference"], "low": row["ci_low"], "high": row["ci_high"]}
+    row = table.loc[(second, first)]
+    return {"difference": -row["difference"], "low": -row["ci_high"], "high": -row["ci_low"]}
+
+
+def order_section(reference: Path) -> str:
+    """Images that `annotate-next` lists, compared with random ones."""
+    folder = reference / "annotation_order"
+    if not (folder / "scores.csv").exists():
+        return ""
+    scores, differences = (pd.read_csv(folder / f"{name}.csv") for name in ("scores", "differences"))
+    rows, sentences = [], []
+    for dataset, part in scores.groupby("dataset"):
+        for choice, own in part.groupby("choice", sort=False):
+            own = own.set_index("region")
+            cells = []
+            for region in (*REGIONS, "cell"):
+                row = own.loc[region]
+                means = f"{row['low_seed']:.3f} to {row['high_seed']:.3f}"
+                cells.append(f"{_with_interval(row['dice_mean'], row['low'], row['high'])}; {means}")
+            trained = int(own["seeds"].iloc[0])
+            rows.append([_title(dataset), f"{ORDER_CHOICES[choice]} ({count(trained, 'training')})", *cells])
+        sentences.append(order_sentence(dataset, differences[differences["dataset"] == dataset]))
+    first = scores.iloc[0]
+    tested = [f"{int(part['test_images'].max())} of {_title(name)}" for name, part in scores.groupby("dataset")]
+    texts = [
+        f"The starter is trained further on {first['images']} annotated images, as in the section above: "
+        f"{first['steps']} steps of 8 images, the same split and test images ({join_words(tested)}), nothing tuned. "
+        "Either the images that `wbcstudy annotate-next` lists first of all training images, for which only the seed "
+        "of the training varies, or images drawn at random without regard to cell types, other ones for each training.",
+        "\n".join(f"- {sentence}" for sentence in sentences),
+        "Mean Dice over the test images and trainings, with the 95 % interval over the test images; lowest and highest "
+        "mean of a training. Differences have simultaneous 95 % intervals over test images and trainings, one family "
+        "for each dataset.",
+    ]
+    commands = [f"python benchmarks/annotation_order.py train {name}" for name in sorted(set(scores["dataset"]))]
+    commands.append("python benchmarks/annotation_order.py collect")
+    heads = ["images of", "trained on", *REGIONS, "cell"]
+    return _section("Which images to annotate first?", texts, heads, rows, [], *commands)
+
+
+def order_sentence(dataset: str, differences: pd.DataFrame) -> str:
+    """Say whether the images of `annotate-next` are better than random ones.
+
+    Args:
+        dataset: name of the dataset.
+        differences: its rows of differences.csv of benchmarks/annotation_order.py.
+    """
+    parts = [f"{row['region']} {_signed(row)}" for _, row in differences.iterrows()]
+    better, worse = ((differences[end] * sign > 0).to_list() for end, sign in (("low", 1), ("high", -1)))
+    finding = "no difference was found"
+    if any(better) or any(worse):
+        regions = [
+            f"{'better' if up else 'worse'} for the {region}"
+            for region, up, down in zip(differences["region"], better, worse, strict=True)
+            if up or down
+        ]
+        finding = join_words(regions)
+    return f"{_title(dataset)}, annotate-next minus random: **{finding}** ({', '.join(parts)})."
 
 
 def settings_section(reference: Path) -> str:

@@ -6,6 +6,7 @@ import annotation_order
 import pandas as pd
 import pytest
 import starter_curve
+import write_results
 
 from tests.helpers.made_scores import noisy_dice, scores_from_dice
 from tests.helpers.untrained_run import write_network
@@ -84,3 +85,37 @@ def test_a_positive_difference_is_in_favour_of_annotate_next(offset):
     row = table.iloc[1]
     assert row["difference"] == pytest.approx(offset, abs=0.01) and row["low"] < row["difference"] < row["high"]
     assert (row["low"] > 0) if offset > 0 else (row["high"] < 0)
+
+
+def test_the_page_states_the_finding(places, tmp_path, monkeypatch):
+    monkeypatch.setattr(annotation_order, "TABLES", tmp_path / "reference" / "annotation_order")
+    assert write_results.order_section(tmp_path / "reference") == ""
+    folder = StudyFolder.of("annotation_order").path / "segmentation_wbc_2"
+    folder.mkdir(parents=True)
+    for run, scores in made_scores(-0.05).groupby("run"):
+        choice, _, seed = run.partition("-10-120__fold0__seed")
+        scores.drop(columns=["start", "seed", "dataset"]).to_csv(folder / f"{run}.csv", index=False)
+        facts = {"start": choice, "images": 10, "steps": 120, "seed": int(seed), "dataset": "segmentation_wbc_2"}
+        facts |= {"processor_seconds": 1.0, "processor": "Processor", "arithmetic": "float32", "commit": "abc"}
+        write_json(folder / f"{run}.json", facts | {"drawn": IDS[:10], "settings": {"dataset": "cells"}})
+    monkeypatch.setattr(annotation_order, "count_types", lambda folder: pd.DataFrame({"cell_types": [2]}))
+    annotation_order.collect(None)
+    section = write_results.order_section(tmp_path / "reference")
+    assert "**worse for the nucleus and worse for the cytoplasm** (nucleus -0.0" in section
+    assert "| Dataset 2 | random images (3 trainings) | 0.8" in section
+    assert section.endswith("and `python benchmarks/annotation_order.py collect`.")
+
+
+@pytest.mark.parametrize(
+    ("ends", "finding"),
+    [((0.01, 0.03), "better for the cytoplasm"), ((-0.03, 0.01), "no difference was found")],
+)
+def test_a_difference_counts_where_its_interval_excludes_0(ends, finding):
+    rows = {
+        "region": ["nucleus", "cytoplasm"],
+        "difference": [0.0, 0.02],
+        "low": [-0.1, ends[0]],
+        "high": [0.1, ends[1]],
+    }
+    sentence = write_results.order_sentence("segmentation_wbc_1", pd.DataFrame(rows))
+    assert f"Dataset 1, annotate-next minus random: **{finding}** (nucleus +0.000 [-0.100, +0.100]" in sentence

@@ -8,6 +8,7 @@ import leave_one_stain_out
 import numpy as np
 import pandas as pd
 import pytest
+import write_results
 
 from tests.helpers.made_scores import noisy_dice, scores_from_dice
 from tests.helpers.untrained_run import write_network
@@ -20,6 +21,7 @@ from wbcstudy.errors import StudyError
 from wbcstudy.inference.starter_file import SHIPPED
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.results import load_run
+from wbcstudy.scoring.statistics import paired_differences
 
 STAINS = list(DOMAINS)
 IDS = [f"{STAINS[number % len(STAINS)]}{number:04d}" for number in range(80)]
@@ -120,3 +122,34 @@ def test_every_stain_counts_the_same():
     summary = leave_one_stain_out.summarise_candidates(scores).query("region == 'cytoplasm'").set_index("stain")
     assert summary.loc["all", "dice_mean"] == pytest.approx(0.5) and summary.loc[STAINS[0], "images"] == 5
     assert summary.loc[STAINS[-1], "dice_mean"] == pytest.approx(0.8)
+
+
+def test_the_page_names_the_choice(tmp_path):
+    folder = tmp_path / "leave_one_stain_out"
+    assert write_results.stains_section(tmp_path) == ""
+    folder.mkdir()
+    scores = made_scores({"mobilenet-96": 0.0, "resnet18-96": 0.05, "mobilenet-128": 0.03})
+    facts = {"train": 720, "batch_size": 8, "epochs": 8, "seeds": 1, "fit_seconds": 90.0, "processor": "CPU"}
+    costs = pd.DataFrame(
+        {
+            "candidate": ["mobilenet-96", "resnet18-96", "mobilenet-128"],
+            "encoder": ["mobilenet", "resnet18", "mobilenet"],
+            "image_size": [96, 96, 128],
+            "packed_mb": [15.3, 26.0, 15.3],
+            "multiply_adds": [6.4e8, 9e8, 1.1e9],
+        }
+    ).assign(**facts)
+    summary = leave_one_stain_out.summarise_candidates(scores)
+    best, choice, equivalent = leave_one_stain_out.choose(summary, costs, scores)
+    costs = costs.assign(best=costs["candidate"] == best, chosen=costs["candidate"] == choice)
+    costs = costs.assign(equivalent=costs["candidate"].isin(equivalent))
+    pairs = paired_differences(scores, ("nucleus", "cytoplasm"))
+    for name, frame in (("candidates", costs), ("scores", summary), ("differences", pairs)):
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    section = write_results.stains_section(tmp_path)
+    assert "for 720 steps of 8 images" in section and "Best: **MobileNet, 128 px**. No other one is" in section
+    assert "still MobileNet, 96 px, which was chosen before this comparison; difference" in section
+    first, *_, last = [line for line in section.splitlines() if line.startswith("| M") or line.startswith("| R")]
+    assert first.startswith("| ResNet-18, 96 px | 26.0 | 900 | 90 |") and "| +0.0" in first
+    assert last.startswith("| MobileNet, 96 px") and "| -0.03" in last
+    assert "`python benchmarks/leave_one_stain_out.py train 96 mobilenet resnet18`" in section
