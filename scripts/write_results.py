@@ -297,7 +297,8 @@ def starter_section(reference: Path) -> str:
     table = pd.read_csv(path)
     rows = []
     # The public datasets first, in each of them the starter first.
-    order = table.assign(other=table["dataset"] == "bcisc", method=table["network"] != "starter")
+    rank = {name: 0 if name.startswith("starter") else 1 if _laboratory(name) else 2 for name in table["network"]}
+    order = table.assign(other=table["dataset"] == "bcisc", method=table["network"].map(rank))
     table = order.sort_values(["other", "dataset", "method", "part", "network"], kind="stable")
     for keys, group in table.groupby(["dataset", "part", "network"], sort=False):
         dataset, part, network = keys
@@ -314,7 +315,7 @@ def starter_section(reference: Path) -> str:
             [
                 _title(dataset).replace("bcisc", "BCISC"),
                 f"{group['images'].iloc[0]} ({STARTER_PARTS[part]})",
-                method_title(network) if network in METHODS else network,
+                _starter_row_title(network),
                 "-" if pd.isna(scale) else f"{scale:g}",
                 *cells,
             ]
@@ -326,12 +327,50 @@ def starter_section(reference: Path) -> str:
         "interval over the images; pooled over all pixels. BCISC has masks of whole cells only."
     )
     heads = ["images of", "number", "network or method", "scale", "nucleus", "cytoplasm", "cell"]
-    names = list(dict.fromkeys(table["network"]))
-    commands = [
-        f"python benchmarks/measure_starter.py scores {name} segmentation_wbc_1 segmentation_wbc_2" for name in names
-    ]
+    texts, studies, commands = [text], [], []
+    for name in dict.fromkeys(table["network"]):
+        source, public, extra = name, "segmentation_wbc_1 segmentation_wbc_2", ""
+        if laboratory := _laboratory(name):
+            study, encoder = laboratory
+            studies += [study] if study not in studies else []
+            source = f"outputs/{study}/runs/{encoder}__dice__fold0__seed0"
+            public, extra = " ".join(dict.fromkeys(table[table["network"] == name]["dataset"])), f" --name {name}"
+            public = public.replace(" bcisc", "")
+        commands.append(f"python benchmarks/measure_starter.py scores {source} {public}{extra}")
+    if studies:
+        texts.append(_laboratory_text(reference, studies))
     after = "For BCISC, see the beginning of `benchmarks/measure_starter.py`."
-    return _section("Without annotations: the starter", [text], heads, rows, [], *commands, after=after)
+    return _section("Without annotations: the starter", texts, heads, rows, studies, *commands, after=after)
+
+
+def _laboratory(network: str) -> tuple[str, str] | None:
+    """Return study and encoder of a network that was trained on the images of one laboratory, None for others."""
+    match = re.fullmatch(r"(one_laboratory_\d)-(\w+)", network)
+    return (match[1], match[2]) if match else None
+
+
+def _starter_row_title(network: str) -> str:
+    if laboratory := _laboratory(network):
+        study, encoder = laboratory
+        return f"{ENCODERS[encoder].title} trained on {SETS[study[-1]]}"
+    return method_title(network) if network in METHODS else network
+
+
+def _laboratory_text(reference: Path, studies: Iterable[str]) -> str:
+    """Say how the networks of one laboratory are trained, and what they reach on their own test images."""
+    own = []
+    for study in studies:
+        for path in _records(reference / study):
+            record = read_json(path)
+            means = " / ".join(f"{record['scores'][region]['dice_mean']:.3f}" for region in (*REGIONS, "cell"))
+            config, split = record["config"], record["split"]
+            own.append(f"{ENCODERS[config['encoder']].title} of {SETS[study[-1]]} {means}")
+    steps = config["epochs"] * config["augmented_copies"] * split["train"] // config["batch_size"]
+    return (
+        "Networks trained on one dataset have the starter's input size, loss, augmentation and random weights at the "
+        f"start, and {steps} steps; scale and colours are found for them in the same way. Mean Dice of nucleus / "
+        f"cytoplasm / cell on test images of their own dataset: {'; '.join(own)}."
+    )
 
 
 def curve_section(reference: Path) -> str:
@@ -496,7 +535,8 @@ def stains_section(reference: Path) -> str:
         f"{first['batch_size']} images, with the starter's other settings, and tested on the fourth, at the size of "
         f"the smears ({count(int(first['seeds']), 'seed')}). {rule}",
         "Mean Dice, each stain with the same weight; by stain with the 95 % interval over its smears. Differences have "
-        "simultaneous intervals over the smears of all stains and both regions, for these trainings. Size: the packed "
+        "simultaneous intervals over the smears of all stains and both regions, for these trainings. A smear without "
+        "white cells counts as 0 where a network has found some, and is left out otherwise. Size: the packed "
         "file in half precision. Multiply-adds in millions an image. Time: mean training time in s, one core of "
         f"{join_words(sorted(set(candidates['processor'])))}.",
     ]

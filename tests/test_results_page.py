@@ -164,3 +164,28 @@ def test_without_results_there_are_no_sections(tmp_path):
 def test_a_page_without_marks_is_refused(text):
     with pytest.raises(StudyError, match="no marks"):
         write_results.replace_section(text, "")
+
+
+def test_networks_of_one_laboratory_are_in_the_table_of_the_starter(tmp_path):
+    rows = [
+        ("starter", "segmentation_wbc_2", 0.8),
+        ("one_laboratory_1-mobilenet", "segmentation_wbc_2", 0.5),
+        ("one_laboratory_1-mobilenet", "bcisc", 0.4),
+        ("otsu_levels", "segmentation_wbc_2", 0.3),
+    ]
+    columns = {"part": "all", "stain": "auto", "region": "cytoplasm", "images": 100, "dice_low": 0.1, "dice_high": 0.9}
+    table = pd.DataFrame(rows, columns=["network", "dataset", "dice_mean"]).assign(**columns, scale=1.5)
+    run = tmp_path / "one_laboratory_1" / "runs" / "mobilenet__dice__fold0__seed0"
+    for folder in (tmp_path / "starter", run):
+        folder.mkdir(parents=True)
+    table.assign(dice=table["dice_mean"]).to_csv(tmp_path / "starter" / "scores.csv", index=False)
+    config = {"encoder": "mobilenet", "epochs": 10, "augmented_copies": 2, "batch_size": 8}
+    scores = {region: {"dice_mean": 0.9} for region in ("nucleus", "cytoplasm", "cell")}
+    (run / "run.json").write_text(json.dumps({"config": config, "scores": scores, "split": {"train": 192}}))
+    section = write_results.starter_section(tmp_path)
+    titles = [line.split(" | ")[2] for line in section.splitlines() if line.startswith("| Dataset 2")]
+    assert titles == ["starter", "MobileNet trained on Dataset 1", "Three-level Otsu"]
+    assert "and 480 steps" in section and "MobileNet of Dataset 1 0.900 / 0.900 / 0.900" in section
+    assert "Made by `wbcstudy run params/one_laboratory_1.yaml`, " in section
+    run_folder = "outputs/one_laboratory_1/runs/mobilenet__dice__fold0__seed0"
+    assert f"scores {run_folder} segmentation_wbc_2 --name one_laboratory_1-mobilenet`" in section
