@@ -1,4 +1,4 @@
-"""The scale of images is shared where the cells are as large as in training."""
+"""The scale of images is where red cells have their known size, and white cells the size of the training cells."""
 
 import numpy as np
 import pytest
@@ -18,18 +18,54 @@ def network(tmp_path_factory):
     return load_network(write_colour_run(tmp_path_factory.mktemp("outputs"), **TRAINED))
 
 
-def field(radius, side=200):
-    step = 3 * radius
+def field(radius, side=None):
+    side, step = side or max(200, 8 * radius), 3 * radius
     return paint(
         round_cells(side, side, [(y, x) for y in range(step, side - radius, step) for x in (step, 2 * step)], radius)
     )
 
 
-@pytest.mark.parametrize("radius", [7, 18, 24])
+@pytest.fixture(scope="module")
+def ruled_network(tmp_path_factory):
+    """Return a network with a known pixel size: red cells have a radius of 10 px in its training images."""
+    return load_network(write_colour_run(tmp_path_factory.mktemp("outputs"), **TRAINED, pixel_size_um=0.36))
+
+
+def add_red_cells(image, radius, centres):
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    for row, column in centres:
+        # The network sees background in this colour.
+        image[np.hypot(rows - row, columns - column) <= radius] = (235, 190, 190)
+    return image
+
+
+@pytest.mark.parametrize("radius", [7, 18, 24, 48])
 def test_cells_of_another_size_give_their_scale(network, radius):
     shared = find_scale([field(radius)], network)
     assert shared.scale == pytest.approx(radius / 12, rel=0.1)
     assert shared.images == 1 and f"{shared.cell_px:.0f} px" in shared.reason
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.5])
+def test_red_cells_are_the_ruler(ruled_network, scale):
+    """White cells of an unusual size do not change the scale, and none is needed."""
+    side = round(240 * scale)
+    image = np.full((side, side, 3), (235, 225, 215), np.uint8)
+    centres = [(scale * row, scale * column) for row in (30, 80, 130) for column in (40, 90, 190)]
+    image = add_red_cells(image, 10 * scale, centres)
+    shared = find_scale([image], ruled_network)
+    assert shared.scale == pytest.approx(scale, rel=0.1)
+    # A part of the image is enough.
+    assert 4 <= shared.red_cells <= 9
+    assert f"{shared.red_cells} red cells of about {shared.red_px:.0f} px in 1 image" in shared.reason
+    assert shared.red_px == pytest.approx(20 * scale, rel=0.1)
+    white = paint(round_cells(side, side, [(scale * 105, scale * 65)], 1.35 * 12 * scale))
+    assert find_scale([np.minimum(image, white)], ruled_network).scale == pytest.approx(scale, rel=0.1)
+
+
+def test_white_cells_alone_are_enough(ruled_network):
+    shared = find_scale([field(24)], ruled_network)
+    assert shared.scale == pytest.approx(2, rel=0.1) and not shared.red_cells
 
 
 def test_nearly_the_same_scale_is_the_same(network):

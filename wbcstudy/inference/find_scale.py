@@ -1,39 +1,55 @@
-"""Find the scale of images without a pixel size: a first pass over several scales.
+"""Find the scale of images without a pixel size: by the size of red and white cells.
 
-At the right scale, a network finds cells of the size that its training images have. At a scale that is too small, cells
-are found too large, and the reverse: the scale at which both sizes agree is taken. It is a property of the microscope,
-so all images of a folder share it; single cells of different types would give different scales.
+Red cells are the ruler of a blood smear: they have nearly one size. Round objects of that size are counted at several
+scales, without a network, where the network sees no white cell at that scale. At the right scale, the network's white
+cells also have the size that its training images have. Both vote; the scale with the most votes is taken. It is a
+property of the microscope, so all images of a folder share it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from wbcstudy.data.arrays import resize_image
 from wbcstudy.data.images import read_image, read_shape
 from wbcstudy.errors import StudyError
 from wbcstudy.inference.applying import Stain, apply_network
 from wbcstudy.inference.network import Network
+from wbcstudy.inference.round_cells import find_round_cells
 from wbcstudy.inference.split_cells import split_cells
 from wbcstudy.inference.tiling import TrainingScale, Way, choose_tiling
-from wbcstudy.labels import NUCLEUS
+from wbcstudy.labels import BACKGROUND, NUCLEUS
 from wbcstudy.wording import count
 
-# Scales to try. Cells are found within a factor of about 1.5 of the right scale, so larger steps would do, too.
-SCALES = tuple(0.32 * 1.3**step for step in range(10))
-# Images to look at, and parts of them: a median of a few cells is enough.
+# Scales to try. White cells are found within a factor of about 1.5 of the right scale, red cells of about 1.2.
+SCALES = tuple(0.32 * 1.3**step for step in range(-1, 12))
+# Images to look at, and parts of them: a few cells are enough.
 MOST_IMAGES = 9
 # Side of a part of an image, in training images.
 _PART = 2.0
 # Scales nearer to 1 than this are taken for 1: the same microscope.
 _SAME = 1.12
-# A cell has a nucleus of this share of its area, this confidence, and this diameter relative to a training cell.
+# A white cell has a nucleus of this share of its area, this confidence, and this diameter relative to a training cell.
 _NUCLEUS_SHARE, _CONFIDENCE, _LEAST_DIAMETER = 0.1, 0.7, 0.35
+# Diameter of red cells in dried smears in µm (Bain, Blood Cells: 6.7 to 7.7), and how much smaller they are at the
+# steepest part of their edge (natural logarithm; measured on drawn smears).
+RED_CELL_UM = 7.2
+_EDGE_INSIDE = 0.08
+# A red cell has at most this share of white cell in its middle.
+_MOST_WHITE, _MIDDLE = 0.2, 0.7
+# Spread of the diameters of red and white cells, and how far a white cell's diameter may be from that of training cells
+# to count in full (natural logarithms).
+_RED_SPREAD, _WHITE_SPREAD, _NEAR_TRAINED = 0.06, 0.25, 0.35
+# Votes of red cells without any white cell that count as a scale.
+_FEWEST_RED_VOTES = 0.6
+# Candidate scales, natural logarithms.
+_GRID = np.arange(np.log(SCALES[0]) - 0.3, np.log(SCALES[-1]) + 0.3, 0.02)
 
 
 @dataclass(frozen=True)
@@ -42,18 +58,26 @@ class FoundScale:
 
     Args:
         scale: size of a cell in px, relative to the training images, rounded.
-        cell_px: diameter of a typical cell in px of the images.
+        cell_px: diameter of a typical white cell in px of the images.
         images: number of images with a cell that was measured.
+        red_cells: number of red cells of the size expected at this scale.
+        red_px: their diameter in px of the images; None if none was measured.
     """
 
     scale: float
     cell_px: float
     images: int
+    red_cells: int = 0
+    red_px: float | None = None
 
     @property
     def reason(self) -> str:
         """How it was found, for the reader of the results."""
-        return f"found automatically: cells of about {self.cell_px:.0f} px in {count(self.images, 'image')}"
+        start, images = "found automatically:", count(self.images, "image")
+        if not self.red_cells:
+            return f"{start} white cells of about {self.cell_px:.0f} px in {images}"
+        red = f"{count(self.red_cells, 'red cell')} of about {self.red_px:.0f} px in {images}"
+        return f"{start} {red}, and white cells of about {self.cell_px:.0f} px to go with them"
 
 
 def needs_scale(training: TrainingScale, shape: tuple[int, int], scale: float | None, pixel_um: float | None) -> bool:
@@ -101,70 +125,123 @@ def _read_images(paths: Sequence[Path]) -> Iterator[np.ndarray]:
             yield read_image(path)
 
 
+class _Votes(NamedTuple):
+    """The votes of an image for the candidate scales of `_GRID`.
+
+    Args:
+        red: of its red cells, float64 (n,).
+        white: of its white cells, at most 1.
+        red_scales: for each of `SCALES`, the scale that each red cell gives. Most are seen in two of them.
+    """
+
+    red: np.ndarray
+    white: np.ndarray
+    red_scales: list[np.ndarray]
+
+    def count_red(self, scale: float) -> int:
+        """Count the red cells that agree with a scale."""
+        return max(int((np.abs(np.log(scales / scale)) <= 2 * _RED_SPREAD).sum()) for scales in self.red_scales)
+
+
 def find_scale(images: Iterable[np.ndarray], network: Network, stain: Stain = "auto") -> FoundScale | None:
     """Find the scale of images of one microscope.
 
     Args:
         images: uint8 (H, W, 3), few; each is read once.
-        network: the network; the cell size of its training images is known.
+        network: the network; the cell size of its training images is known. Red cells are measured only if their
+            pixel size is known, too.
         stain: as in `applying.apply_network`.
 
     Returns:
-        The scale, None if no cell was found at two neighbouring scales.
+        The scale, None if no white cell and too few red cells were found.
     """
-    cell_px = network.training.cell_px
-    # Per scale: (diameter, index of the image) of each cell.
-    cells: list[list[tuple[float, int]]] = [[] for _ in SCALES]
-    for index, image in enumerate(images):
-        for listed, scale in zip(cells, SCALES, strict=True):
-            listed += [(diameter, index) for diameter in _measure(image, network, scale, stain)]
-    excess = [
-        np.log(_median(listed) / (cell_px * scale)) if listed else None
-        for listed, scale in zip(cells, SCALES, strict=True)
-    ]
-    best: tuple[int, float, int] | None = None
-    for step, (low, high) in enumerate(itertools.pairwise(excess)):
-        if low is not None and high is not None and low >= 0 > high:
-            share = low / (low - high)
-            crossing = float(np.exp((1 - share) * np.log(SCALES[step]) + share * np.log(SCALES[step + 1])))
-            support = len(cells[step]) + len(cells[step + 1])
-            if best is None or support > best[0]:
-                seen = {image for _, image in cells[step] + cells[step + 1]}
-                best = support, crossing, len(seen)
-    if best is None:
-        return None
-    _, crossing, seen = best
-    rounded = 1.0 if 1 / _SAME <= crossing <= _SAME else float(f"{crossing:.2g}")
-    return FoundScale(rounded, crossing * cell_px, seen)
-
-
-def _median(cells: list[tuple[float, int]]) -> float:
-    """Return the median diameter, weighted by area: fragments of a cell are many, but small."""
-    diameters = np.sort([diameter for diameter, _ in cells])
-    weights = np.cumsum(diameters**2)
-    return float(diameters[np.searchsorted(weights, weights[-1] / 2)])
-
-
-def _measure(image: np.ndarray, network: Network, scale: float, stain: Stain) -> Iterator[float]:
-    """Yield the diameters in px of the cells with a nucleus, not cut by the border, in a part of an image."""
     training = network.training
-    side = round(_PART * scale * max(training.height_px[1], training.width_px[1]))
-    part = _darkest_part(image, side)
-    prediction = apply_network(part, network, choose_tiling(part.shape[:2], training, "tiles", scale), stain)
+    votes = [_vote(image, network, stain) for image in images]
+    red, white = (sum((getattr(vote, name) for vote in votes), np.zeros(len(_GRID))) for name in ("red", "white"))
+    if not white.any() and red.max() < _FEWEST_RED_VOTES:
+        return None
+    best = int((red + white).argmax())
+    scale = float(np.exp(_GRID[best]))
+    rounded = 1.0 if 1 / _SAME <= scale <= _SAME else float(f"{scale:.2g}")
+    seen = sum(bool(vote.red[best] + vote.white[best] > _FEWEST_RED_VOTES / 2) for vote in votes)
+    red_cells = sum(vote.count_red(scale) for vote in votes)
+    red_px = scale * RED_CELL_UM / training.pixel_size_um if red_cells else None
+    return FoundScale(rounded, scale * training.cell_px, seen, red_cells, red_px)
+
+
+def _vote(image: np.ndarray, network: Network, stain: Stain) -> _Votes:
+    """Measure the cells of an image at all scales."""
+    red, white = np.zeros(len(_GRID)), np.zeros(len(_GRID))
+    red_scales = []
+    for scale in SCALES:
+        diameters, circles = _measure(image, network, scale, stain)
+        for diameter in diameters:
+            # Fragments of a cell are many, but small: cells vote by area.
+            weight = (diameter * scale) ** 2 * _bell(np.log(diameter) / _NEAR_TRAINED)
+            white += weight * _bell((_GRID - np.log(diameter * scale)) / _WHITE_SPREAD)
+        for size, edge in circles:
+            red += edge**2 * _bell((_GRID - np.log(size * scale)) / _RED_SPREAD)
+        red_scales.append(np.array([size * scale for size, _ in circles]))
+    return _Votes(red, white / white.max() if white.any() else white, red_scales)
+
+
+def _bell(values: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * values**2)
+
+
+def _measure(
+    image: np.ndarray, network: Network, scale: float, stain: Stain
+) -> tuple[list[float], list[tuple[float, float]]]:
+    """Measure a part of an image at a scale.
+
+    Returns:
+        Diameters of the white cells with a nucleus that are not cut by the border, relative to training cells at this
+        scale; and for each red cell its diameter, relative to red cells at this scale, and its share of edge.
+    """
+    training = network.training
+    part = _darkest_part(image, round(_PART * scale * max(training.height_px[1], training.width_px[1])))
+    # Px of a training image per px of the network's input.
+    factor = float(np.sqrt(training.height_px[1] * training.width_px[1])) / training.image_size
+    shape = tuple(max(1, round(side / (scale * factor))) for side in part.shape[:2])
+    # At the resolution of the input, all scales cost about the same.
+    part = resize_image(part, *shape)
+    prediction = apply_network(part, network, choose_tiling(shape, training, "tiles", 1 / factor), stain)
     mask = prediction.probabilities.argmax(axis=2).astype(np.uint8)
-    confidence = prediction.probabilities.max(axis=2).ravel()
+    confidence = prediction.probabilities.max(axis=2)
+    diameters = [diameter * factor / training.cell_px for diameter in _white_diameters(mask, confidence)]
+    diameters = [diameter for diameter in diameters if diameter >= _LEAST_DIAMETER]
+    if training.pixel_size_um is None:
+        return diameters, []
+    radius = RED_CELL_UM / 2 / training.pixel_size_um / factor
+    return diameters, [
+        (cell.radius_px / radius * float(np.exp(_EDGE_INSIDE)), cell.edge)
+        for cell in find_round_cells(part, radius)
+        if _white_share(mask, cell.row, cell.column, _MIDDLE * cell.radius_px) <= _MOST_WHITE
+    ]
+
+
+def _white_diameters(mask: np.ndarray, confidence: np.ndarray) -> Iterator[float]:
+    """Yield the diameters in px of the white cells that are whole, have a nucleus and are confident."""
     instances = split_cells(mask)
     numbers = instances.ravel()
     areas = np.bincount(numbers)
     nuclei = np.bincount(numbers, weights=(mask == NUCLEUS).ravel())
-    confident = np.bincount(numbers, weights=confidence)
+    confident = np.bincount(numbers, weights=confidence.ravel())
     cut = {0, *instances[[0, -1]].ravel().tolist(), *instances[:, [0, -1]].ravel().tolist()}
     for number in range(1, len(areas)):
         area = areas[number]
-        diameter = 2 * np.sqrt(area / np.pi)
-        good = nuclei[number] >= _NUCLEUS_SHARE * area and confident[number] >= _CONFIDENCE * area
-        if number not in cut and good and diameter >= _LEAST_DIAMETER * training.cell_px * scale:
-            yield float(diameter)
+        if number not in cut and nuclei[number] >= _NUCLEUS_SHARE * area and confident[number] >= _CONFIDENCE * area:
+            yield float(2 * np.sqrt(area / np.pi))
+
+
+def _white_share(mask: np.ndarray, row: int, column: int, radius_px: float) -> float:
+    """Return the share of white cell in a disc around a point of a mask."""
+    reach = int(np.ceil(radius_px))
+    top, left = max(0, row - reach), max(0, column - reach)
+    part = mask[top : row + reach + 1, left : column + reach + 1]
+    y, x = np.ogrid[: part.shape[0], : part.shape[1]]
+    disc = (y + top - row) ** 2 + (x + left - column) ** 2 <= radius_px**2
+    return float((part[disc] != BACKGROUND).mean())
 
 
 def _darkest_part(image: np.ndarray, side: int) -> np.ndarray:
