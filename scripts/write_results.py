@@ -67,6 +67,10 @@ STARTER_PARTS = {
     "odd": "held-out half",
     "without_test": "without test images",
 }
+# Drawn images of another domain in benchmarks/measure_starter.py.
+DOUBTFUL = {"text": "text", "tissue": "like tissue", "empty": "empty fields", "inverted": "inverted smears"}
+# Rows of the starter in benchmarks/measure_starter.py: versions of how it is applied.
+STARTERS = {"starter": "starter, candidate 1", "starter_2": "starter, candidate 2"}
 
 
 def make_sections(reference: Path) -> str:
@@ -290,7 +294,7 @@ def transfer_section(reference: Path) -> str:
 
 
 def starter_section(reference: Path) -> str:
-    """Scores of the starter on real images, next to earlier methods fitted to drawn smears."""
+    """Scores of the starter on real images, next to earlier methods fitted to drawn smears; its scales and doubts."""
     path = reference / "starter" / "scores.csv"
     if not path.exists():
         return ""
@@ -299,9 +303,9 @@ def starter_section(reference: Path) -> str:
     # The public datasets first, in each of them the starter first.
     rank = {name: 0 if name.startswith("starter") else 1 if _laboratory(name) else 2 for name in table["network"]}
     order = table.assign(other=table["dataset"] == "bcisc", method=table["network"].map(rank))
-    table = order.sort_values(["other", "dataset", "method", "part", "network"], kind="stable")
-    for keys, group in table.groupby(["dataset", "part", "network"], sort=False):
-        dataset, part, network = keys
+    table = order.sort_values(["other", "dataset", "method", "part", "network", "stain"], kind="stable")
+    for keys, group in table.groupby(["dataset", "part", "network", "stain"], sort=False):
+        dataset, part, network, stain = keys
         cells = []
         for region in (*REGIONS, "cell"):
             row = group[group["region"] == region]
@@ -313,9 +317,9 @@ def starter_section(reference: Path) -> str:
         scale = group["scale"].iloc[0]
         rows.append(
             [
-                _title(dataset).replace("bcisc", "BCISC"),
+                _dataset_title(dataset),
                 f"{group['images'].iloc[0]} ({STARTER_PARTS[part]})",
-                _starter_row_title(network),
+                _starter_row_title(network) + (", `--stain none`" if stain == "none" else ""),
                 "-" if pd.isna(scale) else f"{scale:g}",
                 *cells,
             ]
@@ -323,12 +327,21 @@ def starter_section(reference: Path) -> str:
     text = (
         "The starter, one network of one seed, and the earlier methods are fitted to drawn smears only. For the "
         "starter, scale and colours are found from the images, without masks; the rules for this were chosen on "
-        "training images of Dataset 1 and on one half of BCISC. Dice at the size of the images: mean with the 95 % "
-        "interval over the images; pooled over all pixels. BCISC has masks of whole cells only."
+        "drawn smears, training images of Dataset 1 and one half of BCISC. Dice at the size of the images: mean with "
+        "the 95 % interval over the images; pooled over all pixels. BCISC has masks of whole cells only."
+    )
+    candidates = (
+        "Each candidate is the same network, applied in another way, and was scored once on Dataset 2, the test images "
+        "of Dataset 1 and the held-out half of BCISC. Candidate 1 found the scale by white cells only (commit "
+        "28e10b6). Candidate 2, the present one, finds it by red and white cells. `--stain none`: the colours are "
+        "not changed."
     )
     heads = ["images of", "number", "network or method", "scale", "nucleus", "cytoplasm", "cell"]
-    texts, studies, commands = [text], [], []
+    texts, studies, commands = [text, candidates], [], []
     for name in dict.fromkeys(table["network"]):
+        if name == "starter":
+            # Measured with an earlier version.
+            continue
         source, public, extra = name, "segmentation_wbc_1 segmentation_wbc_2", ""
         if laboratory := _laboratory(name):
             study, encoder = laboratory
@@ -336,10 +349,16 @@ def starter_section(reference: Path) -> str:
             source = f"outputs/{study}/runs/{encoder}__dice__fold0__seed0"
             public, extra = " ".join(dict.fromkeys(table[table["network"] == name]["dataset"])), f" --name {name}"
             public = public.replace(" bcisc", "")
+        if name in STARTERS:
+            source, extra = "starter", f" --name {name}"
         commands.append(f"python benchmarks/measure_starter.py scores {source} {public}{extra}")
     if studies:
         texts.append(_laboratory_text(reference, studies))
-    after = "For BCISC, see the beginning of `benchmarks/measure_starter.py`."
+    for command, public in (("scales", ""), ("doubts", " segmentation_wbc_1 segmentation_wbc_2")):
+        commands.append(f"python benchmarks/measure_starter.py {command} starter{public} --name {list(STARTERS)[-1]}")
+    after = [_scales_table(reference), _doubts_table(reference)]
+    after.append("For BCISC, see the beginning of `benchmarks/measure_starter.py`.")
+    after = "\n\n".join(part for part in after if part)
     return _section("Without annotations: the starter", texts, heads, rows, studies, *commands, after=after)
 
 
@@ -353,7 +372,7 @@ def _starter_row_title(network: str) -> str:
     if laboratory := _laboratory(network):
         study, encoder = laboratory
         return f"{ENCODERS[encoder].title} trained on {SETS[study[-1]]}"
-    return method_title(network) if network in METHODS else network
+    return method_title(network) if network in METHODS else STARTERS.get(network, network)
 
 
 def _laboratory_text(reference: Path, studies: Iterable[str]) -> str:
@@ -371,6 +390,44 @@ def _laboratory_text(reference: Path, studies: Iterable[str]) -> str:
         f"start, and {steps} steps; scale and colours are found for them in the same way. Mean Dice of nucleus / "
         f"cytoplasm / cell on test images of their own dataset: {'; '.join(own)}."
     )
+
+
+def _scales_table(reference: Path) -> str:
+    path = reference / "starter" / "scales.csv"
+    if not path.exists():
+        return ""
+    table = pd.read_csv(path)
+    sizes = sorted(set(table["pixel_um"]))
+    rows = []
+    for network, part in table.groupby("network"):
+        close = part.set_index("pixel_um")["close"]
+        rows.append([_starter_row_title(network), *(f"{close[size]:.1%}" for size in sizes)])
+    text = (
+        f"Share of single drawn fields of 32 µm ({part['fields'].iloc[0]} of each size) whose scale is found within "
+        "15 %, by the size of a pixel:"
+    )
+    return text + "\n\n" + _markdown_table(["", *(f"{size:g} µm" for size in sizes)], rows)
+
+
+def _doubts_table(reference: Path) -> str:
+    path = reference / "starter" / "doubts.csv"
+    if not path.exists():
+        return ""
+    table = pd.read_csv(path)
+    kinds = list(DOUBTFUL) + [name for name in dict.fromkeys(table["images_of"]) if name not in DOUBTFUL]
+    numbers = table.drop_duplicates("images_of").set_index("images_of")["images"]
+    rows = []
+    for network, part in table.groupby("network"):
+        warned = part.set_index("images_of")["warned"]
+        rows.append(
+            [_starter_row_title(network), *(f"{warned[kind]:.1%}" if kind in warned else "-" for kind in kinds)]
+        )
+    heads = [f"{DOUBTFUL.get(kind) or _dataset_title(kind)} ({numbers[kind]})" for kind in kinds]
+    return "Share of images with a warning (number of images):\n\n" + _markdown_table(["", *heads], rows)
+
+
+def _dataset_title(name: str) -> str:
+    return _title(name).replace("bcisc", "BCISC")
 
 
 def curve_section(reference: Path) -> str:

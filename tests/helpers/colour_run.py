@@ -115,5 +115,13 @@ def round_cells(height: int, width: int, centres, radius=9) -> np.ndarray:
     return mask
 
 
+def add_red_cells(image: np.ndarray, radius: float, centres, colour=(235, 190, 190)) -> np.ndarray:
+    """Draw red cells into an image, in a colour in which the network sees background."""
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    for row, column in centres:
+        image[np.hypot(rows - row, columns - column) <= radius] = colour
+    return image
+
+
 # Two cells that do not touch.
 TWO_CELLS = round_cells(40, 64, [(15, 15), (24, 45)])

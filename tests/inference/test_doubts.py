@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import label
 
 import wbcstudy
-from tests.helpers.colour_run import COLOURS, paint, round_cells, write_colour_run
+from tests.helpers.colour_run import COLOURS, add_red_cells, paint, round_cells, write_colour_run
 from wbcstudy.inference.applying import Prediction
 from wbcstudy.inference.doubts import find_doubts
 from wbcstudy.inference.folder import segment_images
@@ -19,6 +19,13 @@ FIELD = round_cells(64, 64, [(20, 22), (44, 42)], 12)
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     return load_network(write_colour_run(tmp_path_factory.mktemp("outputs"), size=64, cell_px=24.0))
+
+
+@pytest.fixture(scope="module")
+def ruled_network(tmp_path_factory):
+    """Return a network with a known pixel size: red cells have a radius of 10 px in its training images."""
+    folder = tmp_path_factory.mktemp("outputs")
+    return load_network(write_colour_run(folder, size=64, cell_px=24.0, pixel_size_um=0.36))
 
 
 def doubts(image, network):
@@ -62,6 +69,29 @@ def test_text_and_inverted_images_are(network):
     ImageDraw.Draw(page).multiline_text((2, 2), "leukocytes\nneutrophil\nmonocytes", fill="black")
     assert doubts(np.asarray(page), network)
     assert doubts(255 - paint(FIELD), network)
+
+
+def test_grey_images_and_bright_objects_on_a_dark_background_are(network):
+    grey = np.repeat(paint(FIELD).mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    assert "nuclei are not violet" in doubts(grey, network)
+    assert "dark background" in doubts(255 - paint(FIELD), network)
+
+
+def test_white_cells_without_red_cells_are(ruled_network):
+    """Leukocytes are rare in blood: tissue is full of nuclei, and has no red cells."""
+    whites = [(row, column) for row in (30, 90) for column in (30, 100, 170)]
+    image = paint(round_cells(200, 200, whites, 12))
+
+    def judge(image):
+        return "; ".join(wbcstudy.segment(image, ruled_network, scale=1).doubts)
+
+    assert "6 white cells and 0 red cells" in judge(image)
+    assert judge(paint(round_cells(200, 200, whites[:2], 12))) == ""
+    reds = [(row, column) for row in (60, 130, 170) for column in (30, 80, 130, 170)]
+    blood = add_red_cells(image.copy(), 10, reds)
+    assert judge(blood) == ""
+    bright = add_red_cells(image.copy(), 10, reds, (255, 253, 250))
+    assert "round cells are brighter than their surroundings" in judge(bright)
 
 
 def test_the_table_the_gallery_and_the_summary_name_them(network, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import wbcstudy
-from tests.helpers.colour_run import paint, round_cells, write_colour_run
+from tests.helpers.colour_run import add_red_cells, paint, round_cells, write_colour_run
 from wbcstudy.inference.find_scale import FoundScale, find_scale, needs_scale, pick_evenly
 from wbcstudy.inference.folder import Settings, segment_images
 from wbcstudy.inference.network import load_network
@@ -29,14 +29,6 @@ def field(radius, side=None):
 def ruled_network(tmp_path_factory):
     """Return a network with a known pixel size: red cells have a radius of 10 px in its training images."""
     return load_network(write_colour_run(tmp_path_factory.mktemp("outputs"), **TRAINED, pixel_size_um=0.36))
-
-
-def add_red_cells(image, radius, centres):
-    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
-    for row, column in centres:
-        # The network sees background in this colour.
-        image[np.hypot(rows - row, columns - column) <= radius] = (235, 190, 190)
-    return image
 
 
 @pytest.mark.parametrize("radius", [7, 18, 24, 48])

@@ -21,10 +21,10 @@ from wbcstudy.data.images import read_image, read_shape
 from wbcstudy.errors import StudyError
 from wbcstudy.inference.applying import Stain, apply_network
 from wbcstudy.inference.network import Network
-from wbcstudy.inference.round_cells import find_round_cells
+from wbcstudy.inference.round_cells import EDGE_INSIDE, RED_CELL_UM, find_red_cells, input_factor, red_radius_px
 from wbcstudy.inference.split_cells import split_cells
 from wbcstudy.inference.tiling import TrainingScale, Way, choose_tiling
-from wbcstudy.labels import BACKGROUND, NUCLEUS
+from wbcstudy.labels import NUCLEUS
 from wbcstudy.wording import count
 
 # Scales to try. White cells are found within a factor of about 1.5 of the right scale, red cells of about 1.2.
@@ -37,12 +37,6 @@ _PART = 2.0
 _SAME = 1.12
 # A white cell has a nucleus of this share of its area, this confidence, and this diameter relative to a training cell.
 _NUCLEUS_SHARE, _CONFIDENCE, _LEAST_DIAMETER = 0.1, 0.7, 0.35
-# Diameter of red cells in dried smears in µm (Bain, Blood Cells: 6.7 to 7.7), and how much smaller they are at the
-# steepest part of their edge (natural logarithm; measured on drawn smears).
-RED_CELL_UM = 7.2
-_EDGE_INSIDE = 0.08
-# A red cell has at most this share of white cell in its middle.
-_MOST_WHITE, _MIDDLE = 0.2, 0.7
 # Spread of the diameters of red and white cells, and how far a white cell's diameter may be from that of training cells
 # to count in full (natural logarithms).
 _RED_SPREAD, _WHITE_SPREAD, _NEAR_TRAINED = 0.06, 0.25, 0.35
@@ -200,8 +194,7 @@ def _measure(
     """
     training = network.training
     part = _darkest_part(image, round(_PART * scale * max(training.height_px[1], training.width_px[1])))
-    # Px of a training image per px of the network's input.
-    factor = float(np.sqrt(training.height_px[1] * training.width_px[1])) / training.image_size
+    factor = input_factor(training)
     shape = tuple(max(1, round(side / (scale * factor))) for side in part.shape[:2])
     # At the resolution of the input, all scales cost about the same.
     part = resize_image(part, *shape)
@@ -212,12 +205,9 @@ def _measure(
     diameters = [diameter for diameter in diameters if diameter >= _LEAST_DIAMETER]
     if training.pixel_size_um is None:
         return diameters, []
-    radius = RED_CELL_UM / 2 / training.pixel_size_um / factor
-    return diameters, [
-        (cell.radius_px / radius * float(np.exp(_EDGE_INSIDE)), cell.edge)
-        for cell in find_round_cells(part, radius)
-        if _white_share(mask, cell.row, cell.column, _MIDDLE * cell.radius_px) <= _MOST_WHITE
-    ]
+    radius = red_radius_px(training)
+    circles = find_red_cells(part, mask, radius)
+    return diameters, [(cell.radius_px / radius * float(np.exp(EDGE_INSIDE)), cell.edge) for cell in circles]
 
 
 def _white_diameters(mask: np.ndarray, confidence: np.ndarray) -> Iterator[float]:
@@ -232,16 +222,6 @@ def _white_diameters(mask: np.ndarray, confidence: np.ndarray) -> Iterator[float
         area = areas[number]
         if number not in cut and nuclei[number] >= _NUCLEUS_SHARE * area and confident[number] >= _CONFIDENCE * area:
             yield float(2 * np.sqrt(area / np.pi))
-
-
-def _white_share(mask: np.ndarray, row: int, column: int, radius_px: float) -> float:
-    """Return the share of white cell in a disc around a point of a mask."""
-    reach = int(np.ceil(radius_px))
-    top, left = max(0, row - reach), max(0, column - reach)
-    part = mask[top : row + reach + 1, left : column + reach + 1]
-    y, x = np.ogrid[: part.shape[0], : part.shape[1]]
-    disc = (y + top - row) ** 2 + (x + left - column) ** 2 <= radius_px**2
-    return float((part[disc] != BACKGROUND).mean())
 
 
 def _darkest_part(image: np.ndarray, side: int) -> np.ndarray:
