@@ -11,6 +11,7 @@ from wbcstudy.config import RunConfig
 from wbcstudy.nets.backend import start_training
 from wbcstudy.nets.batches import make_batches
 from wbcstudy.nets.cost import arithmetic, peak_memory_mb
+from wbcstudy.nets.fast_convolutions import fast_convolutions
 from wbcstudy.nets.fast_layers import fast_adam
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.prediction import predict_probabilities
@@ -42,10 +43,12 @@ def time_step(config: RunConfig) -> dict[str, Any]:
     shares = generator.integers(0, 128, (*shape, 2), np.uint8)
 
     first = config.batch_size
-    model.fit(make_batches(images[:first], shares[:first], config, 1), shuffle=False, verbose=0)
+    with fast_convolutions(model):
+        model.fit(make_batches(images[:first], shares[:first], config, 1), shuffle=False, verbose=0)
     started = time.time() - psutil.Process().create_time()
     start = time.perf_counter()
-    model.fit(make_batches(images, shares, config, 2), shuffle=False, verbose=0)
+    with fast_convolutions(model):
+        model.fit(make_batches(images, shares, config, 2), shuffle=False, verbose=0)
     step_seconds = (time.perf_counter() - start) / _STEPS
     # Builds the graph, which should not be measured.
     predict_probabilities(model, images[:first], first)

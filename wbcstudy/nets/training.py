@@ -25,6 +25,7 @@ from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.batches import make_batches
 from wbcstudy.nets.checkpoint import Checkpoint
 from wbcstudy.nets.cost import arithmetic, count_multiply_adds, device_name, peak_memory_mb
+from wbcstudy.nets.fast_convolutions import fast_convolutions
 from wbcstudy.nets.fast_layers import fast_adam
 from wbcstudy.nets.losses import build_loss
 from wbcstudy.nets.own_parts import CallbackRunner, OwnParts
@@ -141,7 +142,8 @@ def train(
             own.seed_augmentation(epoch)
             batches = make_batches(images, training.shares, config, epoch, training.aspects, own.augmentation)
             of_steps = [*average.callbacks, *runner.of_steps, *display.of_steps(epoch)]
-            mean_loss = model.fit(batches, shuffle=False, verbose=0, callbacks=of_steps).history["loss"][-1]
+            with fast_convolutions(model):
+                mean_loss = model.fit(batches, shuffle=False, verbose=0, callbacks=of_steps).history["loss"][-1]
             _check_finite(mean_loss, "training", epoch, config)
             with average.in_model():
                 scores = validate(model, validation, config, own.loss)
