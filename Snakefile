@@ -23,10 +23,8 @@ TRANSFERS = Path("selected_transfers.txt").read_text(encoding="utf-8").split()
 # The Python that runs Snakemake, since the PATH of a cluster node may name another one.
 PYTHON = shlex.quote(sys.executable)
 WBCSTUDY = f"{PYTHON} -m wbcstudy.cli"
-# A kernel may need more than the usual minute to start: a busy machine, a slow network disk.
-PAPERMILL = (
-    f"{PYTHON} -m papermill --kernel python3 --start-timeout 600 --log-output --no-progress-bar --cwd {shlex.quote(str(ROOT))}"
-)
+# Notebook, executed notebook, parameters, page, folder: papermill and nbconvert in one process.
+PAPERMILL = f"{WBCSTUDY} papermill"
 # On a cluster (`--executor slurm`), the profile lists the resources of a training by encoder.
 PROFILE = os.environ.get("WBCSTUDY_PROFILE")
 NEEDS = read_needs(Path(PROFILE)) if PROFILE else {}
@@ -90,12 +88,11 @@ rule dataset:
     params:
         root=ROOT,
     shell:
-        "{PAPERMILL} {params.root:q}/notebooks/1_dataset.ipynb dataset.ipynb "
-        "-f dataset_params.yaml > {log} 2>&1 && "
-        "{WBCSTUDY} page dataset.ipynb dataset.html >> {log} 2>&1"
+        "{PAPERMILL} {params.root:q}/notebooks/1_dataset.ipynb dataset.ipynb dataset_params.yaml dataset.html "
+        "{params.root:q} > {log} 2>&1"
 
 
-# `|| true`: a page that cannot be written must not fail the training.
+# A page that cannot be written must not fail the training: `mark-failed` leaves a finished run alone.
 rule train:
     input:
         lambda wildcards: checked_dataset(f"runs/{wildcards.run}/run.json"),
@@ -114,9 +111,10 @@ rule train:
     params:
         root=ROOT,
     shell:
-        "{{ {PAPERMILL} {params.root:q}/notebooks/2_train.ipynb runs/{wildcards.run}/train.ipynb "
-        "-f runs/{wildcards.run}/params.yaml || {WBCSTUDY} mark-failed runs/{wildcards.run}; }} > {log} 2>&1 && "
-        "{{ {WBCSTUDY} page runs/{wildcards.run}/train.ipynb runs/{wildcards.run}/train.html >> {log} 2>&1 || true; }}"
+        "{PAPERMILL} {params.root:q}/notebooks/2_train.ipynb runs/{wildcards.run}/train.ipynb "
+        "runs/{wildcards.run}/params.yaml runs/{wildcards.run}/train.html {params.root:q} > {log} 2>&1 || "
+        "{{ {WBCSTUDY} mark-failed runs/{wildcards.run} >> {log} 2>&1 && {{ {WBCSTUDY} page "
+        "runs/{wildcards.run}/train.ipynb runs/{wildcards.run}/train.html >> {log} 2>&1 || true; }}; }}"
 
 
 rule baseline:
@@ -129,11 +127,12 @@ rule baseline:
     params:
         root=ROOT,
     shell:
-        "{{ {PAPERMILL} {params.root:q}/notebooks/3_baseline.ipynb baselines/{wildcards.method}/baseline.ipynb "
-        "-f baselines/{wildcards.method}/params.yaml || {WBCSTUDY} mark-failed baselines/{wildcards.method}; }} "
-        "> {log} 2>&1 && "
-        "{{ {WBCSTUDY} page baselines/{wildcards.method}/baseline.ipynb baselines/{wildcards.method}/baseline.html "
-        ">> {log} 2>&1 || true; }}"
+        "{PAPERMILL} {params.root:q}/notebooks/3_baseline.ipynb baselines/{wildcards.method}/baseline.ipynb "
+        "baselines/{wildcards.method}/params.yaml baselines/{wildcards.method}/baseline.html {params.root:q} "
+        "> {log} 2>&1 || "
+        "{{ {WBCSTUDY} mark-failed baselines/{wildcards.method} >> {log} 2>&1 && {{ {WBCSTUDY} page "
+        "baselines/{wildcards.method}/baseline.ipynb baselines/{wildcards.method}/baseline.html >> {log} 2>&1 "
+        "|| true; }}; }}"
 
 
 # After adding a dataset to a finished study, only the missing scores are computed.
@@ -161,6 +160,5 @@ rule summary:
     params:
         root=ROOT,
     shell:
-        "{PAPERMILL} {params.root:q}/notebooks/4_summary.ipynb summary.ipynb "
-        "-f summary_params.yaml > {log} 2>&1 && "
-        "{WBCSTUDY} page summary.ipynb summary.html >> {log} 2>&1"
+        "{PAPERMILL} {params.root:q}/notebooks/4_summary.ipynb summary.ipynb summary_params.yaml summary.html "
+        "{params.root:q} --no-save-cells > {log} 2>&1"

@@ -4,8 +4,10 @@
     .venv/bin/python benchmarks/study.py finished outputs/segmentation_wbc_2
     .venv/bin/python benchmarks/study.py growth
     .venv/bin/python benchmarks/study.py summary
+    .venv/bin/python benchmarks/study.py report outputs/segmentation_wbc_2 --before /path/to/an/earlier/checkout
 
-Times are those that papermill records in the executed notebooks of ordinary studies.
+Times are those that papermill records in the executed notebooks of ordinary studies. `report` measures whole commands,
+with the processor time of all their processes, the two versions in turn.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,8 @@ import numpy as np
 import pandas as pd
 import yaml
 from machine import RESULTS, describe_machine, write_table
+
+from wbcstudy.files import data_folder, project_root
 
 # Headings of notebooks/2_train.ipynb -> part of a run. All other cells are "figures and record".
 HEADINGS = {
@@ -51,9 +56,13 @@ def main() -> None:
     finished = measurements.add_parser("finished", help="parts of the time of a finished study, per training")
     finished.add_argument("study", type=Path, help="folder of the study in outputs/")
     finished.add_argument("--least", type=float, default=300, help="shortest run to include, in s")
+    report = measurements.add_parser("report", help="time of the report of a finished study, before and now")
+    report.add_argument("study", type=Path, help="folder of the study in outputs/; its report is written again")
+    report.add_argument("--before", type=Path, help="checkout of an earlier version, which runs in this environment")
+    report.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     measure = {"parts": measure_parts, "finished": measure_finished, "growth": measure_growth}
-    (measure | {"summary": measure_summary})[args.measurement](args)
+    (measure | {"summary": measure_summary, "report": measure_report})[args.measurement](args)
 
 
 def measure_parts(args) -> None:
@@ -163,6 +172,45 @@ def measure_summary(args) -> None:
     row = {"runs": runs, "report_s": round(float(np.median([wall for wall, _ in again])), 1)}
     notes = ["`wbcstudy report` of a finished study: notebook 4, tables, figures and HTML; median of three."]
     write_table("study_summary", "Summary and report", pd.DataFrame([row]), [*notes, *describe_machine()])
+
+
+def measure_report(args) -> None:
+    versions = {"before": args.before, "now": project_root()} if args.before else {"now": project_root()}
+    times = {name: [] for name in versions}
+    for _ in range(args.repeats):
+        for name, checkout in versions.items():
+            times[name].append(report_times(args.study.resolve(), checkout.resolve()))
+            print(name, times[name][-1], file=sys.stderr, flush=True)
+    medians = {name: pd.DataFrame(rows).median() for name, rows in times.items()}
+    rows = [{"version": name} | {key: round(value, 1) for key, value in row.items()} for name, row in medians.items()]
+    runs = len(list(args.study.glob("runs/*/run.json")))
+    notes = [f"`wbcstudy report` of {runs} finished runs ({args.study.name}); medians of {args.repeats}, in turn."]
+    if args.before:
+        factor = medians["now"] / medians["before"]
+        notes.append(
+            f"Now / before: {factor['processor_s']:.2f} of the processor time, {factor['wall_s']:.2f} of the wall time."
+        )
+    write_table(
+        f"study_report_{args.study.name}", "Report of finished runs", pd.DataFrame(rows), [*notes, *describe_machine()]
+    )
+
+
+def report_times(study: Path, checkout: Path) -> dict[str, float]:
+    """Return processor time of all processes and wall time, in s, of one report."""
+    environment = os.environ | {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1", "WBCSTUDY_ROOT": str(checkout)}
+    environment |= {"WBCSTUDY_OUTPUTS": str(study.parent), "WBCSTUDY_DATA": str(data_folder().resolve())}
+    begin, start = child_seconds(), time.perf_counter()
+    command = [sys.executable, "-m", "wbcstudy.cli", "report", str(study / f"{study.name}.yaml")]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise SystemExit(done.stdout[-3000:])
+    return {"processor_s": child_seconds() - begin, "wall_s": time.perf_counter() - start}
+
+
+def child_seconds() -> float:
+    """Return the processor time of all child processes that have ended, with their children, in s."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def make_images(folder: Path, cases: int) -> None:

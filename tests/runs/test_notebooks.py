@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+import yaml
 
 from tests.helpers.checkout import ROOT
 from wbcstudy.runs.notebooks import Copy, changed_notebooks, combine_notebooks, copy_notebooks, describe_notebook
@@ -41,9 +42,12 @@ def change(path, old, new):
 
 def run_papermill(checkout, notebook):
     """Run a notebook of the checkout as the Snakefile does, and return its record."""
-    command = [sys.executable, "-m", "papermill", "-k", "python3", "--cwd", checkout, notebook, "executed.ipynb"]
-    command += ["-p", "target", checkout / "record.json", "-y", "{seeds: [3], study: demo}"]
+    parameters = {"target": str(checkout / "record.json"), "seeds": [3], "study": "demo"}
+    (checkout / "params.yaml").write_text(yaml.safe_dump(parameters))
+    command = [sys.executable, "-m", "wbcstudy.cli", "papermill", notebook, "executed.ipynb", "params.yaml"]
+    command += ["executed.html", checkout]
     subprocess.run(list(map(str, command)), check=True, capture_output=True, cwd=checkout)
+    assert "total = 1 + " in (checkout / "executed.ipynb").read_text() and (checkout / "executed.html").exists()
     return json.loads((checkout / "record.json").read_text())
 
 

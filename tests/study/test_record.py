@@ -43,10 +43,13 @@ def test_a_notebook_that_ran_out_of_memory_or_disk_has_failed_with_advice(tmp_pa
         nbformat.v4.new_code_cell("study = 'x'", metadata={"tags": ["parameters"]}),
         nbformat.v4.new_code_cell(code),
     ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "train.ipynb")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "train.ipynb")
     log = tmp_path / "s" / "logs" / f"{config.name}.log"
     log.parent.mkdir()
-    done = call("-m", "papermill", "-k", "python3", tmp_path / "train.ipynb", folder.notebook, outputs=tmp_path)
+    step = ("papermill", tmp_path / "train.ipynb", folder.notebook, folder.params, folder.page, tmp_path)
+    done = call("-m", "wbcstudy.cli", *step, outputs=tmp_path)
     assert done.returncode
     log.write_text(done.stdout + done.stderr)
     assert call("-m", "wbcstudy.cli", "mark-failed", folder.path, outputs=tmp_path).returncode == 0

@@ -1,15 +1,22 @@
 """When a training is resumed, and when the report is built again."""
 
+import os
 import shutil
+import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from tests.helpers.checkout import ROOT
+from wbcstudy.data.datasets import load_dataset
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import lock_study
 from wbcstudy.study import run as study_run
 from wbcstudy.study import snakemake
 from wbcstudy.study.plan import prepare, read_plan
+from wbcstudy.study.record import write_dataset_record
 
 # Lines of a dry run in Snakemake's log.
 TRAIN, SUMMARY, NOTHING = "rule train", "rule summary", "Nothing to be done"
@@ -28,11 +35,32 @@ def test_a_report_resumes_no_training(write_study, finish, monkeypatch):
     unet, mobilenet = (run.name for run in plan.runs)
     finish(plan, unet)
     plan.folder.run(mobilenet).history.write_text("epoch,loss\n1,0.5\n")
+    # It is an input of the report, which only Snakemake can make again.
+    plan.folder.dataset.unlink()
     call = study_run.run_snakemake
     monkeypatch.setattr(study_run, "run_snakemake", lambda *args: call(*args, "--dry-run"))
     assert study_run.build_report(file, show=lambda line: None) == 0
     log = (plan.folder.logs / "snakemake.log").read_text()
     assert TRAIN not in log and SUMMARY in log
+
+
+def test_a_report_of_finished_runs_is_built_without_snakemake(write_study, finish, monkeypatch):
+    file = write_study()
+    plan = read_plan(file)
+    finish(plan, plan.runs[0].name)
+    write_dataset_record(plan.folder.dataset, load_dataset(plan.study.dataset), {})
+    written = plan.folder.report_done.stat().st_mtime_ns
+    commands = []
+
+    def execute(command, **options):
+        commands.append(command)
+        return subprocess.Popen([sys.executable, "-c", ""], **options)
+
+    monkeypatch.setattr(snakemake, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": execute}))
+    assert study_run.build_report(file, show=lambda line: None) == 0
+    assert len(commands) == 1 and "snakemake" not in commands[0]
+    assert commands[0][4] == str(ROOT / "notebooks" / "4_summary.ipynb")
+    assert plan.folder.report_done.stat().st_mtime_ns > written
 
 
 @pytest.mark.slow
@@ -109,3 +137,14 @@ def test_the_reason_in_the_log_of_the_failed_rule(tmp_path):
     (folder.logs / "snakemake.log").write_text(shown)
     (folder.logs / "a.log").write_text("Traceback:\n  File x\nImportError: libx.so: failed to map segment\n")
     assert study_run._read_reason(folder, 0) == "ImportError: libx.so: failed to map segment."
+
+
+def test_the_reason_in_the_log_of_a_report_without_snakemake(tmp_path):
+    folder = StudyFolder(tmp_path)
+    folder.logs.mkdir()
+    (folder.logs / "snakemake.log").write_text("MemoryError\n")
+    # The last study on this folder ended long ago.
+    os.utime(folder.logs / "snakemake.log", (1, 1))
+    assert study_run._read_reason(folder, 2) == ""
+    (folder.logs / "summary.log").write_text("nbclient.exceptions.DeadKernelError: Kernel died\n")
+    assert study_run._read_reason(folder, 2) == "nbclient.exceptions.DeadKernelError: Kernel died."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +64,27 @@ def _time_step(params: Path) -> None:
     from wbcstudy.nets.timed_step import time_step
 
     show(json.dumps(time_step(read_run(params))))
+
+
+@app.command("papermill", hidden=True)
+def _papermill(
+    notebook: Path,
+    executed: Path,
+    parameters: Path,
+    page: Path,
+    folder: Path,
+    save_cells: Annotated[bool, typer.Option(help="Write the executed notebook after every cell.")] = True,
+) -> None:
+    """Execute a notebook in a folder, and write it as a page."""
+    from wbcstudy.study.execute import execute_notebook
+
+    try:
+        execute_notebook(notebook, executed, parameters, folder, save_cells)
+    except Exception:
+        # The log of the step needs it in full.
+        traceback.print_exc()
+        raise typer.Exit(1) from None
+    _page(executed, page)
 
 
 @app.command("page", hidden=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wbcstudy.errors import StudyError
 from wbcstudy.files import POLICY, atomic_write
+from wbcstudy.runs.notebooks import import_nbformat
 
 
 def write_notebook_page(notebook: Path, page: Path) -> None:
@@ -21,7 +22,7 @@ def write_notebook_page(notebook: Path, page: Path) -> None:
     Raises:
         StudyError: the notebook is missing or not a notebook.
     """
-    import nbformat
+    nbformat = import_nbformat()
     from nbconvert import HTMLExporter
 
     try:

@@ -9,9 +9,11 @@ import ast
 import builtins
 import hashlib
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from wbcstudy.errors import StudyError
@@ -86,6 +88,25 @@ def describe_notebook(step: str, finished: bool = True) -> dict[str, Any] | None
     }
 
 
+def import_nbformat() -> ModuleType:
+    """Return nbformat, imported without a part that takes most of the time and that notebooks do not need.
+
+    nbformat, papermill and nbconvert import jsonschema, which imports the optional package rfc3987-syntax to check
+    internationalised web addresses. That package builds a parser at every import. Notebooks have no such fields.
+    """
+    left_out = "rfc3987_syntax"
+    unused = left_out not in sys.modules
+    if unused:
+        # Its import then fails at once, and jsonschema goes without.
+        sys.modules[left_out] = None
+    try:
+        import nbformat
+    finally:
+        if unused:
+            del sys.modules[left_out]
+    return nbformat
+
+
 def has_live_page() -> bool:
     """Return whether this process is the kernel of a notebook that is shown while it runs.
 
@@ -154,7 +175,7 @@ def _is_settings(source: str) -> bool:
 
 
 def _papermill_input() -> Path | None:
-    """Return the notebook that papermill, the parent process of its kernels, was called with."""
+    """Return the notebook that papermill, in the parent process of this kernel, was called with."""
     import psutil
 
     try:
@@ -162,7 +183,8 @@ def _papermill_input() -> Path | None:
         command, folder = parent.cmdline(), Path(parent.cwd())
     except (psutil.Error, AttributeError):
         return None
-    if not any(Path(word).name.startswith("papermill") for word in command[:3]):
+    # papermill, python -m papermill, or python -m wbcstudy.cli papermill.
+    if not any(Path(word).name.startswith("papermill") for word in command[:4]):
         return None
     return next((folder / word for word in command if word.endswith(".ipynb")), None)
 

@@ -16,7 +16,6 @@ from wbcstudy import __version__
 from wbcstudy.config import RunConfig
 from wbcstudy.config_io import Count, Text, read_record_file, read_run, seal_record
 from wbcstudy.data.arrays import read_cases
-from wbcstudy.data.check import check_dataset
 from wbcstudy.data.datasets import Dataset, load_dataset, read_case
 from wbcstudy.data.duplicates import DuplicateFinder, merge_groups
 from wbcstudy.data.images import read_image
@@ -26,7 +25,6 @@ from wbcstudy.labels import LABELS
 from wbcstudy.runs.folders import RunFolder, StudyFolder
 from wbcstudy.runs.locks import exit_when_scheduler_dies
 from wbcstudy.runs.results import write_predictions, write_record
-from wbcstudy.scoring.evaluation import score_masks, summarise, write_scores
 from wbcstudy.study.record import describe_dataset
 
 # Prefix of the ids of training images in a search; no case id contains it.
@@ -166,6 +164,9 @@ def score_on_dataset(path: Path, name: str) -> dict[str, Any]:
 
 
 def _describe(dataset: Dataset, source: str, trained: Dataset, near_duplicates: bool) -> OtherDataset:
+    # Imports pandas, for which a report without other datasets need not wait.
+    from wbcstudy.data.check import check_dataset
+
     checked = check_dataset(dataset, to_split=False, near_duplicates=False)
     checked.stop_on_errors()
     absent = [label for label in LABELS if not checked.label_shares[label]]
@@ -232,6 +233,7 @@ def _check_unchanged(study: StudyFolder, dataset: Dataset) -> None:
 def _score(run: RunFolder, other: OtherDataset, target: RunFolder) -> dict[str, Any]:
     # Imports TensorFlow, which takes seconds: not needed for a failed run.
     from wbcstudy.nets.model_file import load_model
+    from wbcstudy.scoring.evaluation import summarise, write_scores
 
     if run.read_status() != "complete":
         raise StudyError(
@@ -266,6 +268,7 @@ def _apply(run: RunFolder, config: RunConfig, dataset: Dataset):
     from wbcstudy.inference.find_scale import share_scale
     from wbcstudy.inference.image import predict_with
     from wbcstudy.inference.network import load_network
+    from wbcstudy.scoring.evaluation import score_masks
 
     network, pixel_um = load_network(run.path), dataset.spec.pixel_size_um
     scale = share_scale([case.image_path for case in dataset.cases], network, "auto", None, pixel_um, "none")
@@ -283,6 +286,7 @@ def _predict(model, config: RunConfig, dataset: Dataset):
     import pandas as pd
 
     from wbcstudy.nets.prediction import predict_masks
+    from wbcstudy.scoring.evaluation import score_masks
 
     frames, masks = [], []
     case_ids = [case.case_id for case in dataset.cases]

@@ -204,7 +204,6 @@ def prepare(plan: Plan) -> None:
     Raises:
         StudyError: the dataset cannot be used or has changed, or nothing can be written.
     """
-    from wbcstudy.data.check import check_dataset
     from wbcstudy.data.datasets import load_dataset
     from wbcstudy.data.duplicates import load_or_find_duplicates
     from wbcstudy.data.splits import load_or_make_splits
@@ -224,6 +223,8 @@ def prepare(plan: Plan) -> None:
     if not folder.report.exists():
         folder.report_done.unlink(missing_ok=True)
     if not folder.split.exists():
+        from wbcstudy.data.check import check_dataset
+
         # The split is tied to the current files, so errors in them must be fixed before.
         check_dataset(dataset, near_duplicates=False).stop_on_errors()
     try:

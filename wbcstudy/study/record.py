@@ -21,7 +21,7 @@ from wbcstudy.data.scale import describe_scale
 from wbcstudy.errors import StudyError
 from wbcstudy.files import write_json
 from wbcstudy.runs.folders import RunFolder
-from wbcstudy.runs.notebooks import combine_notebooks, describe_notebook
+from wbcstudy.runs.notebooks import combine_notebooks, describe_notebook, import_nbformat
 from wbcstudy.runs.results import write_record
 from wbcstudy.runs.start import NEW_STUDY
 
@@ -178,8 +178,7 @@ def _describe_run(
 
 def notebook_error(notebook: Path) -> str | None:
     """Return 'Type: message' of the first error in a notebook's outputs, or None."""
-    import nbformat
-
+    nbformat = import_nbformat()
     try:
         cells = nbformat.read(notebook, as_version=4).cells
     except (OSError, ValueError, nbformat.validator.NotebookValidationError):

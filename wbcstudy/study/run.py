@@ -39,7 +39,7 @@ from wbcstudy.study.plan import (
 )
 from wbcstudy.study.progress import error_line
 from wbcstudy.study.running import follow_left_over
-from wbcstudy.study.snakemake import Executor, choose_executor, run_snakemake
+from wbcstudy.study.snakemake import Executor, can_run_summary, choose_executor, run_snakemake, run_summary
 from wbcstudy.wording import count, join_words
 
 # With less free space than this, in bytes, a study cannot write its files.
@@ -216,7 +216,10 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
         # Without failed and interrupted runs, which would be started again.
         finished = select_finished(plan)
         prepare(finished)
-        code = run_snakemake(finished, Executor(1), lock, show, "--forcerun", "summary")
+        if can_run_summary(finished):
+            code = run_summary(finished, lock, show)
+        else:
+            code = run_snakemake(finished, Executor(1), lock, show, "--forcerun", "summary")
         if not code:
             _mark_report_current(plan)
     for line in [_explain(plan.folder, begin)] if code else ending_lines(plan.folder):
@@ -297,10 +300,11 @@ _CONSEQUENCES = ("At least one job did not complete", "Command 'set -e", "Paperm
 
 def _read_reason(folder: StudyFolder, since: float) -> str:
     """Return the last error in the log of a failed rule or, if there is none, in Snakemake's log, as one sentence."""
-    lines = _read_lines(folder.logs / "snakemake.log")
+    lines = _read_lines(folder.logs / "snakemake.log", since)
     failed = [match[1] for line in lines if (match := re.match(r"\s+log: (\S+) \(check log", line))]
-    logs = [folder.path / name for name in failed]
-    contents = [_read_lines(log) for log in logs if log.exists() and log.stat().st_mtime >= since]
+    # A report is also built without Snakemake.
+    logs = [folder.logs / "summary.log", *(folder.path / name for name in failed)]
+    contents = [_read_lines(log, since) for log in dict.fromkeys(logs)]
     for content in [*reversed(contents), lines]:
         for number in range(len(content) - 1, -1, -1):
             match = _ERROR.fullmatch(content[number].strip())
@@ -313,8 +317,11 @@ def _read_reason(folder: StudyFolder, since: float) -> str:
     return ""
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_lines(path: Path, since: float) -> list[str]:
+    """Return the lines of a log that was written after a time, in seconds since 1970."""
     try:
+        if path.stat().st_mtime < since:
+            return []
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []

@@ -1,4 +1,7 @@
-"""Run a grid with Snakemake, on this machine or on SLURM, and stop it with every process that it started."""
+"""Run a grid with Snakemake, on this machine or on SLURM, and stop it with every process that it started.
+
+A report of finished runs alone needs no Snakemake.
+"""
 
 from __future__ import annotations
 
@@ -109,8 +112,6 @@ def run_snakemake(
         StudyError: the log cannot be written.
         KeyboardInterrupt: stopped by Ctrl-C, SIGTERM or a closed terminal; raised after all child processes ended.
     """
-    import psutil
-
     root = project_root()
     if executor.profile and (cancelled := cancel_left_over(plan.folder)):
         show(f"Cancelled {count(cancelled, 'SLURM job')} left over from an earlier call.")
@@ -129,14 +130,65 @@ def run_snakemake(
     if interrupted := [run.record for run, _ in plan.work.values() if run.read_status() == "unfinished"]:
         command += ["--prioritize", *(str(record.relative_to(plan.folder.path)) for record in interrupted)]
     command += extra
+    paces = {} if executor.profile else find_paces(plan, executor.threads)
+    progress = Progress(
+        plan.folder.logs, plan.work, show, max(1, executor.jobs), plan.transfers(), verbose=verbose, steps=paces
+    )
+    return _run(plan.folder, executor, command, plan.folder.logs / "snakemake.log", lock, show, progress)
+
+
+def can_run_summary(plan: Plan) -> bool:
+    """Return whether all files that a report needs exist, so that `run_summary` can build it without Snakemake."""
+    folders = [*(folder for folder, _ in plan.work.values()), *plan.transfers().values()]
+    return plan.folder.dataset.exists() and all(folder.record.exists() for folder in folders)
+
+
+def run_summary(plan: Plan, lock: int, show: Callable[[str], None]) -> int:
+    """Execute notebook 4, as Snakemake's rule `summary` does, without the time that starting Snakemake takes.
+
+    Args:
+        plan: runs to report; `prepare` has written their files.
+        lock: file descriptor from `lock_study`.
+        show: receives one line of progress at a time.
+
+    Returns:
+        0 if nothing failed.
+
+    Raises:
+        StudyError: the log cannot be written.
+        KeyboardInterrupt: as of `run_snakemake`.
+    """
+    folder, root = plan.folder, project_root()
+    names = ("summary.ipynb", "summary_params.yaml", "summary.html")
+    command = [sys.executable, "-m", "wbcstudy.cli", "papermill", str(root / "notebooks" / "4_summary.ipynb")]
+    command += [*(str(folder.path / name) for name in names), str(root), "--no-save-cells"]
+    progress = Progress(folder.logs, plan.work, show, transfers=plan.transfers())
+    code = _run(folder, Executor(1), command, folder.logs / "summary.log", lock, show, progress)
+    if not code:
+        folder.report_done.touch()
+    return code
+
+
+def _run(
+    folder: StudyFolder,
+    executor: Executor,
+    command: list[str],
+    log_file: Path,
+    lock: int,
+    show: Callable[[str], None],
+    progress: Progress,
+) -> int:
+    """Run a program in the environment of a study, show the progress until it ends, and return its exit code."""
+    import psutil
+
     try:
-        programs = child_environment(plan.folder.programs)
-        log = (plan.folder.logs / "snakemake.log").open("w", encoding="utf-8")
+        programs = child_environment(folder.programs)
+        log = log_file.open("w", encoding="utf-8")
     except OSError as error:
-        raise cannot_write(plan.folder.logs, error) from None
+        raise cannot_write(folder.logs, error) from None
     environment = programs | {
-        "WBCSTUDY_ROOT": str(root),
-        "WBCSTUDY_OUTPUTS": str(plan.folder.path.parent),
+        "WBCSTUDY_ROOT": str(project_root()),
+        "WBCSTUDY_OUTPUTS": str(folder.path.parent),
         # Absolute, since the processes run in different folders.
         "WBCSTUDY_DATA": str(data_folder()),
         "WBCSTUDY_WEIGHTS": str(weights_cache()),
@@ -154,8 +206,7 @@ def run_snakemake(
         )
         try:
             with terminate_as_interrupt():
-                jobs, paces = max(1, executor.jobs), {} if executor.profile else find_paces(plan, executor.threads)
-                Progress(plan.folder.logs, plan.work, show, jobs, plan.transfers(), verbose, paces).follow(child)
+                progress.follow(child)
         except KeyboardInterrupt:
             # Writing to a closed terminal fails.
             with contextlib.suppress(OSError):
@@ -164,7 +215,7 @@ def run_snakemake(
                 stop_tree(psutil.Process(child.pid))
             child.wait()
             if executor.profile:
-                cancel_left_over(plan.folder)
+                cancel_left_over(folder)
             with contextlib.suppress(OSError):
                 show("Stopped. Finished runs are kept. The same command resumes after the last finished epoch.")
             raise

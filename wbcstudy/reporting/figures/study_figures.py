@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +40,12 @@ def write_figures(results: StudyResults) -> dict[str, StudyFigure]:
     Returns:
         File stem -> figure. Some say only why there is nothing to show; these are not written.
     """
+    # Drawing makes millions of objects that live until the end. Looking for garbage among them takes time.
+    with _no_garbage_collection():
+        return _write_figures(results)
+
+
+def _write_figures(results: StudyResults) -> dict[str, StudyFigure]:
     figures = _make_figures(results)
     for stem, figure in figures.items():
         if figure.axes:
@@ -46,6 +55,17 @@ def write_figures(results: StudyResults) -> dict[str, StudyFigure]:
             for suffix in ("png", "pdf", "svg"):
                 (results.study.figures / f"{stem}.{suffix}").unlink(missing_ok=True)
     return figures
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _make_figures(results: StudyResults) -> dict[str, StudyFigure]:
