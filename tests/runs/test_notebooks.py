@@ -166,3 +166,10 @@ class TestCopies:
         command = ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/.installed", "lab"]
         (line,) = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
         assert line.rstrip().endswith("wbcstudy lab")
+
+
+def test_nbformat_is_imported_without_a_parser_of_web_addresses():
+    code = "import sys; from wbcstudy.runs.notebooks import import_nbformat as load; n = load(); "
+    code += "n.validate(n.v4.new_notebook()); print('rfc3987_syntax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "False\n"
