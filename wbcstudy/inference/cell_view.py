@@ -25,6 +25,8 @@ _MOST_BYTES = 1_500_000
 _QUALITIES = (90, 75, 50)
 _EXACT_COLOURS = tuple(getrgb(colour) for colour in (*REGION_COLOURS.values(), *DIFFERENCE_COLOURS.values()))
 
+_PACK = np.array([1 << 16, 1 << 8, 1], np.uint32)
+
 
 def describe_cells(cells: pd.DataFrame, shape: tuple[int, int], prefix: str, most: int) -> dict[str, Any]:
     """Describe cells for the macros in `templates/cell_view.html`.
@@ -93,9 +95,11 @@ def encode_view(image: np.ndarray, most_bytes: int = _MOST_BYTES) -> list[str]:
         Image.fromarray(image).save(photo, "JPEG", quality=quality)
         if photo.tell() <= most_bytes:
             break
+    # One number per pixel: comparing three took half of the time of a field's files.
+    packed = image.astype(np.uint32) @ _PACK
     indices = np.zeros(image.shape[:2], np.uint8)
     for index, colour in enumerate(_EXACT_COLOURS, 1):
-        indices[(image == colour).all(axis=2)] = index
+        indices[packed == np.dot(colour, _PACK)] = index
     lines = Image.fromarray(indices)
     lines.putpalette([0, 0, 0, *itertools.chain(*_EXACT_COLOURS)])
     exact = io.BytesIO()
