@@ -11,6 +11,7 @@ from wbcstudy.baselines.khouani2020 import MaskRcnn, _batches, _instance_targets
 from wbcstudy.data.synthetic.dataset import make_smear
 from wbcstudy.errors import StudyError
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, NUCLEUS
+from wbcstudy.registry import METHODS
 
 has_torchvision = importlib.util.find_spec("torchvision") is not None
 
@@ -31,6 +32,10 @@ def test_instances_by_hand():
     assert targets["masks"].sum((1, 2)).tolist() == [12, 1, 2]
     empty = _instance_targets(np.zeros((6, 9), np.uint8))
     assert empty["boxes"].shape == (0, 4) and empty["masks"].shape == (0, 6, 9)
+
+
+def test_table_3_states_the_number_of_steps():
+    assert f"{MaskRcnn.steps} steps" in METHODS["khouani2020"].algorithm
 
 
 def test_without_torchvision_the_error_names_the_package(smears, monkeypatch):

@@ -2,7 +2,8 @@
 
 Both follow scikit-learn: a y of -1 is an example without a label, as for `sklearn.semi_supervised`. No maintained
 library has them as published (in `sslearn` 1.1.0 a co-Forest tree labels its own examples and loses its bootstrap, and
-SETRED's cut-edge statistic is a random draw instead of the neighbours' labels).
+SETRED's cut-edge statistic is a random draw instead of the neighbours' labels; in our studies it accepted none of its
+labels).
 """
 
 from __future__ import annotations
