@@ -340,7 +340,7 @@ def starter_section(reference: Path) -> str:
             "none`: the colours are not changed."
         )
     else:
-        candidates += ", and is not measured yet."
+        candidates += "; its masks are not scored yet."
     heads = ["images of", "number", "network or method", "scale", "nucleus", "cytoplasm", "cell"]
     texts, studies, commands = [text, candidates], [], []
     for name in dict.fromkeys(table["network"]):
