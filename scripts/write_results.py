@@ -649,14 +649,15 @@ def order_section(reference: Path) -> str:
                 cells.append(f"{_with_interval(row['dice_mean'], row['low'], row['high'])}; {means}")
             trained = int(own["seeds"].iloc[0])
             rows.append([_title(dataset), f"{ORDER_CHOICES[choice]} ({count(trained, 'training')})", *cells])
-        sentences.append(order_sentence(dataset, differences[differences["dataset"] == dataset]))
+        sentences.append(order_sentence(dataset, differences[differences["dataset"] == dataset], part))
     first = scores.iloc[0]
     tested = [f"{int(part['test_images'].max())} of {_title(name)}" for name, part in scores.groupby("dataset")]
     texts = [
-        f"The starter is trained further on {first['images']} annotated images, as in the section above: "
-        f"{first['steps']} steps of 8 images, the same split and test images ({join_words(tested)}), nothing tuned. "
-        "Either the images that `wbcstudy annotate-next` lists first of all training images, for which only the seed "
-        "of the training varies, or images drawn at random without regard to cell types, other ones for each training.",
+        f"The starter is trained further on {first['images']} annotated images, with the settings of "
+        f"`benchmarks/starter_curve.py`: {first['steps']} steps of 8 images, the same split and test images "
+        f"({join_words(tested)}), nothing tuned. Either the images that `wbcstudy annotate-next` lists first of all "
+        "training images, for which only the seed of the training varies, or images drawn at random without regard to "
+        "cell types, other ones for each training.",
         "\n".join(f"- {sentence}" for sentence in sentences),
         "Mean Dice over the test images and trainings, with the 95 % interval over the test images; lowest and highest "
         "mean of a training. Differences have simultaneous 95 % intervals over test images and trainings, one family "
@@ -668,16 +669,17 @@ def order_section(reference: Path) -> str:
     return _section("Which images to annotate first?", texts, heads, rows, [], *commands)
 
 
-def order_sentence(dataset: str, differences: pd.DataFrame) -> str:
+def order_sentence(dataset: str, differences: pd.DataFrame, scores: pd.DataFrame) -> str:
     """Say whether the images of `annotate-next` are better than random ones.
 
     Args:
         dataset: name of the dataset.
         differences: its rows of differences.csv of benchmarks/annotation_order.py.
+        scores: its rows of scores.csv.
     """
     parts = [f"{row['region']} {_signed(row)}" for _, row in differences.iterrows()]
     better, worse = ((differences[end] * sign > 0).to_list() for end, sign in (("low", 1), ("high", -1)))
-    finding = "no difference was found"
+    finding = "the intervals include 0"
     if any(better) or any(worse):
         regions = [
             f"{'better' if up else 'worse'} for the {region}"
@@ -685,7 +687,16 @@ def order_sentence(dataset: str, differences: pd.DataFrame) -> str:
             if up or down
         ]
         finding = join_words(regions)
-    return f"{_title(dataset)}, annotate-next minus random: **{finding}** ({', '.join(parts)})."
+    ends = scores.set_index(["choice", "region"])
+    above = [
+        region
+        for region in differences["region"]
+        if ends.loc[("annotate-next", region), "low_seed"] > ends.loc[("random", region), "high_seed"]
+    ]
+    all_above = (
+        f" Every training of annotate-next is above every random one for the {join_words(above)}." if above else ""
+    )
+    return f"{_title(dataset)}, annotate-next minus random: **{finding}** ({', '.join(parts)}).{all_above}"
 
 
 def settings_section(reference: Path) -> str:

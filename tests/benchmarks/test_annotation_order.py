@@ -108,14 +108,13 @@ def test_the_page_states_the_finding(places, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("ends", "finding"),
-    [((0.01, 0.03), "better for the cytoplasm"), ((-0.03, 0.01), "no difference was found")],
+    [((0.01, 0.03), "better for the cytoplasm"), ((-0.03, 0.01), "the intervals include 0")],
 )
 def test_a_difference_counts_where_its_interval_excludes_0(ends, finding):
-    rows = {
-        "region": ["nucleus", "cytoplasm"],
-        "difference": [0.0, 0.02],
-        "low": [-0.1, ends[0]],
-        "high": [0.1, ends[1]],
-    }
-    sentence = write_results.order_sentence("segmentation_wbc_1", pd.DataFrame(rows))
+    regions = ["nucleus", "cytoplasm"]
+    rows = {"region": regions, "difference": [0.0, 0.02], "low": [-0.1, ends[0]], "high": [0.1, ends[1]]}
+    scores = pd.DataFrame({"choice": ["annotate-next"] * 2 + ["random"] * 2, "region": regions * 2})
+    scores = scores.assign(low_seed=[0.8, 0.9, 0.7, 0.8], high_seed=[0.85, 0.95, 0.9, 0.85])
+    sentence = write_results.order_sentence("segmentation_wbc_1", pd.DataFrame(rows), scores)
     assert f"Dataset 1, annotate-next minus random: **{finding}** (nucleus +0.000 [-0.100, +0.100]" in sentence
+    assert sentence.endswith("Every training of annotate-next is above every random one for the cytoplasm.")
