@@ -394,8 +394,9 @@ def _laboratory_text(reference: Path, studies: Iterable[str]) -> str:
     steps = config["epochs"] * config["augmented_copies"] * split["train"] // config["batch_size"]
     return (
         "Networks trained on one dataset have the starter's input size, loss, augmentation and random weights at the "
-        f"start, and {steps} steps; scale and colours are found for them in the same way. Mean Dice of nucleus / "
-        f"cytoplasm / cell on test images of their own dataset: {'; '.join(own)}."
+        f"start, and {steps} steps; scale and colours are found for them in the same way, and the scale is not "
+        "searched where images have the size of the training images. Mean Dice of nucleus / cytoplasm / "
+        f"cell on test images of their own dataset: {'; '.join(own)}."
     )
 
 
