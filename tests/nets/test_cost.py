@@ -4,7 +4,7 @@ import pytest
 
 from wbcstudy.config import RunConfig
 from wbcstudy.nets.backend import load_keras
-from wbcstudy.nets.cost import count_multiply_adds
+from wbcstudy.nets.cost import count_multiply_adds, device_name, processor_name
 from wbcstudy.nets.unet import build_unet
 
 
@@ -31,3 +31,16 @@ def test_the_count_grows_with_the_area_and_includes_all_layers(encoder):
     assert not any(hasattr(layer, "layers") for layer in model.layers)
     small = count_multiply_adds(model, 32)
     assert count_multiply_adds(model, 64) == 4 * small > 0
+
+
+@pytest.mark.parametrize(
+    ("cards", "name"), [([], f"CPU {processor_name()}"), (["A100"], "GPU A100"), (["A100", None], "GPU A100, GPU")]
+)
+def test_the_device_is_the_card_if_there_is_one(monkeypatch, cards, name):
+    load_keras()
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: cards)
+    details = tf.config.experimental
+    monkeypatch.setattr(details, "get_device_details", lambda card: {"device_name": card} if card else {})
+    assert device_name() == name
