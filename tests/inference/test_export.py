@@ -76,6 +76,16 @@ def test_plain_layers_in_float32_compute_what_the_network_computes(encoder):
     assert isinstance(mixed, keras.Model)
 
 
+def test_a_network_trained_in_bfloat16_is_exported(tmp_path):
+    model = build_unet(RunConfig(encoder="mobilenet", precision="bfloat16"))
+    run = write_colour_run(tmp_path / "outputs", model=model)
+    path = export_network(run, "keras", tmp_path / "cells.keras")
+    images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
+    expected = build_unet(RunConfig(encoder="mobilenet", precision="float32"))
+    expected.set_weights(model.get_weights())
+    assert np.allclose(predict_with("keras", path, images), np.asarray(expected(images)), atol=1e-4)
+
+
 def extend(images):
     """Repeat the last row and column up to a multiple of 32."""
     missing = [(0, -side % 32) for side in images.shape[1:3]]
@@ -114,7 +124,11 @@ def test_opencv_reads_a_file_of_one_size(size, shape, run, tmp_path, command):
 @needs("onnx")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not report peak memory in /proc")
 def test_an_export_of_resnet18_needs_less_than_1500_mb(tmp_path):
-    run = write_colour_run(tmp_path / "outputs", size=96, model=build_unet(RunConfig(encoder="resnet18")))
+    model = build_unet(RunConfig(encoder="resnet18"))
+    head = model.get_layer("head")
+    # The logits of an untrained network are large, and rounding changes its probabilities by up to 0.001.
+    head.set_weights([weights / 50 for weights in head.get_weights()])
+    run = write_colour_run(tmp_path / "outputs", size=96, model=model)
     script = "import sys; from wbcstudy.inference.export import export_network; export_network(*sys.argv[1:]); "
     script += "print(open('/proc/self/status').read())"
     call = [sys.executable, "-c", script, run, "onnx", tmp_path / "cells.onnx"]

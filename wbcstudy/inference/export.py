@@ -158,10 +158,30 @@ def _size_text(form: str, size: tuple[int, int] | None) -> str:
 
 
 def _predict_extended(network: Network, image: np.ndarray) -> np.ndarray:
-    """Predict an image of any size; sides are extended to multiples of 32 as in the ONNX graph."""
+    """Predict an image of any size in float32; sides are extended to multiples of 32 as in the ONNX graph."""
+    from wbcstudy.nets.cost import arithmetic
+
     _, height, width, _ = image.shape
     missing = [(0, -side % SIZE_STEP_PX) for side in (height, width)]
-    return network.predict_once(np.pad(image, [(0, 0), *missing, (0, 0)], mode="edge"))[:, :height, :width]
+    padded = np.pad(image, [(0, 0), *missing, (0, 0)], mode="edge")
+    if arithmetic(network.model) == "float32":
+        probabilities = network.predict_once(padded)
+    else:
+        # A network in half precision differs from every file by more than a wrong file may.
+        probabilities = _predict(_in_float32(network.model), padded)
+    return probabilities[:, :height, :width]
+
+
+def _in_float32(model):
+    """Return a copy of a network, with its own layers, that computes in float32."""
+    from wbcstudy.nets.backend import load_keras
+
+    def change(layer):
+        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+
+    copy = load_keras().models.clone_model(model, clone_function=change)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def _describe(network: Network, input_size: str) -> dict[str, Any]:
