@@ -447,7 +447,11 @@ def curve_section(reference: Path) -> str:
     trained = curve[curve["steps"] > 0]
     usual = int(trained["steps"].mode().iloc[0])
     main = curve[curve["steps"].isin((0, usual))]
-    numbers, seeds = sorted(main["images"].unique()), int(trained["seeds"].max())
+    numbers = sorted(main["images"].unique())
+    seeds = {_title(name): int(part["seeds"].max()) for name, part in trained.groupby("dataset")}
+    seeds_text = " and ".join(f"{count(number, 'seed')} ({name})" for name, number in seeds.items())
+    if len(set(seeds.values())) == 1:
+        seeds_text = count(next(iter(seeds.values())), "seed")
     rows = []
     for dataset, part in main.groupby("dataset"):
         for start, title in CURVE_STARTS.items():
@@ -470,7 +474,7 @@ def curve_section(reference: Path) -> str:
         "scale and colours. Nothing was tuned: the learning rate is 0.001, and from the starter 0.0003 as in its "
         f"guide. Trained with {computed}.",
         f"![{_curve_alternative(main)}](images/starter_curve.svg)",
-        f"Mean Dice over the test images and {count(seeds, 'seed')}. Thin bars: 95 % interval over the test images. "
+        f"Mean Dice over the test images and {seeds_text}. Thin bars: 95 % interval over the test images. "
         "Thick bars: range over the seeds. Dotted line: the most annotated images from random weights.",
         "\n".join(f"- {sentence}" for sentence in curve_sentences(curve, differences)),
         f"The number of steps decides what random weights reach: {usual} steps are few for them. The "
