@@ -69,9 +69,10 @@ def device_name() -> str:
 
 def processor_name() -> str:
     """Return the model of the processor. Needs no TensorFlow."""
-    processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-        processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor)
-    return processor
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    # Elsewhere, Python may start the program `uname` for this.
+    return platform.processor() or platform.machine()
