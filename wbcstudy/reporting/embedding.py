@@ -30,7 +30,7 @@ def embed_image(path: Path, most_width_px: int) -> tuple[str, int, int]:
         width, height = round(image.width * scale), round(image.height * scale)
         pixels = image.convert("RGB")
         if image.width > most_width_px:
-            pixels.thumbnail((most_width_px, image.height), Image.Resampling.LANCZOS, reducing_gap=2)
+            pixels.thumbnail((most_width_px, image.height), Image.Resampling.HAMMING, reducing_gap=2)
     file = io.BytesIO()
     pixels.save(file, "WEBP", **_OPTIONS)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}", width, height

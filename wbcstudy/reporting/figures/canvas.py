@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from fontTools import subset
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -47,6 +48,8 @@ _STYLE = {
     "axes.edgecolor": "#999999",
     "axes.labelsize": 8,
     "axes.titlesize": 8,
+    # No figure has tick labels above its axes. Otherwise matplotlib measures all tick labels again to look for them.
+    "axes.titley": 1.0,
     "grid.color": "#E4E4E8",
     "legend.fontsize": 7.5,
     "legend.title_fontsize": 7.5,
@@ -139,7 +142,7 @@ def write_figure(figure: StudyFigure, folder: Path, stem: str) -> list[Path]:
     with atomic_write(png) as part:
         part.write_bytes(figure.png)
     # Without a fixed salt and without the date, so that an unchanged figure is an unchanged file.
-    with mpl.rc_context(_TEXT | {"svg.hashsalt": stem}), _as_drawn(figure), _compressed_quickly():
+    with mpl.rc_context(_TEXT | {"svg.hashsalt": stem}), _as_drawn(figure), _compressed_quickly(), _plain_fonts():
         with atomic_write(pdf) as part:
             FigureCanvasPdf(figure).print_pdf(part, metadata={"CreationDate": None})
         with atomic_write(svg) as part:
@@ -185,6 +188,28 @@ def _compressed_quickly() -> Iterator[None]:
         yield
     finally:
         Image.register_save("PNG", save)
+
+
+class _PlainFont(subset.Options):
+    """Options for a font of a PDF file: the tables that only programs for setting text read are dropped."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.drop_tables += ["GDEF", "GPOS", "GSUB", "kern", "MATH"]
+
+
+@contextlib.contextmanager
+def _plain_fonts() -> Iterator[None]:
+    """Embed fonts in PDF files without ligatures, kerning and the like, which takes most of the time of embedding.
+
+    A PDF file has the positions of all letters. matplotlib has no setting for it.
+    """
+    options = subset.Options
+    subset.Options = _PlainFont
+    try:
+        yield
+    finally:
+        subset.Options = options
 
 
 def make_axes(rows: int, columns: int, width_in: float, height_in: float, **options):

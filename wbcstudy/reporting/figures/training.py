@@ -96,7 +96,7 @@ def _draw_losses(axis, history: pd.DataFrame, best_epoch: int | None) -> None:
     if (history[["loss", "val_loss"]].dropna() > 0).all(axis=None):
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        axis.yaxis.set_minor_locator(mpl.ticker.NullLocator())
         axis.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, nbins=6))
 
