@@ -4,7 +4,7 @@ import pytest
 
 from wbcstudy.config import RunConfig
 from wbcstudy.nets.backend import load_keras
-from wbcstudy.nets.cost import count_multiply_adds, device_name, processor_name
+from wbcstudy.nets.cost import count_multiply_adds, device_name, kernels_name, processor_name
 from wbcstudy.nets.unet import build_unet
 
 
@@ -44,3 +44,18 @@ def test_the_device_is_the_card_if_there_is_one(monkeypatch, cards, name):
     details = tf.config.experimental
     monkeypatch.setattr(details, "get_device_details", lambda card: {"device_name": card} if card else {})
     assert device_name() == name
+
+
+def test_the_kernels_are_the_cards_if_there_is_one(monkeypatch):
+    load_keras()
+    import tensorflow as tf
+    from tensorflow.python.util import _pywrap_util_port
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    for used, name in ((True, "oneDNN"), (False, "TensorFlow")):
+        monkeypatch.setattr(_pywrap_util_port, "IsMklEnabled", lambda used=used: used)
+        assert kernels_name() == name
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["card"])
+    for cuda, name in ((True, "cuDNN"), (False, None)):
+        monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda cuda=cuda: cuda)
+        assert kernels_name() == name

@@ -383,6 +383,7 @@ def test_the_facts_about_a_training(parts):
     assert facts["parameters"] == sum(weight.size for weight in model.get_weights())
     assert (facts["best_epoch"], facts["epochs"], facts["fit_seconds"], facts["seconds_per_epoch"]) == (2, 3, 12.0, 2.0)
     assert facts["arithmetic"] in ("float32", "bfloat16")
+    assert facts["kernels"] in ("oneDNN", "TensorFlow", "cuDNN")
     assert facts["seconds_per_image"] > 0 and facts["wall_seconds"] > 0
     assert facts["multiply_adds"] == count_multiply_adds(model, CONFIG.image_size)
     assert 100 < facts["peak_memory_mb"] < 1e6

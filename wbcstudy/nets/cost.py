@@ -67,6 +67,21 @@ def device_name() -> str:
     return f"CPU {processor_name()}"
 
 
+def kernels_name() -> str | None:
+    """Return whose convolutions TensorFlow uses in this process: "oneDNN", "TensorFlow" or "cuDNN"; None if unknown."""
+    load_keras()
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return "cuDNN" if tf.test.is_built_with_cuda() else None
+    try:
+        # TensorFlow has no public name for it. The environment says what was asked for, not what is used.
+        from tensorflow.python.util._pywrap_util_port import IsMklEnabled
+    except ImportError:
+        return None
+    return "oneDNN" if IsMklEnabled() else "TensorFlow"
+
+
 def processor_name() -> str:
     """Return the model of the processor. Needs no TensorFlow."""
     cpuinfo = Path("/proc/cpuinfo")

@@ -24,7 +24,7 @@ from wbcstudy.labels import CYTOPLASM, IGNORED, NUCLEUS
 from wbcstudy.nets.backend import load_keras
 from wbcstudy.nets.batches import make_batches
 from wbcstudy.nets.checkpoint import Checkpoint
-from wbcstudy.nets.cost import arithmetic, count_multiply_adds, device_name, peak_memory_mb
+from wbcstudy.nets.cost import arithmetic, count_multiply_adds, device_name, kernels_name, peak_memory_mb
 from wbcstudy.nets.fast_convolutions import fast_convolutions
 from wbcstudy.nets.fast_layers import fast_adam
 from wbcstudy.nets.losses import build_loss
@@ -228,8 +228,9 @@ def training_facts(
         best_epoch, epochs, stopped_early, parameters, multiply_adds (per image), fit_seconds (also before
         interruptions), seconds_per_epoch (median), seconds_per_image, wall_seconds (of this process with its start,
         and of the epochs before an interruption), peak_memory_mb, device, arithmetic (precision of the convolutions,
-        "float32" or "bfloat16"), encoder_start (as `weights.LoadedWeights`, None for random weights),
-        network_start (as `runs.records.NetworkStartRecord`, or None), earlier_notebooks; own_parts if the user has any.
+        "float32" or "bfloat16"), kernels (whose convolutions, or None), encoder_start (as `weights.LoadedWeights`, None
+        for random weights), network_start (as `runs.records.NetworkStartRecord`, or None), earlier_notebooks; own_parts
+        if the user has any.
     """
     import psutil
 
@@ -252,6 +253,7 @@ def training_facts(
         "peak_memory_mb": round(peak_memory_mb(), 1),
         "device": device_name(),
         "arithmetic": arithmetic(model),
+        "kernels": kernels_name(),
         "encoder_start": asdict(start) if (start := getattr(model, "encoder_start", None)) else None,
         "network_start": getattr(model, "network_start", None),
         "earlier_notebooks": list(result.earlier_notebooks),

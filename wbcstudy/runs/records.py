@@ -197,6 +197,7 @@ class RunRecord(TypedDict, total=False):
     platform: Text
     device: Text | None
     arithmetic: Text | None
+    kernels: Text | None
     encoder_start: EncoderStartRecord | None
     network_start: NetworkStartRecord | None
     seed: Count

@@ -92,6 +92,18 @@ def test_hardware_of_all_runs(tmp_path):
     assert "Hardware: CPU of one kind or CPU of another, Linux." in methods_paragraph(results)
 
 
+def test_the_precision_and_the_kernels_that_were_used(tmp_path):
+    results = make_results(tmp_path, StudyConfig(name="demo", encoders=("unet",)))
+    assert "the precision auto." in methods_paragraph(results)
+    first, second = results.runs
+    for run, kernels in ((first, "oneDNN"), (second, None)):
+        run.record.update(arithmetic="bfloat16", kernels=kernels)
+    why = "bfloat16 on processors and GPUs with units for it, otherwise float32"
+    assert f"the precision bfloat16 ({why}; convolutions of oneDNN)." in methods_paragraph(results)
+    second.record.update(arithmetic="float32", kernels="cuDNN")
+    assert f"bfloat16 and float32 ({why}; convolutions of cuDNN and oneDNN)." in methods_paragraph(results)
+
+
 def test_the_weights_that_encoders_started_from():
     scratch = StudyConfig(encoders=("resnet18", "unet"))
     paper = StudyConfig(encoders=("resnet18", "unet"), encoder_weights="imagenet", freeze_encoder=True)

@@ -56,7 +56,7 @@ GLOSSARY = (
     (
         "float32, bfloat16",
         "precision of a network's arithmetic: about seven and two to three decimal digits. bfloat16 is "
-        "several times as fast on processors with bfloat16 instructions. Weights are float32 in both.",
+        "faster on processors and GPUs with units for it. Weights are float32 in both.",
     ),
     (
         "Calibration",

@@ -382,6 +382,17 @@ def _length(config: StudyConfig) -> str:
 
 
 def _precision(config: StudyConfig, complete: Sequence[Run]) -> str:
-    """Return the precision that was used; with `precision: auto` it depends on the machine."""
-    used = sorted({run.record["arithmetic"] for run in complete if run.record.get("arithmetic")})
-    return join_words(used) or config.precision
+    """Return the precision that was used, why with `precision: auto`, and whose convolutions computed in it."""
+    used = _values(complete, "arithmetic")
+    if not used:
+        return config.precision
+    notes = []
+    if config.precision == "auto":
+        notes.append("bfloat16 on processors and GPUs with units for it, otherwise float32")
+    if kernels := _values(complete, "kernels"):
+        notes.append(f"convolutions of {join_words(kernels)}")
+    return join_words(used) + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _values(runs: Sequence[Run], field: str) -> list[str]:
+    return sorted({run.record[field] for run in runs if run.record.get(field)})
