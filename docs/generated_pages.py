@@ -32,6 +32,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wbcstudy"
 BOUNDS = {Ge: ("ge", "at least"), Gt: ("gt", "above"), Le: ("le", "at most"), Lt: ("lt", "below")}
 
+# Kind of processor -> folder of its tables in benchmarks/results/.
+PROCESSORS = {"AMX": ".", "AVX512_BF16, no AMX": "avx512_bf16", "AVX2": "avx2"}
+
 API_INTRODUCTION = """# Python API
 
 Most users need one function, which segments an image with a finished network:
@@ -56,6 +59,7 @@ ENVIRONMENT = """## Environment variables
 | `WBCSTUDY_CACHE_MB` | MB of resized images kept in memory per part of the split | 1000 |
 | `TMPDIR` | folder of the temporary file for images beyond this | the system's |
 | `WBCSTUDY_DEBUG` | show tracebacks, like `--debug` | not set |
+| `WBCSTUDY_WITHOUT` | [levers of a training step](../performance.md#levers-of-a-training-step) to leave out | none |
 | `TF_ENABLE_ONEDNN_OPTS` | 0 turns the oneDNN kernels of trainings off | 1 for trainings, else TensorFlow's choice |
 """
 
@@ -70,6 +74,7 @@ def on_files(files, config):
 def on_page_markdown(markdown, **_):
     """Replace each `<!-- csv: path -->` by a table of that file, and keep intervals in tables on one line."""
     markdown = re.sub(r"<!-- csv: (\S+) -->", lambda match: csv_table(ROOT / match[1]), markdown)
+    markdown = re.sub(r"<!-- steps: (\S+) -->", lambda match: compare_processors(match[1]), markdown)
     return re.sub(r"(\d) \[([-+.\d]+), ([-+.\d]+)\]", "\\1\u00a0[\\2,\u00a0\\3]", markdown)
 
 
@@ -78,6 +83,28 @@ def csv_table(path: Path) -> str:
     with path.open(newline="", encoding="utf-8") as file:
         heads, *rows = csv.reader(file)
     return markdown_table(heads, rows)
+
+
+def compare_processors(name: str) -> str:
+    """Return a table of the factors of a training step on each kind of processor, from benchmarks/results/.
+
+    Args:
+        name: stem of the table, "train_step" or "train_step_128".
+    """
+    tables = {}
+    for kind, folder in PROCESSORS.items():
+        path = ROOT / "benchmarks" / "results" / folder / f"{name}.csv"
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                tables[kind] = {row["encoder"]: row for row in csv.DictReader(file)}
+
+    def factors(kind: str, encoder: str) -> str:
+        row = tables.get(kind, {}).get(encoder)
+        return " / ".join(row[column] or "-" for column in ("over_torch", "over_paper")) if row else "not measured"
+
+    encoders = list(dict.fromkeys(encoder for table in tables.values() for encoder in table))
+    rows = [[encoder, *(factors(kind, encoder) for kind in PROCESSORS), "not measured"] for encoder in encoders]
+    return markdown_table(("encoder", *PROCESSORS, "GPU"), rows)
 
 
 def pages() -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from wbcstudy.nets.backend import load_keras
+from wbcstudy.nets.levers import is_on
 
 # Images with at most this many pixels are small: above, oneDNN's gradient of the weights is as fast.
 _SMALL_PX = 16 * 16
@@ -47,13 +48,14 @@ def _choose(network) -> list[tuple[Any, Callable]]:
     replaced = []
     for layer in network.layers:
         if isinstance(layer, layers.DepthwiseConv2D):
-            if max(layer.strides) > 1 and _is_plain(layer) and layer.padding == "valid" and not layer.use_bias:
+            strided = max(layer.strides) > 1 and layer.padding == "valid" and not layer.use_bias
+            if strided and _is_plain(layer) and is_on("depthwise"):
                 replaced.append((layer, _replace(layer, _depthwise)))
         elif type(layer) is layers.Conv2D and _is_plain(layer) and layer.groups == 1:
             if layer.strides != (1, 1):
                 continue
             if layer.kernel_size == (1, 1):
-                if not layer.use_bias:
+                if not layer.use_bias and is_on("one_pixel"):
                     replaced.append((layer, _replace(layer, _one_pixel)))
             elif layer.padding == "same" and all(size % 2 for size in layer.kernel_size):
                 replaced.append((layer, _replace(layer, _convolve)))
@@ -135,11 +137,11 @@ def _convolve(inputs, kernel, strides):
     """
     import tensorflow as tf
 
-    parts = _upsampled_parts(inputs)
+    parts = _upsampled_parts(inputs) if is_on("upsampled") else None
     if parts and kernel.shape[:2] == (3, 3):
         return _convolve_upsampled(*parts, kernel)
     height, width = inputs.shape[1:3]
-    if height is None or width is None or height * width > _SMALL_PX:
+    if height is None or width is None or not _is_small(height, width):
         return None
 
     @tf.custom_gradient
@@ -164,7 +166,7 @@ def _kernel_gradient(inputs, kernel, upstream):
 
     rows, columns, channels, filters = kernel.shape
     height, width = inputs.shape[1:3]
-    if height * width > _SMALL_PX:
+    if not _is_small(height, width):
         return tf.compat.v1.nn.conv2d_backprop_filter(inputs, kernel.shape, upstream, [1, 1, 1, 1], "SAME")
     padded = tf.pad(inputs, [[0, 0], [rows // 2] * 2, [columns // 2] * 2, [0, 0]])
     slopes = tf.reshape(upstream, (-1, filters))
@@ -176,6 +178,10 @@ def _kernel_gradient(inputs, kernel, upstream):
         for column in range(columns)
     ]
     return tf.reshape(tf.stack(products), kernel.shape)
+
+
+def _is_small(height: int, width: int) -> bool:
+    return height * width <= _SMALL_PX and is_on("small_images")
 
 
 def _convolve_upsampled(low, skip, kernel):

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator
 
 from wbcstudy.nets.backend import load_keras
+from wbcstudy.nets.levers import is_on
 
 # TensorFlow's kernel silently replaces smaller values by this one.
 _MIN_EPSILON = 1.001e-5
@@ -40,10 +41,11 @@ def register_fast_layers() -> tuple[type, type, type]:
 
         def call(self, inputs, training=None, mask=None):
             learning = bool(training) and self.trainable
-            # GPUs have no deterministic kernel for training with stored statistics (a frozen encoder).
             fused = len(inputs.shape) == 4 and self.axis in (3, -1) and self.epsilon > _MIN_EPSILON and mask is None
             fused = fused and inputs.shape[-1] >= _MIN_CHANNELS
-            if not fused or getattr(self, "renorm", False) or (training and not learning):
+            # GPUs have no deterministic gradient with stored statistics (a frozen encoder).
+            frozen_on_gpu = training and not learning and tf.config.list_physical_devices("GPU")
+            if not fused or getattr(self, "renorm", False) or frozen_on_gpu:
                 return super().call(inputs, training=training, mask=mask)
             channels = self.moving_mean.shape
             gamma = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones(channels)
@@ -116,7 +118,8 @@ def fast_layers() -> Iterator[None]:
     """Replace Keras' layers in the block, so that networks built by other packages use the fast layers too."""
     keras = load_keras()
     # Registered first: the classes derive from Keras' own.
-    replacements = register_fast_layers()
+    levers = zip(register_fast_layers(), ("batch_norm", "upsampling", "dropout"), strict=True)
+    replacements = [layer for layer, lever in levers if is_on(lever)]
     originals = [getattr(keras.layers, layer.__name__) for layer in replacements]
     for layer in replacements:
         setattr(keras.layers, layer.__name__, layer)
@@ -139,6 +142,8 @@ def fold_padding(network) -> None:
     """
     layers = load_keras().layers
     readers = list_readers(network)
+    if not is_on("fold_padding"):
+        return
     for padding in network.layers:
         if not isinstance(padding, layers.ZeroPadding2D) or len(readers[id(padding.output)]) != 1:
             continue
@@ -175,6 +180,8 @@ def sum_images_first(network) -> None:
     import tensorflow as tf
 
     readers = list_readers(network)
+    if not is_on("sum_images_first"):
+        return
     layer, trains_offset = network.layers[0], False
     while not isinstance(layer, keras.layers.Conv2D):
         is_offset = isinstance(layer, keras.layers.BatchNormalization) and not layer.scale
@@ -254,4 +261,4 @@ def fast_adam(learning_rate):
     Returns:
         keras.optimizers.Adam.
     """
-    return _adam()(learning_rate)
+    return (_adam() if is_on("adam") else load_keras().optimizers.Adam)(learning_rate)
