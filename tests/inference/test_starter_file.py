@@ -1,5 +1,6 @@
 """A starter file is small, complete and checked, and `segment` uses it without `--model`."""
 
+import io
 import json
 import zipfile
 
@@ -62,7 +63,33 @@ def test_a_packed_network_predicts_as_before_with_a_temperature(run, packed_file
     assert wbcstudy.segment(FIELD, "starter").mask.shape == (32, 32)
 
 
-def test_a_file_of_more_than_20_mb_is_refused(run, packed_file):
+def test_kernels_are_stored_in_eight_bits_where_half_precision_is_too_large(run, packed_file):
+    facts = {}
+    for most in (40_000_000, 20_000_000):
+        pack_starter(run, packed_file, 1.0, "# Card", largest_bytes=most)
+        facts[most] = (packed_file.stat().st_size, load_network("starter").predict(FIELD[None]))
+    (large, half), (small, eight) = facts.values()
+    assert small < 20_000_000 < large
+    # An untrained network is less certain than a trained one.
+    assert 0 < np.abs(half - eight).mean() < 0.02
+
+
+def test_a_kernel_in_eight_bits_is_near_its_values():
+    values = [
+        np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in ((3, 3, 4, 5), (3, 3, 6, 1), (5,))
+    ]
+    values[0][..., 2] = 0
+    values[1][:, :, 3] *= 1000
+    with np.load(io.BytesIO(starter_file._store(values, eight_bits=True)), allow_pickle=False) as stored:
+        kernel, depthwise, offset = starter_file._restore(stored)
+    assert np.abs(kernel - values[0]).max() <= np.abs(values[0]).max() / 254 * 1.001 and not kernel[..., 2].any()
+    error = np.abs(depthwise - values[1]).max(axis=(0, 1, 3))
+    np.testing.assert_array_less(error, np.abs(values[1]).max(axis=(0, 1, 3)) / 250)
+    np.testing.assert_allclose(offset, values[2], rtol=1e-3)
+
+
+def test_a_file_of_more_than_20_mb_is_refused(run, packed_file, monkeypatch):
+    monkeypatch.setattr(starter_file, "LARGEST_BYTES", 10_000_000)
     with pytest.raises(StudyError, match="would have"):
         pack_starter(run, packed_file, 1.0, "# Card")
     assert not packed_file.exists()

@@ -1,8 +1,12 @@
 """The starter: a network trained on drawn smears, packed into one small file, for images without annotations.
 
-A starter file is a ZIP file with `starter.json` (facts, settings and the record of its run), `weights.npz` (half
-precision; arrays in the order of the network's weights) and `card.md`. `<name>.sha256` has its checksum. It is unpacked
-once into an ordinary run folder, so that everything that takes a run takes the starter.
+A starter file is a ZIP file with `starter.json` (facts, settings and the record of its run), `weights.npz` (arrays in
+the order of the network's weights) and `card.md`. `<name>.sha256` has its checksum. It is unpacked once into an
+ordinary run folder, so that everything that takes a run takes the starter.
+
+Weights are stored in half precision. Where the file would be too large, kernels are stored in eight bits, with one
+factor per output channel (Jacob et al. 2018, Quantization and training of neural networks, CVPR); the unpacked network
+computes with the stored values in its usual precision.
 """
 
 from __future__ import annotations
@@ -29,6 +33,10 @@ FILE_NAME = "starter.zip"
 SHIPPED = Path(__file__).with_name(FILE_NAME)
 LARGEST_BYTES = 20_000_000
 BUILD = "wbcstudy starter build"
+# Room for the parts of a file that are not weights.
+_OTHER_BYTES = 50_000
+# Suffix of the arrays with the factors of kernels in eight bits.
+_FACTOR = "_factor"
 # Float16 cannot hold larger values.
 _LARGEST_VALUE = float(np.finfo(np.float16).max)
 # Facts of a run that its starter keeps.
@@ -66,7 +74,8 @@ def pack_starter(run: Path, out: Path, temperature: float, card: str, *, largest
         out: file to write.
         temperature: the logits are divided by it, which calibrates the probabilities and changes no mask.
         card: model card in Markdown.
-        largest_bytes: largest size of the file; `LARGEST_BYTES` if None.
+        largest_bytes: largest size of the file; `LARGEST_BYTES` if None. Kernels are stored in eight bits where half
+            precision needs more.
 
     Returns:
         `out`.
@@ -81,12 +90,10 @@ def pack_starter(run: Path, out: Path, temperature: float, card: str, *, largest
     model = load_model(source.folder.model)
     for weight in model.get_layer("head").weights:
         weight.assign(weight.value.numpy() / temperature)
-    arrays = {
-        f"{number:04d}": np.clip(weight.value.numpy(), -_LARGEST_VALUE, _LARGEST_VALUE).astype(np.float16)
-        for number, weight in enumerate(model.weights)
-    }
-    weights = io.BytesIO()
-    np.savez_compressed(weights, **arrays)
+    values = [weight.value.numpy() for weight in model.weights]
+    weights = _store(values, eight_bits=False)
+    if len(weights) + _OTHER_BYTES > largest_bytes:
+        weights = _store(values, eight_bits=True)
     record = {name: source.record[name] for name in _KEPT if name in source.record}
     facts = {"format": 1, "temperature": round(temperature, 4), "record": record}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +101,7 @@ def pack_starter(run: Path, out: Path, temperature: float, card: str, *, largest
         with zipfile.ZipFile(part, "w") as archive:
             for name, content in (
                 ("starter.json", json.dumps(facts)),
-                ("weights.npz", weights.getvalue()),
+                ("weights.npz", weights),
                 ("card.md", card),
             ):
                 # A fixed date: equal networks give equal files.
@@ -154,11 +161,38 @@ def _read(path: Path) -> tuple[RunConfig, dict[str, Any], list[np.ndarray]]:
                 raise _damaged(path, "its parts are too large")
             facts = json.loads(archive.read("starter.json"))
             with np.load(io.BytesIO(archive.read("weights.npz")), allow_pickle=False) as stored:
-                arrays = [stored[name].astype(np.float32) for name in sorted(stored.files)]
+                arrays = _restore(stored)
             record = dict(facts["record"])
             return make_config(RunConfig, record["config"], str(path)), record, arrays
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from None
+
+
+def _store(values: list[np.ndarray], *, eight_bits: bool) -> bytes:
+    """Return the bytes of weights.npz; with `eight_bits`, a kernel has a second array with its factors."""
+    arrays = {}
+    for number, value in enumerate(values):
+        name = f"{number:04d}"
+        if eight_bits and value.ndim > 1:
+            # The last axis are the output channels; a depthwise kernel has one output per channel.
+            axes = tuple(range(value.ndim - 1 if value.shape[-1] > 1 else value.ndim - 2))
+            factor = np.abs(value).max(axis=axes, keepdims=True).astype(np.float32) / 127
+            factor[factor == 0] = 1
+            arrays[name], arrays[name + _FACTOR] = np.rint(value / factor).astype(np.int8), factor
+        else:
+            arrays[name] = np.clip(value, -_LARGEST_VALUE, _LARGEST_VALUE).astype(np.float16)
+    weights = io.BytesIO()
+    np.savez_compressed(weights, **arrays)
+    return weights.getvalue()
+
+
+def _restore(stored) -> list[np.ndarray]:
+    """Return the weights, float32, of an opened weights.npz."""
+    arrays = []
+    for name in sorted(name for name in stored.files if not name.endswith(_FACTOR)):
+        value = stored[name].astype(np.float32)
+        arrays.append(value * stored[name + _FACTOR] if name + _FACTOR in stored.files else value)
+    return arrays
 
 
 def _unpack(path: Path, run: RunFolder, config: RunConfig, record: dict[str, Any], arrays: list[np.ndarray]) -> None:
