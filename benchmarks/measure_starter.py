@@ -4,11 +4,14 @@
     python benchmarks/measure_starter.py scores starter bcisc/dataset.yaml --part odd --region cell
     python benchmarks/measure_starter.py scores benomar2021 segmentation_wbc_1 segmentation_wbc_2
     python benchmarks/measure_starter.py scales starter
+    python benchmarks/measure_starter.py real_scales starter segmentation_wbc_1 segmentation_wbc_2
     python benchmarks/measure_starter.py doubts starter segmentation_wbc_1 segmentation_wbc_2
 
 `scores`: scale and colours are found as `wbcstudy segment` finds them, for the images of a dataset together; scores
-count at the size of each image. `scales`: share of drawn fields whose scale is found within 15 %. `doubts`: share of
-images with a warning, real ones and drawn ones of another domain. Results: outputs/reference/starter/<command>.csv; a
+count at the size of each image. `scales`: share of drawn fields whose scale is found within 15 %. `real_scales`: the
+same for single images of datasets, whose pixel size is not known; the scale with the highest mean Dice of the cells,
+given for all images, stands for the right one. `doubts`: share of images with a warning, real ones and drawn ones of
+another domain. Results: outputs/reference/starter/<command>.csv; a
 row of the same network, dataset, part and stain is replaced.
 
 BCISC (github.com/fpklipic/BCISC) is described by this dataset.yaml:
@@ -52,6 +55,9 @@ _FITTED = 40
 PIXEL_SIZES = (0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25)
 _FIELD_UM = 32.0
 _CLOSE = 0.15
+# Scales that are given to real images, and how much less Dice than that of the best one is nearly as good.
+GIVEN_SCALES = tuple(round(1.12**step, 2) for step in range(-6, 14))
+_NEARLY = 0.01
 
 
 def pick_cases(dataset: Dataset, part: str, split: Path | None) -> list[Case]:
@@ -149,6 +155,44 @@ def measure_scales(options: argparse.Namespace) -> None:
     _write("scales", rows, ["network", "pixel_um"])
 
 
+def measure_real_scales(options: argparse.Namespace) -> None:
+    """Write one row per dataset: the best given scale, and how good the scales are that are found.
+
+    `nearly_from` to `nearly_to` are the given scales with nearly the best mean Dice. Of the scales found in single
+    images, `close` is the share within 15 % of the best one, and `nearly` the share in that range.
+    """
+    network = load_network(options.source)
+    rows = []
+    for given in options.datasets:
+        dataset = load_dataset(given)
+        cases = pick_evenly(pick_cases(dataset, options.part, options.split), options.images)
+        read = [read_case(dataset, case) for case in cases]
+        dice = np.array([_mean_cell_dice(network, read, scale) for scale in GIVEN_SCALES])
+        nearly = [scale for scale, value in zip(GIVEN_SCALES, dice, strict=True) if value >= dice.max() - _NEARLY]
+        best = GIVEN_SCALES[int(dice.argmax())]
+        found = [find_scale([image], network) for image, _ in read]
+        errors = np.array([abs(np.log(one.scale / best)) if one else np.inf for one in found])
+        together = find_scale(pick_evenly([image for image, _ in read]), network)
+        row = {"network": options.name or options.source, "dataset": dataset.name, "images": len(read)}
+        row |= {"best": best, "nearly_from": min(nearly), "nearly_to": max(nearly), "dice_mean": dice.max()}
+        row |= {"together": together.scale if together else np.nan}
+        row |= {"close": round(float((errors <= np.log(1 + _CLOSE)).mean()), 3)}
+        good = [one is not None and min(nearly) <= one.scale <= max(nearly) for one in found]
+        row |= {"nearly": round(float(np.mean(good)), 3), "not_found": int(np.isinf(errors).sum())}
+        rows.append(row)
+        print(row, flush=True)
+    _write("real_scales", rows, ["network", "dataset"])
+
+
+def _mean_cell_dice(network: Network, read: Sequence[tuple[np.ndarray, np.ndarray]], scale: float) -> float:
+    masks = [
+        predict_with(image, network, scale=scale)[1].probabilities.argmax(axis=2).astype(np.uint8) for image, _ in read
+    ]
+    names = [str(number) for number in range(len(read))]
+    frame = score_masks("scale", names, [None] * len(read), [mask for _, mask in read], masks)
+    return float(frame.loc[frame["region"] == "cell", "dice"].mean())
+
+
 def odd_images(count: int, side: int = 256) -> dict[str, list[np.ndarray]]:
     """Draw images that are no blood smears: kind -> uint8 (side, side, 3) images."""
     from PIL import Image, ImageDraw
@@ -215,7 +259,7 @@ def _write(name: str, rows: list[dict], keys: list[str]) -> None:
 def main() -> None:
     """Measure and write a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("scores", "scales", "doubts"))
+    parser.add_argument("command", choices=("scores", "scales", "real_scales", "doubts"))
     parser.add_argument("source", help="a network as for `segment --model`, or an earlier method")
     parser.add_argument("datasets", nargs="*", help="names or dataset.yaml files")
     parser.add_argument("--name", help="name in the table; default: the network's")
@@ -223,9 +267,11 @@ def main() -> None:
     parser.add_argument("--split", type=Path, help="split.json: leave out its test cases")
     parser.add_argument("--stain", choices=STAINS, default="auto")
     parser.add_argument("--region", action="append", help="only this region; may be repeated")
+    parser.add_argument("--images", type=int, default=100, help="most real images of a dataset for `real_scales`")
     parser.add_argument("--fields", type=int, default=40, help="drawn images per row")
     options = parser.parse_args()
-    {"scores": measure_scores, "scales": measure_scales, "doubts": measure_doubts}[options.command](options)
+    commands = {"scores": measure_scores, "scales": measure_scales, "real_scales": measure_real_scales}
+    (commands | {"doubts": measure_doubts})[options.command](options)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from wbcstudy.cli import app
 from wbcstudy.config import BaselineConfig, DataSettings, RunConfig, StudyConfig
 from wbcstudy.data.spec import DatasetSpec
 from wbcstudy.data.synthetic.domains import DOMAINS, RANGES
+from wbcstudy.nets.levers import LEVERS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wbcstudy"
@@ -74,6 +75,7 @@ def on_files(files, config):
 def on_page_markdown(markdown, **_):
     """Replace each `<!-- csv: path -->` by a table of that file, and keep intervals in tables on one line."""
     markdown = re.sub(r"<!-- csv: (\S+) -->", lambda match: csv_table(ROOT / match[1]), markdown)
+    markdown = markdown.replace("<!-- levers -->", markdown_table(("name", "what it does"), LEVERS.items()))
     markdown = re.sub(r"<!-- steps: (\S+) -->", lambda match: compare_processors(match[1]), markdown)
     return re.sub(r"(\d) \[([-+.\d]+), ([-+.\d]+)\]", "\\1\u00a0[\\2,\u00a0\\3]", markdown)
 

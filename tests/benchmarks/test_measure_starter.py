@@ -1,5 +1,6 @@
 """`benchmarks/measure_starter.py`: which cases count, and that scores are those of `segment`."""
 
+import argparse
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from benchmarks import measure_starter
 from tests.helpers.colour_run import write_colour_run
 from wbcstudy.data.datasets import load_dataset, read_case
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
+from wbcstudy.inference.find_scale import FoundScale
 from wbcstudy.inference.image import segment_image
 
 
@@ -62,3 +64,19 @@ def test_images_of_another_domain_are_drawn_alike_each_time():
     for kind, images in first.items():
         assert all(image.shape == (64, 64, 3) and image.dtype == np.uint8 for image in images)
         np.testing.assert_array_equal(images, second[kind])
+
+
+def test_found_scales_are_compared_with_the_best_given_one(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(measure_starter, "TABLES", tmp_path)
+    monkeypatch.setattr(measure_starter, "GIVEN_SCALES", (0.5, 1.0, 2.0))
+    dice = {0.5: 0.7, 1.0: 0.9, 2.0: 0.895}
+    monkeypatch.setattr(measure_starter, "_mean_cell_dice", lambda network, read, scale: dice[scale])
+    found = iter([FoundScale(1.1, 22, 1), FoundScale(2.0, 40, 1), None, FoundScale(1.3, 26, 3)])
+    monkeypatch.setattr(measure_starter, "find_scale", lambda images, network: next(found))
+    monkeypatch.setattr(measure_starter, "load_dataset", lambda source: dataset)
+    run = write_colour_run(tmp_path / "outputs", size=64, cell_px=20.0)
+    options = {"source": str(run), "datasets": ["cells"], "images": 3, "part": "all", "split": None, "name": "a"}
+    measure_starter.measure_real_scales(argparse.Namespace(**options))
+    (row,) = pd.read_csv(tmp_path / "real_scales.csv").to_dict("records")
+    assert (row["best"], row["nearly_from"], row["nearly_to"], row["together"]) == (1.0, 1.0, 2.0, 1.3)
+    assert (row["images"], row["close"], row["nearly"], row["not_found"]) == (3, 0.333, 0.667, 1)
