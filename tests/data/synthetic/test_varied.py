@@ -49,7 +49,7 @@ def test_a_seed_is_a_smear_and_masks_fit_each_other(domain):
 
 
 def test_cells_have_the_same_size_in_micrometres_at_every_pixel_size():
-    fine, coarse = (make_varied_smear(3, "mgg", side, side, pixel_size_um=um) for side, um in ((400, 0.08), (160, 0.2)))
+    fine, coarse = (make_varied_smear(4, "mgg", side, side, pixel_size_um=um) for side, um in ((400, 0.08), (160, 0.2)))
     areas = [(smear.instances == 1).sum() * smear.pixel_size_um**2 for smear in (fine, coarse)]
     assert areas[0] == pytest.approx(areas[1], rel=0.15) and areas[0] > 20
 

@@ -269,6 +269,8 @@ def draw_white_cell(
 
     if cell_type == "eosinophil":
         balls = _granules(rng, outline, cell, x, y, spacing_um=0.95, radius_um=(0.40, 0.56), keep=0.96)
+        if slide.between_granules:
+            balls = np.maximum(balls, slide.between_granules * soft(cell + 0.15, 0.4))
         balls *= 1 - 0.75 * inside
         density = density * (1 - 0.45 * balls[..., None]) + balls[..., None] * stains["eosin_granule"]
     if cell_type == "basophil":

@@ -42,6 +42,7 @@ class Slide:
         pallor: how pale the red cells' centres are, 0-1.
         platelets: platelets per red cell.
         dirt: specks of dried stain per 1000 square micrometres.
+        between_granules: dye between the granules of eosinophils, relative to that of granules.
     """
 
     stains: Mapping[str, np.ndarray]
@@ -55,6 +56,7 @@ class Slide:
     pallor: float
     platelets: float
     dirt: float
+    between_granules: float = 0.0
 
 
 def make_slide(number: int) -> Slide:
