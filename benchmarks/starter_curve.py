@@ -1,13 +1,15 @@
 """Measure Dice against the number of annotated images: from random weights, ImageNet weights and the starter.
 
-    WBCSTUDY_THREADS=1 python benchmarks/starter_curve.py train segmentation_wbc_2
+    WBCSTUDY_THREADS=1 python benchmarks/starter_curve.py train segmentation_wbc_2 --starts random starter
     python benchmarks/starter_curve.py collect
 
 `train` trains one network for each start, number of images and seed. Every finished training is saved in
 outputs/starter_curve/<dataset>/ and is not repeated when the command is started again. Several commands can run at the
-same time. ImageNet weights are read from data/weights/mobilenet.h5 (docs/guides/pretrained_weights.md); without them,
+same time. ImageNet weights are read from data/weights/<encoder>.h5 (docs/guides/pretrained_weights.md); without them,
 add `--starts random starter`. `collect` writes the tables of outputs/reference/starter_curve/ and the figure
-docs/images/starter_curve.svg.
+docs/images/starter_curve.svg. `--encoder mobilenet` measures another encoder than that of the package's starter, with a
+starter of that encoder in $WBCSTUDY_STARTER (`wbcstudy starter build --encoder mobilenet`); the names of its folders
+and files end with the encoder.
 
 Test images are those of a study with the default split, the same for all networks. The annotated images are drawn from
 its training images by the seed, with about the proportions of cell types; 5 images are a part of the 10, and so on.
@@ -50,6 +52,7 @@ from wbcstudy.nets.prediction import predict_masks
 from wbcstudy.nets.training import train
 from wbcstudy.nets.unet import build_unet
 from wbcstudy.nets.weights import find_weights
+from wbcstudy.registry import ENCODERS
 from wbcstudy.reporting.figures.canvas import PAGE_IN, StudyFigure, add_legend, make_axes, styled, write_figure
 from wbcstudy.reporting.figures.colours import PALETTE
 from wbcstudy.runs.folders import RunFolder, StudyFolder
@@ -61,12 +64,12 @@ from wbcstudy.study.network_start import start_from_network
 from wbcstudy.study.record import current_commit
 
 NAME = "starter_curve"
-TABLES = project_root() / "outputs" / "reference" / NAME
+TABLES = project_root() / "outputs" / "reference"
 IMAGES = project_root() / "docs" / "images"
 RANDOM = "random"
 # Encoder, loss, size and average are those of the starter; the rest is as in params/paper_protocol_2.yaml.
 SETTINGS = {
-    "encoder": "mobilenet",
+    "encoder": "resnet18",
     "loss": "dice",
     "image_size": 96,
     "score_at": "native",
@@ -79,8 +82,8 @@ SETTINGS = {
 # The learning rate from the starter is that of docs/guides/without_annotations.md. No setting was tuned.
 STARTS = {
     "random": {},
-    "imagenet": {"encoder_weights": "data/weights/mobilenet.h5"},
-    "imagenet-frozen": {"encoder_weights": "data/weights/mobilenet.h5", "freeze_encoder": True},
+    "imagenet": {"encoder_weights": "data/weights/{encoder}.h5"},
+    "imagenet-frozen": {"encoder_weights": "data/weights/{encoder}.h5", "freeze_encoder": True},
     "starter": {"start_from": STARTER, "learning_rate": 0.0003},
 }
 TITLES = {
@@ -122,12 +125,18 @@ def list_points(starts: Sequence[str], numbers: Sequence[int], seeds: Sequence[i
             yield from (Point(start, images, steps, seed) for start in starts)
 
 
-def make_settings(point: Point, dataset: str) -> RunConfig:
+def name_of(encoder: str) -> str:
+    """Return the name of folders and files of an encoder."""
+    return NAME if encoder == SETTINGS["encoder"] else f"{NAME}_{encoder}"
+
+
+def make_settings(point: Point, dataset: str, encoder: str | None = None) -> RunConfig:
     """Return the settings of a training.
 
     Raises:
         StudyError: the number of steps is not reached with whole passes over the images.
     """
+    encoder = encoder or SETTINGS["encoder"]
     seen = point.steps * SETTINGS["batch_size"]
     if point.images and (not seen or seen % point.images):
         raise StudyError(
@@ -136,7 +145,11 @@ def make_settings(point: Point, dataset: str) -> RunConfig:
             fix=f"Change --steps or --images, for example --steps {STEPS} with --images {' '.join(map(str, NUMBERS))}.",
         )
     copies = seen // point.images if point.images else 1
-    values = SETTINGS | STARTS[point.start] | {"augmented_copies": copies, "seed": point.seed}
+    start = {
+        name: value.format(encoder=encoder) if isinstance(value, str) else value
+        for name, value in STARTS[point.start].items()
+    }
+    values = SETTINGS | start | {"encoder": encoder, "augmented_copies": copies, "seed": point.seed}
     return make_config(RunConfig, values | {"dataset": dataset, "study": NAME}, "starter_curve.py")
 
 
@@ -221,9 +234,9 @@ def train_all(options: argparse.Namespace) -> None:
     # TensorFlow warns that each network has its own graph.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     dataset = load_dataset(options.dataset)
-    study = StudyFolder(outputs_folder() / NAME / dataset.name)
+    study = StudyFolder(outputs_folder() / name_of(options.encoder) / dataset.name)
     points = list(list_points(options.starts, options.images, options.seeds, options.steps))
-    settings = {point: make_settings(point, options.dataset) for point in points}
+    settings = {point: make_settings(point, options.dataset, options.encoder) for point in points}
     for config in settings.values():
         find_weights(config)
     splits = load_or_make_splits(study.split, dataset, next(iter(settings.values())))
@@ -385,16 +398,18 @@ def draw_curve(curve: pd.DataFrame) -> StudyFigure:
 
 def collect(options: argparse.Namespace) -> None:
     """Write the tables and the figure from all finished trainings."""
-    facts, scores = read_points(outputs_folder() / NAME)
+    own = name_of(options.encoder)
+    facts, scores = read_points(outputs_folder() / own)
     points = summarise_points(facts, scores)
     curve = summarise_curve(points, scores)
-    TABLES.mkdir(parents=True, exist_ok=True)
+    tables = TABLES / own
+    tables.mkdir(parents=True, exist_ok=True)
     for name, frame in (("points", points), ("curve", curve), ("differences", compare_with_random(scores))):
-        with atomic_write(TABLES / f"{name}.csv") as part:
+        with atomic_write(tables / f"{name}.csv") as part:
             frame.to_csv(part, index=False, float_format="%.5f", lineterminator="\n")
-        print(TABLES / f"{name}.csv")
+        print(tables / f"{name}.csv")
     with tempfile.TemporaryDirectory() as folder:
-        svg = write_figure(draw_curve(curve), Path(folder), NAME)[-1]
+        svg = write_figure(draw_curve(curve), Path(folder), own)[-1]
         with atomic_write(IMAGES / svg.name) as part:
             part.write_bytes(svg.read_bytes())
     print(IMAGES / svg.name)
@@ -411,7 +426,10 @@ def main() -> None:
     training.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     training.add_argument("--steps", type=int, default=STEPS, help="steps of each training, of 8 images")
     training.set_defaults(run=train_all)
-    commands.add_parser("collect", help="write tables and figure").set_defaults(run=collect)
+    collecting = commands.add_parser("collect", help="write tables and figure")
+    collecting.set_defaults(run=collect)
+    for command in (training, collecting):
+        command.add_argument("--encoder", choices=ENCODERS, default=SETTINGS["encoder"], help="encoder of all networks")
     options = parser.parse_args()
     options.run(options)
 

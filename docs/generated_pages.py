@@ -181,7 +181,8 @@ def smears_page() -> str:
     return f"""# Synthetic smears of many laboratories
 
 `wbcstudy data draw` writes drawn smears with exact masks. Each stain is a domain, so that a network can be judged on a
-stain that it was not trained on. The dataset `synthetic` of the demo is the first version, which stays as it is.
+stain that it was not trained on: [Results](../results.md#which-encoder-and-size-for-the-starter) compares encoders in
+this way. The dataset `synthetic` of the demo is the first version, which stays as it is.
 
 ![Ten smears of each stain](../images/domains.jpg)
 

@@ -53,11 +53,21 @@ CURVE_STARTS = {
     "imagenet-frozen": "ImageNet weights, encoder frozen",
     "starter": "the starter",
 }
+# Encoder of a curve -> name of its tables and figure, title of its section, and a note.
+CURVE_ENCODERS = {
+    "resnet18": ("starter_curve", "Annotated images: how many does the starter save?", ""),
+    "mobilenet": (
+        "starter_curve_mobilenet",
+        "Annotated images: the starter and ImageNet weights",
+        "The starter is that of candidate 2, from `wbcstudy starter build --encoder mobilenet` (commit 70f8065). ",
+    ),
+}
 # The aim of the curve: dataset, region, number of annotated images.
 CURVE_AIM = ("segmentation_wbc_2", "cytoplasm", 10)
 # Encoder and size of the starter that comes with the package, as benchmarks/leave_one_stain_out.py names them.
-SHIPPED_CANDIDATE = "mobilenet-96"
-# Choices in benchmarks/annotation_order.py.
+SHIPPED_CANDIDATE = "resnet18-96"
+# Choices in benchmarks/annotation_order.py, and the starter that was trained further.
+ORDER_STARTER = "candidate 2"
 ORDER_CHOICES = {"annotate-next": "images of annotate-next", "random": "random images"}
 RETRAINED = "segmentation_wbc_1_float32"
 # Parts of a dataset in benchmarks/measure_starter.py.
@@ -70,7 +80,11 @@ STARTER_PARTS = {
 # Drawn images of another domain in benchmarks/measure_starter.py.
 DOUBTFUL = {"text": "text", "tissue": "like tissue", "empty": "empty fields", "inverted": "inverted smears"}
 # Rows of the starter in benchmarks/measure_starter.py: versions of how it is applied.
-STARTERS = {"starter": "starter, candidate 1", "starter_2": "starter, candidate 2"}
+STARTERS = {
+    "starter": "starter, candidate 1",
+    "starter_2": "starter, candidate 2",
+    "starter_3": "starter, candidate 3",
+}
 
 
 def make_sections(reference: Path) -> str:
@@ -87,7 +101,7 @@ def make_sections(reference: Path) -> str:
         transfer_section(reference),
         starter_section(reference),
         stains_section(reference),
-        curve_section(reference),
+        *(curve_section(reference, encoder) for encoder in CURVE_ENCODERS),
         order_section(reference),
         settings_section(reference),
         *(protocol_section(reference / f"paper_protocol_{number}", number) for number in SETS),
@@ -438,9 +452,10 @@ def _dataset_title(name: str) -> str:
     return _title(name).replace("bcisc", "BCISC")
 
 
-def curve_section(reference: Path) -> str:
+def curve_section(reference: Path, encoder: str = "resnet18") -> str:
     """Dice against the number of annotated images, by start, and how many images the starter saves."""
-    folder = reference / "starter_curve"
+    own, heading, note = CURVE_ENCODERS[encoder]
+    folder = reference / own
     if not (folder / "curve.csv").exists():
         return ""
     curve, differences, points = (pd.read_csv(folder / f"{name}.csv") for name in ("curve", "differences", "points"))
@@ -466,14 +481,15 @@ def curve_section(reference: Path) -> str:
     tested = [f"{int(part['test_images'].max())} of {_title(name)}" for name, part in main.groupby("dataset")]
     computed = " and ".join(sorted(set(points["processor"] + ", " + points["arithmetic"])))
     texts = [
-        f"One U-Net (MobileNet, Dice loss) at 96 x 96 px for each start, number of annotated images and seed. All are "
-        f"trained for {usual} steps of 8 images and scored on the same test images ({join_words(tested)}) at their own "
+        f"One U-Net ({ENCODERS[encoder].title}, Dice loss) at 96 x 96 px for each start, number of annotated images "
+        f"and seed. {note}All are trained for {usual} steps of 8 images and scored on the same test images "
+        f"({join_words(tested)}) at their own "
         "size. The annotated images are drawn from the training images of the split, other ones for each seed if "
         "there are more, and the smaller numbers are a part of the larger ones. The moving average of the weights "
         "after the last step is kept: no validation image is used. 0 images: the starter as it is, without adapting "
         "scale and colours. Nothing was tuned: the learning rate is 0.001, and from the starter 0.0003 as in its "
         f"guide. Trained with {computed}.",
-        f"![{_curve_alternative(main)}](images/starter_curve.svg)",
+        f"![{_curve_alternative(main)}](images/{own}.svg)",
         f"Mean Dice over the test images and {seeds_text}. Thin bars: 95 % interval over the test images. "
         "Thick bars: range over the seeds. Dotted line: the most annotated images from random weights.",
         "\n".join(f"- {sentence}" for sentence in curve_sentences(curve, differences)),
@@ -485,20 +501,20 @@ def curve_section(reference: Path) -> str:
     ]
     heads = ["images of", "start", "region", *(f"{n} images" for n in numbers)]
     names = list(dict.fromkeys(curve["dataset"]))
-    commands = []
+    commands, option = [], "" if own == "starter_curve" else f" --encoder {encoder}"
     for name in names:
         starts = [start for start in CURVE_STARTS if start in set(main.loc[main["dataset"] == name, "start"])]
         chosen = "" if starts == ["random", "imagenet", "starter"] else f" --starts {' '.join(starts)}"
-        commands.append(f"python benchmarks/starter_curve.py train {name}{chosen}")
+        commands.append(f"python benchmarks/starter_curve.py train {name}{chosen}{option}")
     commands += [
         f"python benchmarks/starter_curve.py train {row.dataset} --starts {row.start} --images {row.images} "
-        f"--steps {row.steps}"
+        f"--steps {row.steps}{option}"
         for row in trained[trained["steps"] != usual]
         .drop_duplicates(["dataset", "start", "images", "steps"])
         .itertuples()
     ]
-    commands.append("python benchmarks/starter_curve.py collect")
-    return _section("Annotated images: how many does the starter save?", texts, heads, rows, [], *commands)
+    commands.append(f"python benchmarks/starter_curve.py collect{option}")
+    return _section(heading, texts, heads, rows, [], *commands)
 
 
 def curve_sentences(curve: pd.DataFrame, differences: pd.DataFrame) -> list[str]:
@@ -603,7 +619,7 @@ def stains_section(reference: Path) -> str:
     texts = [
         f"U-Nets trained on {first['train']} drawn smears of three stains for {steps} steps of "
         f"{first['batch_size']} images, with the starter's other settings, and tested on the fourth, at the size of "
-        f"the smears ({count(int(first['seeds']), 'seed')}). {rule}",
+        f"the smears ({count(int(first['seeds']), 'seed')}; smears and code of commit {first['commit']}). {rule}",
         "Mean Dice, each stain with the same weight; by stain with the 95 % interval over its smears. Differences have "
         "simultaneous intervals over the smears of all stains and both regions, for these trainings. A smear without "
         "white cells counts as 0 where a network has found some, and is left out otherwise. Size: the packed file, in "
@@ -660,7 +676,7 @@ def order_section(reference: Path) -> str:
     first = scores.iloc[0]
     tested = [f"{int(part['test_images'].max())} of {_title(name)}" for name, part in scores.groupby("dataset")]
     texts = [
-        f"The starter is trained further on {first['images']} annotated images, with the settings of "
+        f"The starter ({ORDER_STARTER}) is trained further on {first['images']} annotated images, with the settings of "
         f"`benchmarks/starter_curve.py`: {first['steps']} steps of 8 images, the same split and test images "
         f"({join_words(tested)}), nothing tuned. Either the images that `wbcstudy annotate-next` lists first of all "
         "training images, for which only the seed of the training varies, or images drawn at random without regard to "

@@ -31,10 +31,10 @@ def write_results():
 @pytest.fixture
 def tables(tmp_path, monkeypatch):
     """Write tables and figure into folders of the test's own."""
-    monkeypatch.setattr(starter_curve, "TABLES", tmp_path / "reference" / "starter_curve")
+    monkeypatch.setattr(starter_curve, "TABLES", tmp_path / "reference")
     monkeypatch.setattr(starter_curve, "IMAGES", tmp_path / "images")
     (tmp_path / "images").mkdir()
-    return starter_curve.TABLES
+    return starter_curve.TABLES / "starter_curve"
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def small(places, monkeypatch):
     network = write_network(places / "outputs" / "first", first, RunConfig(**settings, loss="dice", seed=7))
     monkeypatch.setattr(starter_curve, "SETTINGS", starter_curve.SETTINGS | settings)
     monkeypatch.setitem(starter_curve.STARTS, "starter", {"start_from": str(network)})
-    return argparse.Namespace(dataset=str(cells), starts=["starter"], images=[2, 4], seeds=[0], steps=2)
+    return argparse.Namespace(dataset=str(cells), starts=["starter"], images=[2, 4], seeds=[0], steps=2, encoder="unet")
 
 
 def write_points(folder, dataset, start, images, steps, dice, seeds=(0, 1, 2)):
@@ -136,7 +136,7 @@ def test_more_images_than_there_are_is_an_error(small):
 def test_the_answer_is_computed_from_the_trainings(places, tables, write_results):
     folder = StudyFolder.of("starter_curve").path
     with pytest.raises(StudyError, match="no finished training"):
-        starter_curve.collect(None)
+        starter_curve.collect(argparse.Namespace(encoder="resnet18"))
     assert write_results["curve_section"](tables.parent) == ""
     name = "segmentation_wbc_2"
     for images, random, starter in ((10, 0.5, 0.7), (20, 0.6, 0.84), (64, 0.8, 0.88)):
@@ -145,7 +145,7 @@ def test_the_answer_is_computed_from_the_trainings(places, tables, write_results
     write_points(folder, name, "starter", 0, 0, 0.6, seeds=(0,))
     # A longer training is another goal.
     write_points(folder, name, "random", 64, 480, 0.9)
-    starter_curve.collect(None)
+    starter_curve.collect(argparse.Namespace(encoder="resnet18"))
     points, curve, differences = (pd.read_csv(tables / f"{table}.csv") for table in ("points", "curve", "differences"))
     assert len(points) == 3 * (7 * 3 + 1) and {"processor", "commit"} <= set(points)
     goal = curve.query("start == 'random' and images == 64 and steps == 120 and region == 'cytoplasm'").iloc[0]
