@@ -216,7 +216,7 @@ def _starter_build(
     seed: Annotated[int, typer.Option(help="Seed of the drawn smears and of the training.")] = 0,
     cases: Annotated[int, typer.Option(help="Number of drawn smears.")] = 2400,
     epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 14,
-    encoder: Annotated[str, typer.Option(help="Encoder of the U-Net.", autocompletion=complete_encoder)] = "mobilenet",
+    encoder: Annotated[str, typer.Option(help="Encoder of the U-Net.", autocompletion=complete_encoder)] = "resnet18",
     size: Annotated[int, typer.Option(help="Side of the network's input in px, a multiple of 32.")] = 96,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: where `segment` looks for it.")] = None,
 ) -> None:

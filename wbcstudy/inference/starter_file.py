@@ -91,11 +91,11 @@ def pack_starter(run: Path, out: Path, temperature: float, card: str, *, largest
     for weight in model.get_layer("head").weights:
         weight.assign(weight.value.numpy() / temperature)
     values = [weight.value.numpy() for weight in model.weights]
-    weights = _store(values, eight_bits=False)
+    bits, weights = 16, _store(values, eight_bits=False)
     if len(weights) + _OTHER_BYTES > largest_bytes:
-        weights = _store(values, eight_bits=True)
+        bits, weights = 8, _store(values, eight_bits=True)
     record = {name: source.record[name] for name in _KEPT if name in source.record}
-    facts = {"format": 1, "temperature": round(temperature, 4), "record": record}
+    facts = {"format": 1, "temperature": round(temperature, 4), "kernel_bits": bits, "record": record}
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as part:
         with zipfile.ZipFile(part, "w") as archive:

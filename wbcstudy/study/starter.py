@@ -44,8 +44,8 @@ A U-Net with the encoder {encoder}, trained on {cases} drawn smears of version 2
 No image of a patient was used. Input: RGB 0-255 at {um:g} µm per px of the network's input. Output: background,
 cytoplasm, nucleus.
 
-- Training: loss {loss}, {epochs} epochs, moving average of the weights ({average:g}), half-precision weights,
-  probabilities calibrated with temperature {temperature:.2f}.
+- Training: loss {loss}, {epochs} epochs, moving average of the weights ({average:g}), probabilities calibrated with
+  temperature {temperature:.2f}.
 - Dice on drawn test smears, pooled: {dice}. Drawn smears are easier than real ones.
 - Limits: a stain, camera or cell type that the drawn smears lack; cytoplasm and strongly coloured plasma are confused
   first. Look at the overlays, and annotate some images of your own for a study.
@@ -58,7 +58,7 @@ def build_starter(
     *,
     cases: int = 2400,
     epochs: int = 14,
-    encoder: str = "mobilenet",
+    encoder: str = "resnet18",
     image_size: int = 96,
     domains: Sequence[str] = tuple(DOMAINS),
     out: Path | None = None,
