@@ -57,7 +57,7 @@ def test_a_study_takes_the_split_by_stain(places):
 def test_the_settings_are_those_of_the_starter(tmp_path):
     with zipfile.ZipFile(SHIPPED) as archive:
         starter = json.loads(archive.read("starter.json"))["record"]["config"]
-    (run, *_) = leave_one_stain_out.make_settings(96, ["mobilenet"], tmp_path).runs()
+    (run, *_) = leave_one_stain_out.make_settings(96, ["resnet18"], tmp_path).runs()
     # With folds, test_fraction is not used.
     own = {"study", "dataset", "folds", "test_fraction", "epochs", "patience"}
     settings = run.model_dump(mode="json")
@@ -77,7 +77,8 @@ def test_the_packed_size_is_measured_also_above_the_limit(places, monkeypatch):
     folder = write_varied_dataset(places / "smears", cases=12, seed=0, size_px=32)
     config = RunConfig(encoder="unet", image_size=32, loss="dice")
     run = load_run(RunFolder(write_network(places / "outputs" / "study", folder, config)))
-    assert 0.001 < leave_one_stain_out.packed_mb(run) < 1
+    assert 0.001 < leave_one_stain_out.packed_mb(run, 10**6) < 1
+    assert np.isinf(leave_one_stain_out.packed_mb(run))
 
 
 def made_scores(offsets):
@@ -130,12 +131,14 @@ def test_the_page_names_the_choice(tmp_path):
     folder.mkdir()
     scores = made_scores({"mobilenet-96": 0.0, "resnet18-96": 0.05, "mobilenet-128": 0.03})
     facts = {"train": 720, "batch_size": 8, "epochs": 8, "seeds": 1, "fit_seconds": 90.0, "processor": "CPU"}
+    facts |= {"commit": "abc"}
     costs = pd.DataFrame(
         {
             "candidate": ["mobilenet-96", "resnet18-96", "mobilenet-128"],
             "encoder": ["mobilenet", "resnet18", "mobilenet"],
             "image_size": [96, 96, 128],
             "packed_mb": [15.3, 26.0, 15.3],
+            "half_mb": [15.3, 26.0, 30.0],
             "multiply_adds": [6.4e8, 9e8, 1.1e9],
         }
     ).assign(**facts)
@@ -148,7 +151,8 @@ def test_the_page_names_the_choice(tmp_path):
         frame.to_csv(folder / f"{name}.csv", index=False)
     section = write_results.stains_section(tmp_path)
     assert "for 720 steps of 8 images" in section and "Best: **MobileNet, 128 px**. No other one is" in section
-    assert "still MobileNet, 96 px, which was chosen before this comparison; difference" in section
+    assert "still ResNet-18, 96 px, which was chosen before this comparison; difference" in section
+    assert "In half precision, its file would have 30 MB." in section
     first, *_, last = [line for line in section.splitlines() if line.startswith("| M") or line.startswith("| R")]
     assert first.startswith("| ResNet-18, 96 px | 26.0 | 900 | 90 |") and "| +0.0" in first
     assert last.startswith("| MobileNet, 96 px") and "| -0.03" in last
