@@ -28,6 +28,7 @@ from wbcstudy.config import BaselineConfig, DataSettings, RunConfig, StudyConfig
 from wbcstudy.data.spec import DatasetSpec
 from wbcstudy.data.synthetic.domains import DOMAINS, RANGES
 from wbcstudy.nets.levers import LEVERS
+from wbcstudy.registry import ENCODERS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wbcstudy"
@@ -102,10 +103,13 @@ def compare_processors(name: str) -> str:
 
     def factors(kind: str, encoder: str) -> str:
         row = tables.get(kind, {}).get(encoder)
-        return " / ".join(row[column] or "-" for column in ("over_torch", "over_paper")) if row else "not measured"
+        values = [row[column] for column in ("over_torch", "over_paper")] if row else []
+        return " / ".join(f"{float(value):.2f}" if value else "-" for value in values) or "not measured"
 
-    encoders = list(dict.fromkeys(encoder for table in tables.values() for encoder in table))
-    rows = [[encoder, *(factors(kind, encoder) for kind in PROCESSORS), "not measured"] for encoder in encoders]
+    rows = [
+        [encoder.title, *(factors(kind, name) for kind in PROCESSORS), "not measured"]
+        for name, encoder in ENCODERS.items()
+    ]
     return markdown_table(("encoder", *PROCESSORS, "GPU"), rows)
 
 
