@@ -11,8 +11,8 @@
 count at the size of each image. `scales`: share of drawn fields whose scale is found within 15 %. `real_scales`: the
 same for single images of datasets, whose pixel size is not known; the scale with the highest mean Dice of the cells,
 given for all images, stands for the right one. `doubts`: share of images with a warning, real ones and drawn ones of
-another domain. Results: outputs/reference/starter/<command>.csv; a
-row of the same network, dataset, part and stain is replaced.
+another domain. Results: outputs/reference/starter/<command>.csv; a row of the same network, dataset, part and stain is
+replaced.
 
 BCISC (github.com/fpklipic/BCISC) is described by this dataset.yaml:
 

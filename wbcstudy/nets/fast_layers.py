@@ -141,9 +141,9 @@ def fold_padding(network) -> None:
         network: keras.Model; changed in place. The layer of zeros stays, without padding, so layer names do not change.
     """
     layers = load_keras().layers
-    readers = list_readers(network)
     if not is_on("fold_padding"):
         return
+    readers = list_readers(network)
     for padding in network.layers:
         if not isinstance(padding, layers.ZeroPadding2D) or len(readers[id(padding.output)]) != 1:
             continue
@@ -179,9 +179,9 @@ def sum_images_first(network) -> None:
     keras = load_keras()
     import tensorflow as tf
 
-    readers = list_readers(network)
     if not is_on("sum_images_first"):
         return
+    readers = list_readers(network)
     layer, trains_offset = network.layers[0], False
     while not isinstance(layer, keras.layers.Conv2D):
         is_offset = isinstance(layer, keras.layers.BatchNormalization) and not layer.scale

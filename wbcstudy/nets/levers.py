@@ -1,4 +1,4 @@
-"""Names for all that makes a training step faster than Keras' own, so that each can be switched off."""
+"""Names of the changes that make a training step faster than with plain Keras, so that each can be switched off."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ class _PlainFont(subset.Options):
 
 @contextlib.contextmanager
 def _plain_fonts() -> Iterator[None]:
-    """Embed fonts in PDF files without ligatures, kerning and the like, which takes most of the time of embedding.
+    """Embed fonts in PDF files without ligatures, kerning and the like, to save time.
 
     A PDF file has the positions of all letters. matplotlib has no setting for it.
     """
