@@ -253,7 +253,7 @@ def check_folds(tab):
     assert not words.is_visible()
     # A link into a folded part opens it.
     tab.locator("main a[href='#words']").first.click()
-    tab.wait_for_function("document.querySelector('#words').open")
+    tab.locator("#words[open]").wait_for()
 
 
 def check_files(tab, results):
