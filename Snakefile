@@ -100,7 +100,7 @@ rule train:
         "runs/{run}/run.json",
     log:
         "logs/{run}.log",
-    # Retry if papermill itself was killed. The training resumes after its last finished epoch.
+    # Retry if papermill itself was killed. The training resumes after its last saved epoch.
     retries: 1
     priority: seed_priority
     threads: lambda wildcards: need(wildcards.run, "cpus", 1)

@@ -59,6 +59,7 @@ ENVIRONMENT = """## Environment variables
 | `WBCSTUDY_ROOT` | the checkout | nearest parent folder with the notebooks |
 | `WBCSTUDY_THREADS` | threads of TensorFlow | all cores |
 | `WBCSTUDY_CACHE_MB` | MB of resized images kept in memory per part of the split | 1000 |
+| `WBCSTUDY_CHECKPOINT_SECONDS` | least time between two saved states of a training in s; 0 saves each epoch | 30 |
 | `TMPDIR` | folder of the temporary file for images beyond this | the system's |
 | `WBCSTUDY_DEBUG` | show tracebacks, like `--debug` | not set |
 | `WBCSTUDY_WITHOUT` | [levers of a training step](../performance.md#levers-of-a-training-step) to leave out | none |

@@ -16,6 +16,8 @@ settings.register_profile("wbcstudy", deadline=None)
 settings.load_profile("wbcstudy")
 # TensorFlow reads it once, and a training sets it: else results depend on which test uses TensorFlow first.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Trainings of tests are shorter than the usual time between two checkpoints.
+os.environ["WBCSTUDY_CHECKPOINT_SECONDS"] = "0"
 
 
 @pytest.fixture

@@ -86,6 +86,33 @@ def weights_cache() -> Path:
         return data_folder() / "weights"
 
 
+def read_number(variable: str, default: float, meaning: str) -> float:
+    """Return the number in an environment variable, or the default if it is not set.
+
+    Args:
+        variable: its name.
+        default: a number of 0 or more.
+        meaning: what it is, with its unit, for the error.
+
+    Raises:
+        StudyError: it is not a number of 0 or more.
+    """
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not number >= 0:
+        raise StudyError(
+            f"{variable}={text!r} is not valid.",
+            expected=f"{meaning}, a number of 0 or more",
+            fix=f"Set it to a number, or unset it for the default of {default:g}.",
+        )
+    return number
+
+
 def expand_home(path: str | Path) -> Path:
     """Replace `~` by the home folder; where there is no such user, the path stays unchanged."""
     try:

@@ -107,6 +107,43 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(finished, parts,
     assert result.earlier_notebooks == []
 
 
+def test_epochs_after_the_last_saved_one_are_repeated(finished, parts, tmp_path, monkeypatch):
+    """With 30 s between states: saved after 40 s and not after 50 s, when a power cut comes."""
+    clock = {"s": 0.0}
+    monkeypatch.delenv("WBCSTUDY_CHECKPOINT_SECONDS")
+    monkeypatch.setattr("wbcstudy.nets.checkpoint.time.monotonic", lambda: clock["s"])
+    lines = []
+
+    def next_epoch(model, *args):
+        clock["s"] += {1: 20, 2: 20, 3: 10}[len(lines) + 1]
+        return validate(model, *args)
+
+    def cut(line):
+        lines.append(line)
+        if line.startswith("epoch 3/"):
+            raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "validate", next_epoch)
+        with pytest.raises(Interrupted):
+            train(build_unet(CONFIG), *parts, CONFIG, RunFolder(tmp_path), cut)
+    assert len(list(tmp_path.rglob("best-*.npz"))) == 1
+    model, lines = build_unet(CONFIG), []
+    result = train(model, *parts, CONFIG, RunFolder(tmp_path), lines.append)
+    assert lines[0].startswith("resuming after epoch 2")
+    assert_same(result.history, model.get_weights(), finished)
+    # The last state is saved, however short the training: its evaluation may be interrupted.
+    assert (tmp_path / "checkpoint" / f"best-{result.best_epoch}.npz").is_file()
+    np.testing.assert_array_equal(load_model(RunFolder(tmp_path).model).get_weights()[0], model.get_weights()[0])
+
+
+@pytest.mark.parametrize("text", ["-1", "often", "nan"])
+def test_a_wrong_time_between_states_is_refused(parts, tmp_path, monkeypatch, text):
+    monkeypatch.setenv("WBCSTUDY_CHECKPOINT_SECONDS", text)
+    with pytest.raises(StudyError, match=f"WBCSTUDY_CHECKPOINT_SECONDS='{text}' is not valid"):
+        train(build_unet(CONFIG), *parts, CONFIG, RunFolder(tmp_path), print)
+
+
 def test_a_learning_rate_schedule_resumes_at_its_step(parts, tmp_path):
     config = PLAIN.model_copy(update={"learning_rate_schedule": "cosine", "learning_rate": 0.01, "epochs": 3})
     whole = train(build_unet(config), *parts, config, RunFolder(tmp_path / "whole"), print).history

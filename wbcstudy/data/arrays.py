@@ -16,6 +16,7 @@ from wbcstudy.data.datasets import Dataset, read_case
 from wbcstudy.data.findings import read_or_group
 from wbcstudy.data.images import read_shape
 from wbcstudy.errors import StudyError
+from wbcstudy.files import read_number
 from wbcstudy.labels import BACKGROUND, CYTOPLASM, IGNORED, NUCLEUS, NUM_LABELS
 
 # Memory for one part of a split, in MB (10**6 bytes), unless WBCSTUDY_CACHE_MB is set.
@@ -118,7 +119,8 @@ def read_training_cases(dataset: Dataset, case_ids: Sequence[str], image_size: i
 def _read(dataset: Dataset, case_ids: Sequence[str], shape: tuple[int, int], score_px: int | None) -> Arrays:
     cases = [dataset.case(case_id) for case_id in case_ids]
     channels = len(_SHARES) + bool(dataset.spec.ignore)
-    in_memory = len(cases) * shape[0] * shape[1] * (3 + channels) <= _cache_mb() * 1e6
+    cache_mb = read_number("WBCSTUDY_CACHE_MB", _CACHE_MB, "the memory for resized images in MB")
+    in_memory = len(cases) * shape[0] * shape[1] * (3 + channels) <= cache_mb * 1e6
     full = (len(cases), *shape)
     images, shares = (np.zeros(s, np.uint8) if in_memory else DiskArray(s) for s in ((*full, 3), (*full, channels)))
     shapes = []
@@ -145,28 +147,6 @@ def read_scored_case(dataset: Dataset, case_id: str, score_px: int | None) -> tu
     if score_px is None:
         return image, mask
     return resize_image(image, score_px, score_px), _resize_mask(mask, score_px, score_px)
-
-
-def _cache_mb() -> float:
-    """Return the memory for one part of a split, in MB (10**6 bytes). Larger parts are kept on disk.
-
-    Raises:
-        StudyError: `WBCSTUDY_CACHE_MB` is not a number of 0 or more.
-    """
-    text = os.environ.get("WBCSTUDY_CACHE_MB", "").strip()
-    if not text:
-        return _CACHE_MB
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = -1.0
-    if not limit >= 0:
-        raise StudyError(
-            f"WBCSTUDY_CACHE_MB={text!r} is not valid.",
-            expected="the memory for resized images in MB, a number of 0 or more",
-            fix=f"Set it to a number, or unset it for the default of {_CACHE_MB:.0f}.",
-        )
-    return limit
 
 
 class DiskArray(np.memmap):

@@ -1,9 +1,10 @@
-"""Save the state of a training after each epoch, so that it can be resumed exactly."""
+"""Save the state of a training after epochs, so that it can be resumed exactly."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,19 +17,24 @@ import pandas as pd
 from wbcstudy.config import RunConfig
 from wbcstudy.config_io import changed_settings
 from wbcstudy.errors import StudyError
-from wbcstudy.files import atomic_write
+from wbcstudy.files import atomic_write, read_number
 from wbcstudy.nets.cost import arithmetic
 from wbcstudy.nets.weight_average import WeightAverage
 from wbcstudy.runs.notebooks import describe_notebook
 from wbcstudy.runs.own_parts import compare_parts
+
+# Least time between two states in s, unless WBCSTUDY_CHECKPOINT_SECONDS is set. A state has three numbers for each
+# weight: writing it takes some percent of a short epoch, and a resumed training repeats at most this and one epoch.
+_EVERY_S = 30.0
 
 
 @dataclass
 class Checkpoint:
     """The state of a training: history, weights and their average, optimiser, random state, the best epoch's weights.
 
-    The folder contains `state.npz`, replaced in one step after each epoch, and `best-<epoch>.npz`, written before the
-    `state.npz` that refers to it. NumPy files without pickles cannot run code.
+    The folder contains `state.npz`, replaced in one step, and `best-<epoch>.npz`, written before the `state.npz` that
+    refers to it. Both are written after the last epoch, and after others if the last state is 30 s old
+    (`$WBCSTUDY_CHECKPOINT_SECONDS`). NumPy files without pickles cannot run code.
 
     Args:
         path: the folder.
@@ -55,6 +61,13 @@ class Checkpoint:
     own_parts: dict[str, Any] = field(default_factory=dict)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
     stopped: bool = False
+
+    def __post_init__(self) -> None:
+        meaning = "the least time between two saved states of a training in s"
+        self._every_s = read_number("WBCSTUDY_CHECKPOINT_SECONDS", _EVERY_S, meaning)
+        self._saved_at = time.monotonic()
+        # Weights of the best epoch that are in no file yet.
+        self._kept: dict[str, np.ndarray] | None = None
 
     @classmethod
     def open(
@@ -143,7 +156,7 @@ class Checkpoint:
         return len(self.rows) >= self.config.epochs or self.patience_ended or self.stopped
 
     def add(self, row: dict[str, Any], callbacks: Sequence[dict[str, Any]] = (), stopped: bool = False) -> None:
-        """Add a finished epoch and save the state.
+        """Add a finished epoch, and save the state if it is due.
 
         Args:
             row: columns of history.csv.
@@ -154,7 +167,15 @@ class Checkpoint:
         self.rows.append(row)
         if self.best_epoch == row["epoch"]:
             with self.average.in_model():
-                _write(self._best, _views(self.model.variables))
+                self._kept = {name: view.copy() for name, view in _views(self.model.variables).items()}
+        if self.ended or time.monotonic() - self._saved_at >= self._every_s:
+            self._save()
+            self._saved_at = time.monotonic()
+
+    def _save(self) -> None:
+        if self._kept is not None:
+            _write(self._best, self._kept)
+            self._kept = None
         description = {
             "settings": self.config.model_dump(mode="json"),
             "images": self.images,

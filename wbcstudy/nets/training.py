@@ -1,6 +1,6 @@
-"""Train one network: early stopping on the validation loss, a checkpoint per epoch, the best weights kept.
+"""Train one network: early stopping on the validation loss, checkpoints, the best weights kept.
 
-An interrupted training that is started again with equal settings and images resumes after its last finished epoch. Its
+An interrupted training that is started again with equal settings and images resumes after its last saved epoch. Its
 history and weights are then bit-identical to those of an uninterrupted training.
 """
 
@@ -83,8 +83,8 @@ def train(
 ) -> TrainingResult:
     """Train a model, and write `model.keras` and `history.csv` to the run's folder.
 
-    A checkpoint is written after each epoch. If the folder has one, the training resumes from it. The checkpoint is
-    kept until the run is complete: a run that is interrupted during its evaluation is not trained again.
+    Checkpoints are written after epochs, see `Checkpoint`. If the folder has one, the training resumes from it. The
+    last one is kept until the run is complete: a run that is interrupted during its evaluation is not trained again.
 
     With `weight_average`, the average of the weights is validated after each epoch: early stopping, the best epoch and
     the kept weights are those of the average. The column `loss` of the history is the loss before averaging.
@@ -99,7 +99,7 @@ def train(
             a script prints.
         loss: a loss of your own, used instead of `config.loss`, see `OwnParts`.
         callbacks: Keras callbacks of your own. They get loss, val_loss, val_dice_nucleus and val_dice_cytoplasm. Their
-            numbers, texts and lists are saved after each epoch and restored when a training resumes.
+            numbers, texts and lists are saved with a checkpoint and restored when a training resumes.
         augmentation: Keras layers of your own, applied after the augmentation of the settings, see `OwnParts`.
 
     Raises:

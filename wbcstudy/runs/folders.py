@@ -224,7 +224,7 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """Folder of the state after the last finished epoch; deleted when the run is complete."""
+        """Folder of the state after the last saved epoch; deleted when the run is complete."""
         return self.path / "checkpoint"
 
     def read_record(self) -> RunRecord | None:

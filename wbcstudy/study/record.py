@@ -139,7 +139,7 @@ def record_failure(folder: RunFolder, log: Path | None = None) -> str | None:
     elif "ResourceExhausted" in error or error.startswith(("MemoryError", "Out of memory")):
         advice = _memory_advice(config)
     elif "No space left" in error or "quota exceeded" in error:
-        advice = "Free some disk space and run the study again. It resumes after the last finished epoch."
+        advice = "Free some disk space and run the study again. It resumes after the last saved epoch."
     write_record(
         folder,
         {

@@ -97,7 +97,7 @@ def follow_left_over(plan: Plan, show: Callable[[str], None], verbose: bool = Fa
             show("Stopping ...")
         _end(plan.folder, grid)
         with contextlib.suppress(OSError):
-            show("Stopped. Finished runs are kept. The same command resumes after the last finished epoch.")
+            show("Stopped. Finished runs are kept. The same command resumes after the last saved epoch.")
         raise
     stopped = plan.folder.stopped
     if stopped.exists() and stopped.stat().st_mtime >= begin:
@@ -140,7 +140,7 @@ def stop_study(source: str | Path, show: Callable[[str], None] = print) -> None:
             Grid(holder).wait(2 * _GRACE_S)
     if grid is not None and grid.poll() is None:
         _end(folder, grid)
-    show(f"Stopped {folder.name}. Finished runs are kept; `wbcstudy run` resumes after the last finished epoch.")
+    show(f"Stopped {folder.name}. Finished runs are kept; `wbcstudy run` resumes after the last saved epoch.")
 
 
 def _starter(folder: StudyFolder, grid: Grid) -> bool:

@@ -217,6 +217,6 @@ def _run(
             if executor.profile:
                 cancel_left_over(folder)
             with contextlib.suppress(OSError):
-                show("Stopped. Finished runs are kept. The same command resumes after the last finished epoch.")
+                show("Stopped. Finished runs are kept. The same command resumes after the last saved epoch.")
             raise
     return child.returncode

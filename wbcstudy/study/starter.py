@@ -108,7 +108,7 @@ def build_starter(
         raise StudyError(
             f"The training of the starter did not finish ({run.path}).",
             expected="a finished training",
-            fix="Read the lines above. The same command resumes after the last finished epoch.",
+            fix="Read the lines above. The same command resumes after the last saved epoch.",
         )
     temperature = calibrate(run, wanted)
     record = load_run(run).record
