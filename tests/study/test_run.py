@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.checkout import ROOT
 from wbcstudy.data.datasets import load_dataset
+from wbcstudy.errors import StudyError
 from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import lock_study
 from wbcstudy.study import run as study_run
@@ -42,6 +43,23 @@ def test_a_report_resumes_no_training(write_study, finish, monkeypatch):
     assert study_run.build_report(file, show=lambda line: None) == 0
     log = (plan.folder.logs / "snakemake.log").read_text()
     assert TRAIN not in log and SUMMARY in log
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("WBCSTUDY_THREADS", "many"),
+        ("WBCSTUDY_CACHE_MB", "-5"),
+        ("WBCSTUDY_CHECKPOINT_SECONDS", "soon"),
+        ("WBCSTUDY_WITHOUT", "gravity"),
+    ],
+)
+def test_a_variable_that_would_fail_every_training_stops_the_study(write_study, monkeypatch, variable, text):
+    file = write_study()
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(StudyError, match=rf"{variable}.*{text}"):
+        study_run.run_study(file, show=lambda line: None)
+    assert not read_plan(file).folder.path.exists()
 
 
 def test_a_report_of_finished_runs_is_built_without_snakemake(write_study, finish, monkeypatch):

@@ -119,8 +119,7 @@ def read_training_cases(dataset: Dataset, case_ids: Sequence[str], image_size: i
 def _read(dataset: Dataset, case_ids: Sequence[str], shape: tuple[int, int], score_px: int | None) -> Arrays:
     cases = [dataset.case(case_id) for case_id in case_ids]
     channels = len(_SHARES) + bool(dataset.spec.ignore)
-    cache_mb = read_number("WBCSTUDY_CACHE_MB", _CACHE_MB, "the memory for resized images in MB")
-    in_memory = len(cases) * shape[0] * shape[1] * (3 + channels) <= cache_mb * 1e6
+    in_memory = len(cases) * shape[0] * shape[1] * (3 + channels) <= cache_mb() * 1e6
     full = (len(cases), *shape)
     images, shares = (np.zeros(s, np.uint8) if in_memory else DiskArray(s) for s in ((*full, 3), (*full, channels)))
     shapes = []
@@ -147,6 +146,15 @@ def read_scored_case(dataset: Dataset, case_id: str, score_px: int | None) -> tu
     if score_px is None:
         return image, mask
     return resize_image(image, score_px, score_px), _resize_mask(mask, score_px, score_px)
+
+
+def cache_mb() -> float:
+    """Return the memory for one part of a split, in MB (10**6 bytes). Larger parts are kept on disk.
+
+    Raises:
+        StudyError: `WBCSTUDY_CACHE_MB` is not a number of 0 or more.
+    """
+    return read_number("WBCSTUDY_CACHE_MB", _CACHE_MB, "the memory for resized images in MB")
 
 
 class DiskArray(np.memmap):

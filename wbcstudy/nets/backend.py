@@ -37,7 +37,7 @@ def load_keras():
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     # Several trainings may share a GPU; by default the first would take all of its memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    threads = _threads()
+    threads = thread_count()
     # The CUDA and oneDNN libraries print while they are loaded, before any log level is read.
     with _quiet_start() if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") == "3" else contextlib.nullcontext():
         # Level 2 would still print errors about missing GPUs; problems that concern users are exceptions.
@@ -93,7 +93,12 @@ def set_seed(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _threads() -> int | None:
+def thread_count() -> int | None:
+    """Return the number in `$WBCSTUDY_THREADS`, None if it is not set.
+
+    Raises:
+        StudyError: it is not a positive integer.
+    """
     text = os.environ.get("WBCSTUDY_THREADS", "").strip()
     if not text:
         return None

@@ -28,6 +28,16 @@ from wbcstudy.runs.own_parts import compare_parts
 _EVERY_S = 30.0
 
 
+def checkpoint_seconds() -> float:
+    """Return the least time between two saved states of a training, in s.
+
+    Raises:
+        StudyError: `WBCSTUDY_CHECKPOINT_SECONDS` is not a number of 0 or more.
+    """
+    meaning = "the least time between two saved states of a training in s"
+    return read_number("WBCSTUDY_CHECKPOINT_SECONDS", _EVERY_S, meaning)
+
+
 @dataclass
 class Checkpoint:
     """The state of a training: history, weights and their average, optimiser, random state, the best epoch's weights.
@@ -63,8 +73,7 @@ class Checkpoint:
     stopped: bool = False
 
     def __post_init__(self) -> None:
-        meaning = "the least time between two saved states of a training in s"
-        self._every_s = read_number("WBCSTUDY_CHECKPOINT_SECONDS", _EVERY_S, meaning)
+        self._every_s = checkpoint_seconds()
         self._saved_at = time.monotonic()
         # Weights of the best epoch that are in no file yet.
         self._kept: dict[str, np.ndarray] | None = None

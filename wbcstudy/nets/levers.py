@@ -23,7 +23,12 @@ LEVERS = {
 
 
 def is_on(lever: str) -> bool:
-    """Whether a lever of `LEVERS` is used, as all are that `$WBCSTUDY_WITHOUT` does not name.
+    """Whether a lever of `LEVERS` is used, as all are that `$WBCSTUDY_WITHOUT` does not name; raises as the next."""
+    return lever not in switched_off()
+
+
+def switched_off() -> set[str]:
+    """Return the levers that `$WBCSTUDY_WITHOUT` names.
 
     Raises:
         StudyError: the variable has an unknown name.
@@ -35,4 +40,4 @@ def is_on(lever: str) -> bool:
             expected=f"names separated by commas, of: {', '.join(LEVERS)}",
             fix="Correct the name, or unset the variable.",
         )
-    return lever not in names
+    return names

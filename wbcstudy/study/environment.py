@@ -95,6 +95,21 @@ def check_package() -> None:
         )
 
 
+def check_variables() -> None:
+    """Stop if a variable has a value that would fail every training.
+
+    Raises:
+        StudyError: `WBCSTUDY_THREADS`, `WBCSTUDY_CACHE_MB`, `WBCSTUDY_CHECKPOINT_SECONDS` or `WBCSTUDY_WITHOUT` does.
+    """
+    from wbcstudy.data.arrays import cache_mb
+    from wbcstudy.nets.backend import thread_count
+    from wbcstudy.nets.checkpoint import checkpoint_seconds
+    from wbcstudy.nets.levers import switched_off
+
+    for read in (thread_count, cache_mb, checkpoint_seconds, switched_off):
+        read()
+
+
 # As this process was started; `ignore_user_settings` changes the variable.
 _python_path = {Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
 

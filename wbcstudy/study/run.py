@@ -23,7 +23,7 @@ from wbcstudy.runs.folders import StudyFolder
 from wbcstudy.runs.locks import lock_study
 from wbcstudy.study.cost import count_cases, describe, estimate
 from wbcstudy.study.ending import ending_lines
-from wbcstudy.study.environment import check_package
+from wbcstudy.study.environment import check_package, check_variables
 from wbcstudy.study.machine import check_memory_limit, choose_jobs
 from wbcstudy.study.plan import (
     Plan,
@@ -81,6 +81,7 @@ def run_study(
         StudyError: the study cannot be started.
     """
     check_package()
+    check_variables()
     plan = read_plan(source, only)
     if not dry_run:
         return _run_plan(plan, jobs, executor, profile, show, repeat_damaged, verbose)
@@ -129,6 +130,7 @@ def repeat_run(run: str | Path, study: str, jobs: int | None = None, show: Calla
     from wbcstudy.study.network_start import keep_network_start
 
     check_package()
+    check_variables()
     plan = plan_repetition(run, study)
     for config in plan.runs:
         keep_network_start(find_params(run).with_name("run.json"), config.start_from, plan.folder)
@@ -203,6 +205,7 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
     """
     begin = time.time()
     check_package()
+    check_variables()
     check_memory_limit()
     plan = read_plan(source)
     if all(folder.read_status() in ("unfinished", "waiting") for folder, _ in plan.work.values()):
