@@ -28,7 +28,7 @@ def photograph(
     Returns:
         uint8 (H, W, 3), RGB.
     """
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter, shift
 
     height, width = density.shape[:2]
     film = 1 + 0.35 * smooth_noise(rng, (height, width), 9 / pixel_size_um)
@@ -42,6 +42,10 @@ def photograph(
     sigma = max(0.4, slide.focus_um / pixel_size_um)
     for channel, factor in enumerate((1.0, 0.92, 1.12)):
         image[..., channel] = gaussian_filter(image[..., channel], sigma * factor)
+    # Masks belong to the green channel.
+    for channel, side in ((0, -1), (2, 1)):
+        offset = side * np.array(camera.lateral_um) / pixel_size_um
+        image[..., channel] = shift(image[..., channel], offset, order=1, mode="nearest")
 
     zoom = pixel_size_um / camera.pixel_um
     sampled = _resize(image, max(8, round(height * zoom)), max(8, round(width * zoom)))

@@ -244,7 +244,7 @@ def draw_white_cell(
     # The cell is a dried drop: thin at its edge, with a fine darker border, and even inside.
     body = 0.30 + 0.70 * soft(cell, 0.5 * outline.radius_um)
     border = np.exp(-(((cell + 0.2) / 0.22) ** 2))
-    texture = 1 + 0.16 * grain(1.6) + grain_contrast * np.clip(grain(grain_um), -1.2, 2.5)
+    texture = 1 + np.float32(slide.patches) * grain(1.6) + grain_contrast * np.clip(grain(grain_um), -1.2, 2.5)
     amount = np.clip((0.35 + 0.65 * body + 0.35 * border) * texture, 0.12, None)
     if cell_type == "lymphocyte":  # paler next to the nucleus
         amount *= 1 - 0.25 * np.exp(-((nucleus / 0.55) ** 2))
@@ -252,7 +252,7 @@ def draw_white_cell(
         amount *= 1 - 0.8 * _vacuoles(rng, outline, nucleus, x, y)
     density = np.zeros((*x.shape, 3), np.float32)
     for name, (low, high) in look.cytoplasm.items():
-        density += (amount * rng.uniform(low, high))[..., None] * stains[name]
+        density += (slide.cytoplasm * amount * rng.uniform(low, high))[..., None] * stains[name]
     if cell_type == "neutrophil":  # fine granules, lilac
         density += (0.05 * np.clip(grain(0.15) - 0.6, 0, 2.5))[..., None] * stains["violet"]
 
@@ -261,7 +261,11 @@ def draw_white_cell(
     # At the edge of the mask, the colour has half its strength.
     ramp = max(0.3, 1.5 * pixel_size_um)
     inside = soft(nucleus - np.float32(ramp / 2), ramp)
-    violet = rng.uniform(*look.nucleus) * (1 + chromatin_contrast * np.clip(chromatin, -2.2, 2.2) + 0.16 * membrane)
+    violet = (
+        slide.chromatin
+        * rng.uniform(*look.nucleus)
+        * (1 + chromatin_contrast * np.clip(chromatin, -2.2, 2.2) + 0.16 * membrane)
+    )
     if cell_type == "monocyte":  # folds
         violet *= 1 + 0.22 * np.exp(-((grain(1.1) / 0.14) ** 2))
     cover = inside[..., None]
@@ -271,12 +275,19 @@ def draw_white_cell(
         balls = _granules(rng, outline, cell, x, y, spacing_um=0.95, radius_um=(0.40, 0.56), keep=0.96)
         if slide.between_granules:
             balls = np.maximum(balls, slide.between_granules * soft(cell + 0.15, 0.4))
-        balls *= 1 - 0.75 * inside
+        balls *= 1 - (1 - slide.over_nucleus) * inside
         density = density * (1 - 0.45 * balls[..., None]) + balls[..., None] * stains["eosin_granule"]
     if cell_type == "basophil":
         balls = _granules(rng, outline, cell, x, y, spacing_um=1.05, radius_um=(0.30, 0.62), keep=0.64)
         density = density * (1 - 0.5 * balls[..., None]) + 0.95 * balls[..., None] * stains["basophil_granule"]
+    if slide.edge:
+        density += edge_line(cell, slide)[..., None]
     return cell, nucleus, density.astype(np.float32)
+
+
+def edge_line(distance: np.ndarray, slide: Slide) -> np.ndarray:
+    """Return the optical density of the line at the border of a cell, from the signed distance, same shape."""
+    return np.float32(slide.edge) * np.exp(-(((distance + np.float32(0.2)) / np.float32(0.25)) ** 2))
 
 
 def _vacuoles(rng, outline, nucleus, x, y) -> np.ndarray:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from wbcstudy.data.synthetic.cells import CELL_TYPES
+from wbcstudy.data.synthetic.cells import CELL_TYPES, LOOKS
 from wbcstudy.data.synthetic.field import Field, PlacedCell, draw_field, place_white_cells
 from wbcstudy.data.synthetic.slide import make_slide
 from wbcstudy.errors import StudyError
@@ -129,7 +129,8 @@ def make_smear(
     field = Field(height_px, width_px, pixel_size(height_px, width_px))
     rng = np.random.default_rng(layout_seed)
     count = int(rng.integers(low, high + 1))
-    placed = place_white_cells(rng, field, count, touching, cell_types, main_type)
+    shares = {name: LOOKS[name].share for name in cell_types}
+    placed = place_white_cells(rng, field, count, touching, shares, main_type)
     image, instances, nuclei = draw_field(draw_seed, field, look, placed)
     return assemble_smear(field, placed, image, instances, nuclei)
 

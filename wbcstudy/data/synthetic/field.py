@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from wbcstudy.data.synthetic.cells import ALL_LOOKS, Outline, coverage, draw_white_cell, make_outline, soft
+from wbcstudy.data.synthetic.cells import ALL_LOOKS, Outline, coverage, draw_white_cell, edge_line, make_outline, soft
 from wbcstudy.data.synthetic.slide import Slide, expose, smooth_noise
 
 _RED_RADIUS_UM = 3.6
@@ -70,17 +70,18 @@ def place_white_cells(
     field: Field,
     count: int,
     touching: float,
-    cell_types: Sequence[str],
+    shares: Mapping[str, float],
     main_type: str | None,
 ) -> list[PlacedCell]:
     """Choose white cells and their positions; fewer than `count` if there is no room.
 
-    The first cell, the main cell, is near the middle. Cells that do not touch are at least a micrometre apart.
+    The first cell, the main cell, is near the middle. Cells that do not touch are at least a micrometre apart. `shares`
+    are the relative frequencies of the cell types, keys of `cells.ALL_LOOKS`.
     """
-    shares = np.array([ALL_LOOKS[name].share for name in cell_types])
+    cell_types, frequencies = list(shares), np.array(list(shares.values()))
     placed: list[PlacedCell] = []
     for index in range(count):
-        name = cell_types[rng.choice(len(cell_types), p=shares / shares.sum())]
+        name = cell_types[rng.choice(len(cell_types), p=frequencies / frequencies.sum())]
         if index == 0 and main_type is not None:
             name = main_type
         look = ALL_LOOKS[name]
@@ -255,7 +256,7 @@ def _is_free(centre, reds, apart_um, placed, margin_um) -> bool:
 
 
 def _draw_red_cells(rng, field, slide, reds, white, density) -> None:
-    amounts = np.zeros(white.shape, np.float32)
+    amounts, lines = np.zeros(white.shape, np.float32), np.zeros(white.shape, np.float32)
     for centre in reds:
         outline = make_outline(rng, _RED_RADIUS_UM * rng.normal(1, 0.05), 0.028, waves=4)
         pallor = float(np.clip(slide.pallor + rng.normal(0, 0.15), 0, 1))
@@ -265,11 +266,14 @@ def _draw_red_cells(rng, field, slide, reds, white, density) -> None:
             continue
         where, x, y = patch
         distance, amount = _red_cell(rng, outline, x, y, pallor)
-        above = strength * amount(np.maximum(distance, np.float32(-0.15) - white[where]))
+        distance = np.maximum(distance, np.float32(-0.15) - white[where])
+        above = strength * amount(distance)
         # Where two cells overlap, both have dried thinner.
         below = amounts[where]
         amounts[where] = np.maximum(below, above) + 0.5 * np.minimum(below, above)
-    density += amounts[..., None] * slide.stains["haemoglobin"]
+        if slide.edge:
+            lines[where] = np.maximum(lines[where], edge_line(distance, slide))
+    density += amounts[..., None] * slide.stains["haemoglobin"] + lines[..., None]
 
 
 def _draw_specks(rng, field, slide, placed, reds, density) -> None:

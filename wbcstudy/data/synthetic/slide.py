@@ -43,6 +43,11 @@ class Slide:
         platelets: platelets per red cell.
         dirt: specks of dried stain per 1000 square micrometres.
         between_granules: dye between the granules of eosinophils, relative to that of granules.
+        over_nucleus: granules above or below the nucleus of eosinophils, relative to the rest of the cell.
+        chromatin: dye in nuclei, relative to `cells.LOOKS`.
+        cytoplasm: dye in the cytoplasm, relative to `cells.LOOKS`.
+        patches: contrast of darker and paler parts of the cytoplasm, of about 1.6 µm.
+        edge: optical density of the dark line that refraction makes at the border of a cell.
     """
 
     stains: Mapping[str, np.ndarray]
@@ -57,6 +62,11 @@ class Slide:
     platelets: float
     dirt: float
     between_granules: float = 0.0
+    over_nucleus: float = 0.25
+    chromatin: float = 1.0
+    cytoplasm: float = 1.0
+    edge: float = 0.0
+    patches: float = 0.16
 
 
 def make_slide(number: int) -> Slide:

@@ -142,7 +142,8 @@ def case_seed(seed: int, index: int) -> int:
 def _place(rng, field: Field, white_cells: tuple[int, int], share) -> list[PlacedCell]:
     """Place white cells, damage some, and let the border cut one."""
     count = int(rng.integers(white_cells[0], white_cells[1] + 1))
-    placed = place_white_cells(rng, field, count, 0.3, tuple(ALL_LOOKS), None)
+    shares = {name: look.share for name, look in ALL_LOOKS.items()} | {"eosinophil": share["eosinophils"]}
+    placed = place_white_cells(rng, field, count, 0.3, shares, None)
     if rng.random() < share["border"]:
         name = str(rng.choice(list(ALL_LOOKS)))
         outline = make_outline(rng, rng.uniform(*ALL_LOOKS[name].radius_um), ALL_LOOKS[name].wobble)
