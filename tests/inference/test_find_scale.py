@@ -1,5 +1,7 @@
 """The scale of images is where red cells have their known size, and white cells the size of the training cells."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,14 @@ def test_images_are_picked_evenly():
     assert pick_evenly(list(range(20)), 5) == [0, 4, 8, 12, 16]
     assert pick_evenly([1, 2], 5) == [1, 2]
     assert "3 images" in FoundScale(2.0, 48.0, 3).reason
+
+
+def test_the_search_looks_at_one_position(network, monkeypatch):
+    """The eight positions of `test_time_flips` are for the prediction: a search over 13 scales would take long."""
+    flipping = dataclasses.replace(
+        network,
+        run=dataclasses.replace(network.run, config=network.run.config.model_copy(update={"test_time_flips": True})),
+    )
+    expected = find_scale([field(24)], network)
+    monkeypatch.setattr(type(network), "predict", lambda self, images: pytest.fail("predicted in eight positions"))
+    assert find_scale([field(24)], flipping) == expected

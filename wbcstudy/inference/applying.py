@@ -72,7 +72,9 @@ def check_stain(stain: str, network: Network) -> None:
         )
 
 
-def apply_network(image: np.ndarray, network: Network, tiling: Tiling, stain: Stain = "auto") -> Prediction:
+def apply_network(
+    image: np.ndarray, network: Network, tiling: Tiling, stain: Stain = "auto", *, once: bool = False
+) -> Prediction:
     """Apply a network to an image.
 
     Args:
@@ -81,6 +83,7 @@ def apply_network(image: np.ndarray, network: Network, tiling: Tiling, stain: St
         tiling: how to show the image to the network, from `tiling.choose_tiling`.
         stain: "none", "reinhard" or "macenko" to change the colours so; "auto" to decide by the image. A network that
             normalises colours itself is applied as it is.
+        once: predict in one position only, also with `test_time_flips`: eight times as fast, to look for something.
 
     Raises:
         StudyError: the stain cannot be used, see `check_stain` and `Network.stain_target`.
@@ -90,11 +93,11 @@ def apply_network(image: np.ndarray, network: Network, tiling: Tiling, stain: St
     if network.run.config.stain_normalisation != "none":
         stain = "none"
     if stain != "auto":
-        return _predict(image, network, tiling, stain, distance)
-    plain = _predict(image, network, tiling, "none", distance)
+        return _predict(image, network, tiling, stain, distance, once)
+    plain = _predict(image, network, tiling, "none", distance, once)
     if distance is None or distance < NEAR:
         return plain
-    changed = _predict(image, network, tiling, "reinhard", distance)
+    changed = _predict(image, network, tiling, "reinhard", distance, once)
     return changed if changed.plausibility > plain.plausibility else plain
 
 
@@ -104,8 +107,8 @@ def _distance(image: np.ndarray, network: Network) -> float | None:
     return round(colour_distance(measure_colours(image), network.colours), 2)
 
 
-def _predict(image, network: Network, tiling: Tiling, stain: str, distance: float | None) -> Prediction:
-    return Prediction(predict_image(change_colours(image, network, stain), network, tiling), stain, distance)
+def _predict(image, network: Network, tiling: Tiling, stain: str, distance: float | None, once: bool) -> Prediction:
+    return Prediction(predict_image(change_colours(image, network, stain), network, tiling, once), stain, distance)
 
 
 def change_colours(image: np.ndarray, network: Network, stain: str) -> np.ndarray:
@@ -117,8 +120,8 @@ def change_colours(image: np.ndarray, network: Network, stain: str) -> np.ndarra
     return normalise_image(image, stain, network.stain_target(stain))
 
 
-def predict_image(image: np.ndarray, network: Network, tiling: Tiling) -> np.ndarray:
-    """Predict probabilities, float32 (H, W, 3), at the size of the image, uint8 (H, W, 3).
+def predict_image(image: np.ndarray, network: Network, tiling: Tiling, once: bool = False) -> np.ndarray:
+    """Predict probabilities, float32 (H, W, 3), at the size of the image, uint8 (H, W, 3); `once` as `apply_network`.
 
     Memory grows with the image's pixels (about 16 bytes per pixel), not with the number of tiles.
     """
@@ -126,7 +129,8 @@ def predict_image(image: np.ndarray, network: Network, tiling: Tiling) -> np.nda
     padded = pad_to_tile(image, tiling.tile)
 
     def predict(pixels: np.ndarray) -> np.ndarray:
-        probabilities = network.predict(resize_image(pixels, *tiling.input_px)[None])[0]
+        batch = resize_image(pixels, *tiling.input_px)[None]
+        probabilities = (network.predict_once(batch) if once else network.predict(batch))[0]
         return resize_probabilities(probabilities, tiling.tile)
 
     corners = list(tile_corners(padded.shape[:2], tiling))

@@ -198,7 +198,8 @@ def _measure(
     shape = tuple(max(1, round(side / (scale * factor))) for side in part.shape[:2])
     # At the resolution of the input, all scales cost about the same.
     part = resize_image(part, *shape)
-    prediction = apply_network(part, network, choose_tiling(shape, training, "tiles", 1 / factor), stain)
+    tiling = choose_tiling(shape, training, "tiles", 1 / factor)
+    prediction = apply_network(part, network, tiling, stain, once=True)
     mask = prediction.probabilities.argmax(axis=2).astype(np.uint8)
     confidence = prediction.probabilities.max(axis=2)
     diameters = [diameter * factor / training.cell_px for diameter in _white_diameters(mask, confidence)]
