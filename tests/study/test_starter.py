@@ -1,5 +1,7 @@
 """The command that builds the starter: drawn smears, a study of one run, calibration, one file."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from tests.helpers.colour_run import write_colour_run
 from wbcstudy.config_io import read_study
 from wbcstudy.errors import StudyError
 from wbcstudy.study import starter
-from wbcstudy.study.starter import best_temperature, build_starter
+from wbcstudy.study.starter import best_temperature, build_starter, soften
 
 TINY = {"cases": 12, "epochs": 2, "encoder": "resnet18", "image_size": 32, "domains": ("rapid",)}
 
@@ -50,8 +52,8 @@ def test_overconfident_probabilities_get_a_temperature_above_one():
     predicted = np.where(rng.random(4000) < 0.7, labels, rng.integers(0, 3, 4000))
     probabilities = np.full((4000, 3), 0.005)
     probabilities[np.arange(4000), predicted] = 0.99
-    assert best_temperature(probabilities, labels) > 1.8
+    assert best_temperature(partial(soften, probabilities), labels) > 1.8
     # 0.8 of them are right: with this confidence, nothing has to change.
     probabilities = np.full((4000, 3), 0.1)
     probabilities[np.arange(4000), predicted] = 0.8
-    assert best_temperature(probabilities, labels) == pytest.approx(1, abs=0.1)
+    assert best_temperature(partial(soften, probabilities), labels) == pytest.approx(1, abs=0.1)

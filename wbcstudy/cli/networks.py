@@ -214,7 +214,7 @@ def export(
 @starter.command("build", epilog=examples("wbcstudy starter build --seed 0"))
 def _starter_build(
     seed: Annotated[int, typer.Option(help="Seed of the drawn smears and of the training.")] = 0,
-    cases: Annotated[int, typer.Option(help="Number of drawn smears.")] = 2400,
+    cases: Annotated[int, typer.Option(help="Number of drawn smears.")] = 4800,
     epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 14,
     encoder: Annotated[str, typer.Option(help="Encoder of the U-Net.", autocompletion=complete_encoder)] = "resnet18",
     size: Annotated[int, typer.Option(help="Side of the network's input in px, a multiple of 32.")] = 96,

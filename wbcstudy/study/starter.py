@@ -31,6 +31,7 @@ TRAINING = {
     "learning_rate_schedule": "cosine",
     "weight_average": 0.99,
     "colour_augmentation": 0.1,
+    "test_time_flips": True,
     "near_duplicates": False,
 }
 # Temperatures to try for the calibration.
@@ -44,8 +45,8 @@ A U-Net with the encoder {encoder}, trained on {cases} drawn smears of version 2
 No image of a patient was used. Input: RGB 0-255 at {um:g} µm per px of the network's input. Output: background,
 cytoplasm, nucleus.
 
-- Training: loss {loss}, {epochs} epochs, moving average of the weights ({average:g}), probabilities calibrated with
-  temperature {temperature:.2f}.
+- Training: loss {loss}, {epochs} epochs, moving average of the weights ({average:g}).
+- Prediction: mean over eight positions of the image, calibrated with temperature {temperature:.2f}.
 - Dice on drawn test smears, pooled: {dice}. Drawn smears are easier than real ones.
 - Limits: a stain, camera or cell type that the drawn smears lack; cytoplasm and strongly coloured plasma are confused
   first. Look at the overlays, and annotate some images of your own for a study.
@@ -56,7 +57,7 @@ cytoplasm, nucleus.
 def build_starter(
     seed: int = 0,
     *,
-    cases: int = 2400,
+    cases: int = 4800,
     epochs: int = 14,
     encoder: str = "resnet18",
     image_size: int = 96,
@@ -137,29 +138,49 @@ def calibrate(run: RunFolder, config: RunConfig) -> float:
     Guo et al. (2017), On calibration of modern neural networks, ICML: one number, chosen on the validation set.
     """
     from wbcstudy.nets.model_file import load_model
-    from wbcstudy.nets.prediction import predict_probabilities
+    from wbcstudy.nets.prediction import average_orientations, predict_probabilities
 
     splits, _ = read_split(run.study.split)
     case_ids = splits[config.fold].validation[:_CALIBRATION_IMAGES]
     arrays = read_cases(load_dataset(config.dataset), case_ids, config.image_size)
-    probabilities = predict_probabilities(load_model(run.model), arrays.images, config.batch_size)
-    return best_temperature(probabilities, arrays.masks)
+    model, positions = load_model(run.model), []
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        positions.append(predict_probabilities(model, images, config.batch_size))
+        return positions[-1]
+
+    def at(temperature: float) -> np.ndarray:
+        if not config.test_time_flips:
+            return soften(positions[0], temperature)
+        # The network divides the logits of each position, before their mean.
+        predicted = iter(positions)
+        return average_orientations(lambda _: soften(next(predicted), temperature), arrays.images)
+
+    if config.test_time_flips:
+        average_orientations(predict, arrays.images)
+    else:
+        predict(arrays.images)
+    return best_temperature(at, arrays.masks)
 
 
-def best_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return the probabilities, float (..., 3), if the logits are divided by the temperature."""
+    powers = np.clip(probabilities, 1e-7, 1) ** (1 / temperature)
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def best_temperature(at: Callable[[float], np.ndarray], labels: np.ndarray) -> float:
     """Return the temperature with the smallest mean negative logarithm of the true label's probability.
 
     Args:
-        probabilities: float (..., 3).
+        at: temperature -> probabilities, float (..., 3).
         labels: integers (...); ignored pixels have no part.
     """
     known = labels != IGNORED
-    logits = np.log(np.clip(probabilities[known], 1e-7, 1)).astype(np.float64)
     truth = labels[known].astype(int)
 
     def loss(temperature: float) -> float:
-        scaled = logits / temperature
-        scaled -= scaled.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(truth)), truth]).mean())
+        probabilities = at(temperature)[known]
+        return -float(np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-7)).mean())
 
     return float(min(_TEMPERATURES, key=loss))
