@@ -55,11 +55,7 @@ CURVE_STARTS = {
 }
 # Encoder of a curve -> name of its tables and figure, title of its section, and a note.
 CURVE_ENCODERS = {
-    "resnet18": (
-        "starter_curve",
-        "Annotated images: how many does the starter save?",
-        "The starter is that of candidate 3 (commit 0f8c305). ",
-    ),
+    "resnet18": ("starter_curve", "Annotated images: how many does the starter save?", ""),
     "mobilenet": (
         "starter_curve_mobilenet",
         "Annotated images: the starter and ImageNet weights",

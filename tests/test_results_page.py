@@ -170,7 +170,7 @@ def test_networks_of_one_laboratory_are_in_the_table_of_the_starter(tmp_path):
     rows = [
         ("starter", "segmentation_wbc_2", 0.8),
         ("starter_2", "segmentation_wbc_2", 0.85),
-        ("starter_3", "segmentation_wbc_2", 0.84),
+        (write_results.PRESENT_STARTER, "segmentation_wbc_2", 0.84),
         ("one_laboratory_1-mobilenet", "segmentation_wbc_2", 0.5),
         ("one_laboratory_1-mobilenet", "bcisc", 0.4),
         ("otsu_levels", "segmentation_wbc_2", 0.3),
@@ -186,9 +186,10 @@ def test_networks_of_one_laboratory_are_in_the_table_of_the_starter(tmp_path):
     (run / "run.json").write_text(json.dumps({"config": config, "scores": scores, "split": {"train": 192}}))
     section = write_results.starter_section(tmp_path)
     titles = [line.split(" | ")[2] for line in section.splitlines() if line.startswith("| Dataset 2")]
-    starters = ["starter, candidate 1", "starter, candidate 2", "starter, candidate 3"]
+    starters = ["starter, candidate 1", "starter, candidate 2", write_results.STARTERS[write_results.PRESENT_STARTER]]
     assert titles == [*starters, "MobileNet trained on Dataset 1", "Three-level Otsu"]
-    assert "scores starter segmentation_wbc_1 segmentation_wbc_2 --name starter_3`" in section
+    command = f"scores starter segmentation_wbc_1 segmentation_wbc_2 --name {write_results.PRESENT_STARTER}`"
+    assert command in section
     assert "--name starter_2`" not in section
     assert "and 480 steps" in section and "MobileNet of Dataset 1 0.900 / 0.900 / 0.900" in section
     assert "Made by `wbcstudy run params/one_laboratory_1.yaml`, " in section
