@@ -72,6 +72,8 @@ class Grid:
         params = self.root / f"{STUDY}.yaml"
         params.write_text(yaml.safe_dump(SETTINGS | {"dataset": str(self.images)}), encoding="utf-8")
         environment = os.environ | {
+            # Each epoch is saved: these trainings take seconds.
+            "WBCSTUDY_CHECKPOINT_SECONDS": "0",
             "WBCSTUDY_ROOT": str(project_root()),
             "WBCSTUDY_OUTPUTS": str(self.root / "outputs"),
             "WBCSTUDY_THREADS": "1",
