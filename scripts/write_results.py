@@ -67,7 +67,7 @@ CURVE_AIM = ("segmentation_wbc_2", "cytoplasm", 10)
 # Encoder and size of the starter that comes with the package, as benchmarks/leave_one_stain_out.py names them.
 SHIPPED_CANDIDATE = "resnet18-96"
 # Choices in benchmarks/annotation_order.py, and the starter that was trained further.
-ORDER_STARTER = "candidate 2 with MobileNet, commit 0c9ce7b; the commands below use the present starter"
+ORDER_STARTER = "candidate 4"
 ORDER_CHOICES = {"annotate-next": "images of annotate-next", "random": "random images"}
 RETRAINED = "segmentation_wbc_1_float32"
 # Parts of a dataset in benchmarks/measure_starter.py.
