@@ -203,8 +203,7 @@ debris are background.
 
 Every image draws each value uniformly from its range, in every stain. The ranges come from the sources, not from the
 images of a public dataset. Those of eosinophils, of dye in nuclei and cytoplasm, of borders and of lateral colour were
-added after errors in training images of Dataset 1:
-their sources name the property, and the limits are ours.
+added after errors in training images of Dataset 1: their sources name the property, and the limits are ours.
 
 {markdown_table(("name", "range", "meaning", "source"), ranges)}
 """

@@ -1,11 +1,13 @@
 """The command that builds the starter: drawn smears, a study of one run, calibration, one file."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.helpers.colour_run import write_colour_run
+from wbcstudy.config import RunConfig
 from wbcstudy.config_io import read_study
 from wbcstudy.errors import StudyError
 from wbcstudy.study import starter
@@ -44,6 +46,30 @@ def test_a_training_that_did_not_finish_is_an_error(places, monkeypatch):
     monkeypatch.setattr(starter, "run_study", lambda *_, **__: 1)
     with pytest.raises(StudyError, match="did not finish"):
         build_starter(out=places / "starter.zip", show=lambda line: None, **TINY)
+
+
+def test_the_temperature_is_that_of_the_mean_over_eight_positions(monkeypatch):
+    """A network that sees each pixel alone predicts the same in all positions: their mean has the same temperature."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (2, 8, 8))
+    # The predicted label of a pixel is its value.
+    images = np.where(rng.random(labels.shape) < 0.7, labels, rng.integers(0, 3, labels.shape))
+    overconfident = np.float32([[0.99, 0.005, 0.005], [0.005, 0.99, 0.005], [0.005, 0.005, 0.99]])
+    calls = []
+
+    def predict(model, images, batch_size):
+        calls.append(images)
+        return overconfident[images]
+
+    monkeypatch.setattr(starter, "read_split", lambda path: ([SimpleNamespace(validation=())], None))
+    monkeypatch.setattr(starter, "load_dataset", lambda name: None)
+    monkeypatch.setattr(starter, "read_cases", lambda *_: SimpleNamespace(images=images, masks=labels))
+    monkeypatch.setattr("wbcstudy.nets.model_file.load_model", lambda path: None)
+    monkeypatch.setattr("wbcstudy.nets.prediction.predict_probabilities", predict)
+    run = SimpleNamespace(model=None, study=SimpleNamespace(split=None))
+    found = starter.calibrate(run, RunConfig(dataset="synthetic"))
+    assert found == best_temperature(partial(soften, overconfident[images]), labels) > 1.5
+    assert len(calls) == 8 and len({view.tobytes() for view in calls}) == 8
 
 
 def test_overconfident_probabilities_get_a_temperature_above_one():

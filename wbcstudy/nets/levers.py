@@ -23,7 +23,11 @@ LEVERS = {
 
 
 def is_on(lever: str) -> bool:
-    """Whether a lever of `LEVERS` is used, as all are that `$WBCSTUDY_WITHOUT` does not name; raises as the next."""
+    """Whether a lever of `LEVERS` is used, as all are that `$WBCSTUDY_WITHOUT` does not name.
+
+    Raises:
+        StudyError: as `switched_off`.
+    """
     return lever not in switched_off()
 
 

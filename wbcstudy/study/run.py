@@ -205,7 +205,6 @@ def build_report(source: str | Path, show: Callable[[str], None] = print) -> int
     """
     begin = time.time()
     check_package()
-    check_variables()
     check_memory_limit()
     plan = read_plan(source)
     if all(folder.read_status() in ("unfinished", "waiting") for folder, _ in plan.work.values()):

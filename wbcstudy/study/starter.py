@@ -133,7 +133,7 @@ def _describe_dice(record: RunRecord) -> str:
 
 
 def calibrate(run: RunFolder, config: RunConfig) -> float:
-    """Return the temperature that makes the probabilities on validation images most likely.
+    """Return the temperature that makes the mean probabilities of eight positions most likely on validation images.
 
     Guo et al. (2017), On calibration of modern neural networks, ICML: one number, chosen on the validation set.
     """
@@ -150,16 +150,11 @@ def calibrate(run: RunFolder, config: RunConfig) -> float:
         return positions[-1]
 
     def at(temperature: float) -> np.ndarray:
-        if not config.test_time_flips:
-            return soften(positions[0], temperature)
         # The network divides the logits of each position, before their mean.
         predicted = iter(positions)
         return average_orientations(lambda _: soften(next(predicted), temperature), arrays.images)
 
-    if config.test_time_flips:
-        average_orientations(predict, arrays.images)
-    else:
-        predict(arrays.images)
+    average_orientations(predict, arrays.images)
     return best_temperature(at, arrays.masks)
 
 
