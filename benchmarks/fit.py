@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument(
         "--seeds", nargs="*", type=int, default=[0], help="without any, --append only rewrites the notes"
     )
+    parser.add_argument("--dropout", type=float, default=0.2, help="of both networks, before the last layer")
     parser.add_argument("--precisions", nargs="+", default=["auto"], help="of wbcstudy")
     parser.add_argument("--torch-python", help="Python with torch and segmentation-models-pytorch")
     parser.add_argument("--torch-precisions", nargs="+", default=["bfloat16"])
@@ -58,14 +59,15 @@ def main() -> None:
 
         config = RunConfig(
             study="benchmark", dataset=args.dataset, encoder=args.encoder, image_size=args.size, epochs=args.epochs,
-            patience=args.epochs, seed=seed,
+            patience=args.epochs, seed=seed, dropout=args.dropout,
         )  # fmt: skip
         fits = [] if args.torch_only else [partial(call_ours, config, precision) for precision in args.precisions]
         if args.torch_python:
             fits += [partial(fit_torch, config, precision, args.torch_python) for precision in args.torch_precisions]
         with ThreadPoolExecutor(len(fits) if args.together else 1) as pool:
             for row in pool.map(lambda fit: fit(), fits):
-                rows.append(row | {"dataset": args.dataset, "size": args.size, "threads": args.threads or "all"})
+                facts = {"dataset": args.dataset, "size": args.size, "dropout": args.dropout}
+                rows.append(row | facts | {"threads": args.threads or "all"})
                 rows[-1]["together"] = args.together
                 print(row, file=sys.stderr, flush=True)
     frame = pd.DataFrame(rows).assign(sitting=1)
@@ -174,7 +176,7 @@ def fit_torch(config, precision: str, python: str) -> dict:
             brightness=np.stack([plan.brightness for plan in plans]),
         )
         command = [python, str(HERE / "torch_side.py"), config.encoder, "--precision", precision, "--fit", str(source)]
-        command += ["--seed", str(config.seed)]
+        command += ["--seed", str(config.seed), "--dropout", str(config.dropout)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         facts, result = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
         predicted = np.load(source.with_suffix(".torch.npy"))

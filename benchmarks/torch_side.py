@@ -39,9 +39,11 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 class Network(torch.nn.Module):
     """A U-Net that takes RGB 0-255, like ours."""
 
-    def __init__(self, encoder: str) -> None:
+    def __init__(self, encoder: str, dropout: float) -> None:
         super().__init__()
         self.unet = smp.Unet(ENCODERS[encoder], encoder_weights=None, classes=3)
+        if dropout:
+            self.unet.segmentation_head.insert(0, torch.nn.Dropout(dropout))
         for name, value in (("mean", MEAN), ("std", STD)):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1))
 
@@ -59,10 +61,11 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--segment", action="store_true", help="predict instead of training")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dropout", type=float, default=0, help="rate before the last layer")
     parser.add_argument("--fit", type=Path, help="arrays and plan of benchmarks/fit.py, for a complete training")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
-    network = Network(args.encoder).to(memory_format=torch.channels_last)
+    network = Network(args.encoder, args.dropout).to(memory_format=torch.channels_last)
     trainer = Trainer(network, args.precision)
     facts = {
         "torch": torch.__version__.split("+")[0],

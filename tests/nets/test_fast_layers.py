@@ -151,7 +151,14 @@ def slopes_of(network, images, upstream):
 
 @pytest.mark.parametrize(("strides", "padding"), [(1, "same"), (2, "valid")])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("mixed_bfloat16", 0.02)])
-def test_the_sum_of_images_gives_the_gradient_of_an_offset(keras, strides, padding, dtype, tolerance):
+@pytest.mark.parametrize(("threads", "count"), [(1, 4), (0, 4), (2, 5), (2, 1)])
+def test_the_sum_of_images_gives_the_gradient_of_an_offset(
+    keras, monkeypatch, strides, padding, dtype, tolerance, threads, count
+):
+    import tensorflow as tf
+
+    # 0: TensorFlow chooses, usually several.
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: threads)
     layers = keras.layers
     image = keras.Input((None, None, 3))
     normal = register_fast_layers()[0](scale=False, name="normal", dtype=dtype)(image)
@@ -160,7 +167,7 @@ def test_the_sum_of_images_gives_the_gradient_of_an_offset(keras, strides, paddi
     first = layers.Conv2D(5, 3, strides, padding, name="first", dtype=dtype)
     network = keras.Model(image, first(padded))
     random = np.random.default_rng(6)
-    images = random.normal(size=(4, 9, 12, 3)).astype(np.float32)
+    images = random.normal(size=(count, 9, 12, 3)).astype(np.float32)
     upstream = random.normal(size=network(images).shape).astype(np.float32)
     expected = slopes_of(network, images, upstream)
     sum_images_first(network)

@@ -161,7 +161,7 @@ def _input_gradient(inputs, kernel, upstream):
 
 
 def _kernel_gradient(inputs, kernel, upstream):
-    """Return the gradient of a convolution's kernel: for small images, one matrix product per pixel of the kernel."""
+    """Return the gradient of a convolution's kernel: for small images, a matrix product."""
     import tensorflow as tf
 
     rows, columns, channels, filters = kernel.shape
@@ -170,14 +170,12 @@ def _kernel_gradient(inputs, kernel, upstream):
         return tf.compat.v1.nn.conv2d_backprop_filter(inputs, kernel.shape, upstream, [1, 1, 1, 1], "SAME")
     padded = tf.pad(inputs, [[0, 0], [rows // 2] * 2, [columns // 2] * 2, [0, 0]])
     slopes = tf.reshape(upstream, (-1, filters))
-    products = [
-        tf.matmul(
-            tf.reshape(padded[:, row : row + height, column : column + width], (-1, channels)), slopes, transpose_a=True
-        )
-        for row in range(rows)
-        for column in range(columns)
+    # One product uses several threads better than one for each pixel of the kernel.
+    shifted = [
+        padded[:, row : row + height, column : column + width] for row in range(rows) for column in range(columns)
     ]
-    return tf.reshape(tf.stack(products), kernel.shape)
+    of_pixels = tf.reshape(tf.concat(shifted, -1), (-1, rows * columns * channels))
+    return tf.reshape(tf.matmul(of_pixels, slopes, transpose_a=True), kernel.shape)
 
 
 def _is_small(height: int, width: int) -> bool:

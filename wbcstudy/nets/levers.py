@@ -15,7 +15,7 @@ LEVERS = {
     "adam": "Adam with one kernel per update",
     "fold_padding": "convolutions that pad with zeros themselves, without a separate layer",
     "sum_images_first": "the gradient of a normalised input for the sum of the images",
-    "small_images": "the gradient of the weights for images of at most 16x16 px by matrix products",
+    "small_images": "the gradient of the weights for images of at most 16x16 px as a matrix product",
     "one_pixel": "convolutions of one pixel as matrix products",
     "upsampled": "convolution before upsampling in the decoder",
     "depthwise": "the gradient of strided depthwise convolutions without strides",
