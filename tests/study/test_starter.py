@@ -9,6 +9,7 @@ import pytest
 from tests.helpers.colour_run import write_colour_run
 from wbcstudy.config import RunConfig
 from wbcstudy.config_io import read_study
+from wbcstudy.data.synthetic import varied
 from wbcstudy.errors import StudyError
 from wbcstudy.study import starter
 from wbcstudy.study.starter import best_temperature, build_starter, soften
@@ -40,6 +41,17 @@ def test_smears_are_drawn_once_and_the_network_is_trained_packed_and_described(p
     run, temperature, card = packed[0]
     assert run.is_dir() and temperature == 1.5
     assert "at 0.96 µm per px" in card and "Not for diagnosis" in card and "nucleus 0.9" in card
+
+
+def test_smears_of_another_version_are_not_used(places, monkeypatch):
+    monkeypatch.setattr(starter, "run_study", lambda *_, **__: 1)
+    with pytest.raises(StudyError, match="did not finish"):
+        build_starter(out=places / "starter.zip", show=lambda line: None, **TINY)
+    original = varied.photograph
+    monkeypatch.setattr(varied, "photograph", lambda *args: original(*args) // 2)
+    with pytest.raises(StudyError, match="another version of wbcstudy drew: rapid0000 is different") as error:
+        build_starter(out=places / "starter.zip", show=lambda line: None, **TINY)
+    assert str(places / "outputs") in error.value.fix and not (places / "starter.zip").exists()
 
 
 def test_a_training_that_did_not_finish_is_an_error(places, monkeypatch):

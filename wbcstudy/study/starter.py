@@ -10,10 +10,10 @@ import numpy as np
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.config_io import write_yaml
 from wbcstudy.data.arrays import read_cases
-from wbcstudy.data.datasets import load_dataset
+from wbcstudy.data.datasets import load_dataset, read_case
 from wbcstudy.data.records import read_split
 from wbcstudy.data.synthetic.domains import DOMAINS
-from wbcstudy.data.synthetic.varied import PIXEL_SIZE_UM, write_varied_dataset
+from wbcstudy.data.synthetic.varied import PIXEL_SIZE_UM, draw_case, write_varied_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.files import data_folder, outputs_folder
 from wbcstudy.inference.starter_file import own_starter, pack_starter
@@ -36,6 +36,8 @@ TRAINING = {
 }
 # Temperatures to try for the calibration.
 _TEMPERATURES = np.geomspace(0.5, 3, 37)
+# Smears of each stain that are drawn again, to see whether those in the folder are of this version.
+_COMPARED = 3
 # Images for the calibration: some hundred thousand pixels.
 _CALIBRATION_IMAGES = 64
 
@@ -81,13 +83,16 @@ def build_starter(
         The file.
 
     Raises:
-        StudyError: a setting cannot be used, the training failed, or the file would be too large.
+        StudyError: a setting cannot be used, the smears in the folder were drawn by another version, the training
+            failed, or the file would be too large.
     """
     name = f"starter-{encoder}-{image_size}px-{cases}-{'-'.join(domains)}-seed{seed}"
     folder = data_folder() / name
     if not (folder / "dataset.yaml").is_file():
         show(f"Drawing {cases} smears in {folder} ...")
         write_varied_dataset(folder, cases=cases, seed=seed, domains=domains, name="starter")
+    else:
+        _check_smears(folder, cases, seed, domains)
     config = StudyConfig(
         **TRAINING,
         name=name,
@@ -126,6 +131,19 @@ def build_starter(
         dice=_describe_dice(record),
     )
     return pack_starter(run.path, out or own_starter(), temperature, card)
+
+
+def _check_smears(folder: Path, cases: int, seed: int, domains: Sequence[str]) -> None:
+    dataset = load_dataset(str(folder / "dataset.yaml"))
+    for index in range(min(cases, _COMPARED * len(domains))):
+        case_id, smear = draw_case(index, seed, domains)
+        image, _ = read_case(dataset, dataset.case(case_id))
+        if not np.array_equal(image, smear.image):
+            raise StudyError(
+                f"{folder} has smears that another version of wbcstudy drew: {case_id} is different.",
+                expected="smears of this version",
+                fix=f"Delete this folder and {outputs_folder() / folder.name}, and run the command again.",
+            )
 
 
 def _describe_dice(record: RunRecord) -> str:

@@ -127,11 +127,16 @@ def write_varied_dataset(
         pick(DOMAINS, domain, "domain")
 
     def draw(index: int) -> tuple[str, Smear, str]:
-        domain = domains[index % len(domains)]
         # Every image is of a slide of its own. A domain is no group: a split would not divide it.
-        return f"{domain}{index:04d}", make_varied_smear(case_seed(seed, index), domain, size_px, size_px), ""
+        return *draw_case(index, seed, domains, size_px), ""
 
     return write_smears(folder, cases, draw, name, "Synthetic blood smears of many laboratories", instances=True)
+
+
+def draw_case(index: int, seed: int, domains: Sequence[str], size_px: int = SIZE_PX) -> tuple[str, Smear]:
+    """Draw case `index` of the dataset that `write_varied_dataset` writes; return its id and the smear."""
+    domain = domains[index % len(domains)]
+    return f"{domain}{index:04d}", make_varied_smear(case_seed(seed, index), domain, size_px, size_px)
 
 
 def case_seed(seed: int, index: int) -> int:
