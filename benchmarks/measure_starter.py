@@ -159,7 +159,8 @@ def measure_real_scales(options: argparse.Namespace) -> None:
     """Write one row per dataset: the best given scale, and how good the scales are that are found.
 
     `nearly_from` to `nearly_to` are the given scales with nearly the best mean Dice. Of the scales found in single
-    images, `close` is the share within 15 % of the best one, and `nearly` the share in that range.
+    images, `close` is the share within 15 % of the best one, and `nearly` the share in that range. `dice_together` and
+    `dice_single` are the mean Dice of the cells with the scale found in several images, and with each image's own.
     """
     network = load_network(options.source)
     rows = []
@@ -167,7 +168,7 @@ def measure_real_scales(options: argparse.Namespace) -> None:
         dataset = load_dataset(given)
         cases = pick_evenly(pick_cases(dataset, options.part, options.split), options.images)
         read = [read_case(dataset, case) for case in cases]
-        dice = np.array([_mean_cell_dice(network, read, scale) for scale in GIVEN_SCALES])
+        dice = np.array([_mean_cell_dice(network, read, [scale] * len(read)) for scale in GIVEN_SCALES])
         nearly = [scale for scale, value in zip(GIVEN_SCALES, dice, strict=True) if value >= dice.max() - _NEARLY]
         best = GIVEN_SCALES[int(dice.argmax())]
         found = [find_scale([image], network) for image, _ in read]
@@ -176,6 +177,10 @@ def measure_real_scales(options: argparse.Namespace) -> None:
         row = {"network": options.name or options.source, "dataset": dataset.name, "images": len(read)}
         row |= {"best": best, "nearly_from": min(nearly), "nearly_to": max(nearly), "dice_mean": dice.max()}
         row |= {"together": together.scale if together else np.nan}
+        # As in `wbcstudy segment`, 1 where none is found.
+        own = [one.scale if one else 1.0 for one in found]
+        row["dice_together"] = _mean_cell_dice(network, read, [together.scale if together else 1.0] * len(read))
+        row["dice_single"] = _mean_cell_dice(network, read, own)
         row |= {"close": round(float((errors <= np.log(1 + _CLOSE)).mean()), 3)}
         good = [one is not None and min(nearly) <= one.scale <= max(nearly) for one in found]
         row |= {"nearly": round(float(np.mean(good)), 3), "not_found": int(np.isinf(errors).sum())}
@@ -184,9 +189,13 @@ def measure_real_scales(options: argparse.Namespace) -> None:
     _write("real_scales", rows, ["network", "dataset"])
 
 
-def _mean_cell_dice(network: Network, read: Sequence[tuple[np.ndarray, np.ndarray]], scale: float) -> float:
+def _mean_cell_dice(
+    network: Network, read: Sequence[tuple[np.ndarray, np.ndarray]], scales: Sequence[float]
+) -> float:
+    """Return the mean Dice of the cells of images and their masks, with one scale for each image."""
     masks = [
-        predict_with(image, network, scale=scale)[1].probabilities.argmax(axis=2).astype(np.uint8) for image, _ in read
+        predict_with(image, network, scale=scale)[1].probabilities.argmax(axis=2).astype(np.uint8)
+        for (image, _), scale in zip(read, scales, strict=True)
     ]
     names = [str(number) for number in range(len(read))]
     frame = score_masks("scale", names, [None] * len(read), [mask for _, mask in read], masks)

@@ -69,8 +69,12 @@ def test_images_of_another_domain_are_drawn_alike_each_time():
 def test_found_scales_are_compared_with_the_best_given_one(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(measure_starter, "TABLES", tmp_path)
     monkeypatch.setattr(measure_starter, "GIVEN_SCALES", (0.5, 1.0, 2.0))
-    dice = {0.5: 0.7, 1.0: 0.9, 2.0: 0.895}
-    monkeypatch.setattr(measure_starter, "_mean_cell_dice", lambda network, read, scale: dice[scale])
+    dice = {0.5: 0.7, 1.0: 0.9, 2.0: 0.895, 1.1: 0.86, 1.3: 0.88}
+
+    def mean_dice(network, read, scales):
+        return np.mean([dice[scale] for scale in scales])
+
+    monkeypatch.setattr(measure_starter, "_mean_cell_dice", mean_dice)
     found = iter([FoundScale(1.1, 22, 1), FoundScale(2.0, 40, 1), None, FoundScale(1.3, 26, 3)])
     monkeypatch.setattr(measure_starter, "find_scale", lambda images, network: next(found))
     monkeypatch.setattr(measure_starter, "load_dataset", lambda source: dataset)
@@ -80,3 +84,5 @@ def test_found_scales_are_compared_with_the_best_given_one(dataset, tmp_path, mo
     (row,) = pd.read_csv(tmp_path / "real_scales.csv").to_dict("records")
     assert (row["best"], row["nearly_from"], row["nearly_to"], row["together"]) == (1.0, 1.0, 2.0, 1.3)
     assert (row["images"], row["close"], row["nearly"], row["not_found"]) == (3, 0.333, 0.667, 1)
+    # The third image has no scale: 1.
+    assert (row["dice_mean"], row["dice_together"], row["dice_single"]) == (0.9, 0.88, 0.885)
