@@ -39,3 +39,11 @@ def test_what_is_no_notebook_is_refused_and_nothing_is_written(tmp_path):
         with pytest.raises(StudyError, match=name):
             write_notebook_page(tmp_path / name, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_missing_templates_are_an_error(tmp_path, monkeypatch):
+    nbformat.write(new_notebook(), tmp_path / "train.ipynb")
+    monkeypatch.setattr("nbconvert.exporters.templateexporter.jupyter_path", lambda *_: ["/nowhere"])
+    with pytest.raises(StudyError, match="does not find its templates: No template sub-directory") as error:
+        write_notebook_page(tmp_path / "train.ipynb", tmp_path / "train.html")
+    assert "force-reinstall nbconvert" in error.value.fix and not (tmp_path / "train.html").exists()

@@ -20,7 +20,7 @@ def write_notebook_page(notebook: Path, page: Path) -> None:
         page: .html to write, in one step.
 
     Raises:
-        StudyError: the notebook is missing or not a notebook.
+        StudyError: the notebook is missing or not a notebook; nbconvert's templates are not installed.
     """
     nbformat = import_nbformat()
     from nbconvert import HTMLExporter
@@ -36,7 +36,14 @@ def write_notebook_page(notebook: Path, page: Path) -> None:
     content.metadata["title"] = Path(notebook).resolve().parent.name
     # Progress bars leave live widgets, which need a script from a server.
     content.metadata.pop("widgets", None)
-    exporter = HTMLExporter(template_name="lab", embed_images=True, exclude_anchor_links=True)
+    try:
+        exporter = HTMLExporter(template_name="lab", embed_images=True, exclude_anchor_links=True)
+    except ValueError as error:
+        raise StudyError(
+            f"nbconvert does not find its templates: {str(error).splitlines()[0]}",
+            expected="the files in share/jupyter/nbconvert/templates that are installed with nbconvert",
+            fix="Install it again: `pip install --force-reinstall nbconvert`.",
+        ) from None
     body, _ = exporter.from_notebook_node(content)
     with atomic_write(Path(page)) as part:
         part.write_text(_without_requests(body), encoding="utf-8")
