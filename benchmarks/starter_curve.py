@@ -317,9 +317,10 @@ def compare_with_random(scores: pd.DataFrame) -> pd.DataFrame:
     """Compare the starter with the most annotated images from random weights, for each number of steps of these.
 
     Returns:
-        One row per dataset, region, number of images from the starter, and steps from random weights: difference of the
-        mean Dice (starter minus random weights) and its interval over test images and seeds. The intervals of one
-        dataset and number of steps hold together, see `paired_differences`.
+        One row per dataset, region, images and steps from the starter, and steps from random weights: difference of the
+        mean Dice (starter minus random weights) and its interval over test images and seeds. The starter has the usual
+        steps, or as many as the random weights. The intervals of one dataset and number of steps from random weights
+        hold together, see `paired_differences`.
     """
     rows = []
     for dataset, part in scores.groupby("dataset", sort=False):
@@ -327,20 +328,20 @@ def compare_with_random(scores: pd.DataFrame) -> pd.DataFrame:
         if random.empty or starter.empty:
             continue
         most, usual = random["images"].max(), usual_steps(part)
-        starter = starter[starter["steps"].isin((0, usual))]
         groups = dict(part.dropna(subset="group")[["case_id", "group"]].itertuples(index=False)) or None
         for steps, goal in random[random["images"] == most].groupby("steps"):
             name = _method(RANDOM, most, steps)
-            counts = starter[["images", "steps"]].drop_duplicates().itertuples(index=False)
-            methods = {_method(STARTER, *row): row.images for row in counts}
+            compared = starter[starter["steps"].isin((0, usual, steps))]
+            counts = compared[["images", "steps"]].drop_duplicates().itertuples(index=False)
+            methods = {_method(STARTER, *row): row for row in counts}
             planned = [(method, name) for method in methods]
-            frame = pd.concat([starter, goal])
+            frame = pd.concat([compared, goal])
             pairs = paired_differences(frame, TABLE_REGIONS, groups=groups, planned=planned)
             for pair in pairs[pairs["method_b"] == name].itertuples():
-                row = {"dataset": dataset, "region": pair.region, "images": methods[pair.method_a]}
+                row = {"dataset": dataset, "region": pair.region} | methods[pair.method_a]._asdict()
                 row |= {"goal_images": most, "goal_steps": steps, "units": pair.n, "difference": pair.difference}
                 rows.append(row | {"low": pair.ci_low, "high": pair.ci_high, "p_adjusted": pair.p_adjusted})
-    names = ("dataset", "region", "images", "goal_images", "goal_steps", "units", "difference", "low", "high")
+    names = ("dataset", "region", "images", "steps", "goal_images", "goal_steps", "units", "difference", "low", "high")
     return pd.DataFrame(rows, columns=[*names, "p_adjusted"])
 
 
@@ -368,9 +369,8 @@ def draw_curve(curve: pd.DataFrame) -> StudyFigure:
             for (start, steps), points in part.groupby(["start", "steps"], sort=False):
                 if start == STARTER and not steps:
                     continue
-                if further := steps != usual:
-                    points = points[points["images"] == numbers[-1]]
-                else:
+                further = steps != usual
+                if not further:
                     points = part[(part["start"] == start) & part["steps"].isin((0, usual))].sort_values("images")
                 title = f"{TITLES[start]}, {steps} steps" if further else TITLES[start]
                 # Shifted, so that the intervals do not hide each other.

@@ -560,8 +560,9 @@ def curve_sentences(curve: pd.DataFrame, differences: pd.DataFrame) -> list[str]
         differences: differences.csv, starter minus random weights.
     """
     sentences = []
-    for (dataset, region, steps), part in differences.groupby(["dataset", "region", "goal_steps"], sort=False):
-        part = part.sort_values("images")
+    usual = int(curve.loc[curve["steps"] > 0, "steps"].mode().iloc[0])
+    for (dataset, region, steps), every in differences.groupby(["dataset", "region", "goal_steps"], sort=False):
+        part = every[every["steps"].isin((0, usual))].sort_values("images")
         most = int(part["goal_images"].iloc[0])
         goal = curve.query("dataset == @dataset and region == @region and steps == @steps and images == @most")
         goal = goal.loc[goal["start"] == "random", "dice_mean"].iloc[0]
@@ -584,6 +585,11 @@ def curve_sentences(curve: pd.DataFrame, differences: pd.DataFrame) -> list[str]
             sentences[-1] += (
                 f" **Aim, {CURVE_AIM[2]} from the starter reach what {most} reach from random weights: {result}**, "
                 f"difference {_signed(aimed)}."
+            )
+        for longer in every[~every["steps"].isin((0, usual))].itertuples():
+            sentences[-1] += (
+                f" After {longer.steps} steps from the starter too, {longer.images} annotated images: difference "
+                f"{_signed(pd.Series(longer._asdict()))}."
             )
     return sentences
 

@@ -145,15 +145,18 @@ def test_the_answer_is_computed_from_the_trainings(places, tables, write_results
     write_points(folder, name, "starter", 0, 0, 0.6, seeds=(0,))
     # A longer training is another goal.
     write_points(folder, name, "random", 64, 480, 0.9)
+    write_points(folder, name, "starter", 10, 480, 0.91)
     starter_curve.collect(argparse.Namespace(encoder="resnet18"))
     points, curve, differences = (pd.read_csv(tables / f"{table}.csv") for table in ("points", "curve", "differences"))
-    assert len(points) == 3 * (7 * 3 + 1) and {"processor", "commit"} <= set(points)
+    assert len(points) == 3 * (8 * 3 + 1) and {"processor", "commit"} <= set(points)
     goal = curve.query("start == 'random' and images == 64 and steps == 120 and region == 'cytoplasm'").iloc[0]
     assert goal["low"] < goal["dice_mean"] < goal["high"] and goal["dice_mean"] == pytest.approx(0.8, abs=0.002)
     assert goal["dice"] == pytest.approx(goal["dice_mean"], abs=1e-4) and goal["seeds"] == 3
     row = differences.query("region == 'cytoplasm' and images == 20 and goal_steps == 120").iloc[0]
     assert row["difference"] == pytest.approx(0.04, abs=0.002) and 0 < row["low"] < row["difference"] < row["high"]
     assert sorted(differences["images"].unique()) == [0, 10, 20, 64]
+    longer = differences.query("steps == 480")
+    assert set(longer["images"]) == {10} and set(longer["goal_steps"]) == {480} and (longer["low"] > 0).all()
     assert "<svg" in (starter_curve.IMAGES / "starter_curve.svg").read_text(encoding="utf-8")
 
     section = write_results["curve_section"](tables.parent)
@@ -161,6 +164,7 @@ def test_the_answer_is_computed_from_the_trainings(places, tables, write_results
     assert "and 120 steps" in cytoplasm and "reaches this with **20 annotated images**" in cytoplasm
     assert "from random weights: missed**, difference -0.1" in cytoplasm
     assert "with 64 annotated images and 480 steps" in section and "The starter does not reach this" in section
+    assert "After 480 steps from the starter too, 10 annotated images: difference +0.01" in section
     assert "](images/starter_curve.svg)" in section and "[Markdown" not in section
     assert (
         "`python benchmarks/starter_curve.py train segmentation_wbc_2 --starts random --images 64 --steps 480`"
