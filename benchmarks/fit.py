@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/fit.py segmentation_wbc_2 --torch-python /path/to/other/bin/python
 
-Both test the epoch with the lowest validation loss. wbcstudy can be run in several precisions.
+Both test the epoch with the lowest validation loss. wbcstudy can be run in several precisions. The two U-Nets are not
+the same in everything; `--like-pytorch` trains ours with the settings of PyTorch's, see `make_like_pytorch`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ import pandas as pd
 from machine import RESULTS, describe_machine, write_table
 
 HERE = Path(__file__).parent
+LIKE_PYTORCH = "ours with PyTorch's settings"
+# As in torch_side.py, which runs in another Python.
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def main() -> None:
@@ -41,6 +45,7 @@ def main() -> None:
     parser.add_argument("--torch-python", help="Python with torch and segmentation-models-pytorch")
     parser.add_argument("--torch-precisions", nargs="+", default=["bfloat16"])
     parser.add_argument("--torch-only", action="store_true")
+    parser.add_argument("--like-pytorch", action="store_true", help="train ours with the settings of PyTorch's")
     parser.add_argument("--threads", type=int, help="threads per training; default: all cores")
     parser.add_argument(
         "--together",
@@ -61,7 +66,8 @@ def main() -> None:
             study="benchmark", dataset=args.dataset, encoder=args.encoder, image_size=args.size, epochs=args.epochs,
             patience=args.epochs, seed=seed, dropout=args.dropout,
         )  # fmt: skip
-        fits = [] if args.torch_only else [partial(call_ours, config, precision) for precision in args.precisions]
+        kind = LIKE_PYTORCH if args.like_pytorch else "ours"
+        fits = [] if args.torch_only else [partial(call_ours, config, precision, kind) for precision in args.precisions]
         if args.torch_python:
             fits += [partial(fit_torch, config, precision, args.torch_python) for precision in args.torch_precisions]
         with ThreadPoolExecutor(len(fits) if args.together else 1) as pool:
@@ -122,15 +128,15 @@ def compare(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
-def call_ours(config, precision: str) -> dict:
+def call_ours(config, precision: str, kind: str) -> dict:
     """Train in a separate process, as a study does."""
     code = "import sys; sys.path.insert(0, sys.argv[1]); import fit; fit.fit_ours(*sys.argv[2:])"
-    command = [sys.executable, "-c", code, str(HERE), config.model_dump_json(), precision]
+    command = [sys.executable, "-c", code, str(HERE), config.model_dump_json(), precision, kind]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def fit_ours(settings: str, precision: str) -> None:
+def fit_ours(settings: str, precision: str, kind: str) -> None:
     from wbcstudy.config import RunConfig
     from wbcstudy.nets.backend import resolve_precision, start_training
     from wbcstudy.nets.cost import peak_memory_mb
@@ -144,13 +150,47 @@ def fit_ours(settings: str, precision: str) -> None:
     training, validation, test = read_parts(config)
     with tempfile.TemporaryDirectory() as folder:
         model = build_unet(config)
+        if kind == LIKE_PYTORCH:
+            make_like_pytorch(model, training, validation)
         start = time.perf_counter()
         train(model, training, validation, config, RunFolder(Path(folder)), lambda line: print(line, file=sys.stderr))
         seconds = time.perf_counter() - start
         predicted = predict_masks(model, test)
     library = f"tensorflow {importlib.metadata.version('tensorflow')}"
     used = resolve_precision(precision)
-    print(json.dumps(describe("ours", config, used, seconds, test, predicted, peak_memory_mb(), library)))
+    print(json.dumps(describe(kind, config, used, seconds, test, predicted, peak_memory_mb(), library)))
+
+
+def make_like_pytorch(model, *parts) -> None:
+    """Give a network and its images the settings of `torch_side.py`.
+
+    One label for each pixel instead of the labels' shares; images normalised by fixed means and spreads instead of
+    those of the batch (the first layer of segmentation_models' ResNets); 1e-5 instead of 1e-3 or 2e-5 in batch norms;
+    1e-8 instead of 1e-7 in Adam.
+    """
+    from wbcstudy.data.arrays import majority
+    from wbcstudy.nets import training
+    from wbcstudy.nets.backend import load_keras
+    from wbcstudy.nets.fast_layers import fast_adam
+
+    for part in parts:
+        labels = majority(part.shares)
+        for channel in range(part.shares.shape[-1]):
+            part.shares[..., channel] = 255 * (labels == channel + 1)
+    for layer in model.layers:
+        if isinstance(layer, load_keras().layers.BatchNormalization):
+            layer.epsilon = 1e-5
+        if layer.name == "bn_data":
+            layer.trainable = False
+            layer.moving_mean.assign(MEAN)
+            layer.moving_variance.assign(np.square(STD))
+
+    def build_adam(learning_rate):
+        adam = fast_adam(learning_rate)
+        adam.epsilon = 1e-8
+        return adam
+
+    training.fast_adam = build_adam
 
 
 def fit_torch(config, precision: str, python: str) -> dict:

@@ -42,6 +42,7 @@ from wbcstudy.inference.applying import STAINS
 from wbcstudy.inference.find_scale import FoundScale, find_scale, pick_evenly, share_scale
 from wbcstudy.inference.image import predict_with, segment_image
 from wbcstudy.inference.network import Network, load_network
+from wbcstudy.inference.tiling import Way
 from wbcstudy.registry import METHODS
 from wbcstudy.scoring.evaluation import score_masks, summarise
 from wbcstudy.scoring.intervals import mean_interval
@@ -56,7 +57,7 @@ PIXEL_SIZES = (0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25)
 _FIELD_UM = 32.0
 _CLOSE = 0.15
 # Scales that are given to real images, and how much less Dice than that of the best one is nearly as good.
-GIVEN_SCALES = tuple(round(1.12**step, 2) for step in range(-6, 14))
+GIVEN_SCALES = tuple(round(1.12**step, 2) for step in range(-6, 9))
 _NEARLY = 0.01
 
 
@@ -168,7 +169,8 @@ def measure_real_scales(options: argparse.Namespace) -> None:
         dataset = load_dataset(given)
         cases = pick_evenly(pick_cases(dataset, options.part, options.split), options.images)
         read = [read_case(dataset, case) for case in cases]
-        dice = np.array([_mean_cell_dice(network, read, [scale] * len(read)) for scale in GIVEN_SCALES])
+        # "auto" shows images of about the size of training images as a whole, alike at all scales near it.
+        dice = np.array([_mean_cell_dice(network, read, [scale] * len(read), "tiles") for scale in GIVEN_SCALES])
         nearly = [scale for scale, value in zip(GIVEN_SCALES, dice, strict=True) if value >= dice.max() - _NEARLY]
         best = GIVEN_SCALES[int(dice.argmax())]
         found = [find_scale([image], network) for image, _ in read]
@@ -190,11 +192,11 @@ def measure_real_scales(options: argparse.Namespace) -> None:
 
 
 def _mean_cell_dice(
-    network: Network, read: Sequence[tuple[np.ndarray, np.ndarray]], scales: Sequence[float]
+    network: Network, read: Sequence[tuple[np.ndarray, np.ndarray]], scales: Sequence[float], way: Way = "auto"
 ) -> float:
     """Return the mean Dice of the cells of images and their masks, with one scale for each image."""
     masks = [
-        predict_with(image, network, scale=scale)[1].probabilities.argmax(axis=2).astype(np.uint8)
+        predict_with(image, network, way, scale=scale)[1].probabilities.argmax(axis=2).astype(np.uint8)
         for (image, _), scale in zip(read, scales, strict=True)
     ]
     names = [str(number) for number in range(len(read))]

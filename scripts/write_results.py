@@ -458,7 +458,7 @@ def _real_scales_table(reference: Path) -> str:
     heads += ["Dice, best scale", "Dice, found together", "Dice, single images"]
     text = (
         "The pixel size of these datasets is not known. Here the scale with the highest mean Dice of the cells stands "
-        "for the right one; given scales from 0.5 to 4.4 were tried. Scales within 0.01 of its Dice are nearly as "
+        "for the right one; given scales from 0.5 to 2.5 were tried. Scales within 0.01 of its Dice are nearly as "
         "good: where that range is wide, the images do not show which scale is right. The last columns have the mean "
         "Dice of the cells: with the best scale for all images, with the scale found in several of them together, and "
         "with the scale found in each image alone, as for `wbcstudy segment` with one image:"

@@ -71,7 +71,9 @@ def test_found_scales_are_compared_with_the_best_given_one(dataset, tmp_path, mo
     monkeypatch.setattr(measure_starter, "GIVEN_SCALES", (0.5, 1.0, 2.0))
     dice = {0.5: 0.7, 1.0: 0.9, 2.0: 0.895, 1.1: 0.86, 1.3: 0.88}
 
-    def mean_dice(network, read, scales):
+    def mean_dice(network, read, scales, way="auto"):
+        # Given scales have to count for images of the training images' size, too.
+        assert (way == "tiles") == (scales == [scales[0]] * 3 and scales[0] in measure_starter.GIVEN_SCALES)
         return np.mean([dice[scale] for scale in scales])
 
     monkeypatch.setattr(measure_starter, "_mean_cell_dice", mean_dice)
