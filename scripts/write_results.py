@@ -447,21 +447,22 @@ def _real_scales_table(reference: Path) -> str:
             f"{row.best:g}",
             f"{row.nearly_from:g} to {row.nearly_to:g}",
             f"{row.together:g}",
-            f"{row.nearly:.1%}",
             f"{row.close:.1%}",
             *(f"{dice:.3f}" if pd.notna(dice) else "-" for dice in (row.dice_mean, row.dice_together, row.dice_single)),
         ]
         for row in pd.read_csv(path).itertuples()
     ]
     heads = ["images of", "network", "number", "best scale", "nearly as good", "found together"]
-    heads += ["single images: nearly as good", "single images: within 15 % of the best"]
+    heads += ["single images within 15 % of the best"]
     heads += ["Dice, best scale", "Dice, found together", "Dice, single images"]
     text = (
         "The pixel size of these datasets is not known. Here the scale with the highest mean Dice of the cells stands "
         "for the right one; given scales from 0.5 to 2.5 were tried. Scales within 0.01 of its Dice are nearly as "
         "good: where that range is wide, the images do not show which scale is right. The last columns have the mean "
         "Dice of the cells: with the best scale for all images, with the scale found in several of them together, and "
-        "with the scale found in each image alone, as for `wbcstudy segment` with one image:"
+        "with the scale found in each image alone, as for `wbcstudy segment` with one image. Given scales are applied "
+        "in tiles; found ones as `wbcstudy segment` does, which shows an image of about the size of a training image "
+        "as a whole:"
     )
     return text + "\n\n" + _markdown_table(heads, rows)
 
