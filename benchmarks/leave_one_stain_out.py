@@ -34,13 +34,12 @@ import pandas as pd
 
 from wbcstudy.config import StudyConfig
 from wbcstudy.config_io import seal_record, write_yaml
-from wbcstudy.data.datasets import Dataset, load_dataset
+from wbcstudy.data.datasets import Dataset
 from wbcstudy.data.duplicates import load_or_find_duplicates
 from wbcstudy.data.records import Split
 from wbcstudy.data.splits import SETTINGS as SPLIT_SETTINGS
 from wbcstudy.data.splits import draw_cases
 from wbcstudy.data.synthetic.domains import DOMAINS
-from wbcstudy.data.synthetic.varied import write_varied_dataset
 from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, data_folder, outputs_folder, project_root
 from wbcstudy.inference.starter_file import LARGEST_BYTES, pack_starter
@@ -52,7 +51,7 @@ from wbcstudy.scoring.intervals import mean_interval
 from wbcstudy.scoring.selection import TABLE_REGIONS
 from wbcstudy.scoring.statistics import paired_differences
 from wbcstudy.study.run import run_study
-from wbcstudy.study.starter import TRAINING
+from wbcstudy.study.starter import TRAINING, draw_smears
 
 NAME = "leave_one_stain_out"
 TABLES = project_root() / "outputs" / "reference" / NAME
@@ -112,12 +111,10 @@ def write_split(study: StudyFolder, dataset: Dataset, config: StudyConfig) -> No
 def train_all(options: argparse.Namespace) -> int:
     """Draw the smears and run the study of a size."""
     folder = data_folder() / NAME
-    if not (folder / "dataset.yaml").is_file():
-        print(f"Drawing {CASES} smears in {folder} ...", flush=True)
-        write_varied_dataset(folder, cases=CASES, seed=SEED, name=NAME)
+    dataset = draw_smears(folder, CASES, SEED, tuple(DOMAINS), NAME)
     config = make_settings(options.size, options.encoders, folder)
     params = outputs_folder() / f"{config.name}.yaml"
-    write_split(StudyFolder.of(config.name), load_dataset(config.dataset), config)
+    write_split(StudyFolder.of(config.name), dataset, config)
     write_yaml(config, params)
     return run_study(params, jobs=1)
 

@@ -21,6 +21,12 @@ def fit(monkeypatch):
         sys.modules.pop(name, None)
 
 
+def test_images_are_normalised_by_the_same_numbers(fit):
+    # torch_side.py runs in another Python, and cannot import them.
+    text = Path(fit.__file__).with_name("torch_side.py").read_text(encoding="utf-8")
+    assert f"MEAN, STD = {fit.MEAN}, {fit.STD}\n" in text
+
+
 def test_ours_gets_the_settings_of_pytorch(fit, monkeypatch):
     monkeypatch.setattr(training, "fast_adam", training.fast_adam)
     model = build_unet(RunConfig(encoder="resnet18", image_size=32, precision="float32"))

@@ -49,9 +49,33 @@ def test_smears_of_another_version_are_not_used(places, monkeypatch):
         build_starter(out=places / "starter.zip", show=lambda line: None, **TINY)
     original = varied.photograph
     monkeypatch.setattr(varied, "photograph", lambda *args: original(*args) // 2)
-    with pytest.raises(StudyError, match="another version of wbcstudy drew: rapid0000 is different") as error:
+    with pytest.raises(StudyError, match="has smears that another version of wbcstudy drew") as error:
         build_starter(out=places / "starter.zip", show=lambda line: None, **TINY)
     assert str(places / "outputs") in error.value.fix and not (places / "starter.zip").exists()
+
+
+def test_a_finished_network_of_other_smears_is_not_used(places, monkeypatch):
+    """Someone may delete the smears and keep the study."""
+
+    def train(params, **_):
+        write_colour_run(places / "outputs", read_study(params).name, trained=192)
+        return 0
+
+    monkeypatch.setattr(starter, "run_study", train)
+    monkeypatch.setattr(starter, "calibrate", lambda run, config: 1.0)
+    monkeypatch.setattr(starter, "_describe_dice", lambda record: "")
+    build_starter(out=places / "starter.zip", show=lambda line: None, **TINY)
+    (places / "starter.zip").unlink()
+    original = starter.load_run
+
+    def load_older(folder, **options):
+        run = original(folder, **options)
+        return SimpleNamespace(record=run.record | {"dataset": {"fingerprint": "0" * 64}})
+
+    monkeypatch.setattr(starter, "load_run", load_older)
+    with pytest.raises(StudyError, match="was trained on smears that another version of wbcstudy drew"):
+        build_starter(out=places / "starter.zip", show=lambda line: None, **TINY)
+    assert not (places / "starter.zip").exists()
 
 
 def test_a_training_that_did_not_finish_is_an_error(places, monkeypatch):

@@ -172,7 +172,8 @@ def sum_images_first(network) -> None:
     A ResNet has a batch norm of the images before its first convolution. Only its offset is trained, whose gradient is
     the sum of the convolution's input gradient over all images and pixels. Since a convolution is linear, the gradient
     is computed for the sum of the images, which takes as long as for one image, and divided among the images. With
-    several threads it is two sums, of every second image: oneDNN takes six times as long for one image as for two.
+    several threads it is two sums, of every second image: for one image, oneDNN took five times as long as for two
+    (benchmarks/notes.md).
 
     Args:
         network: keras.Model; changed in place. Not changed if other weights are trained before a convolution.

@@ -10,7 +10,7 @@ import numpy as np
 from wbcstudy.config import RunConfig, StudyConfig
 from wbcstudy.config_io import write_yaml
 from wbcstudy.data.arrays import read_cases
-from wbcstudy.data.datasets import load_dataset, read_case
+from wbcstudy.data.datasets import Dataset, load_dataset, read_case
 from wbcstudy.data.records import read_split
 from wbcstudy.data.synthetic.domains import DOMAINS
 from wbcstudy.data.synthetic.varied import PIXEL_SIZE_UM, draw_case, write_varied_dataset
@@ -83,16 +83,12 @@ def build_starter(
         The file.
 
     Raises:
-        StudyError: a setting cannot be used, the smears in the folder were drawn by another version, the training
-            failed, or the file would be too large.
+        StudyError: a setting cannot be used, smears or network are those of another version, the training failed, or
+            the file would be too large.
     """
     name = f"starter-{encoder}-{image_size}px-{cases}-{'-'.join(domains)}-seed{seed}"
     folder = data_folder() / name
-    if not (folder / "dataset.yaml").is_file():
-        show(f"Drawing {cases} smears in {folder} ...")
-        write_varied_dataset(folder, cases=cases, seed=seed, domains=domains, name="starter")
-    else:
-        _check_smears(folder, cases, seed, domains)
+    dataset = draw_smears(folder, cases, seed, domains, name="starter", show=show)
     config = StudyConfig(
         **TRAINING,
         name=name,
@@ -110,7 +106,11 @@ def build_starter(
     write_yaml(config, params)
     (wanted,) = config.runs()
     run = StudyFolder.of(name).run(wanted.name)
-    if run.read_status() != "complete" and run_study(params, jobs=1, show=show):
+    if run.read_status() == "complete":
+        trained_on = (load_run(run).record.get("dataset") or {}).get("fingerprint")
+        if trained_on not in (None, dataset.fingerprint):
+            raise _other_version(folder, f"{run.path} was trained on smears")
+    elif run_study(params, jobs=1, show=show):
         raise StudyError(
             f"The training of the starter did not finish ({run.path}).",
             expected="a finished training",
@@ -133,17 +133,40 @@ def build_starter(
     return pack_starter(run.path, out or own_starter(), temperature, card)
 
 
-def _check_smears(folder: Path, cases: int, seed: int, domains: Sequence[str]) -> None:
-    dataset = load_dataset(str(folder / "dataset.yaml"))
+def draw_smears(
+    folder: Path, cases: int, seed: int, domains: Sequence[str], name: str, show: Callable[[str], None] = print
+) -> Dataset:
+    """Draw smears in a folder, or take those that an earlier call of the same version drew there.
+
+    Args:
+        folder: named by all that decides about the smears; studies of them have its name.
+        cases: as in `write_varied_dataset`, as the next three.
+        seed: 0 or more.
+        domains: stains of the smears.
+        name: name of the dataset.
+        show: called with a line before smears are drawn.
+
+    Raises:
+        StudyError: the folder has smears of another version.
+    """
+    if not (folder / "dataset.yaml").is_file():
+        show(f"Drawing {cases} smears in {folder} ...")
+        write_varied_dataset(folder, cases=cases, seed=seed, domains=domains, name=name)
+        return load_dataset(folder)
+    dataset = load_dataset(folder)
     for index in range(min(cases, _COMPARED * len(domains))):
         case_id, smear = draw_case(index, seed, domains)
-        image, _ = read_case(dataset, dataset.case(case_id))
-        if not np.array_equal(image, smear.image):
-            raise StudyError(
-                f"{folder} has smears that another version of wbcstudy drew: {case_id} is different.",
-                expected="smears of this version",
-                fix=f"Delete this folder and {outputs_folder() / folder.name}, and run the command again.",
-            )
+        if not np.array_equal(read_case(dataset, dataset.case(case_id))[0], smear.image):
+            raise _other_version(folder, f"{folder} has smears")
+    return dataset
+
+
+def _other_version(folder: Path, fact: str) -> StudyError:
+    return StudyError(
+        f"{fact} that another version of wbcstudy drew.",
+        expected="smears of this version",
+        fix=f"Delete {folder} and its studies ({outputs_folder() / folder.name}*), and run the command again.",
+    )
 
 
 def _describe_dice(record: RunRecord) -> str:
