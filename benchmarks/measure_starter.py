@@ -55,7 +55,7 @@ _FITTED = 40
 # Pixel sizes of the drawn fields in µm, and the side of a field: about that of a public image.
 PIXEL_SIZES = (0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25)
 _FIELD_UM = 32.0
-_CLOSE = 0.15
+CLOSE = 0.15
 # Scales that are given to real images, and how much less Dice than that of the best one is nearly as good.
 GIVEN_SCALES = tuple(round(1.12**step, 2) for step in range(-6, 9))
 _NEARLY = 0.01
@@ -129,7 +129,7 @@ def measure_scores(options: argparse.Namespace) -> None:
             row |= {"dice_low": interval.low, "dice_high": interval.high} | facts
             rows.append(row)
             print(row, flush=True)
-    _write("scores", rows, ["network", "dataset", "part", "stain", "region"])
+    write_rows("scores", rows, ["network", "dataset", "part", "stain", "region"])
 
 
 def measure_scales(options: argparse.Namespace) -> None:
@@ -148,12 +148,12 @@ def measure_scales(options: argparse.Namespace) -> None:
                 continue
             found = find_scale([smear.image], network)
             errors.append(abs(np.log(found.scale * pixel_um / trained)) if found else np.inf)
-        close = np.asarray(errors) <= np.log(1 + _CLOSE)
+        close = np.asarray(errors) <= np.log(1 + CLOSE)
         row = {"network": options.name or options.source, "pixel_um": pixel_um, "fields": len(errors)}
         row |= {"close": round(float(close.mean()), 3), "not_found": int(np.isinf(errors).sum())}
         rows.append(row)
         print(row, flush=True)
-    _write("scales", rows, ["network", "pixel_um"])
+    write_rows("scales", rows, ["network", "pixel_um"])
 
 
 def measure_real_scales(options: argparse.Namespace) -> None:
@@ -183,12 +183,12 @@ def measure_real_scales(options: argparse.Namespace) -> None:
         own = [one.scale if one else 1.0 for one in found]
         row["dice_together"] = _mean_cell_dice(network, read, [together.scale if together else 1.0] * len(read))
         row["dice_single"] = _mean_cell_dice(network, read, own)
-        row |= {"close": round(float((errors <= np.log(1 + _CLOSE)).mean()), 3)}
+        row |= {"close": round(float((errors <= np.log(1 + CLOSE)).mean()), 3)}
         good = [one is not None and min(nearly) <= one.scale <= max(nearly) for one in found]
         row |= {"nearly": round(float(np.mean(good)), 3), "not_found": int(np.isinf(errors).sum())}
         rows.append(row)
         print(row, flush=True)
-    _write("real_scales", rows, ["network", "dataset"])
+    write_rows("real_scales", rows, ["network", "dataset"])
 
 
 def _mean_cell_dice(
@@ -249,14 +249,14 @@ def measure_doubts(options: argparse.Namespace) -> None:
         add(dataset.name, images, find_scale(pick_evenly(images), network))
     for kind, images in odd_images(options.fields).items():
         add(kind, images, None)
-    _write("doubts", rows, ["network", "images_of"])
+    write_rows("doubts", rows, ["network", "images_of"])
 
 
 def _doubts(image: np.ndarray, network: Network, shared) -> tuple[str, ...]:
     return segment_image(image, network, scale=shared).doubts
 
 
-def _write(name: str, rows: list[dict], keys: list[str]) -> None:
+def write_rows(name: str, rows: list[dict], keys: list[str]) -> None:
     path = TABLES / f"{name}.csv"
     frame = pd.DataFrame(rows)
     if path.is_file():

@@ -381,6 +381,8 @@ def starter_section(reference: Path) -> str:
         path = reference / "starter" / f"{command}.csv"
         if path.exists() and PRESENT_STARTER in set(pd.read_csv(path)["network"]):
             commands.append(f"python benchmarks/measure_starter.py {command} starter{public} --name {PRESENT_STARTER}")
+    if (reference / "starter" / "cell_sizes.csv").exists():
+        commands.append(f"python benchmarks/cell_sizes.py{both} bcisc/dataset.yaml")
     after = [_scales_table(reference), _real_scales_table(reference), _doubts_table(reference)]
     after.append("For BCISC, see the beginning of `benchmarks/measure_starter.py`.")
     after = "\n\n".join(part for part in after if part)
@@ -464,7 +466,25 @@ def _real_scales_table(reference: Path) -> str:
         "in tiles; found ones as `wbcstudy segment` does, which shows an image of about the size of a training image "
         "as a whole:"
     )
-    return text + "\n\n" + _markdown_table(heads, rows)
+    return text + "\n\n" + _markdown_table(heads, rows) + _cell_sizes_text(reference)
+
+
+def _cell_sizes_text(reference: Path) -> str:
+    path = reference / "starter" / "cell_sizes.csv"
+    if not path.exists():
+        return ""
+    shares = [
+        f"{_dataset_title(row.dataset)} {row.close:.0%} and {row.close_with_type:.0%}"
+        for row in pd.read_csv(path).itertuples()
+    ]
+    return (
+        "\n\nA single image of these datasets shows one white cell, and white cells differ in size. With the cell's "
+        "outline by the expert and the usual size that suits a dataset best, the scale would be within 15 % for this "
+        "share of single images, and with the usual size of each cell type, if the type were known, for the second "
+        f"one: {'; '.join(shares)} (`python benchmarks/cell_sizes.py`). These are upper bounds for rules that use "
+        "only the size of the white cell, if all images of a dataset have the same pixel size. Several images "
+        "together show the scale better."
+    )
 
 
 def _doubts_table(reference: Path) -> str:

@@ -54,7 +54,9 @@ def test_scores_are_those_of_segment(dataset, tmp_path):
 def test_a_row_of_the_same_network_and_dataset_is_replaced(monkeypatch, tmp_path):
     monkeypatch.setattr(measure_starter, "TABLES", tmp_path)
     for dice in (0.5, 0.6):
-        measure_starter._write("scores", [{"network": "a", "dice": dice}, {"network": "b", "dice": 0.1}], ["network"])
+        measure_starter.write_rows(
+            "scores", [{"network": "a", "dice": dice}, {"network": "b", "dice": 0.1}], ["network"]
+        )
     assert pd.read_csv(tmp_path / "scores.csv")["dice"].tolist() == [0.6, 0.1]
 
 
