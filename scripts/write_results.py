@@ -473,17 +473,15 @@ def _cell_sizes_text(reference: Path) -> str:
     path = reference / "starter" / "cell_sizes.csv"
     if not path.exists():
         return ""
-    shares = [
-        f"{_dataset_title(row.dataset)} {row.close:.0%} and {row.close_with_type:.0%}"
-        for row in pd.read_csv(path).itertuples()
-    ]
+    rows = list(pd.read_csv(path).itertuples())
+    one = ", ".join(f"{row.close:.0%} of {_dataset_title(row.dataset)}" for row in rows)
+    typed = ", ".join(f"{row.close_with_type:.0%} of {_dataset_title(row.dataset)}" for row in rows)
     return (
-        "\n\nA single image of these datasets shows one white cell, and white cells differ in size. With the cell's "
-        "outline by the expert and the usual size that suits a dataset best, the scale would be within 15 % for this "
-        "share of single images, and with the usual size of each cell type, if the type were known, for the second "
-        f"one: {'; '.join(shares)} (`python benchmarks/cell_sizes.py`). These are upper bounds for rules that use "
-        "only the size of the white cell, if all images of a dataset have the same pixel size. Several images "
-        "together show the scale better."
+        "\n\nMost of these images show one white cell, and white cells differ in size. Even with the expert's outline "
+        f"of the cell, a rule that assumes one size for all white cells is within 15 % for {one}. With one size for "
+        f"each cell type, and the type known, it is for {typed}. These are upper bounds for rules by the size of the "
+        "white cell: the sizes are those that suit the images best, and all images of a dataset are taken to have the "
+        "same pixel size (`python benchmarks/cell_sizes.py`)."
     )
 
 
