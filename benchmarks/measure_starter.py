@@ -37,6 +37,7 @@ from wbcstudy.data.datasets import Case, Dataset, load_dataset, read_case
 from wbcstudy.data.records import read_split
 from wbcstudy.data.synthetic.domains import DOMAINS
 from wbcstudy.data.synthetic.varied import make_varied_smear
+from wbcstudy.errors import StudyError
 from wbcstudy.files import atomic_write, project_root
 from wbcstudy.inference.applying import STAINS
 from wbcstudy.inference.find_scale import FoundScale, find_scale, pick_evenly, share_scale
@@ -48,7 +49,7 @@ from wbcstudy.scoring.evaluation import score_masks, summarise
 from wbcstudy.scoring.intervals import mean_interval
 
 TABLES = project_root() / "outputs" / "reference" / "starter"
-PARTS = ("all", "even", "odd")
+PARTS = ("all", "even", "odd", "test")
 _FIRST_SEED = 70_000
 # Drawn smears that an earlier method is fitted to.
 _FITTED = 40
@@ -62,13 +63,23 @@ _NEARLY = 0.01
 
 
 def pick_cases(dataset: Dataset, part: str, split: Path | None) -> list[Case]:
-    """Return the cases of a part: every second one of each cell type, or those not in the test set of a split."""
+    """Return the cases of a part: every second one of each cell type, or those of the test set of a split, or the rest.
+
+    Raises:
+        StudyError: "test" without a split.
+    """
     cases = sorted(dataset.cases, key=lambda case: (str(case.cell_type), case.case_id))
     if split is not None:
         folds, _ = read_split(split)
         test = set(folds[0].test)
-        cases = [case for case in cases if case.case_id not in test]
-    if part == "all":
+        cases = [case for case in cases if (case.case_id in test) == (part == "test")]
+    elif part == "test":
+        raise StudyError(
+            "--part test without --split.",
+            expected="the split whose test cases count",
+            fix="Add --split, for example outputs/reference/segmentation_wbc_1/split.json.",
+        )
+    if part in ("all", "test"):
         return cases
     chosen, seen = [], {}
     for case in cases:
@@ -119,7 +130,7 @@ def measure_scores(options: argparse.Namespace) -> None:
         dataset = load_dataset(given)
         cases = pick_cases(dataset, options.part, options.split)
         frame, facts = score(options.source, dataset, cases, options.stain)
-        part = "without_test" if options.split else options.part
+        part = "without_test" if options.split and options.part != "test" else options.part
         for region, values in summarise(frame).items():
             if options.region and region not in options.region:
                 continue
@@ -274,8 +285,12 @@ def main() -> None:
     parser.add_argument("source", help="a network as for `segment --model`, or an earlier method")
     parser.add_argument("datasets", nargs="*", help="names or dataset.yaml files")
     parser.add_argument("--name", help="name in the table; default: the network's")
-    parser.add_argument("--part", choices=PARTS, default="all", help="every second case of each cell type")
-    parser.add_argument("--split", type=Path, help="split.json: leave out its test cases")
+    parser.add_argument(
+        "--part", choices=PARTS, default="all", help="every second case of each cell type, or test cases of --split"
+    )
+    parser.add_argument(
+        "--split", type=Path, help="split.json: leave out its test cases, or score only these with --part test"
+    )
     parser.add_argument("--stain", choices=STAINS, default="auto")
     parser.add_argument("--region", action="append", help="only this region; may be repeated")
     parser.add_argument("--images", type=int, default=100, help="most real images of a dataset for `real_scales`")

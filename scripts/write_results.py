@@ -76,6 +76,7 @@ STARTER_PARTS = {
     "even": "half for choices",
     "odd": "held-out half",
     "without_test": "without test images",
+    "test": "test images",
 }
 # Drawn images of another domain in benchmarks/measure_starter.py.
 DOUBTFUL = {"text": "text", "tissue": "like tissue", "empty": "empty fields", "inverted": "inverted smears"}

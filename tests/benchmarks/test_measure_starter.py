@@ -11,6 +11,7 @@ from benchmarks import measure_starter
 from tests.helpers.colour_run import write_colour_run
 from wbcstudy.data.datasets import load_dataset, read_case
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
+from wbcstudy.errors import StudyError
 from wbcstudy.inference.find_scale import FoundScale
 from wbcstudy.inference.image import segment_image
 
@@ -30,13 +31,17 @@ def test_the_halves_share_no_case_and_have_every_cell_type(dataset):
         assert counts[0] - counts[1] in (0, 1)
 
 
-def test_test_cases_of_a_split_are_left_out(dataset, tmp_path):
+def test_test_cases_of_a_split_are_left_out_or_counted_alone(dataset, tmp_path):
     ids = [case.case_id for case in dataset.cases]
     fold = {"train": ids[:6], "validation": ids[6:8], "test": ids[8:]}
     record = {"dataset": "cells", "settings": {}, "folds": [fold]}
     (tmp_path / "split.json").write_text(json.dumps(record))
     chosen = measure_starter.pick_cases(dataset, "all", tmp_path / "split.json")
     assert {case.case_id for case in chosen} == set(ids[:8])
+    chosen = measure_starter.pick_cases(dataset, "test", tmp_path / "split.json")
+    assert {case.case_id for case in chosen} == set(ids[8:])
+    with pytest.raises(StudyError, match="--part test without --split"):
+        measure_starter.pick_cases(dataset, "test", None)
 
 
 def test_scores_are_those_of_segment(dataset, tmp_path):
