@@ -351,9 +351,9 @@ def starter_section(reference: Path) -> str:
         "Candidates 1 and 2 are one network with MobileNet. Candidate 1 found the scale by white cells only (commit "
         "28e10b6), candidate 2 by red and white cells (commit 70f8065). Candidate 3 is a network with ResNet-18, "
         "trained on smears with more kinds of eosinophils (commit 0f8c305). Candidate 4, the present one, was trained "
-        "on twice as many smears, which also have dark borders, lateral colour, less contrast between nucleus and "
-        "cytoplasm, and more eosinophils; it predicts the mean over eight positions of the image. On the images for "
-        "design choices each has a higher pooled Dice than the one before; two further networks without all of these "
+        "on twice as many smears, which also have dark borders, colour fringes, less contrast between nucleus and "
+        "cytoplasm, and more eosinophils; it predicts the mean over eight orientations of the image. On the images for "
+        "design choices none has a lower pooled Dice than the one before; two further networks without all of these "
         "changes, one of them with 2,400 smears, were lower there and not scored on others. Each candidate was scored "
         "once on Dataset 2, the test images of Dataset 1 and the held-out half of BCISC. What is drawn was widened "
         "after errors in training images of Dataset 1, so this is not an unseen laboratory for candidates 3 and 4. "
@@ -385,7 +385,10 @@ def starter_section(reference: Path) -> str:
     if (reference / "starter" / "cell_sizes.csv").exists():
         commands.append(f"python benchmarks/cell_sizes.py{both} bcisc/dataset.yaml")
     after = [_scales_table(reference), _real_scales_table(reference), _doubts_table(reference)]
-    after.append("For BCISC, see the beginning of `benchmarks/measure_starter.py`.")
+    after.append(
+        "For BCISC, and the options for parts of a dataset, regions and stains, see `benchmarks/measure_starter.py`; "
+        "earlier candidates were measured with the code of their commit."
+    )
     after = "\n\n".join(part for part in after if part)
     return _section("Without annotations: the starter", texts, heads, rows, studies, *commands, after=after)
 
@@ -428,11 +431,12 @@ def _scales_table(reference: Path) -> str:
     table = pd.read_csv(path)
     sizes = sorted(set(table["pixel_um"]))
     rows = []
+    fields = " or ".join(map(str, sorted(set(table["fields"]))))
     for network, part in table.groupby("network"):
         close = part.set_index("pixel_um")["close"]
         rows.append([_starter_row_title(network), *(f"{close[size]:.1%}" for size in sizes)])
     text = (
-        f"Share of single drawn fields of 32 µm ({part['fields'].iloc[0]} of each size) whose scale is found within "
+        f"Share of single drawn fields of 32 µm ({fields} of each size) whose scale is found within "
         "15 %, by the size of a pixel:"
     )
     return text + "\n\n" + _markdown_table(["", *(f"{size:g} µm" for size in sizes)], rows)
@@ -584,18 +588,21 @@ def curve_sentences(curve: pd.DataFrame, differences: pd.DataFrame) -> list[str]
     for (dataset, region, steps), every in differences.groupby(["dataset", "region", "goal_steps"], sort=False):
         part = every[every["steps"].isin((0, usual))].sort_values("images")
         most = int(part["goal_images"].iloc[0])
-        goal = curve.query("dataset == @dataset and region == @region and steps == @steps and images == @most")
-        goal = goal.loc[goal["start"] == "random", "dice_mean"].iloc[0]
+        random = curve.query("dataset == @dataset and region == @region and steps == @steps and start == 'random'")
+        random = random.set_index("images")["dice_mean"]
+        goal, highest = random[most], random.idxmax()
         reached = part[part["difference"] >= 0]
         shown = (reached if len(reached) else part.tail(1)).iloc[0]
         images = f"{shown['images']:.0f} annotated images"
         gain = f"difference {_signed(shown)}"
         start = (
             f"{_title(dataset)}, {region}: with {most} annotated images and {steps} steps, random weights reach a mean "
-            f"Dice of {goal:.3f}."
+            f"Dice of {goal:.3f}{f' (with {highest} images {random[highest]:.3f})' if highest != most else ''}."
         )
         if not len(reached):
-            sentences.append(f"{start} The starter does not reach this; with {images}, {gain}.")
+            trained = f"{usual} steps from the starter"
+            unsure = "; the interval includes higher scores" if shown["high"] > 0 else ""
+            sentences.append(f"{start} With {images} and {trained}, the mean is lower: {gain}{unsure}.")
         else:
             unsure = "; the interval includes lower scores" if shown["low"] < 0 else ""
             sentences.append(f"{start} The starter reaches this with **{images}**: {gain}{unsure}.")
@@ -667,7 +674,7 @@ def stains_section(reference: Path) -> str:
     elif len(equal):
         rule += f" None that is cheaper is equivalent. Choice: **{_candidate_title(chosen)}**."
     else:
-        rule += " No other one is equivalent, so that it is the choice."
+        rule += " No other candidate is equivalent, so it was chosen."
     if best.get("half_mb", 0) > 20:
         rule += (
             f" In half precision, its file would have {best['half_mb']:.0f} MB. Storing kernels in eight bits was "
@@ -688,7 +695,7 @@ def stains_section(reference: Path) -> str:
         f"the smears ({count(int(first['seeds']), 'seed')}; smears and code of commit {first['commit']}). {rule}",
         "Mean Dice, each stain with the same weight; by stain with the 95 % interval over its smears. Differences have "
         "simultaneous intervals over the smears of all stains and both regions, for these trainings. A smear without "
-        "white cells counts as 0 where a network has found some, and is left out otherwise. Size: the packed file, in "
+        "white cells counts as 0 if the network finds any, and is left out otherwise. Size: the packed file, in "
         "half precision, or with kernels in eight bits where that needs more than 20 MB. Multiply-adds in millions an "
         "image. Time: mean training time in s, one core of "
         f"{join_words(sorted(set(candidates['processor'])))}.",

@@ -35,7 +35,7 @@ _PixelOption = Annotated[
     typer.Option(
         parser=read_number,
         metavar="NUMBER",
-        help="Pixel size in µm. Adds areas in µm², and sets the scale if the training images have a pixel size.",
+        help="Pixel size in µm. Adds sizes in µm, and sets the scale if the training images have a pixel size.",
     ),
 ]
 _ScaleOption = Annotated[
@@ -144,8 +144,8 @@ def _annotate_next(
     done: Annotated[
         str | None,
         typer.Option(
-            help="Folder or dataset.yaml of images that have masks already. They are not listed, nor are images like "
-            "them.",
+            help="Folder or dataset.yaml of images that have masks already. They are not listed, nor are images of "
+            "the same cells; images unlike them come first.",
             autocompletion=complete_dataset,
         ),
     ] = None,
@@ -154,7 +154,7 @@ def _annotate_next(
     scale: _ScaleOption = None,
     stain: _StainOption = "auto",
 ) -> None:
-    """List the images whose annotation would help most, and write a network's masks as drafts to correct.
+    """Suggest images to annotate first, and write a network's masks as drafts to correct.
 
     Images come first if the network is uncertain about their cells, and if they are like many others but unlike those
     that are annotated or listed before. Images are found as by `segment`. Exits with 1 if an image or folder cannot be
@@ -220,7 +220,7 @@ def _starter_build(
     size: Annotated[int, typer.Option(help="Side of the network's input in px, a multiple of 32.")] = 96,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: where `segment` looks for it.")] = None,
 ) -> None:
-    """Train the starter on drawn smears, for images without annotations. Takes an hour without a GPU.
+    """Train the starter on drawn smears, for images without annotations. Takes hours on slow processors.
 
     Interrupted, the same command resumes. The file has at most 20 MB; its SHA-256 is written next to it.
     """

@@ -1,4 +1,4 @@
-"""List the images whose annotation would help most, and write drafts of their masks."""
+"""Suggest images to annotate first, and write drafts of their masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose the images whose annotation would help most: uncertain ones that represent the others.
+"""Choose images to annotate first: uncertain ones that represent the others.
 
 The two steps are those of Yang et al. (2017, "Suggestive annotation", MICCAI). First the most uncertain images become
 candidates, twice as many as are wanted. Then candidates are chosen one by one such that each image, annotated or not,

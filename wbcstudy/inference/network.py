@@ -100,7 +100,7 @@ class Network:
         return _measure_target(self, method)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Predict probabilities in the way the run was scored: over eight positions with `test_time_flips`.
+        """Predict probabilities in the way the run was scored: over eight orientations with `test_time_flips`.
 
         Args:
             images: uint8 (1, H, W, 3), RGB; H and W multiples of 32.
