@@ -179,7 +179,8 @@ def make_like_pytorch(model, *parts) -> None:
             part.shares[..., channel] = 255 * (labels == channel + 1)
     for layer in model.layers:
         if isinstance(layer, load_keras().layers.BatchNormalization):
-            layer.epsilon = 1e-5
+            # 1e-5, but above the smallest value of TensorFlow's fused kernel, which trainings use.
+            layer.epsilon = 1.0011e-5
         if layer.name == "bn_data":
             layer.trainable = False
             layer.moving_mean.assign(MEAN)

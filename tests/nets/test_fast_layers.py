@@ -71,6 +71,24 @@ def test_batch_norm_in_bfloat16_equals_keras_within_rounding(keras, tensor, trai
         np.testing.assert_allclose(other, one, rtol=2e-3)
 
 
+def test_gradients_of_batch_norm_in_bfloat16_do_not_depend_on_the_number_of_pixels(keras):
+    # A sum in bfloat16 (as TensorFlow's BiasAddGrad) would stop growing after some hundred pixels.
+    import tensorflow as tf
+
+    stock, fast = twins(keras, "mixed_bfloat16")
+    random = np.random.default_rng(4)
+    tensor = tf.cast(random.normal(0.5, 1, (8, 96, 96, 9)), "bfloat16")
+    upstream = tf.cast(random.normal(0.01, 0.1, tensor.shape), "bfloat16")
+    slopes = []
+    for layer in (stock, fast):
+        weights = [layer.gamma.value, layer.beta.value]
+        with tf.GradientTape() as tape:
+            output = layer(tensor, training=True)
+        slopes.append(tape.gradient(output, weights, output_gradients=upstream))
+    for expected, got in zip(*slopes, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0.02)
+
+
 def test_batch_norm_of_other_shapes_equals_keras(keras):
     values = np.random.default_rng(2).normal(size=(9, 4, 4, 3)).astype(np.float32)
     # Without places, and with fewer channels than the kernel is made for.
