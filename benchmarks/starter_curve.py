@@ -37,7 +37,7 @@ import numpy as np
 import pandas as pd
 
 from wbcstudy.config import RunConfig
-from wbcstudy.config_io import make_config
+from wbcstudy.config_io import changed_settings, make_config
 from wbcstudy.data.arrays import read_cases, read_training_cases
 from wbcstudy.data.datasets import Dataset, load_dataset
 from wbcstudy.data.duplicates import merge_groups, read_duplicates
@@ -220,7 +220,7 @@ def is_finished(path: Path, config: RunConfig) -> bool:
         StudyError: it has, but with other settings.
     """
     facts = read_json(path)
-    if facts is not None and facts["settings"] != config.model_dump(mode="json"):
+    if facts is not None and changed_settings(facts["settings"], config):
         raise StudyError(
             f"{path} is a training with other settings.",
             expected="the same settings for all trainings of a curve",

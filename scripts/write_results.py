@@ -522,7 +522,7 @@ def curve_section(reference: Path, encoder: str = "resnet18") -> str:
     usual = int(trained["steps"].mode().iloc[0])
     main = curve[curve["steps"].isin((0, usual))]
     numbers = sorted(main["images"].unique())
-    seeds = {_title(name): int(part["seeds"].max()) for name, part in trained.groupby("dataset")}
+    seeds = {_title(name): int(part["seeds"].max()) for name, part in main[main["steps"] > 0].groupby("dataset")}
     seeds_text = " and ".join(f"{count(number, 'seed')} ({name})" for name, number in seeds.items())
     if len(set(seeds.values())) == 1:
         seeds_text = count(next(iter(seeds.values())), "seed")
@@ -568,6 +568,7 @@ def curve_section(reference: Path, encoder: str = "resnet18") -> str:
     commands += [
         f"python benchmarks/starter_curve.py train {row.dataset} --starts {row.start} --images {row.images} "
         f"--steps {row.steps}{option}"
+        + (f" --seeds {' '.join(map(str, range(row.seeds)))}" if row.seeds > max(seeds.values()) else "")
         for row in trained[trained["steps"] != usual]
         .drop_duplicates(["dataset", "start", "images", "steps"])
         .itertuples()
@@ -616,9 +617,21 @@ def curve_sentences(curve: pd.DataFrame, differences: pd.DataFrame) -> list[str]
         for longer in every[~every["steps"].isin((0, usual))].itertuples():
             sentences[-1] += (
                 f" After {longer.steps} steps from the starter too, {longer.images} annotated images: difference "
-                f"{_signed(pd.Series(longer._asdict()))}."
+                f"{_signed(pd.Series(longer._asdict()))}{_more_seeds(curve, dataset, longer, usual)}."
             )
     return sentences
+
+
+def _more_seeds(curve: pd.DataFrame, dataset: str, row, usual: int) -> str:
+    """Say how many seeds the trainings of a difference have, where these are more than those of the curve."""
+    own = curve[curve["dataset"] == dataset]
+    trained = own.groupby(["start", "images", "steps"])["seeds"].max()
+    seeds = [trained["starter", row.images, row.steps], trained["random", row.goal_images, row.goal_steps]]
+    if max(seeds) <= own.loc[own["steps"] == usual, "seeds"].max():
+        return ""
+    return (
+        f" ({seeds[0]} seeds, from random weights {seeds[1]})" if len(set(seeds)) > 1 else f" ({seeds[0]} seeds each)"
+    )
 
 
 def _signed(row: pd.Series) -> str:

@@ -150,7 +150,7 @@ def test_the_page_names_the_choice(tmp_path):
     for name, frame in (("candidates", costs), ("scores", summary), ("differences", pairs)):
         frame.to_csv(folder / f"{name}.csv", index=False)
     section = write_results.stains_section(tmp_path)
-    assert "for 720 steps of 8 images" in section and "Best: **MobileNet, 128 px**. No other one is" in section
+    assert "for 720 steps of 8 images" in section and "Best: **MobileNet, 128 px**. No other candidate is" in section
     assert "still ResNet-18, 96 px, which was chosen before this comparison; difference" in section
     assert "In half precision, its file would have 30 MB." in section
     first, *_, last = [line for line in section.splitlines() if line.startswith("| M") or line.startswith("| R")]
