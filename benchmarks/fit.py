@@ -117,12 +117,13 @@ def compare(frame: pd.DataFrame) -> list[str]:
             names = f"{' '.join(first_name)} minus {' '.join(second_name)}"
             lines.append(f"{names}, Welch's t-test over seeds: {', '.join(differences)}.")
     times = frame.pivot_table(index=["sitting", "seed"], columns=["kind", "precision"], values="fit_s")
-    for ours in [column for column in times if column[0] == "ours"]:
-        for other in [column for column in times if column[0] != "ours"]:
+    for ours in [column for column in times if column[0].startswith("ours")]:
+        for other in [column for column in times if not column[0].startswith("ours")]:
             ratios = (times[ours] / times[other]).dropna()
             if len(ratios):
+                name = ours[0].replace("ours", "wbcstudy", 1)
                 lines.append(
-                    f"wbcstudy in {ours[1]} takes {ratios.median():.2f} times as long as {other[0]} in {other[1]} "
+                    f"{name} in {ours[1]} takes {ratios.median():.2f} times as long as {other[0]} in {other[1]} "
                     f"(median of {len(ratios)}: {', '.join(f'{ratio:.2f}' for ratio in ratios)})."
                 )
     return lines
