@@ -66,9 +66,15 @@ def pick_cases(dataset: Dataset, part: str, split: Path | None) -> list[Case]:
     """Return the cases of a part: every second one of each cell type, or those of the test set of a split, or the rest.
 
     Raises:
-        StudyError: "test" without a split.
+        StudyError: "test" without a split, or every second case with one.
     """
     cases = sorted(dataset.cases, key=lambda case: (str(case.cell_type), case.case_id))
+    if split is not None and part in ("even", "odd"):
+        raise StudyError(
+            f"--part {part} with --split.",
+            expected="every second case, or the cases of a split",
+            fix="Leave out one of the two options.",
+        )
     if split is not None:
         folds, _ = read_split(split)
         test = set(folds[0].test)

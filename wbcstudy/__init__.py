@@ -8,13 +8,14 @@ def segment(image, model, *, way="auto", scale=None, pixel_um=None, stain="auto"
 
     Args:
         image: an image file, or uint8 (H, W, 3) RGB or (H, W) grey.
-        model: a run's folder, `<study>/<run>`, or a study's name for the network that its report recommends.
+        model: a run's folder, `<study>/<run>`, a study's name for the network that its report
+            recommends, or "starter".
         way: "whole" to resize the image to the network's input, "tiles" to keep the scale of the training images, or
             "auto" to choose by the image's size.
         scale: size of a cell in px, relative to the training images. By default it is found in the image, unless the
             pixel sizes are known or the image is about as large as the training images.
-        pixel_um: side of a pixel in micrometres. Adds areas in µm² to the cells, and sets the scale if the pixel size
-            of the training images is known.
+        pixel_um: side of a pixel in micrometres. Adds sizes in µm to the cells, and sets the scale if the pixel size of
+            the training images is known.
         stain: "none", "reinhard" or "macenko" to bring the colours to those of the training images first, or "auto" to
             decide by the image.
 

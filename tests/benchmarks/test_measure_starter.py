@@ -42,6 +42,8 @@ def test_test_cases_of_a_split_are_left_out_or_counted_alone(dataset, tmp_path):
     assert {case.case_id for case in chosen} == set(ids[8:])
     with pytest.raises(StudyError, match="--part test without --split"):
         measure_starter.pick_cases(dataset, "test", None)
+    with pytest.raises(StudyError, match="--part odd with --split"):
+        measure_starter.pick_cases(dataset, "odd", tmp_path / "split.json")
 
 
 def test_scores_are_those_of_segment(dataset, tmp_path):

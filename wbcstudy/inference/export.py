@@ -44,7 +44,7 @@ def export_network(
     """Write a run's network for other programs. A failure leaves no file.
 
     Args:
-        model: a run, or a study (its best run by validation); see `network.load_network`.
+        model: a run, or a study (its recommended run); see `network.load_network`.
         form: "keras" (a .keras file), "savedmodel" (a TensorFlow folder), "onnx" (an .onnx file) or "bioimageio" (a
             BioImage Model Zoo package, .zip).
         out: the file, or the folder of a SavedModel; must not exist.

@@ -115,7 +115,7 @@ class Network:
         return average_orientations(self.predict_once, images)
 
     def predict_once(self, images: np.ndarray) -> np.ndarray:
-        """Predict as `predict` does, in one position only."""
+        """Predict as `predict` does, in one orientation only."""
         return self._compiled(images.astype(np.float32)).numpy()
 
 
@@ -182,7 +182,7 @@ def _measure_target(network: Network, method: str) -> np.ndarray:
 
 
 def find_run(source: str | Path) -> tuple[Run, str]:
-    """Find a run by path or name; of a study, its best run.
+    """Find a run by path or name; of a study, its recommended run.
 
     Returns:
         The run, and why it was chosen ('' if the run itself was named).

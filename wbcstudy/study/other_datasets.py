@@ -129,13 +129,12 @@ def prepare_other_datasets(
 
 
 def score_on_dataset(path: Path, name: str) -> dict[str, Any]:
-    """Score one run's network on every case of another dataset, exactly as on its own test set.
+    """Score one run's network on every case of another dataset, as `wbcstudy segment --stain none` predicts it.
 
-    Images are resized to the run's `image_size`, regardless of their scale, and scored as its test images
-    (`score_at`). `wbcstudy segment` keeps the scale of the training images instead, so its masks may differ. Writes
-    scores.csv, predictions.npz and,
-    last, run.json to `<run>/transfer/<dataset>/`. Scores that this network already has are kept. An error is recorded
-    in run.json, as for a training; the next `wbcstudy run` tries again.
+    With `score_at: image_size`, images are resized to the run's `image_size` instead, regardless of their scale, and
+    scored at this size as its test images are. Writes scores.csv, predictions.npz and, last, run.json to
+    `<run>/transfer/<dataset>/`. Scores that this network already has are kept. An error is recorded in run.json, as for
+    a training; the next `wbcstudy run` tries again.
 
     Args:
         path: folder of the run, `outputs/<study>/runs/<run>`.

@@ -48,7 +48,7 @@ No image of a patient was used. Input: RGB 0-255 at {um:g} µm per px of the net
 cytoplasm, nucleus.
 
 - Training: loss {loss}, {epochs} epochs, moving average of the weights ({average:g}).
-- Prediction: mean over eight positions of the image, calibrated with temperature {temperature:.2f}.
+- Prediction: mean over eight orientations of the image, calibrated with temperature {temperature:.2f}.
 - Dice on drawn test smears, pooled: {dice}. Drawn smears are easier than real ones.
 - Limits: a stain, camera or cell type that the drawn smears lack; cytoplasm and strongly coloured plasma are confused
   first. Look at the overlays, and annotate some images of your own for a study.
@@ -174,7 +174,7 @@ def _describe_dice(record: RunRecord) -> str:
 
 
 def calibrate(run: RunFolder, config: RunConfig) -> float:
-    """Return the temperature that makes the mean probabilities of eight positions most likely on validation images.
+    """Return the temperature that makes the mean probabilities of eight orientations most likely on validation images.
 
     Guo et al. (2017), On calibration of modern neural networks, ICML: one number, chosen on the validation set.
     """
