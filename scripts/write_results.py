@@ -702,7 +702,9 @@ def stains_section(reference: Path) -> str:
     if best.get("half_mb", 0) > 20:
         rule += (
             f" In half precision, its file would have {best['half_mb']:.0f} MB. Storing kernels in eight bits was "
-            "added after this comparison: by the rule with half precision only, the choice would have been another one."
+            "added after a first comparison, on smears of commit 70f8065, which had the same best network: by the rule "
+            "with half precision only, the choice would have been another one. This comparison has the present smears "
+            "and was made after the present starter."
         )
     shipped = SHIPPED_CANDIDATE
     if chosen["candidate"] != shipped and shipped in set(candidates["candidate"]):
@@ -721,7 +723,7 @@ def stains_section(reference: Path) -> str:
         "simultaneous intervals over the smears of all stains and both regions, for these trainings. A smear without "
         "white cells counts as 0 if the network finds any, and is left out otherwise. Size: the packed file, in "
         "half precision, or with kernels in eight bits where that needs more than 20 MB. Multiply-adds in millions an "
-        "image. Time: mean training time in s, one core of "
+        "image. Time: mean training time in s with other load, one core of "
         f"{join_words(sorted(set(candidates['processor'])))}.",
     ]
     heads = ["encoder and size", "MB", "multiply-adds", "time", "nucleus", "cytoplasm", "cell"]
