@@ -20,6 +20,7 @@ from measure_starter import CLOSE, write_rows
 from scipy import ndimage
 
 from wbcstudy.data.datasets import Dataset, load_dataset, read_case
+from wbcstudy.errors import StudyError
 
 
 def cell_diameter(mask: np.ndarray) -> float | None:
@@ -47,13 +48,23 @@ def close_to_one_size(diameters: Sequence[float]) -> tuple[float, float]:
 
 
 def summarise_sizes(dataset: Dataset) -> dict:
-    """Return a row for a dataset."""
+    """Return a row for a dataset.
+
+    Raises:
+        StudyError: no image has a cell that does not touch the border.
+    """
     by_type: dict[str, list[float]] = {}
     for case in dataset.cases:
         diameter = cell_diameter(read_case(dataset, case)[1])
         if diameter is not None:
             by_type.setdefault(str(case.cell_type), []).append(diameter)
     diameters = [diameter for part in by_type.values() for diameter in part]
+    if not diameters:
+        raise StudyError(
+            f"No mask of {dataset.name} has a whole cell.",
+            expected="images that show a cell that does not touch the border",
+            fix="Look at the masks: wbcstudy data check PATH --html check.html",
+        )
     size, close = close_to_one_size(diameters)
     of_type = sum(close_to_one_size(part)[1] * len(part) for part in by_type.values()) / len(diameters)
     row = {"dataset": dataset.name, "images": len(diameters), "median_px": np.median(diameters), "size_px": size}

@@ -274,6 +274,7 @@ def _doubts(image: np.ndarray, network: Network, shared) -> tuple[str, ...]:
 
 
 def write_rows(name: str, rows: list[dict], keys: list[str]) -> None:
+    """Add rows to a table of `TABLES`; they replace those with the same values of `keys`."""
     path = TABLES / f"{name}.csv"
     frame = pd.DataFrame(rows)
     if path.is_file():

@@ -8,8 +8,7 @@ def segment(image, model, *, way="auto", scale=None, pixel_um=None, stain="auto"
 
     Args:
         image: an image file, or uint8 (H, W, 3) RGB or (H, W) grey.
-        model: a run's folder, `<study>/<run>`, a study's name for the network that its report
-            recommends, or "starter".
+        model: a run's folder, `<study>/<run>`, a study's name for the network that its report recommends, or "starter".
         way: "whole" to resize the image to the network's input, "tiles" to keep the scale of the training images, or
             "auto" to choose by the image's size.
         scale: size of a cell in px, relative to the training images. By default it is found in the image, unless the

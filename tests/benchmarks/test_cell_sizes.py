@@ -6,6 +6,7 @@ import pytest
 
 from wbcstudy.data.datasets import load_dataset
 from wbcstudy.data.synthetic.dataset import write_synthetic_dataset
+from wbcstudy.errors import StudyError
 
 
 def test_the_diameter_is_that_of_a_circle_as_large_as_the_largest_whole_cell():
@@ -34,3 +35,6 @@ def test_types_have_their_own_size(tmp_path, monkeypatch):
     assert (row["dataset"], row["images"], row["types"]) == (dataset.name, 6, len(kinds))
     most = max(sum(case.cell_type == kind for case in dataset.cases) for kind in kinds)
     assert (row["close"], row["close_with_type"]) == (pytest.approx(most / 6), 1.0)
+    monkeypatch.setattr(cell_sizes, "cell_diameter", lambda mask: None)
+    with pytest.raises(StudyError, match="has a whole cell"):
+        cell_sizes.summarise_sizes(dataset)

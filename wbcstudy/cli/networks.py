@@ -220,7 +220,7 @@ def _starter_build(
     size: Annotated[int, typer.Option(help="Side of the network's input in px, a multiple of 32.")] = 96,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: where `segment` looks for it.")] = None,
 ) -> None:
-    """Train the starter on drawn smears, for images without annotations. Takes hours on slow processors.
+    """Train the starter on drawn smears, for images without annotations. Takes half an hour with bfloat16.
 
     Interrupted, the same command resumes. The file has at most 20 MB; its SHA-256 is written next to it.
     """

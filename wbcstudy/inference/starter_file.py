@@ -128,7 +128,7 @@ def find_starter() -> Path:
         raise StudyError(
             f"There is no starter network: {path} does not exist.",
             expected="a starter, or a network of your own",
-            fix=f"Build it once with `{BUILD} --seed 0` (an hour without a GPU), or pass --model with a study or run.",
+            fix=f"Build it once with `{BUILD} --seed 0` (half an hour with bfloat16), or pass --model with a run.",
         )
     digest = sha256_sum(path)
     listed = _sum_path(path)
